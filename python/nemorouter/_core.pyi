@@ -1,0 +1,330 @@
+"""Stub of the native module: the decision, in shared memory. Checked against the built module by ``make check``.
+
+``nemorouter.reference`` implements ``Gate``, ``Refusal``, ``Meters``, ``Identity`` and ``ManualClock`` in pure Python with the same meaning.
+Times: ``*_us`` microseconds, ``*_ms`` milliseconds. Money: nano-USD. A *scope index* is a record's place in the arena; it is
+never reused while the arena lives. Native objects may be used from any thread; none of these calls releases the GIL but the bulk ones
+(``Arena.put_many``, ``Arena.recount``, ``Journal.rows``).
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from nemorouter.types import ModelPrice, Policy
+
+LAYOUT: Final[int]
+"""Version of the arena's and the journal's layout; a file of another layout is refused."""
+
+Row = tuple[
+    int,  # slot (to be given back to Journal.free)
+    int,  # boot: the journal's random 63-bit id
+    int,  # seq: number of the ticket in its journal; (boot, seq) is the row's id for ever
+    int,  # admitted at, Unix ms; this one time decides the window of every scope
+    int,  # key id
+    int,  # team id
+    int,  # user id (0 = none)
+    int,  # org id
+    str,  # model
+    int,  # upstream: index into the journal's ``upstreams``
+    int,  # endpoint (types.Endpoint)
+    int,  # HTTP status answered (0 = none)
+    int,  # outcome (types.Outcome)
+    int,  # 1 if streamed
+    int,  # input tokens
+    int,  # cached input tokens (part of input)
+    int,  # output tokens
+    int | None,  # cost, nano-USD; None = the model had no price
+    int,  # reserved cost, nano-USD
+    int,  # latency, us
+    int | None,  # time to first token, us; None = none was seen
+]
+Tally = tuple[int, int, int, int]
+"""Refusals of a known key: (Unix minute, key id, errors.Code, count)."""
+
+@final
+class ManualClock:
+    """A clock that stands still until it is moved. Tests only."""
+
+    def __new__(cls, boot_us: int = 1_000_000, wall_ms: int = 1_767_225_600_000) -> ManualClock: ...
+    def advance(self, us: int) -> None:
+        """Move both clocks forward by ``us``."""
+
+    def set_wall(self, wall_ms: int) -> None:
+        """Step the wall clock (also backwards); the boot clock stays."""
+
+@final
+class Identity:
+    """Who a scope is: ids of the store, name, and the last four characters of a key."""
+
+    @property
+    def kind(self) -> int: ...
+    @property
+    def id(self) -> int: ...
+    @property
+    def org(self) -> int: ...
+    @property
+    def team(self) -> int: ...
+    @property
+    def user(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def last4(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+
+@final
+class Meters:
+    """What a scope has left, at one instant. None = unlimited."""
+
+    @property
+    def rpm_remaining(self) -> int | None: ...
+    @property
+    def tpm_remaining(self) -> int | None:
+        """Tokens; negative while in debt."""
+
+    @property
+    def committed(self) -> int:
+        """Posted + reserved in the current window, nano-USD."""
+
+    @property
+    def cap(self) -> int | None: ...
+    @property
+    def duration(self) -> int: ...
+    @property
+    def frozen(self) -> bool:
+        """True while the money word waits for its recount; requests are refused with NOT_READY."""
+
+@final
+class Refusal:
+    """Why ``admit`` said no, with what the answer needs. Nothing was consumed at any level."""
+
+    @property
+    def code(self) -> int:
+        """errors.Code"""
+
+    @property
+    def index(self) -> int:
+        """The key."""
+
+    @property
+    def kind(self) -> int:
+        """types.Kind of the scope that refused (0 where none did)."""
+
+    @property
+    def limit(self) -> int:
+        """RPM, TPM, or budget cap of that scope."""
+
+    @property
+    def used(self) -> int:
+        """Budget: nano-USD committed in that scope."""
+
+    @property
+    def retry_after_us(self) -> int | None:
+        """Microseconds until the same request fits if nobody else spends; None = it never can."""
+
+@final
+class Bucket:
+    """One token-domain bucket word, for tests and benchmarks. ``limit`` a minute, up to ``burst`` at once."""
+
+    def __new__(cls, limit: int, burst: int | None = None) -> Bucket: ...
+    def take(self, n: int, now_us: int) -> bool: ...
+    def give(self, n: int) -> None:
+        """Refund ``n`` tokens."""
+
+    def owe(self, n: int) -> None:
+        """Take ``n`` tokens unconditionally (debt)."""
+
+    def remaining(self, now_us: int) -> int: ...
+
+@final
+class Arena:
+    """All scopes of a host: digest table, records, meters, allow-lists, prices.
+
+    Writers of policy must be one at a time across processes (``snapshot`` holds the file lock); readers need nothing.
+    """
+
+    @staticmethod
+    def private(capacity: int) -> Arena:
+        """In private memory, for one process."""
+
+    @staticmethod
+    def create(path: str, capacity: int, identity: bytes) -> Arena:
+        """A new file at ``path`` (replaced by rename when ``publish`` is called). ``identity``: 32 bytes (boot, peppers, data directory).
+
+        OSError when there is no room: every page is allocated before it is touched.
+        """
+
+    @staticmethod
+    def open(path: str, identity: bytes) -> Arena:
+        """Map an existing arena. FileNotFoundError; ValueError when layout, size or identity differ."""
+
+    def publish(self, path: str) -> None:
+        """Rename the file to ``path`` and mark it complete; ``open`` refuses an arena that was not published."""
+
+    @property
+    def applied(self) -> int:
+        """The store's change sequence up to which policies were applied."""
+
+    @applied.setter
+    def applied(self, sequence: int) -> None: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def scopes(self) -> int:
+        """Records in use; scope indices are 0 … scopes-1."""
+
+    def put(self, policy: Policy) -> int:
+        """Write one policy if its version is newer than the record's; answer the scope's index. All owners must be there already.
+
+        A changed budget duration freezes the money word until ``recount``. A changed rate keeps what was used.
+        ValueError: bad field. MemoryError: capacity or allow-list heap full. OSError: no room on the file system.
+        """
+
+    def put_many(self, policies: Sequence[Policy]) -> None: ...
+    def put_price(self, price: ModelPrice) -> None: ...
+    def find(self, kind: int, id: int, digest: bytes = b"") -> int | None:
+        """Index of a scope: a key by its digest, other kinds by id."""
+
+    def identity(self, index: int) -> Identity: ...
+    def meters(self, index: int, boot_us: int | None = None, wall_ms: int | None = None) -> Meters:
+        """As seen at the given instant (default: now)."""
+
+    def frozen(self) -> list[int]:
+        """Indices of scopes whose money word waits for a recount."""
+
+    def window(self, index: int, wall_ms: int) -> tuple[int, int]:
+        """First day and day after the last (days since 1970-01-01 UTC) of the budget window in which ``wall_ms`` lies."""
+
+    def recount(self, index: int, wall_ms: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
+        """Set the money word to ``ledger_nano`` (rows of this window in the store) + every slot of ``journals`` that is not freed.
+
+        All journals of the host must be given, and no row may move meanwhile: only the drainer calls it.
+        False: a live worker stood in transition for too long; the word stays as it was (too high, never too low): come back.
+        """
+
+@final
+class Journal:
+    """One worker's slots, from admission until they are in the ledger. The file is locked by its worker; the lock dies with it."""
+
+    @staticmethod
+    def private(slots: int = 1024, upstreams: Sequence[str] = ()) -> Journal: ...
+    @staticmethod
+    def create(directory: str, slots: int, upstreams: Sequence[str]) -> Journal:
+        """A new locked file ``<boot as 16 hex>.journal``, fully allocated. OSError when there is no room."""
+
+    @staticmethod
+    def open(path: str) -> Journal:
+        """The drainer's view. ValueError: foreign or torn header."""
+
+    @property
+    def boot(self) -> int: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def upstreams(self) -> list[str]: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def free_slots(self) -> int: ...
+    def claim(self) -> bool:
+        """Take the lock of a dead worker's file; False while its worker lives. Idempotent."""
+
+    def recover(self) -> list[int]:
+        """Only after ``claim``: end what the dead worker left (outcome RECOVERED, charged as reserved) and list the scope indices to recount."""
+
+    def deferred(self) -> list[int]:
+        """Scope indices to recount because a settlement met a frozen word."""
+
+    def finish_deferred(self) -> None:
+        """After those recounts succeeded: their slots become rows. Counts only slots that the last ``deferred`` listed."""
+
+    def rows(self, limit: int = 1000) -> list[Row]:
+        """Up to ``limit`` ended tickets, oldest slot first; they stay until ``free``."""
+
+    def free(self, slots: Sequence[int]) -> None:
+        """Give slots back after the store's commit."""
+
+    def tallies(self, before_minute: int) -> list[Tally]:
+        """Take out the refusal counts of minutes before ``before_minute`` (they are gone from the journal afterwards)."""
+
+    def counters(self) -> dict[str, int]:
+        """Cumulative: admitted, settled, tallies_dropped, and refused_<code name> for each errors.Code of the gate."""
+
+@final
+class Gate:
+    """The decision: identify, admit, settle. One per worker; all workers of a host share the arena.
+
+    ``peppers``: up to two (id, 32 bytes), the current one first.
+    """
+
+    def __new__(
+        cls, arena: Arena, journal: Journal, peppers: Sequence[tuple[int, bytes]], clock: ManualClock | None = None
+    ) -> Gate: ...
+    @property
+    def arena(self) -> Arena: ...
+    @property
+    def journal(self) -> Journal: ...
+    def identify(self, authorization: str | bytes | None, client_ip: str, endpoint: int) -> int:
+        """Index (>= 0) of the live key that the header's value names and that may call ``endpoint`` from ``client_ip``; else -errors.Code.
+
+        Needs no body. A refusal of a known key is tallied.
+        """
+
+    def admit(
+        self,
+        index: int,
+        model: str,
+        endpoint: int,
+        upstream: int,
+        prompt_bytes: int,
+        max_tokens: int,
+        choices: int,
+        stream: bool,
+    ) -> int | Refusal:
+        """Reserve one request, ceil(prompt_bytes / 4) + choices * max_tokens tokens and their price at every level, or nothing.
+
+        ``max_tokens`` -1: the model's default; embeddings and moderations reserve the prompt only; images ``choices`` request prices.
+        Reads the status again: a key revoked since ``identify`` is refused. The ticket (>= 0) must be settled once.
+        """
+
+    def settle(
+        self,
+        ticket: int,
+        input: int,
+        cached: int,
+        output: int,
+        status: int,
+        outcome: int,
+        latency_us: int,
+        ttft_us: int,
+    ) -> int:
+        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the model has no price.
+
+        Outcome OK, or any token: charged by tokens plus the request price (for images: once per choice). Otherwise nothing was
+        produced: tokens and money go back whole, the request stays counted.
+        ``ttft_us`` -1: no token was seen. TicketError: ended before, or never existed; nothing changes.
+        """
+
+    def may_use(self, index: int, model: str) -> bool:
+        """True if the key's and its team's allow-lists allow ``model``."""
+
+    def rate_headers(self, index: int) -> list[tuple[str, str]]:
+        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
+
+    def request_id(self, ticket: int) -> str:
+        """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no ticket: a fresh number is drawn."""
+
+    def reserved(self, ticket: int) -> tuple[int, int]:
+        """Tokens of input (estimate) and of output that the ticket reserved."""
+
+    def now_us(self) -> int:
+        """The boot clock, microseconds: what latencies are measured with."""
+
+def hash_key(key: str | bytes, pepper: bytes) -> bytes:
+    """Keyed BLAKE3 of a whole key under a 32-byte pepper."""
+
+def parse_key(authorization: str | bytes) -> str | None:
+    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+
+def die_with_parent() -> None:
+    """Ask the kernel to send SIGTERM to this process when its parent dies."""

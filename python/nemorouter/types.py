@@ -1,0 +1,112 @@
+"""The words every part of NemoRouter shares: kinds, states, endpoints, and the policy of a scope.
+
+A leaf: it imports nothing of the package. Numbers here are stored in the arena, the journal and the store;
+a number once given is never given another meaning.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+NANO = 1_000_000_000
+"""Nano-USD in a dollar. Money is an integer of nano-USD everywhere; never a float."""
+
+MAX_SPEND_NANO = 10_000_000 * NANO
+"""The largest budget of one window: what the arena's money word holds with room for overruns."""
+
+MAX_LIMIT = 10_000_000_000
+"""The largest RPM or TPM limit and burst; the token-domain word stays exact for more than ten years of uptime."""
+
+MAX_MODEL_BYTES = 120
+"""The longest model name, in UTF-8 bytes, that a journal slot carries."""
+
+
+class Kind(IntEnum):
+    """What a record of the arena stands for. Requests are charged to all four scopes."""
+
+    ORG = 1
+    TEAM = 2
+    USER = 3
+    KEY = 4
+
+
+class Status(IntEnum):
+    """State of a scope. Anything but ACTIVE refuses its keys at once."""
+
+    ACTIVE = 1
+    REVOKED = 2
+    DISABLED = 3
+
+
+class Duration(IntEnum):
+    """Window of a budget, in UTC. A scope without a budget is metered by the month."""
+
+    TOTAL = 0
+    DAILY = 1
+    WEEKLY = 2
+    MONTHLY = 3
+
+
+class Endpoint(IntEnum):
+    """What a key may call. The value is the bit number in a policy's endpoint mask."""
+
+    CHAT_COMPLETIONS = 0
+    COMPLETIONS = 1
+    RESPONSES = 2
+    EMBEDDINGS = 3
+    IMAGES_GENERATIONS = 4
+    MODERATIONS = 5
+    MODELS = 6
+
+
+class Outcome(IntEnum):
+    """How a ticket ended, as the request log names it (lower case)."""
+
+    OK = 1
+    UPSTREAM_ERROR = 2
+    CLIENT_GONE = 3
+    TIMEOUT = 4
+    RECOVERED = 5
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the request path needs to know of one scope, as the store tells it to the arena.
+
+    ``id``, ``org``, ``team`` and ``user`` are the store's 63-bit row ids; a key names its team, user (0 = none) and org,
+    a team or user its org. ``version`` is the store's change sequence: an older policy never overwrites a newer one.
+    ``None`` as a limit, ``cap`` or ``expires_ms`` means unlimited; 0 blocks everything.
+    Empty ``models``, ``ips`` and a zero ``endpoints`` mask allow all that the owner allows.
+    """
+
+    kind: int
+    id: int
+    version: int
+    status: int = Status.ACTIVE
+    org: int = 0
+    team: int = 0
+    user: int = 0
+    digest: bytes = b""  # keys: 32-byte keyed BLAKE3; other kinds: empty
+    rpm: int | None = None
+    rpm_burst: int | None = None  # None = rpm
+    tpm: int | None = None
+    tpm_burst: int | None = None  # None = tpm
+    cap: int | None = None  # nano-USD a window
+    duration: int = Duration.MONTHLY
+    expires_ms: int | None = None  # Unix milliseconds
+    endpoints: int = 0  # bit mask over Endpoint
+    models: tuple[str, ...] = ()  # exact names, or a prefix and "*"
+    ips: tuple[str, ...] = ()  # CIDR blocks or addresses, v4 and v6
+    name: str = ""
+    last4: str = ""
+
+
+class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """Price of a model in nano-USD per million tokens, and per request (or image); None in ``input`` = no price known."""
+
+    model: str
+    version: int
+    input: int | None = None
+    cached: int | None = None  # None = same as input
+    output: int = 0
+    request: int = 0  # nano-USD for each request, or each image of an image request
+    max_output: int = 4096  # tokens reserved when the client states no maximum
