@@ -1,0 +1,255 @@
+"""Settings: defaults < nemorouter.toml < NEMOROUTER_* < arguments, checked once at the start.
+
+A leaf. It must never show a secret in a repr, and never accept a setting it does not know.
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+
+from nemorouter.errors import ConfigurationError
+
+_PREFIX: Final = "NEMOROUTER_"
+_IGNORED: Final = frozenset({"NEMOROUTER_API_KEY"})  # belongs to clients, as OPENAI_API_KEY does
+_SECRETS: Final = ("database_url", "redis_url")  # may also come from a file: <name>_file
+_PATHS: Final = ("data_dir", "pepper_file", "config")
+_WORDS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_LOWEST: Final = {"port": 1, "workers": 1, "capacity": 16, "journal_slots": 16, "log_retention_days": 1}
+_HIGHEST: Final = {"port": 65_535, "workers": 1024, "capacity": 1 << 30, "journal_slots": 1 << 22}
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider: requests whose model matches one of ``models`` (a name, or a prefix and ``*``) go to ``base_url``."""
+
+    name: str
+    base_url: str
+    api_key_env: str | None = None  # name of the environment variable that holds the provider's key
+    models: tuple[str, ...] = ("*",)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decides. Times are seconds, sizes bytes. Paths are absolute after construction."""
+
+    config: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    data_dir: Path = Path("nemo-data")
+    database_url: str = ""  # filled: sqlite:///<data_dir>/nemorouter.db
+    redis_url: str | None = None
+    pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
+    capacity: int = 1_000_000  # keys, teams, users and orgs together
+    durability: Literal["process", "commit"] = "process"
+    journal_slots: int = 16_384
+    log_retention_days: int = 90
+    max_body_bytes: int = 20 * 1024 * 1024
+    max_header_bytes: int = 16 * 1024
+    upstream_connect_timeout: float = 10.0
+    upstream_first_byte_timeout: float = 60.0
+    upstream_total_timeout: float = 600.0
+    trusted_proxies: tuple[str, ...] = ()  # CIDR blocks whose X-Forwarded-For is believed
+    ietf_rate_limit_headers: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    upstreams: tuple[Upstream, ...] = ()  # none: the built-in echo upstream
+
+    def __post_init__(self) -> None:
+        for name in _PATHS:
+            path = getattr(self, name)
+            if path is not None:
+                msgspec.structs.force_setattr(self, name, Path(path).expanduser().absolute())
+        if not self.database_url:
+            msgspec.structs.force_setattr(self, "database_url", f"sqlite:///{self.data_dir}/nemorouter.db")
+        _check(self)
+
+    @property
+    def pepper_path(self) -> Path:
+        """Where the peppers lie."""
+        return self.pepper_file or self.data_dir / "pepper"
+
+    @classmethod
+    def load(cls, config: Path | None = None, **overrides: Any) -> "Settings":  # noqa: ANN401 - any field's type
+        """Read file, environment and ``overrides`` (None = not given). ConfigurationError names the setting at fault."""
+        named = config or os.environ.get(_PREFIX + "CONFIG") or None
+        path = Path(named) if named else Path("nemorouter.toml")
+        values: dict[str, Any] = {}
+        if named or path.is_file():
+            values |= _from_file(path.expanduser().absolute())
+            values["config"] = path
+        values |= _from_environment(os.environ)
+        known = _known()
+        for name, value in overrides.items():
+            if name not in known:
+                raise ConfigurationError(_unknown(name, name, known))
+            if value is not None:
+                values[name] = _convert(name, name, value)
+        return cls(**values)
+
+    def to_env(self) -> dict[str, str]:
+        """NEMOROUTER_* variables from which ``load`` makes the same settings: how workers get them."""
+        env: dict[str, str] = {}
+        for name, value in msgspec.structs.asdict(self).items():
+            if value is None:
+                continue
+            if name == "upstreams":
+                text = msgspec.json.encode(value).decode()
+            elif isinstance(value, tuple):
+                text = ",".join(value)
+            else:
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+            env[_PREFIX + name.upper()] = text
+        return env
+
+    def __repr__(self) -> str:
+        shown = ((n, redact_url(v) if n in _SECRETS and v else v) for n, v in msgspec.structs.asdict(self).items())
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown)})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        for name, value in msgspec.structs.asdict(self).items():
+            yield name, redact_url(value) if name in _SECRETS and value else value
+
+
+def redact_url(url: str) -> str:
+    """The URL without its password, fit for logs."""
+    url = re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&](?:[a-z_]*password|sslkey)=)[^&]*", r"\1***", url)
+
+
+def _known() -> dict[str, Any]:
+    return get_type_hints(Settings)
+
+
+def _unknown(shown: str, name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, [*known, *(f"{secret}_file" for secret in _SECRETS)], n=1)
+    hint = ""
+    if close:
+        hint = f" Did you mean {_PREFIX + close[0].upper() if shown.startswith(_PREFIX) else close[0]}?"
+    return f"Unknown setting {shown}.{hint}"
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"The configuration file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"The configuration file {path} is not valid TOML: {error}.") from error
+    known = _known()
+    del known["config"]
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        shown = f"{name} in {path}"
+        secret = name.removesuffix("_file")
+        if name not in known and secret != name and secret in _SECRETS:
+            values[secret] = _read_secret(shown, path.parent / str(value))
+        elif name not in known:
+            raise ConfigurationError(_unknown(shown, name, known))
+        else:
+            values[name] = _convert(shown, name, value)
+            if name in _PATHS:  # relative to the file, so that any working directory finds the same data
+                values[name] = path.parent / values[name].expanduser()
+    return values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = _known()
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(_PREFIX) or variable in _IGNORED or variable == _PREFIX + "CONFIG":
+            continue
+        name = variable.removeprefix(_PREFIX).lower()
+        secret = name.removesuffix("_file")
+        if name not in known and secret != name and secret in _SECRETS:
+            if _PREFIX + secret.upper() in environ:
+                raise ConfigurationError(f"Both {_PREFIX}{secret.upper()} and {variable} are set; keep one.")
+            values[secret] = _read_secret(variable, Path(text))
+        elif name not in known or variable != variable.upper():
+            raise ConfigurationError(_unknown(variable, name, known))
+        else:
+            values[name] = _convert(variable, name, text, from_text=True)
+    return values
+
+
+def _read_secret(shown: str, path: Path) -> str:
+    try:
+        return path.expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{shown}: the file {path} cannot be read.") from error
+
+
+def _convert(shown: str, name: str, value: Any, *, from_text: bool = False) -> Any:  # noqa: ANN401 - JSON edge
+    """``value`` as the field's type. The message never repeats the value: it may be a secret."""
+    hint = _known()[name]
+    try:
+        if name in _PATHS:
+            return Path(msgspec.convert(value, str) if not isinstance(value, Path) else value)
+        if from_text and name == "upstreams":
+            return msgspec.json.decode(value, type=hint)
+        if from_text and hint == tuple[str, ...]:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if from_text and hint is bool:
+            return _WORDS[value.strip().lower()]
+        return msgspec.convert(value, hint, strict=not from_text)
+    except KeyError:
+        raise ConfigurationError(f"{shown}: expected true or false.") from None
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"{shown}: {str(error)[:1].lower()}{str(error)[1:].replace('`', '')}.") from None
+
+
+def _check(settings: Settings) -> None:
+    for name, low in _LOWEST.items():
+        if getattr(settings, name) < low:
+            raise ConfigurationError(f"{name} must be at least {low}.")
+    for name, high in _HIGHEST.items():
+        if getattr(settings, name) > high:
+            raise ConfigurationError(f"{name} must be at most {high}.")
+    for name in ("max_body_bytes", "max_header_bytes"):
+        if getattr(settings, name) < 1024:
+            raise ConfigurationError(f"{name} must be at least 1024.")
+    for name in ("upstream_connect_timeout", "upstream_first_byte_timeout", "upstream_total_timeout"):
+        if not 0 < getattr(settings, name) <= 86_400:
+            raise ConfigurationError(f"{name} must be more than 0 and at most 86400 seconds.")
+    if not settings.host:
+        raise ConfigurationError("host must not be empty.")
+    for block in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(block)
+        except ValueError as error:
+            raise ConfigurationError(f"trusted_proxies: {block!r} is not a CIDR block: {error}.") from None
+    _check_urls(settings)
+    _check_upstreams(settings.upstreams)
+
+
+def _check_urls(settings: Settings) -> None:
+    if not settings.database_url.startswith(("sqlite:///", "postgresql://")):
+        raise ConfigurationError("database_url must start with sqlite:/// or postgresql://.")
+    if settings.database_url.startswith("postgresql://"):
+        raise ConfigurationError("database_url: this version keeps its store in SQLite; use sqlite:///<path>.")
+    if settings.redis_url is not None and not re.match(r"(redis|rediss|unix)[+a-z]*://.", settings.redis_url):
+        raise ConfigurationError("redis_url must start with redis:// or rediss://.")
+
+
+def _check_upstreams(upstreams: tuple[Upstream, ...]) -> None:
+    names: set[str] = set()
+    for upstream in upstreams:
+        where = f"upstreams: {upstream.name!r}"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", upstream.name):
+            raise ConfigurationError(f"{where}: a name has 1 to 63 letters, digits, dots, dashes or underscores.")
+        if upstream.name in names:
+            raise ConfigurationError(f"{where}: the name is used twice.")
+        names.add(upstream.name)
+        url = urlsplit(upstream.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+            raise ConfigurationError(f"{where}: base_url must be http(s)://host[:port][/path], without credentials.")
+        for pattern in upstream.models:
+            if not pattern or "*" in pattern[:-1]:
+                raise ConfigurationError(f"{where}: models are names, or a prefix and one * at the end.")

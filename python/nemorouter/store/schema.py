@@ -1,0 +1,256 @@
+"""Tables of the store, and the number of their layout. A change here goes with a migration; a test compares both.
+
+Numbers are those of ``types``; times are Unix milliseconds; money is nano-USD; ``0`` as a user id means none.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.sql.schema import SchemaItem
+
+SCHEMA_VERSION: Final = 1
+"""Number of the newest migration: what this program reads and writes."""
+
+PRICE_CHANGE: Final = 0
+"""``changes.kind`` of a price; other kinds are ``types.Kind``. ``changes.model`` names the price."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Big = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER PRIMARY KEY is SQLite's row number
+
+
+def _big(name: str, *, null: bool = False, zero: bool = False) -> Column[int]:
+    return Column(name, _Big, nullable=null, server_default="0" if zero else None)
+
+
+def _text(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
+    return Column(name, Text, nullable=null, server_default=default)
+
+
+def _id() -> Column[int]:
+    return Column("id", _Big, primary_key=True, autoincrement=False)
+
+
+def _limits() -> list[SchemaItem]:
+    """Columns that orgs, teams, users and keys share: state, limits, what may be used, and the policy's version."""
+    return [
+        Column("status", SmallInteger, nullable=False, server_default="1"),
+        _big("rpm", null=True),
+        _big("rpm_burst", null=True),
+        _big("tpm", null=True),
+        _big("tpm_burst", null=True),
+        _text("allowed_models", default="[]"),  # JSON
+        _big("version", zero=True),
+        _big("created_ms", zero=True),
+    ]
+
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), _text("value"))
+"""``install`` (32 hex), ``change_seq``, ``pepper.<id>`` (fingerprint)."""
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("seq", _Big, primary_key=True, autoincrement=False),
+    Column("kind", SmallInteger, nullable=False),
+    _big("id"),
+    _text("model", null=True),
+)
+"""What changed for the request path, in order; ``snapshot`` applies it to the arena."""
+
+orgs = Table("orgs", metadata, _id(), _text("name"), *_limits(), UniqueConstraint("name"))
+
+teams = Table(
+    "teams", metadata, _id(), _big("org_id"), _text("name"), *_limits(), UniqueConstraint("org_id", "name")
+)
+"""Each org has a team ``Default``, for keys that name none."""
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    _big("org_id"),  # the org whose budget and limits the person's keys share
+    _text("email"),
+    _text("name"),
+    _text("password_hash", null=True),
+    *_limits(),
+    UniqueConstraint("email"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    _big("org_id"),
+    _big("user_id"),
+    Column("role", SmallInteger, nullable=False),  # roles.Role
+    PrimaryKeyConstraint("org_id", "user_id"),
+    Index(None, "user_id"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _id(),
+    _big("org_id"),
+    _big("team_id"),
+    _big("user_id", zero=True),
+    _text("name"),
+    Column("digest", LargeBinary, nullable=False),
+    Column("pepper_id", Integer, nullable=False),
+    _text("last4"),
+    *_limits(),
+    _big("allowed_endpoints", zero=True),  # bit mask over types.Endpoint
+    _text("allowed_ips", default="[]"),  # JSON
+    _big("expires_ms", null=True),
+    _text("created_by", default=""),
+    _big("last_used_ms", null=True),
+    _big("revoked_ms", null=True),
+    UniqueConstraint("digest"),
+    Index(None, "org_id"),
+    Index(None, "team_id"),
+    Index(None, "user_id"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    _id(),
+    Column("kind", SmallInteger, nullable=False),
+    _big("scope_id"),
+    _big("max_spend_nano"),
+    Column("duration", SmallInteger, nullable=False),
+    _big("created_ms", zero=True),
+    UniqueConstraint("kind", "scope_id"),
+)
+"""At most one a scope; a change of it is a change of its scope."""
+
+management_keys = Table(
+    "management_keys",
+    metadata,
+    _id(),
+    _big("org_id"),
+    _big("user_id"),
+    _text("name"),
+    Column("digest", LargeBinary, nullable=False),
+    Column("pepper_id", Integer, nullable=False),
+    _text("last4"),
+    Column("status", SmallInteger, nullable=False, server_default="1"),
+    _big("created_ms"),
+    _big("last_used_ms", null=True),
+    _big("revoked_ms", null=True),
+    UniqueConstraint("digest"),
+    Index(None, "org_id"),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("model", Text, primary_key=True),
+    _big("input", null=True),  # nano-USD for a million tokens; NULL = no price known
+    _big("cached", null=True),  # NULL = as input
+    _big("output", zero=True),
+    _big("request", zero=True),
+    Column("max_output", Integer, nullable=False, server_default="4096"),
+    _big("version", zero=True),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    _big("boot"),
+    _big("seq"),
+    _big("at_ms"),
+    _big("key_id"),
+    _big("team_id"),
+    _big("user_id"),
+    _big("org_id"),
+    _text("model"),
+    _text("upstream"),
+    Column("endpoint", SmallInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("outcome", SmallInteger, nullable=False),
+    Column("stream", SmallInteger, nullable=False),
+    _big("input_tokens"),
+    _big("cached_tokens"),
+    _big("output_tokens"),
+    _big("cost_nano", null=True),
+    _big("reserved_nano"),
+    _big("latency_us"),
+    _big("ttft_us", null=True),
+    PrimaryKeyConstraint("boot", "seq"),
+    Index(None, "org_id", "at_ms"),
+    Index(None, "key_id", "at_ms"),
+    Index(None, "at_ms"),
+    sqlite_with_rowid=False,
+)
+"""The request log: one row for each admitted request, kept for ``log_retention_days``."""
+
+spend_daily = Table(
+    "spend_daily",
+    metadata,
+    Column("day", Integer, nullable=False),  # days since 1970-01-01 UTC
+    _big("org_id"),
+    _big("team_id"),
+    _big("user_id"),
+    _big("key_id"),
+    _text("model"),
+    _big("requests", zero=True),
+    _big("input_tokens", zero=True),
+    _big("cached_tokens", zero=True),
+    _big("output_tokens", zero=True),
+    _big("cost_nano", zero=True),
+    _big("unknown_cost", zero=True),  # requests whose model had no price
+    PrimaryKeyConstraint("day", "org_id", "team_id", "user_id", "key_id", "model"),
+    Index(None, "team_id", "day"),
+    Index(None, "user_id", "day"),
+    Index(None, "org_id", "day"),
+    Index(None, "key_id", "day"),
+    sqlite_with_rowid=False,
+)
+"""The ledger's sums; kept for ever, so retention of the log changes no total."""
+
+refusals = Table(
+    "refusals",
+    metadata,
+    _big("minute"),  # Unix minute
+    _big("key_id"),
+    Column("code", SmallInteger, nullable=False),  # errors.Code
+    _big("count"),
+    PrimaryKeyConstraint("minute", "key_id", "code"),
+    sqlite_with_rowid=False,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", _Big, primary_key=True, autoincrement=False),
+    _big("at_ms"),
+    _big("org_id"),
+    _text("actor"),
+    _text("source_ip", default=""),
+    _text("action"),
+    _text("resource"),
+    _text("before", null=True),  # JSON
+    _text("after", null=True),  # JSON
+    Column("hash", LargeBinary, nullable=False),
+    Index(None, "org_id", "seq"),
+)
+"""Append-only; ``hash`` is a keyed BLAKE3 over the row before and this one."""
