@@ -1,0 +1,144 @@
+"""All scopes: found by digest or id, written by version, counted by meters. In private memory only."""
+
+from collections.abc import Sequence
+from threading import Lock
+
+from nemorouter.reference.clock import Clock, SystemClock
+from nemorouter.reference.journal import Journal
+from nemorouter.reference.scope import Scope, check_policy
+from nemorouter.reference.values import Identity, Meters
+from nemorouter.reference.windows import window_days, window_number
+from nemorouter.types import Kind, ModelPrice, Policy
+
+
+class Arena:
+    """The scopes of one process, and the one lock under which gates decide."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.applied = 0
+        self.clock: Clock = SystemClock()
+        self.lock = Lock()
+        self.records: list[Scope] = []
+        self.keys: dict[bytes, Scope] = {}
+        self.prices: dict[str, ModelPrice] = {}
+        self._owners: dict[tuple[int, int], Scope] = {}
+
+    @staticmethod
+    def private(capacity: int) -> "Arena":
+        """In private memory, for one process."""
+        return Arena(capacity)
+
+    @property
+    def scopes(self) -> int:
+        """Records in use; scope indices are 0 … scopes-1."""
+        return len(self.records)
+
+    def put(self, policy: Policy) -> int:
+        """Write one policy if its version is newer than the record's; answer the scope's index."""
+        check_policy(policy)
+        with self.lock:
+            return self._put(policy)
+
+    def put_many(self, policies: Sequence[Policy]) -> None:
+        """``put`` for each, in order."""
+        for policy in policies:
+            self.put(policy)
+
+    def put_price(self, price: ModelPrice) -> None:
+        """Write one price if its version is newer."""
+        with self.lock:
+            known = self.prices.get(price.model)
+            if known is None or price.version > known.version:
+                self.prices[price.model] = price
+
+    def find(self, kind: int, id: int, digest: bytes = b"") -> int | None:
+        """Index of a scope: a key by its digest, other kinds by id."""
+        scope = self.keys.get(digest) if kind == Kind.KEY else self._owners.get((kind, id))
+        return None if scope is None else scope.index
+
+    def identity(self, index: int) -> Identity:
+        """Who the scope is."""
+        policy = self.records[index].policy
+        return Identity(
+            policy.kind,
+            policy.id,
+            policy.org,
+            policy.team,
+            policy.user,
+            policy.name,
+            policy.last4,
+            policy.status,
+        )
+
+    def meters(self, index: int, boot_us: int | None = None, wall_ms: int | None = None) -> Meters:
+        """As seen at the given instant (default: now)."""
+        now_us, now_ms = self.clock.read()
+        boot_us = now_us if boot_us is None else boot_us
+        wall_ms = now_ms if wall_ms is None else wall_ms
+        with self.lock:
+            scope = self.records[index]
+            policy = scope.policy
+            turned = scope.window < window_number(policy.duration, wall_ms) and not scope.frozen
+            return Meters(
+                None if scope.rpm is None else scope.rpm.remaining(boot_us),
+                None if scope.tpm is None else scope.tpm.remaining(boot_us),
+                0 if turned else scope.committed,
+                policy.cap,
+                policy.duration,
+                scope.frozen,
+            )
+
+    def frozen(self) -> list[int]:
+        """Indices of scopes whose money word waits for a recount."""
+        with self.lock:
+            return [scope.index for scope in self.records if scope.frozen]
+
+    def window(self, index: int, wall_ms: int) -> tuple[int, int]:
+        """First day and day after the last of the budget window in which ``wall_ms`` lies."""
+        duration = self.records[index].policy.duration
+        return window_days(duration, window_number(duration, wall_ms))
+
+    def recount(self, index: int, wall_ms: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
+        """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and in the window."""
+        with self.lock:
+            scope = self.records[index]
+            duration = scope.policy.duration
+            window = window_number(duration, wall_ms)
+            slots = (slot for journal in journals for slot in journal.live.values())
+            scope.committed = ledger_nano + sum(
+                slot.committed
+                for slot in slots
+                if scope in slot.payers and window_number(duration, slot.at_ms) == window
+            )
+            scope.window = window
+            scope.frozen = False
+        return True
+
+    def _put(self, policy: Policy) -> int:
+        owners = self._owners_of(policy)
+        scope = self.keys.get(policy.digest) if policy.kind == Kind.KEY else self._owners.get((policy.kind, policy.id))
+        if scope is not None:
+            if policy.version > scope.policy.version:
+                scope.write(policy, owners, self.clock.read()[0])
+            return scope.index
+        if len(self.records) >= self.capacity:
+            raise MemoryError("the arena is full")
+        scope = Scope(len(self.records), policy, owners)
+        self.records.append(scope)
+        if policy.kind == Kind.KEY:
+            self.keys[policy.digest] = scope
+        else:
+            self._owners[policy.kind, policy.id] = scope
+        return scope.index
+
+    def _owners_of(self, policy: Policy) -> tuple[Scope, ...]:
+        """Team, user and org of a key; the org of a team or user."""
+        wanted = [(Kind.ORG, policy.org)] if policy.kind != Kind.ORG else []
+        if policy.kind == Kind.KEY:
+            user = [(Kind.USER, policy.user)] if policy.user else []
+            wanted = [(Kind.TEAM, policy.team), *user, *wanted]
+        try:
+            return tuple(self._owners[kind, id] for kind, id in wanted)
+        except KeyError as error:
+            raise ValueError(f"owner not in the arena: {error}") from None

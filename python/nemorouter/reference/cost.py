@@ -1,0 +1,37 @@
+"""Tokens and nano-USD of one request: what is reserved for it, and what it cost. Integers, rounded up, pure."""
+
+from nemorouter.types import Endpoint, ModelPrice
+
+CEILING = 1 << 53
+"""Reservations saturate here, far above any limit or budget."""
+
+DEFAULT_MAX_OUTPUT = 4096
+"""Output tokens reserved for a model without a price row when the client states no maximum."""
+
+_MILLION = 1_000_000
+_WRITES_TOKENS = frozenset({Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
+
+
+def reserved_tokens(
+    price: ModelPrice | None, endpoint: int, prompt_bytes: int, max_tokens: int, choices: int
+) -> tuple[int, int]:
+    """Upper estimates of the input and output tokens of a request."""
+    tokens_in = min(CEILING, (prompt_bytes + 3) // 4)
+    if endpoint not in _WRITES_TOKENS:
+        return tokens_in, 0
+    if max_tokens < 0:
+        max_tokens = DEFAULT_MAX_OUTPUT if price is None else price.max_output
+    return tokens_in, min(CEILING, choices * max_tokens)
+
+
+def units(endpoint: int, choices: int) -> int:
+    """How often the request price is due: once per image, else once."""
+    return choices if endpoint == Endpoint.IMAGES_GENERATIONS else 1
+
+
+def cost(price: ModelPrice, tokens_in: int, cached: int, tokens_out: int, unit_count: int) -> int:
+    """Nano-USD of the tokens; ``cached`` is part of ``tokens_in``. The price must be known."""
+    per_input = price.input or 0
+    per_cached = per_input if price.cached is None else price.cached
+    millionths = (tokens_in - cached) * per_input + cached * per_cached + tokens_out * price.output
+    return min(CEILING, -(-millionths // _MILLION) + price.request * unit_count)

@@ -1,0 +1,28 @@
+"""From an Authorization value to a key, and from a key to its digest. Must never log or keep a key."""
+
+import re
+
+from blake3 import blake3
+
+_BEARER = re.compile(rb" *(?i:bearer) +(sk-nemo-[A-Za-z0-9]{20}) *")
+
+
+def bearer_key(authorization: str | bytes) -> bytes | None:
+    """The key in an Authorization value as bytes, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+    if isinstance(authorization, str):
+        if not authorization.isascii():
+            return None
+        authorization = authorization.encode("ascii")
+    match = _BEARER.fullmatch(authorization)
+    return match[1] if match else None
+
+
+def parse_key(authorization: str | bytes) -> str | None:
+    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+    key = bearer_key(authorization)
+    return None if key is None else key.decode("ascii")
+
+
+def hash_key(key: str | bytes, pepper: bytes) -> bytes:
+    """Keyed BLAKE3 of a whole key under a 32-byte pepper."""
+    return blake3(key.encode() if isinstance(key, str) else key, key=pepper).digest()

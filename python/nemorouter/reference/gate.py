@@ -1,0 +1,210 @@
+"""The decision in pure Python: identify, admit, settle, under one lock. The oracle of the native gate."""
+
+import secrets
+from collections.abc import Sequence
+
+from nemorouter.errors import Code, TicketError
+from nemorouter.reference import verdict
+from nemorouter.reference.arena import Arena
+from nemorouter.reference.bucket import Bucket
+from nemorouter.reference.clock import Clock
+from nemorouter.reference.cost import cost, reserved_tokens, units
+from nemorouter.reference.credential import bearer_key, hash_key
+from nemorouter.reference.headers import rate_headers
+from nemorouter.reference.journal import Journal, Slot, State
+from nemorouter.reference.scope import Scope
+from nemorouter.reference.values import Refusal
+from nemorouter.reference.windows import window_number
+from nemorouter.types import MAX_MODEL_BYTES, Endpoint, Outcome
+
+_PEPPER_BYTES = 32
+
+
+class Gate:
+    """Same interface and same answers as ``nemorouter.Gate``, with the memory of one process.
+
+    ``peppers``: up to two (id, 32 bytes), the current one first. A given clock becomes the arena's too.
+    """
+
+    def __init__(
+        self, arena: Arena, journal: Journal, peppers: Sequence[tuple[int, bytes]], clock: Clock | None = None
+    ) -> None:
+        if not 1 <= len(peppers) <= 2 or any(len(pepper) != _PEPPER_BYTES for _, pepper in peppers):
+            raise ValueError("one or two peppers of 32 bytes are needed")
+        if clock is not None:
+            arena.clock = clock
+        journal.lock = arena.lock
+        self.arena = arena
+        self.journal = journal
+        self._peppers = [pepper for _, pepper in peppers]
+        self._lock = arena.lock
+        self._read_clocks = arena.clock.read
+
+    def identify(self, authorization: str | bytes | None, client_ip: str, endpoint: int) -> int:
+        """Index of the live key that may call ``endpoint`` from ``client_ip``; else -errors.Code."""
+        with self._lock:
+            if not authorization:
+                return self._no_key(Code.MISSING_API_KEY)
+            secret = bearer_key(authorization)
+            if secret is None:
+                return self._no_key(Code.KEY_MALFORMED)
+            key = self._look_up(secret)
+            if key is None:
+                return self._no_key(Code.KEY_UNKNOWN)
+            wall_ms = self._read_clocks()[1]
+            code = verdict.standing(key, wall_ms) or _source_refusal(key, client_ip, endpoint)
+            if code:
+                self.journal.refused(code, key.policy.id, wall_ms)
+                return -code
+            return key.index
+
+    def admit(
+        self,
+        index: int,
+        model: str,
+        endpoint: int,
+        upstream: int,
+        prompt_bytes: int,
+        max_tokens: int,
+        choices: int,
+        stream: bool,
+    ) -> int | Refusal:
+        """Reserve a request, its tokens and their price at every level, or nothing; answer the ticket."""
+        with self._lock:
+            boot_us, wall_ms = self._read_clocks()
+            key = self.arena.records[index]
+            price = self.arena.prices.get(model)
+            known = price if price is not None and price.input is not None else None
+            code = verdict.standing(key, wall_ms) or verdict.model_refusal(key, model, known)
+            if not code and not self.journal.free_slots:
+                code = Code.OVERLOADED
+            if code:
+                return self._refuse(key, Refusal(code, index), wall_ms)
+            tokens_in, tokens_out = reserved_tokens(price, endpoint, prompt_bytes, max_tokens, choices)
+            unit_count = units(endpoint, choices)
+            nano = 0 if known is None else cost(known, tokens_in, 0, tokens_out, unit_count)
+            at_ms = verdict.admission_time(key, wall_ms)
+            refusal = verdict.rate_refusal(key, tokens_in + tokens_out, boot_us) or verdict.budget_refusal(
+                key, nano, at_ms
+            )
+            if refusal is not None:
+                return self._refuse(key, refusal, wall_ms)
+            buckets = _charge(key, tokens_in + tokens_out, nano, boot_us, at_ms)
+            slot = self.journal.open(at_ms, key.payers, buckets, known)
+            slot.model, slot.endpoint, slot.upstream, slot.stream = model, endpoint, upstream, stream
+            slot.units, slot.reserved_cost = unit_count, nano
+            slot.reserved_in, slot.reserved_out = tokens_in, tokens_out
+            return slot.seq
+
+    def settle(
+        self,
+        ticket: int,
+        input: int,
+        cached: int,
+        output: int,
+        status: int,
+        outcome: int,
+        latency_us: int,
+        ttft_us: int,
+    ) -> int:
+        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the model has no price."""
+        with self._lock:
+            slot = self._open_slot(ticket)
+            slot.input, slot.cached, slot.output = input, min(cached, input), output
+            slot.status, slot.outcome, slot.latency_us = status, outcome, latency_us
+            slot.ttft_us = None if ttft_us < 0 else ttft_us
+            if slot.price is not None:
+                produced = outcome == Outcome.OK or input or output
+                slot.cost = cost(slot.price, input, slot.cached, output, slot.units) if produced else 0
+            _correct(slot)
+            self.journal.counts["settled"] += 1
+            return -1 if slot.cost is None else slot.cost
+
+    def may_use(self, index: int, model: str) -> bool:
+        """True if the key's and its team's allow-lists allow ``model``."""
+        key = self.arena.records[index]
+        return key.allows_model(model) and key.levels[1].allows_model(model)
+
+    def rate_headers(self, index: int) -> list[tuple[str, str]]:
+        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
+        with self._lock:
+            boot_us = self._read_clocks()[0]
+            levels = self.arena.records[index].levels
+            return rate_headers([level.rpm for level in levels], [level.tpm for level in levels], boot_us)
+
+    def request_id(self, ticket: int) -> str:
+        """``req_`` + 32 hex digits: boot and seq of the ticket, or a fresh number for -1."""
+        seq = secrets.randbits(64) if ticket < 0 else ticket
+        return f"req_{self.journal.boot:016x}{seq:016x}"
+
+    def reserved(self, ticket: int) -> tuple[int, int]:
+        """Tokens of input (estimate) and of output that the ticket reserved."""
+        with self._lock:
+            slot = self._open_slot(ticket)
+            return slot.reserved_in, slot.reserved_out
+
+    def now_us(self) -> int:
+        """The boot clock, microseconds."""
+        return self._read_clocks()[0]
+
+    def _look_up(self, secret: bytes) -> Scope | None:
+        for pepper in self._peppers:
+            key = self.arena.keys.get(hash_key(secret, pepper))
+            if key is not None:
+                return key
+        return None
+
+    def _open_slot(self, ticket: int) -> Slot:
+        slot = self.journal.live.get(ticket)
+        if slot is None or slot.state != State.OPEN:
+            raise TicketError("the ticket was ended before, or never existed")
+        return slot
+
+    def _no_key(self, code: int) -> int:
+        self.journal.refused(code, None, 0)
+        return -code
+
+    def _refuse(self, key: Scope, refusal: Refusal, wall_ms: int) -> Refusal:
+        self.journal.refused(refusal.code, key.policy.id, wall_ms)
+        return refusal
+
+
+def _source_refusal(key: Scope, client_ip: str, endpoint: int) -> int:
+    """Code against where a request comes from or goes to, or 0. The list of models is open to every key."""
+    if not key.allows_ip(client_ip):
+        return Code.KEY_WRONG_IP
+    if endpoint != Endpoint.MODELS and not (key.allows_endpoint(endpoint) and key.levels[1].allows_endpoint(endpoint)):
+        return Code.ENDPOINT_NOT_ALLOWED
+    return 0
+
+
+def _charge(key: Scope, tokens: int, nano: int, boot_us: int, at_ms: int) -> tuple[Bucket, ...]:
+    """Take what was seen to fit from every level; answer the token buckets that were charged."""
+    charged = []
+    for level in key.levels:
+        if level.rpm is not None:
+            level.rpm.charge(1, boot_us)
+        if level.tpm is not None:
+            level.tpm.charge(tokens, boot_us)
+            charged.append(level.tpm)
+    for scope in key.payers:
+        window = window_number(scope.policy.duration, at_ms)
+        scope.committed = scope.committed_in(window) + nano
+        scope.window = window
+    return tuple(charged)
+
+
+def _correct(slot: Slot) -> None:
+    """Bring every meter from what was reserved to what was used, and end the slot."""
+    over = slot.input + slot.output - slot.reserved_in - slot.reserved_out
+    for bucket in slot.buckets:
+        if over > 0:
+            bucket.owe(over)
+        else:
+            bucket.give(-over)
+    slot.state = State.ENDED
+    for scope in slot.payers:
+        if scope.frozen:
+            slot.state = State.DEFERRED  # the recount will see its true cost
+        else:
+            scope.correct(slot.at_ms, (slot.cost or 0) - slot.reserved_cost)

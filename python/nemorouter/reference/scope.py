@@ -1,0 +1,114 @@
+"""One record of the arena: the policy of a scope, compiled for reading, and its meters."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from nemorouter.reference.bucket import Bucket
+from nemorouter.reference.windows import window_number
+from nemorouter.types import MAX_LIMIT, MAX_SPEND_NANO, Duration, Kind, Policy, Status
+
+DIGEST_BYTES = 32
+
+
+class Scope:
+    """A scope's place in the arena. It is changed in place and never moves, so keys hold on to their owners."""
+
+    __slots__ = (
+        "_exact",
+        "_networks",
+        "_prefixes",
+        "committed",
+        "frozen",
+        "index",
+        "levels",
+        "payers",
+        "policy",
+        "rpm",
+        "tpm",
+        "window",
+    )
+
+    def __init__(self, index: int, policy: Policy, owners: tuple["Scope", ...]) -> None:
+        self.index = index
+        self.rpm: Bucket | None = None
+        self.tpm: Bucket | None = None
+        # The money word: number of the window, nano-USD posted + reserved in it, and whether it waits for a recount.
+        self.window = 0
+        self.committed = 0
+        self.frozen = False
+        self.policy = policy
+        self.write(policy, owners, 0)
+
+    def write(self, policy: Policy, owners: tuple["Scope", ...], boot_us: int) -> None:
+        """Take over a policy. Changed limits keep what was used; a changed duration freezes the money word."""
+        self.frozen = self.frozen or policy.duration != self.policy.duration
+        if policy.kind != Kind.USER:  # a user has budgets only
+            self.rpm = _relimited(self.rpm, policy.rpm, policy.rpm_burst, boot_us)
+            self.tpm = _relimited(self.tpm, policy.tpm, policy.tpm_burst, boot_us)
+        self._exact = frozenset(model for model in policy.models if not model.endswith("*"))
+        self._prefixes = tuple(model[:-1] for model in policy.models if model.endswith("*"))
+        self._networks = tuple(_network(text) for text in policy.ips)
+        self.payers = (self, *owners)
+        """Who pays for a request of this key, in order: key, team, user if it has one, org."""
+        self.levels = tuple(scope for scope in self.payers if scope.policy.kind != Kind.USER)
+        """Whose rates a request of this key counts against: key, team, org."""
+        self.policy = policy
+
+    def allows_model(self, model: str) -> bool:
+        """True if the allow-list is empty or names the model, or a prefix of it."""
+        return not self.policy.models or model in self._exact or model.startswith(self._prefixes)
+
+    def allows_endpoint(self, endpoint: int) -> bool:
+        """True if the mask is empty or has the endpoint's bit."""
+        return not self.policy.endpoints or bool(self.policy.endpoints >> endpoint & 1)
+
+    def allows_ip(self, text: str) -> bool:
+        """True if the list is empty or one of its blocks holds the address; an IPv4-mapped address counts as IPv4."""
+        if not self._networks:
+            return True
+        try:
+            address = _unmapped(ip_address(text))
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+    def committed_in(self, window: int) -> int:
+        """Nano-USD committed in that window, which is not older than the word's."""
+        return self.committed if self.window == window else 0
+
+    def correct(self, at_ms: int, difference: int) -> None:
+        """Add to the money word if the window of ``at_ms`` still is the word's."""
+        if self.window == window_number(self.policy.duration, at_ms):
+            self.committed = max(0, self.committed + difference)
+
+
+def check_policy(policy: Policy) -> None:
+    """ValueError if a field cannot be stored."""
+    if policy.kind not in set(Kind) or policy.status not in set(Status) or policy.duration not in set(Duration):
+        raise ValueError("unknown kind, status or duration")
+    if len(policy.digest) != (DIGEST_BYTES if policy.kind == Kind.KEY else 0):
+        raise ValueError("a key needs a digest of 32 bytes, other kinds have none")
+    for limit in (policy.rpm, policy.rpm_burst, policy.tpm, policy.tpm_burst):
+        if limit is not None and not 0 <= limit <= MAX_LIMIT:
+            raise ValueError(f"a limit must be between 0 and {MAX_LIMIT}")
+    if policy.cap is not None and not 0 <= policy.cap <= MAX_SPEND_NANO:
+        raise ValueError(f"a cap must be between 0 and {MAX_SPEND_NANO}")
+    for text in policy.ips:
+        _network(text)
+
+
+def _relimited(bucket: Bucket | None, limit: int | None, burst: int | None, boot_us: int) -> Bucket | None:
+    if limit is None:
+        return None
+    if bucket is None:
+        return Bucket(limit, burst)
+    bucket.relimit(limit, limit if burst is None else burst, boot_us)
+    return bucket
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text, strict=False)
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
