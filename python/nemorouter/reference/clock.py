@@ -1,4 +1,4 @@
-"""The two clocks of a decision: boot time for rates, wall time for windows and expiry. The only place that reads them."""
+"""The two clocks of a decision: boot time for rates, wall time for windows and expiry. Nothing else reads them."""
 
 import time
 

@@ -15,7 +15,7 @@ from nemorouter.reference.journal import Journal, Slot, State
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
 from nemorouter.reference.windows import window_number
-from nemorouter.types import MAX_MODEL_BYTES, Endpoint, Outcome
+from nemorouter.types import Endpoint, Outcome
 
 _PEPPER_BYTES = 32
 

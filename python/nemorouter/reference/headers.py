@@ -20,9 +20,7 @@ def go_duration(us: int) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def rate_headers(
-    requests: list[Bucket | None], tokens: list[Bucket | None], boot_us: int
-) -> list[tuple[str, str]]:
+def rate_headers(requests: list[Bucket | None], tokens: list[Bucket | None], boot_us: int) -> list[tuple[str, str]]:
     """Header pairs of the tightest bucket of each resource; a resource without any limit is left out."""
     limits, remaining, resets = [], [], []
     for name, buckets in (("requests", requests), ("tokens", tokens)):

@@ -133,7 +133,9 @@ class Journal:
         """How many more tickets can be open or undrained."""
         return self.slots - len(self.live)
 
-    def open(self, at_ms: int, payers: tuple[Scope, ...], buckets: tuple[Bucket, ...], price: ModelPrice | None) -> Slot:
+    def open(
+        self, at_ms: int, payers: tuple[Scope, ...], buckets: tuple[Bucket, ...], price: ModelPrice | None
+    ) -> Slot:
         """Take a slot for an admitted request; the caller holds the lock and has seen that one is free."""
         seq = self._next
         self._next += 1
