@@ -104,6 +104,16 @@ def database_path(settings: Settings) -> Path:
     return Path(path).absolute()
 
 
+def make_data_dir(path: Path) -> None:
+    """Make the data directory, for its owner only, if it is not there."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"The data directory {path} cannot be made: {error.strerror}.") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigurationError(f"The data directory {path} cannot be written by this user.")
+
+
 def store_version(path: Path) -> int:
     """Number of the layout of the store at ``path``; 0 if there is none yet. ConfigurationError if it is not ours."""
     if not path.exists() or path.stat().st_size == 0:

@@ -23,7 +23,7 @@ _QUERIES: Final = {
     kind: f"SELECT {_COMMON}, {own} FROM {table} AS s "  # noqa: S608 - constants
     f"LEFT JOIN budgets AS b ON b.kind = {int(kind)} AND b.scope_id = s.id"
     for kind, table, own in (
-        (Kind.ORG, "orgs", "s.id"),
+        (Kind.ORG, "orgs", "0"),
         (Kind.TEAM, "teams", "s.org_id"),
         (Kind.USER, "users", "s.org_id"),
         (
@@ -121,7 +121,7 @@ def _key(row: tuple[Any, ...]) -> Policy:
         status=status,
         org=org,
         team=team,
-        user=user,
+        user=user or 0,
         digest=digest,
         rpm=rpm,
         rpm_burst=rpm_burst,

@@ -1,6 +1,7 @@
 """Tables of the store, and the number of their layout. A change here goes with a migration; a test compares both.
 
-Numbers are those of ``types``; times are Unix milliseconds; money is nano-USD; ``0`` as a user id means none.
+Numbers are those of ``types``; times are Unix milliseconds; money is nano-USD.
+In ``requests`` and ``spend_daily`` the user id 0 means none.
 """
 
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -17,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.sql.schema import SchemaItem
 
@@ -31,6 +34,7 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )
 
@@ -41,8 +45,12 @@ def _big(name: str, *, null: bool = False, zero: bool = False) -> Column[int]:
     return Column(name, _Big, nullable=null, server_default="0" if zero else None)
 
 
+def _ref(table: str, *, null: bool = False) -> Column[int]:
+    return Column(f"{table}_id", _Big, ForeignKey(f"{table}s.id"), nullable=null)
+
+
 def _text(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
-    return Column(name, Text, nullable=null, server_default=default)
+    return Column(name, Text, nullable=null, server_default=None if default is None else text(f"'{default}'"))
 
 
 def _id() -> Column[int]:
@@ -78,16 +86,14 @@ changes = Table(
 
 orgs = Table("orgs", metadata, _id(), _text("name"), *_limits(), UniqueConstraint("name"))
 
-teams = Table(
-    "teams", metadata, _id(), _big("org_id"), _text("name"), *_limits(), UniqueConstraint("org_id", "name")
-)
+teams = Table("teams", metadata, _id(), _ref("org"), _text("name"), *_limits(), UniqueConstraint("org_id", "name"))
 """Each org has a team ``Default``, for keys that name none."""
 
 users = Table(
     "users",
     metadata,
     _id(),
-    _big("org_id"),  # the org whose budget and limits the person's keys share
+    _ref("org"),  # the org whose budget and limits the person's keys share
     _text("email"),
     _text("name"),
     _text("password_hash", null=True),
@@ -98,8 +104,8 @@ users = Table(
 memberships = Table(
     "memberships",
     metadata,
-    _big("org_id"),
-    _big("user_id"),
+    _ref("org"),
+    _ref("user"),
     Column("role", SmallInteger, nullable=False),  # roles.Role
     PrimaryKeyConstraint("org_id", "user_id"),
     Index(None, "user_id"),
@@ -109,9 +115,9 @@ keys = Table(
     "keys",
     metadata,
     _id(),
-    _big("org_id"),
-    _big("team_id"),
-    _big("user_id", zero=True),
+    _ref("org"),
+    _ref("team"),
+    _ref("user", null=True),
     _text("name"),
     Column("digest", LargeBinary, nullable=False),
     Column("pepper_id", Integer, nullable=False),
@@ -146,8 +152,8 @@ management_keys = Table(
     "management_keys",
     metadata,
     _id(),
-    _big("org_id"),
-    _big("user_id"),
+    _ref("org"),
+    _ref("user"),
     _text("name"),
     Column("digest", LargeBinary, nullable=False),
     Column("pepper_id", Integer, nullable=False),

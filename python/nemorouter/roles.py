@@ -1,0 +1,71 @@
+"""Who may do what: one table, asked by every service. A leaf."""
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from nemorouter.errors import ForbiddenError
+
+
+class Role(IntEnum):
+    """A person's place in an org. The numbers are stored."""
+
+    OWNER = 1
+    ADMIN = 2
+    MEMBER = 3
+    VIEWER = 4
+
+
+class Reach(IntEnum):
+    """How far an action goes: everything of the org, or what belongs to the person."""
+
+    OWN = 1
+    ALL = 2
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """On whose behalf a service acts. ``user`` 0: no person (the local command line)."""
+
+    org: int
+    role: Role
+    name: str  # as the audit log names it: an e-mail address, a management key's id, "cli", "setup"
+    user: int = 0
+    source_ip: str = ""
+
+
+_READS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL, Role.MEMBER: Reach.OWN, Role.VIEWER: Reach.ALL}
+_OWN_KEYS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL, Role.MEMBER: Reach.OWN}
+_SHARED: Final = dict.fromkeys(Role, Reach.ALL)
+_ADMINS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL}
+_OWNERS: Final = {Role.OWNER: Reach.ALL}
+
+ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
+    "key.read": _READS,
+    "key.create": _OWN_KEYS,
+    "key.update": _OWN_KEYS,
+    "key.revoke": _OWN_KEYS,
+    "team.read": _SHARED,
+    "team.create": _ADMINS,
+    "team.update": _ADMINS,
+    "member.read": _SHARED,
+    "member.add": _ADMINS,
+    "management_key.create": _ADMINS,
+    "budget.read": _READS,
+    "budget.set": _ADMINS,
+    "price.read": _SHARED,
+    "price.set": _ADMINS,
+    "usage.read": _READS,
+    "log.read": _READS,
+    "audit.read": _ADMINS,
+    "org.update": _ADMINS,
+    "org.delete": _OWNERS,
+}
+
+
+def require(actor: Actor, action: str) -> Reach:
+    """How far ``actor`` may go with ``action``; ForbiddenError if not at all."""
+    reach = ACTIONS[action].get(actor.role)
+    if reach is None:
+        raise ForbiddenError(f"The role {actor.role.name.lower()} does not allow {action}.")
+    return reach
