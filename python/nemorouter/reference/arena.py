@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from threading import Lock
 
 from nemorouter.reference.clock import Clock, SystemClock
+from nemorouter.reference.cost import AMOUNT_MAX
 from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope, check_policy
 from nemorouter.reference.values import Identity, Meters
-from nemorouter.reference.windows import window_days, window_number
+from nemorouter.reference.windows import is_current, window_days, window_number
 from nemorouter.types import Kind, ModelPrice, Policy
 
 
@@ -79,11 +80,11 @@ class Arena:
         with self.lock:
             scope = self.records[index]
             policy = scope.policy
-            turned = scope.window < window_number(policy.duration, wall_ms) and not scope.frozen
+            counts = is_current(scope.window, window_number(policy.duration, wall_ms))
             return Meters(
                 None if scope.rpm is None else scope.rpm.remaining(boot_us),
                 None if scope.tpm is None else scope.tpm.remaining(boot_us),
-                0 if turned else scope.committed,
+                scope.committed if counts else 0,
                 policy.cap,
                 policy.duration,
                 scope.frozen,
@@ -106,11 +107,12 @@ class Arena:
             duration = scope.policy.duration
             window = window_number(duration, wall_ms)
             slots = (slot for journal in journals for slot in journal.live.values())
-            scope.committed = ledger_nano + sum(
+            live = sum(
                 slot.committed
                 for slot in slots
                 if scope in slot.payers and window_number(duration, slot.at_ms) == window
             )
+            scope.committed = min(AMOUNT_MAX, ledger_nano + live)
             scope.window = window
             scope.frozen = False
         return True

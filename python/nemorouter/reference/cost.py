@@ -2,8 +2,11 @@
 
 from nemorouter.types import Endpoint, ModelPrice
 
-CEILING = 1 << 53
-"""Reservations saturate here, far above any limit or budget."""
+TOKENS_MAX = (1 << 53) - 1
+"""Largest number of tokens a reservation or a settlement counts."""
+
+AMOUNT_MAX = (1 << 54) - 1
+"""Largest amount of a cost or a money word, nano-USD; far above any cap."""
 
 DEFAULT_MAX_OUTPUT = 4096
 """Output tokens reserved for a model without a price row when the client states no maximum."""
@@ -16,12 +19,12 @@ def reserved_tokens(
     price: ModelPrice | None, endpoint: int, prompt_bytes: int, max_tokens: int, choices: int
 ) -> tuple[int, int]:
     """Upper estimates of the input and output tokens of a request."""
-    tokens_in = min(CEILING, (prompt_bytes + 3) // 4)
+    tokens_in = min(TOKENS_MAX, (prompt_bytes + 3) // 4)
     if endpoint not in _WRITES_TOKENS:
         return tokens_in, 0
     if max_tokens < 0:
         max_tokens = DEFAULT_MAX_OUTPUT if price is None else price.max_output
-    return tokens_in, min(CEILING, choices * max_tokens)
+    return tokens_in, min(TOKENS_MAX, choices * max_tokens)
 
 
 def units(endpoint: int, choices: int) -> int:
@@ -34,4 +37,4 @@ def cost(price: ModelPrice, tokens_in: int, cached: int, tokens_out: int, unit_c
     per_input = price.input or 0
     per_cached = per_input if price.cached is None else price.cached
     millionths = (tokens_in - cached) * per_input + cached * per_cached + tokens_out * price.output
-    return min(CEILING, -(-millionths // _MILLION) + price.request * unit_count)
+    return min(AMOUNT_MAX, -(-millionths // _MILLION) + price.request * unit_count)

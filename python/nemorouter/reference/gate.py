@@ -8,7 +8,7 @@ from nemorouter.reference import verdict
 from nemorouter.reference.arena import Arena
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.clock import Clock
-from nemorouter.reference.cost import cost, reserved_tokens, units
+from nemorouter.reference.cost import AMOUNT_MAX, cost, reserved_tokens, units
 from nemorouter.reference.credential import bearer_key, hash_key
 from nemorouter.reference.headers import rate_headers
 from nemorouter.reference.journal import Journal, Slot, State
@@ -189,7 +189,7 @@ def _charge(key: Scope, tokens: int, nano: int, boot_us: int, at_ms: int) -> tup
             charged.append(level.tpm)
     for scope in key.payers:
         window = window_number(scope.policy.duration, at_ms)
-        scope.committed = scope.committed_in(window) + nano
+        scope.committed = min(AMOUNT_MAX, scope.committed_in(window) + nano)
         scope.window = window
     return tuple(charged)
 

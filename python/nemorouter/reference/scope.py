@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from nemorouter.reference.bucket import Bucket
+from nemorouter.reference.cost import AMOUNT_MAX
 from nemorouter.reference.windows import window_number
 from nemorouter.types import MAX_LIMIT, MAX_SPEND_NANO, Duration, Kind, Policy, Status
 
@@ -76,9 +77,12 @@ class Scope:
         return self.committed if self.window == window else 0
 
     def correct(self, at_ms: int, difference: int) -> None:
-        """Add to the money word if the window of ``at_ms`` still is the word's."""
-        if self.window == window_number(self.policy.duration, at_ms):
-            self.committed = max(0, self.committed + difference)
+        """Add to the money word if the window of ``at_ms`` still is the word's.
+
+        A saturated word has forgotten its amount: it stays, too high rather than too low, until a recount.
+        """
+        if self.window == window_number(self.policy.duration, at_ms) and self.committed < AMOUNT_MAX:
+            self.committed = max(0, min(AMOUNT_MAX, self.committed + difference))
 
 
 def check_policy(policy: Policy) -> None:

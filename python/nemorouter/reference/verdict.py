@@ -4,11 +4,8 @@ from nemorouter.errors import Code
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
-from nemorouter.reference.windows import window_number, window_start_ms
+from nemorouter.reference.windows import AHEAD, window_number, window_start_ms
 from nemorouter.types import ModelPrice, Status
-
-_AHEAD = 2
-"""How many windows a money word may be ahead of the wall clock (which was set back) and still be believed."""
 
 
 def standing(key: Scope, wall_ms: int) -> int:
@@ -64,7 +61,7 @@ def admission_time(key: Scope, wall_ms: int) -> int:
         moved = False
         for scope in key.payers:
             duration = scope.policy.duration
-            if 0 < scope.window - window_number(duration, at_ms) <= _AHEAD and not scope.frozen:
+            if 0 < scope.window - window_number(duration, at_ms) <= AHEAD and not scope.frozen:
                 at_ms = window_start_ms(duration, scope.window)
                 moved = True
     return at_ms

@@ -7,13 +7,20 @@ from nemorouter.types import Duration
 
 DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
-_END_OF_TIME = (date.max - _EPOCH).days
+_NEVER = (1 << 32) - 1  # a day far beyond the calendar
+AHEAD = 2
+"""How many windows a money word may be ahead of the wall clock and still be believed; more is taken for long ago."""
 _MONDAY = 3  # 1970-01-01 was a Thursday: weeks start three days before it
 
 
 def window_number(duration: int, wall_ms: int) -> int:
     """The number of the window in which ``wall_ms`` lies; numbers of one duration rise with time."""
     return _number(duration, wall_ms // DAY_MS)
+
+
+def is_current(word: int, now: int) -> bool:
+    """True if a money word of window ``word`` counts in window ``now``: the same, or ahead since the clock was set back."""
+    return 0 <= word - now <= AHEAD
 
 
 def window_start_ms(duration: int, number: int) -> int:
@@ -46,7 +53,7 @@ def window_days(duration: int, number: int) -> tuple[int, int]:
         case Duration.MONTHLY:
             return _first_of_month(number), _first_of_month(number + 1)
         case _:
-            return 0, _END_OF_TIME
+            return 0, _NEVER
 
 
 def _first_of_month(number: int) -> int:
