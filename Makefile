@@ -1,0 +1,93 @@
+# One verb per task. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export PATH := $(abspath $(BIN)):$(PATH):$(HOME)/.cargo/bin
+
+RUST := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' 2>/dev/null) Cargo.toml $(wildcard Cargo.lock)
+# The virtual environment and the native module each have a stamp: repeated runs start at once.
+TOOLS := $(VENV)/.tools
+NATIVE := $(VENV)/.native
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(TOOLS): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
+	touch $@
+
+$(NATIVE): $(TOOLS) $(RUST) pyproject.toml
+	@command -v cargo >/dev/null || { echo "A Rust toolchain is needed: cargo was not found." >&2; exit 1; }
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	touch $@
+
+.PHONY: venv build
+venv: $(TOOLS) ## Make the virtual environment with the locked packages
+build: $(NATIVE) ## Compile the native module if a Rust source changed
+
+.PHONY: serve
+serve: build ## Start the server (ARGS="--port 9000")
+	$(BIN)/nemorouter serve $(ARGS)
+
+.PHONY: test test-python test-rust test-loom
+test: test-rust test-loom test-python ## Run all tests
+test-python: build ## Python tests only (ARGS="-k name")
+	$(BIN)/pytest -n 2 $(ARGS)
+test-rust: ## Rust tests only
+	cargo test --locked -p nemorouter-core
+test-loom: ## All interleavings of the lock-free words, up to three forced switches of thread
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=target/loom \
+		cargo test --locked -p nemorouter-core --release --test loom
+
+.PHONY: check
+check: build ## Formatters, linters, types, stub, imports, documents
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases nemorouter._core
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(BIN)/pytest -q tests/unit/test_docs.py tests/unit/test_layers.py
+
+.PHONY: fmt
+fmt: venv ## Format and mend what the linters can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cargo fmt
+
+.PHONY: bench bench-size bench-load
+bench: build ## Native gate against the reference, as ratios of one run
+	mkdir -p .benchmarks
+	$(BIN)/pytest -q benches/micro -p no:xdist --benchmark-enable --benchmark-json=.benchmarks/micro.json --benchmark-quiet
+	$(BIN)/python -m benches.micro.report .benchmarks/micro.json
+bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
+	$(BIN)/python -m benches.micro.size
+
+.PHONY: soak faults
+soak: build ## Long runs under load
+	$(BIN)/pytest -m campaign tests/integration $(ARGS)
+faults: build ## Kills, full disks and moved clocks, many times over
+	$(BIN)/pytest -m campaign tests/faults $(ARGS)
+
+.PHONY: lock
+lock: ## Resolve requirements/*.txt anew from pyproject.toml
+	$(PYTHON) requirements/lock.py
+
+.PHONY: image
+image: ## Build the container image
+	docker build -t nemorouter .
+
+.PHONY: clean
+clean: ## Remove what the other verbs made; never a data directory
+	rm -rf $(VENV) target dist .benchmarks .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f python/nemorouter/_core*.so
