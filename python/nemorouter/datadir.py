@@ -23,8 +23,9 @@ from nemorouter.errors import ConfigurationError
 
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a mapped file needs memory; its owner and identity are checked
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_OURS: Final = tuple(
-    ["nemorouter", "pepper", "host-id", "journal", "arena", "recount", "drainer", "policy", "serve", ".", "lost+"]
+_OURS: Final = (
+    *("nemorouter", "pepper", "host-id", "journal", "arena", "recount", "drainer", "policy", "serve"),
+    *(".", "lost+"),
 )
 """How the names begin that a data directory may hold before it has a ``host-id``."""
 _BYTES_A_SCOPE: Final = 512  # record, its share of the allow-lists, and headroom
@@ -38,6 +39,18 @@ class ArenaNote(msgspec.Struct, frozen=True):
     boot: str
     path: str
     identity: str  # 64 hex
+
+
+class DrainerStatus(msgspec.Struct, frozen=True):
+    """What the process that drains tells the others. Times are Unix milliseconds."""
+
+    boot: str
+    pid: int
+    beat_ms: int  # last tick that went well
+    commit_ms: int  # last transaction that held rows; 0 = none yet
+    rows: int  # moved by this process since it began to drain
+    applied: int  # change sequence that its arena has seen
+    error: str = ""  # why the last tick failed; empty = it did not
 
 
 class DataDir:
@@ -116,6 +129,13 @@ class DataDir:
         """Say where the arena is. Only under ``policy_lock``."""
         replace_file(self.note_file, msgspec.json.encode(ArenaNote(boot_id(), str(path), identity.hex())))
 
+    def drainer_status(self) -> DrainerStatus | None:
+        """The newest word of this boot's drainer; None if there is none."""
+        with suppress(OSError, msgspec.MsgspecError):
+            status = msgspec.json.decode(self.status_file.read_bytes(), type=DrainerStatus)
+            return status if status.boot == boot_id() else None
+        return None
+
     def journal_paths(self) -> list[Path]:
         """All journals, of live and dead workers, oldest name first."""
         try:
@@ -158,22 +178,25 @@ class Flock:
         self.release()
 
 
-@asynccontextmanager
-async def locked(path: Path, *, deadline_s: float = 30.0) -> AsyncIterator[Flock]:
-    """Hold the lock at ``path``; ConfigurationError when it was not to be had within ``deadline_s``.
+async def take(path: Path, *, shared: bool = False, deadline_s: float = 30.0) -> Flock:
+    """Wait for the lock at ``path``; ConfigurationError when it was not to be had within ``deadline_s``.
 
     It waits in the event loop, so that a holder in the same loop can go on.
     """
     end, pause = time.monotonic() + deadline_s, 0.0005
-    while (lock := Flock.attempt(path)) is None:
+    while (lock := Flock.attempt(path, shared=shared)) is None:
         if time.monotonic() > end:
             raise ConfigurationError(f"Another process holds {path} for more than {deadline_s:.0f} s. Is it stopped?")
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 0.02)
-    try:
+    return lock
+
+
+@asynccontextmanager
+async def locked(path: Path, *, deadline_s: float = 30.0) -> AsyncIterator[Flock]:
+    """Hold the lock at ``path`` for a block; see ``take``."""
+    with await take(path, deadline_s=deadline_s) as lock:
         yield lock
-    finally:
-        lock.release()
 
 
 def boot_id() -> str:

@@ -1,0 +1,281 @@
+"""From the store to the arena: the one way by which a policy or a price reaches the request path.
+
+It owns the making, taking over and catching up of the host's arena, always under ``policy.lock``. It must never
+replace an arena that a live process uses, nor skip a change.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from nemorouter._core import LAYOUT, Arena, Journal
+from nemorouter.datadir import DataDir, Flock, boot_id, locked, take
+from nemorouter.errors import ConfigurationError
+from nemorouter.log import get_logger
+from nemorouter.pepper import fingerprint, load_peppers
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+from nemorouter.store.ledger import drain, open_windows
+from nemorouter.store.policies import Change, all_policies, all_prices, change_seq, changes_since, policy, price
+from nemorouter.store.schema import PRICE_CHANGE, meta
+from nemorouter.types import Policy
+
+_CHUNK: Final = 4096
+_BATCH: Final = 10_000  # changes read at once
+_BULK: Final = 2000  # changed scopes from which reading all policies is cheaper than one by one
+_BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
+_ANSWER_DEADLINE_S: Final = 5.0
+
+_log = get_logger(__name__)
+_serving: dict[Path, Flock] = {}  # this process' share of each serve.lock, held while it lives
+
+
+async def attach(settings: Settings, store: Store | None = None) -> Arena:
+    """Map the arena of this boot, making it from the store if there is none; then catch up, and count as serving.
+
+    An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot be used, the arena
+    has no room, or live processes use one that was made under other settings.
+    """
+    data = DataDir(settings.data_dir).prepare()
+    async with _opened(settings, store) as store, locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
+        async with store.read() as connection:
+            identity = await _identity(connection, settings, data)
+            newest = await change_seq(connection)
+        arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity)
+        if data.root not in _serving:
+            _serving[data.root] = await take(data.serve_lock, shared=True)
+        await _apply(arena, store)
+    return arena
+
+
+def detach(settings: Settings) -> None:
+    """Stop counting as serving. The end of the process does it too."""
+    share = _serving.pop(settings.data_dir, None)
+    if share is not None:
+        share.release()
+
+
+async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
+    """This worker's journal. Made under ``policy.lock``, so that no recount can miss it."""
+    data = DataDir(settings.data_dir)
+    async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
+        try:
+            return Journal.create(str(data.journals), settings.journal_slots, upstreams)
+        except OSError as error:
+            raise ConfigurationError(
+                f"There is no room in {data.journals} for {settings.journal_slots} journal slots ({error.strerror}). "
+                "Make room, or lower journal_slots."
+            ) from error
+
+
+def live(settings: Settings) -> Arena | None:
+    """The arena of this boot, if there is one that can be reached from here."""
+    note = DataDir(settings.data_dir).note()
+    if note is not None:
+        with suppress(OSError, ValueError):
+            return Arena.open(note.path, bytes.fromhex(note.identity))
+    return None
+
+
+async def catch_up(arena: Arena, store: Store, data: DataDir) -> None:
+    """Apply to ``arena`` every change that the store committed before this call."""
+    async with locked(data.policy_lock):
+        await _apply(arena, store)
+
+
+async def catch_up_if_live(settings: Settings, store: Store) -> None:
+    """After a commit: make running servers of this data directory obey it before this returns. Without one, nothing.
+
+    ConfigurationError: the change is saved, but a running server did not take it over in time.
+    """
+    data = DataDir(settings.data_dir)
+    arena = live(settings)
+    if arena is not None:
+        await catch_up(arena, store, data)
+    elif _is_served(data):
+        await _wait_for_drainer(data, store)  # its memory is out of reach, as in another container
+
+
+def _is_served(data: DataDir) -> bool:
+    if not data.serve_lock.exists():
+        return False
+    lock = Flock.attempt(data.serve_lock)
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+async def _wait_for_drainer(data: DataDir, store: Store) -> None:
+    async with store.read() as connection:
+        wanted = await change_seq(connection)
+    end = time.monotonic() + _ANSWER_DEADLINE_S
+    while (status := data.drainer_status()) is None or status.applied < wanted:
+        if time.monotonic() > end:
+            raise ConfigurationError(
+                "The change is saved, but the running server did not confirm it. See its log, or restart it."
+            )
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, store: Store | None) -> AsyncIterator[Store]:
+    if store is not None:
+        yield store
+        return
+    store = await Store.open(settings, migrate=True)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _identity(connection: AsyncConnection, settings: Settings, data: DataDir) -> bytes:
+    """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store, directory, capacity."""
+    install = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar() or ""
+    peppers = fingerprint(load_peppers(settings.pepper_path)).hex()
+    parts = (str(LAYOUT), boot_id(), peppers, install, data.host_id(), str(settings.capacity))
+    return blake3("\n".join(parts).encode()).digest()
+
+
+def _take_over(data: DataDir, identity: bytes, newest: int) -> Arena | None:
+    """The arena that the note names, if it is of this identity and of this store's past."""
+    note = data.note()
+    if note is None or note.identity != identity.hex():
+        return None
+    try:
+        arena = Arena.open(note.path, identity)
+    except (OSError, ValueError) as error:
+        _log.warning("arena_unusable", path=note.path, reason=str(error))
+        return None
+    if arena.applied > newest:  # a backup was restored: what was revoked since then lives again
+        _log.warning("store_older_than_arena", store=newest, arena=arena.applied)
+        return None
+    return arena
+
+
+async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: bytes) -> Arena:
+    """A new arena from the store, if no live process uses the old one."""
+    lock = Flock.attempt(data.serve_lock)
+    if lock is None:
+        raise ConfigurationError(
+            f"A running server uses {data.root} with other memory: its peppers or capacity differ, or it runs in "
+            "another container. Stop it first, or use its settings."
+        )
+    with lock:
+        old = data.note()
+        await _bury(store, data)
+        begun = time.monotonic()
+        arena, path = await _build(settings, data, store, identity)
+        data.write_note(path, identity)
+        if old is not None and old.path != str(path):
+            Path(old.path).unlink(missing_ok=True)
+    _log.info("arena_built", path=str(path), scopes=arena.scopes, seconds=round(time.monotonic() - begun, 2))
+    return arena
+
+
+async def _bury(store: Store, data: DataDir) -> None:
+    """Bring what dead workers left into the store: the slots name places of the arena that is gone."""
+    for path in data.journal_paths():
+        journal = Journal.open(str(path))
+        if not journal.claim():
+            raise ConfigurationError(f"The journal {path} is in use by a process that does not hold {data.serve_lock}.")
+        journal.recover()
+        while await drain(store, [journal], journal.tallies(1 << 40)):
+            pass
+        path.unlink()
+
+
+async def _build(settings: Settings, data: DataDir, store: Store, identity: bytes) -> tuple[Arena, Path]:
+    async with store.read() as connection:
+        scopes = int((await connection.exec_driver_sql("SELECT count(*) FROM keys")).scalar_one())
+        path = data.arena_path(settings.capacity, scopes)
+        for stale in path.parent.glob(f"{path.name}.*.new"):
+            stale.unlink(missing_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+        try:
+            arena = Arena.create(str(draft), settings.capacity, identity)
+            await _fill(arena, connection)
+            arena.publish(str(path))
+        except (OSError, MemoryError, ValueError) as error:
+            raise ConfigurationError(
+                f"The arena at {path.parent} cannot hold the store's keys, teams, users and orgs ({error}). "
+                f"Make room there, or raise capacity (now {settings.capacity})."
+            ) from error
+        finally:
+            draft.unlink(missing_ok=True)
+    return arena, path
+
+
+async def _fill(arena: Arena, connection: AsyncConnection) -> None:
+    """Everything the store knows at one instant: owners before what they own, prices, spending of open windows."""
+    async for policies in all_policies(connection):
+        for start in range(0, len(policies), _CHUNK):
+            arena.put_many(policies[start : start + _CHUNK])
+    for entry in await all_prices(connection):
+        arena.put_price(entry)
+    wall_ms = time.time_ns() // 1_000_000
+    async for spendings in open_windows(connection, wall_ms):
+        for kind, id, digest, spent in spendings:
+            index = arena.find(kind, id, digest)
+            if index is not None and not arena.recount(index, wall_ms, spent, []):
+                raise ValueError(f"scope {index} could not be counted")
+    arena.applied = await change_seq(connection)
+
+
+async def _apply(arena: Arena, store: Store) -> None:
+    """Apply changes in order; ``policy.lock`` is held. One that does not fit stops none of the others, and is kept.
+
+    ConfigurationError when the newest one does not fit: it is most likely the caller's.
+    """
+    done, stuck = arena.applied, 0
+    while True:
+        async with store.read() as connection:
+            changes = await changes_since(connection, done, _BATCH)
+            policies = await _policies(connection, changes)
+            models = {change.model for change in changes if change.kind == PRICE_CHANGE and change.model}
+            prices = [await price(connection, model) for model in sorted(models)]
+        if not changes:
+            return
+        failed = _put_all(arena, policies)
+        for entry in prices:
+            if entry is not None:
+                arena.put_price(entry)
+        done = changes[-1].seq
+        if not stuck:
+            stuck = min((change.seq for change in changes if (change.kind, change.id) in failed), default=0)
+            arena.applied = stuck - 1 if stuck else done
+        if len(changes) < _BATCH:
+            break
+    if (error := failed.get((changes[-1].kind, changes[-1].id))) is not None:
+        raise ConfigurationError(f"The arena has no room for it ({error}). Raise capacity and restart all servers.")
+
+
+async def _policies(connection: AsyncConnection, changes: Sequence[Change]) -> list[Policy]:
+    """What the changed scopes are now, owners before what they own (as the numbers of ``Kind`` ascend)."""
+    wanted = {(change.kind, change.id) for change in changes if change.kind != PRICE_CHANGE}
+    if len(wanted) < _BULK:
+        found = [await policy(connection, kind, id) for kind, id in sorted(wanted)]
+        return [entry for entry in found if entry is not None]
+    lots = [lot async for lot in all_policies(connection)]
+    return [entry for lot in lots for entry in lot if (entry.kind, entry.id) in wanted]
+
+
+def _put_all(arena: Arena, policies: Sequence[Policy]) -> dict[tuple[int, int], Exception]:
+    """Write policies one by one; answer those that could not be, with the reason."""
+    failed: dict[tuple[int, int], Exception] = {}
+    for entry in policies:
+        try:
+            arena.put(entry)
+        except (MemoryError, OSError, ValueError) as error:
+            failed[entry.kind, entry.id] = error
+    if failed:
+        _log.error("policies_not_applied", count=len(failed), reason=str(next(iter(failed.values()))))
+    return failed
