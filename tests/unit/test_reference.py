@@ -9,7 +9,7 @@ from nemorouter.errors import Code, TicketError
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.cost import cost
 from nemorouter.reference.headers import go_duration
-from nemorouter.reference.windows import window_days, window_number, window_start_ms
+from nemorouter.reference.windows import window_at, window_days, window_start_ms
 from nemorouter.types import NANO, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
 
 Vectors = dict[str, Any]
@@ -42,13 +42,13 @@ def test_costs(vectors: Vectors) -> None:
 def test_windows(vectors: Vectors) -> None:
     for case in vectors["windows"]:
         for duration in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY):
-            number = window_number(duration, case["wall_ms"])
-            assert number == case[duration.name.lower()], case
-            first, end = window_days(duration, number)
+            window = window_at(duration, case["wall_ms"])
+            assert window == (duration, case[duration.name.lower()]), case
+            first, end = window_days(window)
             assert first <= case["wall_ms"] // 86_400_000 < end
-            assert window_number(duration, window_start_ms(duration, number)) == number
-            assert window_number(duration, window_start_ms(duration, number) - 1) == number - 1
-        assert window_number(Duration.TOTAL, case["wall_ms"]) == 0
+            assert window_at(duration, window_start_ms(window)) == window
+            assert window_at(duration, window_start_ms(window) - 1) == (duration, window[1] - 1)
+        assert window_at(Duration.TOTAL, case["wall_ms"]) == (Duration.TOTAL, 0)
 
 
 def test_go_durations(vectors: Vectors) -> None:
@@ -135,7 +135,7 @@ def test_identify_names_what_is_wrong(world: World) -> None:
     assert world.identify() == world.key
     assert world.identify(BEARER.encode()) == world.key
     assert world.identify(None) == -Code.MISSING_API_KEY
-    assert world.identify("") == -Code.MISSING_API_KEY
+    assert world.identify(" \t ") == -Code.MISSING_API_KEY
     assert world.identify("Basic x") == -Code.KEY_MALFORMED
     assert world.identify(b"Bearer \xff") == -Code.KEY_MALFORMED
     assert world.identify("Bearer sk-nemo-" + "x" * 20) == -Code.KEY_UNKNOWN

@@ -8,7 +8,7 @@ from nemorouter.reference.cost import AMOUNT_MAX
 from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope, check_policy
 from nemorouter.reference.values import Identity, Meters
-from nemorouter.reference.windows import is_current, window_days, window_number
+from nemorouter.reference.windows import Window, ahead, window_at, window_days
 from nemorouter.types import Kind, ModelPrice, Policy
 
 
@@ -80,7 +80,7 @@ class Arena:
         with self.lock:
             scope = self.records[index]
             policy = scope.policy
-            counts = is_current(scope.window, window_number(policy.duration, wall_ms))
+            counts = ahead(scope.window, window_at(policy.duration, wall_ms)) >= 0
             return Meters(
                 None if scope.rpm is None else scope.rpm.remaining(boot_us),
                 None if scope.tpm is None else scope.tpm.remaining(boot_us),
@@ -96,21 +96,18 @@ class Arena:
             return [scope.index for scope in self.records if scope.frozen]
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
-        """First day and day after the last of the budget window in which ``wall_ms`` lies."""
-        duration = self.records[index].policy.duration
-        return window_days(duration, window_number(duration, wall_ms))
+        """First day and day after the last of the window of ``wall_ms``, or of the later one that the word is in."""
+        return window_days(_window_of(self.records[index], wall_ms))
 
     def recount(self, index: int, wall_ms: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
         """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and in the window."""
         with self.lock:
             scope = self.records[index]
             duration = scope.policy.duration
-            window = window_number(duration, wall_ms)
+            window = _window_of(scope, wall_ms)
             slots = (slot for journal in journals for slot in journal.live.values())
             live = sum(
-                slot.committed
-                for slot in slots
-                if scope in slot.payers and window_number(duration, slot.at_ms) == window
+                slot.committed for slot in slots if scope in slot.payers and window_at(duration, slot.at_ms) == window
             )
             scope.committed = min(AMOUNT_MAX, ledger_nano + live)
             scope.window = window
@@ -144,3 +141,8 @@ class Arena:
             return tuple(self._owners[kind, id] for kind, id in wanted)
         except KeyError as error:
             raise ValueError(f"owner not in the arena: {error}") from None
+
+
+def _window_of(scope: Scope, wall_ms: int) -> Window:
+    now = window_at(scope.policy.duration, wall_ms)
+    return now if ahead(scope.window, now) < 0 else scope.window

@@ -4,22 +4,25 @@ import re
 
 from blake3 import blake3
 
-_BEARER = re.compile(rb" *(?i:bearer) +(sk-nemo-[A-Za-z0-9]{20}) *")
+_BEARER = re.compile(rb"(?i:bearer) +(sk-nemo-[A-Za-z0-9]{20})")
 
 
-def bearer_key(authorization: str | bytes) -> bytes | None:
-    """The key in an Authorization value as bytes, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+def trimmed(authorization: str | bytes | None) -> bytes:
+    """The header's value without the blanks around it; no header is an empty value."""
     if isinstance(authorization, str):
-        if not authorization.isascii():
-            return None
-        authorization = authorization.encode("ascii")
-    match = _BEARER.fullmatch(authorization)
+        authorization = authorization.encode("utf-8", "surrogatepass")
+    return authorization.strip(b" \t") if authorization else b""
+
+
+def bearer_key(value: bytes) -> bytes | None:
+    """The key in a trimmed value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+    match = _BEARER.fullmatch(value)
     return match[1] if match else None
 
 
 def parse_key(authorization: str | bytes) -> str | None:
     """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
-    key = bearer_key(authorization)
+    key = bearer_key(trimmed(authorization))
     return None if key is None else key.decode("ascii")
 
 

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from nemorouter.errors import Code, TicketError
 from nemorouter.reference import verdict
 from nemorouter.reference.arena import Arena
-from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.clock import Clock
 from nemorouter.reference.cost import AMOUNT_MAX, cost, reserved_tokens, units
-from nemorouter.reference.credential import bearer_key, hash_key
+from nemorouter.reference.credential import bearer_key, hash_key, trimmed
 from nemorouter.reference.headers import rate_headers
 from nemorouter.reference.journal import Journal, Slot, State
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
-from nemorouter.reference.windows import window_number
+from nemorouter.reference.windows import window_at
 from nemorouter.types import Endpoint, Outcome
 
 _PEPPER_BYTES = 32
@@ -43,9 +42,10 @@ class Gate:
     def identify(self, authorization: str | bytes | None, client_ip: str, endpoint: int) -> int:
         """Index of the live key that may call ``endpoint`` from ``client_ip``; else -errors.Code."""
         with self._lock:
-            if not authorization:
+            value = trimmed(authorization)
+            if not value:
                 return self._no_key(Code.MISSING_API_KEY)
-            secret = bearer_key(authorization)
+            secret = bearer_key(value)
             if secret is None:
                 return self._no_key(Code.KEY_MALFORMED)
             key = self._look_up(secret)
@@ -89,8 +89,8 @@ class Gate:
             )
             if refusal is not None:
                 return self._refuse(key, refusal, wall_ms)
-            buckets = _charge(key, tokens_in + tokens_out, nano, boot_us, at_ms)
-            slot = self.journal.open(at_ms, key.payers, buckets, known)
+            charged = _charge(key, tokens_in + tokens_out, nano, boot_us, at_ms)
+            slot = self.journal.open(at_ms, key.payers, charged, known)
             slot.model, slot.endpoint, slot.upstream, slot.stream = model, endpoint, upstream, stream
             slot.units, slot.reserved_cost = unit_count, nano
             slot.reserved_in, slot.reserved_out = tokens_in, tokens_out
@@ -178,17 +178,17 @@ def _source_refusal(key: Scope, client_ip: str, endpoint: int) -> int:
     return 0
 
 
-def _charge(key: Scope, tokens: int, nano: int, boot_us: int, at_ms: int) -> tuple[Bucket, ...]:
-    """Take what was seen to fit from every level; answer the token buckets that were charged."""
+def _charge(key: Scope, tokens: int, nano: int, boot_us: int, at_ms: int) -> tuple[Scope, ...]:
+    """Take what was seen to fit from every level; answer the scopes whose token bucket was charged."""
     charged = []
     for level in key.levels:
         if level.rpm is not None:
             level.rpm.charge(1, boot_us)
         if level.tpm is not None:
             level.tpm.charge(tokens, boot_us)
-            charged.append(level.tpm)
+            charged.append(level)
     for scope in key.payers:
-        window = window_number(scope.policy.duration, at_ms)
+        window = window_at(scope.policy.duration, at_ms)
         scope.committed = min(AMOUNT_MAX, scope.committed_in(window) + nano)
         scope.window = window
     return tuple(charged)
@@ -197,14 +197,19 @@ def _charge(key: Scope, tokens: int, nano: int, boot_us: int, at_ms: int) -> tup
 def _correct(slot: Slot) -> None:
     """Bring every meter from what was reserved to what was used, and end the slot."""
     over = slot.input + slot.output - slot.reserved_in - slot.reserved_out
-    for bucket in slot.buckets:
+    for scope in slot.charged:
+        if scope.tpm is None:
+            continue
         if over > 0:
-            bucket.owe(over)
+            scope.tpm.owe(over)
         else:
-            bucket.give(-over)
+            scope.tpm.give(-over)
     slot.state = State.ENDED
+    difference = (slot.cost or 0) - slot.reserved_cost
+    if difference == 0:
+        return
     for scope in slot.payers:
         if scope.frozen:
             slot.state = State.DEFERRED  # the recount will see its true cost
         else:
-            scope.correct(slot.at_ms, (slot.cost or 0) - slot.reserved_cost)
+            scope.correct(slot.at_ms, difference)

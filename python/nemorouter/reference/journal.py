@@ -6,7 +6,6 @@ from enum import IntEnum
 from threading import Lock
 
 from nemorouter.errors import Code
-from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.scope import Scope
 from nemorouter.types import Kind, ModelPrice, Outcome
 
@@ -27,8 +26,8 @@ class Slot:
     __slots__ = (
         "at_ms",
         "boot",
-        "buckets",
         "cached",
+        "charged",
         "cost",
         "endpoint",
         "input",
@@ -56,14 +55,14 @@ class Slot:
         seq: int,
         at_ms: int,
         payers: tuple[Scope, ...],
-        buckets: tuple[Bucket, ...],
+        charged: tuple[Scope, ...],
         price: ModelPrice | None,
     ) -> None:
         self.boot = boot
         self.seq = seq
         self.at_ms = at_ms
         self.payers = payers
-        self.buckets = buckets  # the token buckets that were charged
+        self.charged = charged  # those whose token bucket was charged
         self.price = price  # as of admission; None = unknown
         self.state = State.OPEN
         self.model = ""
@@ -133,13 +132,11 @@ class Journal:
         """How many more tickets can be open or undrained."""
         return self.slots - len(self.live)
 
-    def open(
-        self, at_ms: int, payers: tuple[Scope, ...], buckets: tuple[Bucket, ...], price: ModelPrice | None
-    ) -> Slot:
+    def open(self, at_ms: int, payers: tuple[Scope, ...], charged: tuple[Scope, ...], price: ModelPrice | None) -> Slot:
         """Take a slot for an admitted request; the caller holds the lock and has seen that one is free."""
         seq = self._next
         self._next += 1
-        slot = self.live[seq] = Slot(self.boot, seq, at_ms, payers, buckets, price)
+        slot = self.live[seq] = Slot(self.boot, seq, at_ms, payers, charged, price)
         self.counts["admitted"] += 1
         return slot
 

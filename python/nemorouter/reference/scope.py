@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.cost import AMOUNT_MAX
-from nemorouter.reference.windows import window_number
+from nemorouter.reference.windows import NO_WINDOW, Window, window_at
 from nemorouter.types import MAX_LIMIT, MAX_SPEND_NANO, Duration, Kind, Policy, Status
 
 DIGEST_BYTES = 32
@@ -32,8 +32,8 @@ class Scope:
         self.index = index
         self.rpm: Bucket | None = None
         self.tpm: Bucket | None = None
-        # The money word: number of the window, nano-USD posted + reserved in it, and whether it waits for a recount.
-        self.window = 0
+        # The money word: the window, nano-USD posted + reserved in it, and whether it waits for a recount.
+        self.window: Window = NO_WINDOW
         self.committed = 0
         self.frozen = False
         self.policy = policy
@@ -72,7 +72,7 @@ class Scope:
             return False
         return any(address in network for network in self._networks)
 
-    def committed_in(self, window: int) -> int:
+    def committed_in(self, window: Window) -> int:
         """Nano-USD committed in that window, which is not older than the word's."""
         return self.committed if self.window == window else 0
 
@@ -81,7 +81,7 @@ class Scope:
 
         A saturated word has forgotten its amount: it stays, too high rather than too low, until a recount.
         """
-        if self.window == window_number(self.policy.duration, at_ms) and self.committed < AMOUNT_MAX:
+        if self.window == window_at(self.policy.duration, at_ms) and self.committed < AMOUNT_MAX:
             self.committed = max(0, min(AMOUNT_MAX, self.committed + difference))
 
 
@@ -104,7 +104,9 @@ def _relimited(bucket: Bucket | None, limit: int | None, burst: int | None, boot
     if limit is None:
         return None
     if bucket is None:
-        return Bucket(limit, burst)
+        bucket = Bucket(limit, burst)
+        bucket.charge(0, boot_us)  # full as of now: what is owed from here on counts
+        return bucket
     bucket.relimit(limit, limit if burst is None else burst, boot_us)
     return bucket
 

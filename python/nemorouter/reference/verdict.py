@@ -4,7 +4,7 @@ from nemorouter.errors import Code
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
-from nemorouter.reference.windows import AHEAD, window_number, window_start_ms
+from nemorouter.reference.windows import ahead, window_at, window_start_ms
 from nemorouter.types import ModelPrice, Status
 
 
@@ -47,7 +47,7 @@ def budget_refusal(key: Scope, cost: int, at_ms: int) -> Refusal | None:
             return Refusal(Code.NOT_READY, key.index)
         cap = scope.policy.cap
         if cap is not None:
-            committed = scope.committed_in(window_number(scope.policy.duration, at_ms))
+            committed = scope.committed_in(window_at(scope.policy.duration, at_ms))
             if committed + cost > cap:
                 return Refusal(Code.BUDGET_EXCEEDED, key.index, scope.policy.kind, cap, committed)
     return None
@@ -60,9 +60,8 @@ def admission_time(key: Scope, wall_ms: int) -> int:
     while moved:
         moved = False
         for scope in key.payers:
-            duration = scope.policy.duration
-            if 0 < scope.window - window_number(duration, at_ms) <= AHEAD and not scope.frozen:
-                at_ms = window_start_ms(duration, scope.window)
+            if ahead(scope.window, window_at(scope.policy.duration, at_ms)) > 0:
+                at_ms = window_start_ms(scope.window)
                 moved = True
     return at_ms
 

@@ -8,27 +8,41 @@ from nemorouter.types import Duration
 DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 _NEVER = (1 << 32) - 1  # a day far beyond the calendar
-AHEAD = 2
-"""How many windows a money word may be ahead of the wall clock and still be believed; more is taken for long ago."""
+_BELIEVED_AHEAD = 2
 _MONDAY = 3  # 1970-01-01 was a Thursday: weeks start three days before it
 
 
-def window_number(duration: int, wall_ms: int) -> int:
-    """The number of the window in which ``wall_ms`` lies; numbers of one duration rise with time."""
-    return _number(duration, wall_ms // DAY_MS)
+Window = tuple[int, int]
+"""Duration and number of a window. Numbers of one duration rise with time."""
+
+NO_WINDOW: Window = (Duration.TOTAL, 0)
+"""What a money word holds before its first window; for a budget without end it is the right one."""
 
 
-def is_current(word: int, now: int) -> bool:
-    """True if a money word of window ``word`` counts in window ``now``: the same, or ahead since the clock was set back."""
-    return 0 <= word - now <= AHEAD
+def window_at(duration: int, wall_ms: int) -> Window:
+    """The window in which ``wall_ms`` lies."""
+    return _window(duration, wall_ms // DAY_MS)
 
 
-def window_start_ms(duration: int, number: int) -> int:
-    """Unix milliseconds at which window ``number`` starts."""
-    return window_days(duration, number)[0] * DAY_MS
+def ahead(word: Window, now: Window) -> int:
+    """How many windows a money word is ahead of ``now``, since the wall clock was set back: 0, 1 or 2.
+
+    -1: it does not count in ``now``. More than two windows ahead is taken for long ago.
+    """
+    by = word[1] - now[1]
+    return by if word[0] == now[0] and 0 <= by <= _BELIEVED_AHEAD else -1
+
+
+def window_start_ms(window: Window) -> int:
+    """Unix milliseconds at which the window starts."""
+    return window_days(window)[0] * DAY_MS
 
 
 @lru_cache
+def _window(duration: int, day: int) -> Window:
+    return duration, _number(duration, day)
+
+
 def _number(duration: int, day: int) -> int:
     match duration:
         case Duration.DAILY:
@@ -43,8 +57,9 @@ def _number(duration: int, day: int) -> int:
 
 
 @lru_cache
-def window_days(duration: int, number: int) -> tuple[int, int]:
-    """First day and day after the last of window ``number``, in days since 1970-01-01."""
+def window_days(window: Window) -> tuple[int, int]:
+    """First day and day after the last of the window, in days since 1970-01-01."""
+    duration, number = window
     match duration:
         case Duration.DAILY:
             return number, number + 1
