@@ -34,7 +34,7 @@ def load_peppers(path: Path) -> list[Pepper]:
         id, _, digits = line.strip().partition(" ")
         if not (id.isascii() and id.isdecimal() and 0 < int(id) < 1 << 31):
             raise ConfigurationError(f"The pepper file {path}, line {number}: expected `<id> <64 hex digits>`.")
-        if len(digits) != 2 * _BYTES or not _HEX >= set(digits):
+        if len(digits) != 2 * _BYTES or not set(digits) <= _HEX:
             raise ConfigurationError(f"The pepper file {path}, line {number}: a pepper has exactly 64 hex digits.")
         peppers.append((int(id), bytes.fromhex(digits)))
     if not peppers:
@@ -54,7 +54,7 @@ def create_pepper(path: Path) -> list[Pepper]:
 
 
 def rotate_pepper(path: Path) -> list[Pepper]:
-    """Put a fresh pepper first; keys under the one before stay valid until it is retired. Servers read it when they start."""
+    """Put a fresh pepper first; keys under the one before stay valid until it is retired. Read at start."""
     peppers = load_peppers(path)
     if len(peppers) == MAX_PEPPERS:
         raise RefusedError("Two peppers are valid already; retire the old one first.")
@@ -82,7 +82,7 @@ def mark(pepper: Pepper) -> str:
 def load_audit_key(path: Path) -> bytes:
     """The key of the audit chain: apart from the peppers, so that their rotation breaks no chain."""
     digits = _read(path, "audit key").strip()
-    if len(digits) != 2 * _BYTES or not _HEX >= set(digits):
+    if len(digits) != 2 * _BYTES or not set(digits) <= _HEX:
         raise ConfigurationError(f"The audit key file {path} must hold exactly 64 hex digits.")
     return bytes.fromhex(digits)
 

@@ -50,6 +50,7 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
     "team.update": _ADMINS,
     "member.read": _SHARED,
     "member.add": _ADMINS,
+    "member.update": _ADMINS,
     "management_key.create": _ADMINS,
     "budget.read": _READS,
     "budget.set": _ADMINS,

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_type_hints
 from urllib.parse import urlsplit
@@ -21,9 +21,28 @@ _PREFIX: Final = "NEMOROUTER_"
 _IGNORED: Final = frozenset({"NEMOROUTER_API_KEY"})  # belongs to clients, as OPENAI_API_KEY does
 _SECRETS: Final = ("database_url", "redis_url")  # may also come from a file: <name>_file
 _PATHS: Final = ("data_dir", "pepper_file", "config")
-_WORDS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_LOWEST: Final = {"port": 1, "workers": 1, "capacity": 16, "journal_slots": 16, "log_retention_days": 1}
-_HIGHEST: Final = {"port": 65_535, "workers": 1024, "capacity": 1 << 30, "journal_slots": 1 << 22}
+_WORDS: Final = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+_RANGES: Final = {
+    "port": (1, 65_535),
+    "workers": (1, 1024),
+    "capacity": (16, 1 << 30),
+    "journal_slots": (16, 1 << 22),
+    "log_retention_days": (1, 36_500),
+    "max_body_bytes": (1024, 1 << 30),
+    "max_header_bytes": (1024, 1 << 20),
+    "upstream_connect_timeout": (0.001, 86_400),
+    "upstream_first_byte_timeout": (0.001, 86_400),
+    "upstream_total_timeout": (0.001, 86_400),
+}
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,8 +94,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.pepper_file or self.data_dir / "pepper"
 
     @classmethod
-    def load(cls, config: Path | None = None, **overrides: Any) -> "Settings":  # noqa: ANN401 - any field's type
-        """Read file, environment and ``overrides`` (None = not given). ConfigurationError names the setting at fault."""
+    def load(cls, config: Path | None = None, **overrides: Any) -> "Settings":
+        """Read file, environment and ``overrides`` (None = not given); a ConfigurationError names the setting."""
         named = config or os.environ.get(_PREFIX + "CONFIG") or None
         path = Path(named) if named else Path("nemorouter.toml")
         values: dict[str, Any] = {}
@@ -108,12 +127,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return env
 
     def __repr__(self) -> str:
-        shown = ((n, redact_url(v) if n in _SECRETS and v else v) for n, v in msgspec.structs.asdict(self).items())
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown)})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
-        for name, value in msgspec.structs.asdict(self).items():
-            yield name, redact_url(value) if name in _SECRETS and value else value
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        fields = msgspec.structs.asdict(self).items()
+        return [(name, redact_url(value) if name in _SECRETS and value else value) for name, value in fields]
 
 
 def redact_url(url: str) -> str:
@@ -206,18 +224,9 @@ def _convert(shown: str, name: str, value: Any, *, from_text: bool = False) -> A
 
 
 def _check(settings: Settings) -> None:
-    for name, low in _LOWEST.items():
-        if getattr(settings, name) < low:
-            raise ConfigurationError(f"{name} must be at least {low}.")
-    for name, high in _HIGHEST.items():
-        if getattr(settings, name) > high:
-            raise ConfigurationError(f"{name} must be at most {high}.")
-    for name in ("max_body_bytes", "max_header_bytes"):
-        if getattr(settings, name) < 1024:
-            raise ConfigurationError(f"{name} must be at least 1024.")
-    for name in ("upstream_connect_timeout", "upstream_first_byte_timeout", "upstream_total_timeout"):
-        if not 0 < getattr(settings, name) <= 86_400:
-            raise ConfigurationError(f"{name} must be more than 0 and at most 86400 seconds.")
+    for name, (low, high) in _RANGES.items():
+        if not low <= getattr(settings, name) <= high:
+            raise ConfigurationError(f"{name} must be between {low} and {high}.")
     if not settings.host:
         raise ConfigurationError("host must not be empty.")
     for block in settings.trusted_proxies:

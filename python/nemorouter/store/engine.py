@@ -50,14 +50,14 @@ class Store:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write (BEGIN IMMEDIATE); commits at the end, rolls back on an exception."""
-        with _translated():
+        with _Translated():
             async with self._turn, self._writer.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads: one consistent view of the store."""
-        with _translated():
+        with _Translated():
             async with self._engine.begin() as connection:
                 yield connection
 
@@ -65,7 +65,7 @@ class Store:
         await self._engine.dispose()
 
 
-class _translated:
+class _Translated:
     """Database errors become StoreError; a violated constraint passes, for the caller knows what it means."""
 
     def __enter__(self) -> None:
@@ -102,16 +102,6 @@ def database_path(settings: Settings) -> Path:
     if not path or path.startswith(":"):
         raise ConfigurationError("database_url: an in-memory store cannot be shared; name a file.")
     return Path(path).absolute()
-
-
-def make_data_dir(path: Path) -> None:
-    """Make the data directory, for its owner only, if it is not there."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"The data directory {path} cannot be made: {error.strerror}.") from error
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigurationError(f"The data directory {path} cannot be written by this user.")
 
 
 def store_version(path: Path) -> int:

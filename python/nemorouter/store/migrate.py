@@ -3,21 +3,23 @@
 import asyncio
 import fcntl
 import os
+import secrets
 import sqlite3
-from contextlib import closing, contextmanager
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import DBAPIError
 
+from nemorouter.datadir import DataDir
 from nemorouter.errors import ConfigurationError, StoreError
 from nemorouter.settings import Settings
-from nemorouter.store.engine import APPLICATION_ID, BUSY_TIMEOUT_MS, explain, make_data_dir, store_version
-from nemorouter.store.schema import SCHEMA_VERSION
+from nemorouter.store.engine import APPLICATION_ID, BUSY_TIMEOUT_MS, explain, store_version
+from nemorouter.store.schema import SCHEMA_VERSION, meta
 
 
 async def upgrade(settings: Settings, path: Path) -> None:
@@ -26,8 +28,8 @@ async def upgrade(settings: Settings, path: Path) -> None:
 
 
 def _upgrade(settings: Settings, path: Path) -> None:
-    make_data_dir(settings.data_dir)
-    with _lock(settings.data_dir / "migrate.lock"):
+    DataDir(settings.data_dir).prepare()
+    with _lock(path):
         if store_version(path) >= SCHEMA_VERSION:
             return  # another process was faster
         _claim(path)
@@ -37,6 +39,7 @@ def _upgrade(settings: Settings, path: Path) -> None:
                 # One transaction: a migration is there whole, or not at all.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 run(connection)
+                _first_rows(connection)
         except DBAPIError as error:
             raise StoreError(explain(error.orig or error)) from error
         except CommandError as error:
@@ -53,9 +56,19 @@ def run(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+def _first_rows(connection: Connection) -> None:
+    there = set(connection.execute(select(meta.c.key)).scalars())
+    for key, value in (("install", secrets.token_hex(16)), ("change_seq", "0")):
+        if key not in there:
+            connection.execute(meta.insert().values(key=key, value=value))
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"The store cannot be made at {path}: {error.strerror}.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

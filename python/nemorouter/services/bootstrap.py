@@ -1,0 +1,108 @@
+"""The first run: org, Default team, owner, prices, and a first key of either kind. In one transaction."""
+
+import secrets
+import string
+from typing import Final
+
+import msgspec
+from sqlalchemy import insert, select
+
+from nemorouter import ids
+from nemorouter.errors import ConflictError, NotFoundError
+from nemorouter.pepper import hash_key
+from nemorouter.roles import Actor, Role
+from nemorouter.services import keys, owners, prices, values
+from nemorouter.services.context import Context
+from nemorouter.services.limits import NewScope
+from nemorouter.services.scopes import DEFAULT_TEAM, text_id
+from nemorouter.services.unit import Unit, change
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+from nemorouter.store.schema import management_keys, orgs, teams
+from nemorouter.types import Kind
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+
+
+class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first run made. The keys are told once, here."""
+
+    org_id: str
+    team_id: str
+    user_id: str
+    api_key: str | None = None
+    management_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"FirstRun({self.org_id})"
+
+
+async def bootstrap(store: Store, settings: Settings) -> FirstRun | None:
+    """Fill an empty store, so that ``serve`` has something to serve; None if it has an org already.
+
+    Makes the peppers too. The owner has no password: who controls the machine gives one later.
+    """
+    context = await Context.attach(store, settings, create=True)
+    try:
+        return await init(context, org="Default", email="owner@localhost", password_hash=None, api_key="first key")
+    except ConflictError:
+        return None
+
+
+async def init(
+    context: Context, *, org: str, email: str, password_hash: str | None, api_key: str | None = None
+) -> FirstRun:
+    """Make the org of an empty store. ConflictError if there is one. ``api_key``: name of a first API key."""
+    org_id = ids.new_id()
+    actor = Actor(org=org_id, role=Role.OWNER, name="setup")
+    async with change(context, actor, "org.update") as unit:
+        if (await unit.connection.execute(select(orgs.c.id).limit(1))).first() is not None:
+            raise ConflictError("This store is set up already; its data directory holds an org.")
+        row = {"id": org_id, "name": values.name(org, "org"), "created_ms": unit.now_ms}
+        await unit.connection.execute(insert(orgs).values(**row))
+        await unit.touch(Kind.ORG, org_id)
+        await unit.record("org.created", text_id(Kind.ORG, org_id), None, {"name": row["name"]})
+        team = await owners.insert_team(unit, NewScope(name=DEFAULT_TEAM))
+        member = owners.NewMember(name=email.partition("@")[0], email=email, role="owner")
+        user = await owners.insert_member(unit, member, password_hash)
+        await prices.write_prices(unit, prices.builtin_prices(), replace=False)
+        first = await keys.insert_key(unit, keys.NewKey(name=api_key)) if api_key else None
+        management = None if api_key else await _management_key(unit, ids.from_text("user", user.id))
+    return FirstRun(
+        org_id=text_id(Kind.ORG, org_id),
+        team_id=team.id,
+        user_id=user.id,
+        api_key=first.key if first else None,
+        management_key=management,
+    )
+
+
+async def local_actor(context: Context, name: str = "cli") -> Actor:
+    """Who sits at the machine acts as an owner of its org. NotFoundError if the store is empty."""
+    async with context.store.read() as connection:
+        query = select(orgs.c.id).join(teams, teams.c.org_id == orgs.c.id).order_by(orgs.c.id).limit(1)
+        org = (await connection.execute(query)).scalar()
+    if org is None:
+        raise NotFoundError("The store holds no org yet; run `nemorouter init` or `nemorouter serve` first.")
+    return Actor(org=org, role=Role.OWNER, name=name)
+
+
+async def _management_key(unit: Unit, user: int) -> str:
+    """``mk-nemo-`` and 32 characters, for the management API; told once."""
+    pepper_id, pepper = unit.context.peppers[0]
+    secret = "mk-nemo-" + "".join(secrets.choice(_ALPHABET) for _ in range(32))
+    id = ids.new_id()
+    row = {
+        "id": id,
+        "org_id": unit.actor.org,
+        "user_id": user,
+        "name": "first key",
+        "digest": hash_key(secret, pepper),
+        "pepper_id": pepper_id,
+        "last4": secret[-4:],
+        "created_ms": unit.now_ms,
+    }
+    await unit.connection.execute(insert(management_keys).values(**row))
+    after = {"name": row["name"], "alias": f"mk-...{secret[-4:]}"}
+    await unit.record("management_key.created", ids.to_text("mk", id), None, after)
+    return secret

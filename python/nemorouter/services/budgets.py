@@ -1,0 +1,127 @@
+"""Budgets: the most that a key, team, person or org may spend in a window. At most one a scope."""
+
+from typing import Final
+
+import msgspec
+from msgspec import UnsetType
+from sqlalchemy import delete, insert, select, update
+
+from nemorouter import ids
+from nemorouter.errors import NotFoundError
+from nemorouter.roles import Actor, Reach, require
+from nemorouter.services import values
+from nemorouter.services.clock import now_ms
+from nemorouter.services.context import Context
+from nemorouter.services.scopes import TABLES, find, text_id
+from nemorouter.services.unit import Unit, change
+from nemorouter.services.views import BudgetView, Spend, budget_view, spends
+from nemorouter.store.schema import budgets
+from nemorouter.types import Kind
+
+_KINDS: Final = (Kind.ORG, Kind.TEAM, Kind.USER, Kind.KEY)
+
+
+class NewBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``max_spend`` in USD as a decimal string; ``duration`` daily, weekly, monthly or total."""
+
+    max_spend: str
+    duration: str = "monthly"
+
+
+class ScopeBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget with whose it is."""
+
+    kind: str
+    id: str
+    name: str
+    budget: BudgetView
+
+
+async def set_budget(context: Context, actor: Actor, kind: Kind, reference: str, new: NewBudget) -> ScopeBudget:
+    """Give the scope this budget in place of the one it has. In force at the next request."""
+    async with change(context, actor, "budget.set") as unit:
+        row = await find(unit.connection, actor, kind, reference)
+        before = await current_budget(unit, kind, row.id)
+        await write_budget(unit, kind, row.id, new)
+        await unit.touch(kind, row.id)
+        await unit.record("budget.set", text_id(kind, row.id), before, new)
+        spend = (await spends(unit.connection, kind, [row.id], unit.now_ms)).get(row.id, Spend())
+        query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == row.id)
+        view = budget_view((await unit.connection.execute(query)).one(), spend, unit.now_ms)
+    return ScopeBudget(kind=kind.name.lower(), id=text_id(kind, row.id), name=row.name, budget=view)
+
+
+async def clear_budget(context: Context, actor: Actor, kind: Kind, reference: str) -> None:
+    """Take the scope's budget away. NotFoundError if it has none."""
+    async with change(context, actor, "budget.set") as unit:
+        row = await find(unit.connection, actor, kind, reference)
+        before = await current_budget(unit, kind, row.id)
+        if before is None:
+            raise NotFoundError(f"{text_id(kind, row.id)} has no budget.", field="budget")
+        await remove_budget(unit, kind, row.id)
+        await unit.touch(kind, row.id)
+        await unit.record("budget.cleared", text_id(kind, row.id), before)
+
+
+async def list_budgets(context: Context, actor: Actor) -> list[ScopeBudget]:
+    """Every budget of the org that the actor may see, with what is spent of it."""
+    own = require(actor, "budget.read") is Reach.OWN
+    found: list[ScopeBudget] = []
+    at = now_ms()
+    async with context.store.read() as connection:
+        for kind in (Kind.KEY,) if own else _KINDS:
+            table = TABLES[kind]
+            query = (
+                select(budgets, table.c.name)
+                .join(table, table.c.id == budgets.c.scope_id)
+                .where(budgets.c.kind == int(kind))
+                .where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
+                .order_by(budgets.c.id)
+            )
+            if own:
+                query = query.where(table.c.user_id == actor.user)
+            rows = (await connection.execute(query)).all()
+            spent = await spends(connection, kind, [row.scope_id for row in rows], at)
+            found += [
+                ScopeBudget(
+                    kind=kind.name.lower(),
+                    id=text_id(kind, row.scope_id),
+                    name=row.name,
+                    budget=budget_view(row, spent.get(row.scope_id, Spend()), at),
+                )
+                for row in rows
+            ]
+    return found
+
+
+async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:
+    """The row alone; the caller touches the scope and records the event."""
+    fields = {"max_spend_nano": values.max_spend(new.max_spend), "duration": int(values.duration(new.duration))}
+    same = (budgets.c.kind == int(kind)) & (budgets.c.scope_id == id)
+    done = await unit.connection.execute(update(budgets).where(same).values(**fields))
+    if not done.rowcount:
+        fields |= {"id": ids.new_id(), "kind": int(kind), "scope_id": id, "created_ms": unit.now_ms}
+        await unit.connection.execute(insert(budgets).values(**fields))
+
+
+async def remove_budget(unit: Unit, kind: Kind, id: int) -> None:
+    """The row alone, if there is one."""
+    await unit.connection.execute(delete(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id))
+
+
+async def patch_budget(unit: Unit, kind: Kind, id: int, given: NewBudget | UnsetType | None) -> None:
+    """UNSET leaves the budget, None takes it away."""
+    if isinstance(given, NewBudget):
+        await write_budget(unit, kind, id, given)
+    elif given is None:
+        await remove_budget(unit, kind, id)
+
+
+async def current_budget(unit: Unit, kind: Kind, id: int) -> NewBudget | None:
+    """The scope's budget as one would give it again."""
+    query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id)
+    row = (await unit.connection.execute(query)).first()
+    if row is None:
+        return None
+    view = budget_view(row, Spend(), unit.now_ms)
+    return NewBudget(max_spend=view.max_spend, duration=view.duration)

@@ -1,0 +1,143 @@
+"""The request log, newest first, with filters and a cursor. It never holds a prompt or an answer."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Row, Select, and_, or_, select
+
+from nemorouter import ids
+from nemorouter.errors import RefusedError
+from nemorouter.roles import Actor, Reach, require
+from nemorouter.services.clock import iso
+from nemorouter.services.context import Context
+from nemorouter.services.page import Page, checked, cursor_numbers, page
+from nemorouter.services.scopes import find, text_id
+from nemorouter.services.values import ENDPOINTS, usd_text
+from nemorouter.services.views import alias
+from nemorouter.store.schema import keys, requests
+from nemorouter.types import Kind, Outcome
+
+_ENDPOINT_NAMES: Final = {int(endpoint): f"/v1/{name}" for name, endpoint in ENDPOINTS.items()}
+
+
+class LogRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One admitted request. ``cost`` None: the model had no price."""
+
+    request_id: str
+    at: str | None
+    key_id: str
+    key_name: str
+    alias: str
+    team_id: str
+    user_id: str | None
+    model: str
+    upstream: str
+    endpoint: str
+    status: int
+    outcome: str
+    stream: bool
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost: str | None
+    latency_ms: float
+    ttft_ms: float | None
+
+
+class LogFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``key`` and ``team`` by id or name; ``since`` (included) and ``until`` (not) as RFC 3339 times or days."""
+
+    key: str | None = None
+    team: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    status: int | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+async def logs(
+    context: Context, actor: Actor, where: LogFilter | None = None, *, limit: int = 100, cursor: str | None = None
+) -> Page[LogRow]:
+    """A page of the log, newest first."""
+    reach = require(actor, "log.read")
+    where = where or LogFilter()
+    table = requests.c
+    query = (
+        select(requests, keys.c.name.label("key_name"), keys.c.last4)
+        .join(keys, keys.c.id == table.key_id, isouter=True)
+        .where(table.org_id == actor.org)
+        .order_by(table.at_ms.desc(), table.boot.desc(), table.seq.desc())
+        .limit(checked(limit) + 1)
+    )
+    if reach is Reach.OWN:
+        query = query.where(table.user_id == actor.user)
+    query = _filtered(query, where)
+    if cursor is not None:
+        at, boot, seq = cursor_numbers(cursor, 3)
+        earlier = and_(table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq)))
+        query = query.where(or_(table.at_ms < at, earlier))
+    async with context.store.read() as connection:
+        if where.key is not None:
+            query = query.where(table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id)
+        if where.team is not None:
+            query = query.where(table.team_id == (await find(connection, actor, Kind.TEAM, where.team)).id)
+        rows, after = page(list((await connection.execute(query)).all()), limit)
+    cursor = f"{after.at_ms}.{after.boot}.{after.seq}" if after else None
+    return Page(data=[_view(row) for row in rows], next_cursor=cursor)
+
+
+def _filtered(query: Select[Any], where: LogFilter) -> Select[Any]:
+    table = requests.c
+    if where.model is not None:
+        query = query.where(table.model == where.model)
+    if where.status is not None:
+        query = query.where(table.status == where.status)
+    if where.outcome is not None:
+        query = query.where(table.outcome == _outcome(where.outcome))
+    if where.since is not None:
+        query = query.where(table.at_ms >= _instant(where.since, "since"))
+    if where.until is not None:
+        query = query.where(table.at_ms < _instant(where.until, "until"))
+    return query
+
+
+def _outcome(text: str) -> int:
+    try:
+        return int(Outcome[text.upper()])
+    except KeyError:
+        names = ", ".join(one.name.lower() for one in Outcome)
+        raise RefusedError(f"outcome must be one of {names}.", field="outcome") from None
+
+
+def _instant(text: str, field: str) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise RefusedError(f"{field} must be a day or an RFC 3339 time.", field=field) from None
+
+
+def _view(row: Row[Any]) -> LogRow:
+    return LogRow(
+        request_id=ids.request_text(row.boot, row.seq),
+        at=iso(row.at_ms),
+        key_id=text_id(Kind.KEY, row.key_id),
+        key_name=row.key_name or "",
+        alias=alias(row.last4 or ""),
+        team_id=text_id(Kind.TEAM, row.team_id),
+        user_id=text_id(Kind.USER, row.user_id) if row.user_id else None,
+        model=row.model,
+        upstream=row.upstream,
+        endpoint=_ENDPOINT_NAMES.get(row.endpoint, ""),
+        status=row.status,
+        outcome=Outcome(row.outcome).name.lower(),
+        stream=bool(row.stream),
+        input_tokens=row.input_tokens,
+        cached_tokens=row.cached_tokens,
+        output_tokens=row.output_tokens,
+        cost=None if row.cost_nano is None else usd_text(row.cost_nano),
+        latency_ms=row.latency_us / 1000,
+        ttft_ms=None if row.ttft_us is None else row.ttft_us / 1000,
+    )

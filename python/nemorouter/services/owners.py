@@ -1,0 +1,136 @@
+"""What keys belong to: teams, people and the org. Their limits and budgets bind every key below them."""
+
+from typing import Any, Final
+
+from msgspec import UNSET
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from nemorouter import ids
+from nemorouter.errors import ConflictError, RefusedError
+from nemorouter.roles import Actor, Role, require
+from nemorouter.services import budgets, values
+from nemorouter.services.clock import now_ms
+from nemorouter.services.context import Context
+from nemorouter.services.limits import NewScope, ScopePatch, columns
+from nemorouter.services.scopes import DEFAULT_TEAM, TABLES, find, text_id
+from nemorouter.services.unit import Unit, change
+from nemorouter.services.views import ScopeView, UserView, view, views
+from nemorouter.store.schema import memberships, teams, users
+from nemorouter.types import Kind
+
+_UPDATES: Final = {Kind.ORG: "org.update", Kind.TEAM: "team.update", Kind.USER: "member.update"}
+_UPDATED: Final = {Kind.ORG: "org.updated", Kind.TEAM: "team.updated", Kind.USER: "member.updated"}
+
+
+class NewMember(NewScope, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A person of the org; ``role`` owner, admin, member or viewer."""
+
+    email: str
+    role: str = "member"
+
+
+async def create_team(context: Context, actor: Actor, new: NewScope) -> ScopeView:
+    """A team; its name is its own within the org."""
+    async with change(context, actor, "team.create") as unit:
+        return await insert_team(unit, new)
+
+
+async def insert_team(unit: Unit, new: NewScope) -> ScopeView:
+    """The same within a transaction that is open."""
+    row = columns(new) | {"id": ids.new_id(), "org_id": unit.actor.org, "created_ms": unit.now_ms}
+    found: ScopeView = await _insert(unit, Kind.TEAM, row, new.budget, "team.created")
+    return found
+
+
+async def add_member(context: Context, actor: Actor, new: NewMember) -> UserView:
+    """A person without a password yet; keys can be theirs at once."""
+    async with change(context, actor, "member.add") as unit:
+        found: UserView = await insert_member(unit, new)
+        return found
+
+
+async def insert_member(unit: Unit, new: NewMember, password_hash: str | None = None) -> UserView:
+    """Person and membership, within a transaction that is open."""
+    role = parse_role(new.role)
+    if role is Role.OWNER and unit.actor.role is not Role.OWNER:
+        raise RefusedError("Only an owner makes owners.", field="role")
+    row = columns(new) | {
+        "id": ids.new_id(),
+        "org_id": unit.actor.org,
+        "email": values.email(new.email),
+        "password_hash": password_hash,
+        "created_ms": unit.now_ms,
+    }
+    found: UserView = await _insert(unit, Kind.USER, row, new.budget, "member.added")
+    place = {"org_id": unit.actor.org, "user_id": row["id"], "role": int(role)}
+    await unit.connection.execute(insert(memberships).values(**place))
+    return found
+
+
+async def list_teams(context: Context, actor: Actor) -> list[ScopeView]:
+    """All teams of the org, by name."""
+    require(actor, "team.read")
+    async with context.store.read() as connection:
+        query = select(teams).where(teams.c.org_id == actor.org).order_by(teams.c.name)
+        return await views(connection, Kind.TEAM, list((await connection.execute(query)).all()), now_ms())
+
+
+async def list_members(context: Context, actor: Actor) -> list[UserView]:
+    """All people of the org, by e-mail."""
+    require(actor, "member.read")
+    async with context.store.read() as connection:
+        query = select(users).where(users.c.org_id == actor.org).order_by(users.c.email)
+        return await views(connection, Kind.USER, list((await connection.execute(query)).all()), now_ms())
+
+
+async def patch_owner(context: Context, actor: Actor, kind: Kind, reference: str, given: ScopePatch) -> ScopeView:
+    """Change a team, a person or the org; obeyed at the next request. Disabled, it refuses all its keys at once."""
+    async with change(context, actor, _UPDATES[kind]) as unit:
+        old = await find(unit.connection, actor, kind, reference)
+        if kind is Kind.TEAM and old.name == DEFAULT_TEAM and given.name not in (UNSET, DEFAULT_TEAM):
+            raise ConflictError(f"The team {DEFAULT_TEAM} keeps its name: keys without a team go there.", field="name")
+        before = await view(unit.connection, kind, old.id, unit.now_ms)
+        row = columns(given)
+        if row:
+            table = TABLES[kind]
+            with taken(kind):
+                await unit.connection.execute(update(table).where(table.c.id == old.id).values(**row))
+        await budgets.patch_budget(unit, kind, old.id, given.budget)
+        await unit.touch(kind, old.id)
+        after: ScopeView = await view(unit.connection, kind, old.id, unit.now_ms)
+        await unit.record(_UPDATED[kind], text_id(kind, old.id), before, after)
+        return after
+
+
+def parse_role(text: str) -> Role:
+    try:
+        return Role[text.upper()]
+    except KeyError:
+        raise RefusedError("role must be owner, admin, member or viewer.", field="role") from None
+
+
+class taken:  # noqa: N801 - reads as a phrase
+    """A doubled name becomes a ConflictError that says so."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, IntegrityError):
+            field = "email" if self._kind is Kind.USER else "name"
+            raise ConflictError(f"Another {self._kind.name.lower()} has this {field}.", field=field) from error
+
+
+async def _insert(unit: Unit, kind: Kind, row: dict[str, Any], budget: budgets.NewBudget | None, action: str) -> Any:  # noqa: ANN401
+    with taken(kind):
+        await unit.connection.execute(insert(TABLES[kind]).values(**row))
+    if budget is not None:
+        await budgets.write_budget(unit, kind, row["id"], budget)
+    await unit.touch(kind, row["id"])
+    found = await view(unit.connection, kind, row["id"], unit.now_ms)
+    await unit.record(action, text_id(kind, row["id"]), None, found)
+    return found

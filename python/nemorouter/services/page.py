@@ -1,0 +1,48 @@
+"""Paging by cursor: a page says where the next one starts, so that new rows never shift old ones."""
+
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from nemorouter import ids
+from nemorouter.errors import RefusedError
+
+MAX_LIMIT: Final = 1000
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """Some of the rows, and the cursor of the rest (None = that was all)."""
+
+    data: list[T]
+    next_cursor: str | None = None
+
+
+def checked(limit: int) -> int:
+    """A page size that may be asked for."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise RefusedError(f"limit must be between 1 and {MAX_LIMIT}.", field="limit")
+    return limit
+
+
+def page(rows: list[T], limit: int) -> tuple[list[T], T | None]:
+    """Of ``limit + 1`` rows that were asked for: the page, and its last row if more follow."""
+    return rows[:limit], rows[limit - 1] if len(rows) > limit else None
+
+
+def cursor_id(prefix: str, cursor: str) -> int:
+    """The id a cursor stands for. RefusedError: not a cursor that ``next_cursor`` gave."""
+    try:
+        return ids.from_text(prefix, cursor)
+    except ValueError:
+        raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor") from None
+
+
+def cursor_numbers(cursor: str, count: int) -> Sequence[int]:
+    """The numbers of a dotted cursor."""
+    parts = cursor.split(".")
+    if len(parts) != count or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
+        raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
+    return [int(part) for part in parts]

@@ -1,0 +1,46 @@
+"""The four kinds of scope as the services see them: table, text id, and the look-up by id or name within an org."""
+
+from typing import Any, Final
+
+from sqlalchemy import Row, Table, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from nemorouter import ids
+from nemorouter.errors import ConflictError, NotFoundError
+from nemorouter.roles import Actor, Reach
+from nemorouter.store.schema import keys, orgs, teams, users
+from nemorouter.types import Kind, Status
+
+TABLES: Final[dict[Kind, Table]] = {Kind.ORG: orgs, Kind.TEAM: teams, Kind.USER: users, Kind.KEY: keys}
+DEFAULT_TEAM: Final = "Default"
+
+
+def text_id(kind: Kind, id: int) -> str:
+    """``key_...``, ``team_...``, ``user_...``, ``org_...``."""
+    return ids.to_text(kind.name.lower(), id)
+
+
+async def find(
+    connection: AsyncConnection, actor: Actor, kind: Kind, reference: str, reach: Reach = Reach.ALL
+) -> Row[Any]:
+    """The row that ``reference`` names by id, or by name (a person: by e-mail), among those the actor may see.
+
+    NotFoundError: none. ConflictError: several bear the name.
+    """
+    table = TABLES[kind]
+    query = select(table).where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
+    if reach is Reach.OWN and kind is Kind.KEY:
+        query = query.where(table.c.user_id == actor.user)
+    try:
+        query = query.where(table.c.id == ids.from_text(kind.name.lower(), reference))
+    except ValueError:
+        query = query.where((table.c.email if kind is Kind.USER else table.c.name) == reference)
+    rows = (await connection.execute(query.limit(50))).all()
+    if len(rows) > 1:  # a name that lives on in revoked keys still means the live one
+        rows = [row for row in rows if row.status == Status.ACTIVE] or rows
+    if not rows:
+        raise NotFoundError(f"There is no {kind.name.lower()} {reference!r}.", field=kind.name.lower())
+    if len(rows) > 1:
+        named = ", ".join(text_id(kind, row.id) for row in rows[:5])
+        raise ConflictError(f"Several bear the name {reference!r}: {named}. Use the id.", field=kind.name.lower())
+    return rows[0]

@@ -1,0 +1,146 @@
+"""What the services answer, shaped as the public JSON: text ids, decimal money, RFC 3339 times. Never a secret."""
+
+import json
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from nemorouter.services.clock import iso
+from nemorouter.services.scopes import TABLES, text_id
+from nemorouter.services.values import endpoint_names, usd_text
+from nemorouter.store.ledger import DAY_MS, window_days
+from nemorouter.store.schema import budgets, spend_daily
+from nemorouter.types import Duration, Kind, Status
+
+
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    max_spend: str
+    duration: str
+    spent: str  # in the current window
+    resets_at: str | None  # None: a total budget never resets
+
+
+class ScopeView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an org, a team and a person have in common."""
+
+    id: str
+    name: str
+    status: str
+    rpm: int | None
+    rpm_burst: int | None
+    tpm: int | None
+    tpm_burst: int | None
+    budget: BudgetView | None
+    spend: str
+    allowed_models: list[str]
+    created_at: str | None
+
+
+class UserView(ScopeView, frozen=True, kw_only=True):
+    email: str
+
+
+class KeyView(ScopeView, frozen=True, kw_only=True):
+    alias: str
+    team_id: str
+    user_id: str | None
+    allowed_endpoints: list[str]
+    allowed_ips: list[str]
+    created_by: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+
+
+class Spend(msgspec.Struct, frozen=True):
+    """Nano-USD of a scope: ever, and in the current window of each duration."""
+
+    total: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+
+    def within(self, duration: int) -> int:
+        """What counts against a budget of this duration."""
+        return (self.total, self.daily, self.weekly, self.monthly)[duration]
+
+
+def alias(last4: str) -> str:
+    """How a key is shown after its creation."""
+    return f"sk-...{last4}"
+
+
+async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int) -> dict[int, Spend]:
+    """Spend of each scope that has spent."""
+    owner = spend_daily.c[f"{kind.name.lower()}_id"]
+    cost, day = spend_daily.c.cost_nano, spend_daily.c.day
+    first = [window_days(one, now_ms // DAY_MS)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY)]
+    sums = [func.sum(cost), *(func.sum(case((day >= start, cost), else_=0)) for start in first)]
+    found: dict[int, Spend] = {}
+    for start in range(0, len(ids), 500):
+        query = select(owner, *sums).where(owner.in_(ids[start : start + 500])).group_by(owner)
+        found |= {row[0]: Spend(*map(int, row[1:])) for row in await connection.execute(query)}
+    return found
+
+
+async def views(connection: AsyncConnection, kind: Kind, rows: list[Row[Any]], now_ms: int) -> list[Any]:
+    """The views of rows of one kind: KeyView, UserView, or ScopeView for teams and orgs."""
+    ids = [row.id for row in rows]
+    spent = await spends(connection, kind, ids, now_ms)
+    limits: dict[int, BudgetView] = {}
+    for start in range(0, len(ids), 500):
+        query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id.in_(ids[start : start + 500]))
+        for row in await connection.execute(query):
+            limits[row.scope_id] = budget_view(row, spent.get(row.scope_id, Spend()), now_ms)
+    return [_view(kind, row, spent.get(row.id, Spend()), limits.get(row.id)) for row in rows]
+
+
+async def view(connection: AsyncConnection, kind: Kind, id: int, now_ms: int) -> Any:  # noqa: ANN401 - by kind
+    """The view of one row that is there."""
+    table = TABLES[kind]
+    row = (await connection.execute(select(table).where(table.c.id == id))).one()
+    return (await views(connection, kind, [row], now_ms))[0]
+
+
+def budget_view(row: Row[Any], spend: Spend, now_ms: int) -> BudgetView:
+    _, end = window_days(row.duration, now_ms // DAY_MS)
+    return BudgetView(
+        max_spend=usd_text(row.max_spend_nano),
+        duration=Duration(row.duration).name.lower(),
+        spent=usd_text(spend.within(row.duration)),
+        resets_at=None if row.duration == Duration.TOTAL else iso(end * DAY_MS),
+    )
+
+
+def _view(kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None) -> ScopeView:
+    common: dict[str, Any] = {
+        "id": text_id(kind, row.id),
+        "name": row.name,
+        "status": Status(row.status).name.lower(),
+        "rpm": row.rpm,
+        "rpm_burst": row.rpm_burst,
+        "tpm": row.tpm,
+        "tpm_burst": row.tpm_burst,
+        "budget": budget,
+        "spend": usd_text(spend.total),
+        "allowed_models": json.loads(row.allowed_models),
+        "created_at": iso(row.created_ms),
+    }
+    if kind is Kind.USER:
+        return UserView(**common, email=row.email)
+    if kind is not Kind.KEY:
+        return ScopeView(**common)
+    return KeyView(
+        **common,
+        alias=alias(row.last4),
+        team_id=text_id(Kind.TEAM, row.team_id),
+        user_id=text_id(Kind.USER, row.user_id) if row.user_id else None,
+        allowed_endpoints=endpoint_names(row.allowed_endpoints),
+        allowed_ips=json.loads(row.allowed_ips),
+        created_by=row.created_by,
+        expires_at=iso(row.expires_ms),
+        last_used_at=iso(row.last_used_ms),
+        revoked_at=iso(row.revoked_ms),
+    )
