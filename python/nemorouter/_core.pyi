@@ -193,13 +193,18 @@ class Arena:
         """Indices of scopes whose money word waits for a recount."""
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
-        """First day and day after the last (days since 1970-01-01 UTC) of the budget window in which ``wall_ms`` lies."""
+        """First day and day after the last (days since 1970-01-01 UTC) of the budget window in which ``wall_ms`` lies.
 
-    def recount(self, index: int, wall_ms: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
-        """Set the money word to ``ledger_nano`` (rows of this window in the store) + every slot of ``journals`` that is not freed.
+        If the wall clock was set back, it is the later window that the money word is in already.
+        """
+
+    def recount(self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
+        """Set the money word to ``ledger_nano`` (rows in the store of the window that begins on ``first_day``, as ``window`` answered)
+        + every slot of ``journals`` that is not freed.
 
         All journals of the host must be given, and no row may move meanwhile: only the drainer calls it.
-        False: a live worker stood in transition for too long; the word stays as it was (too high, never too low): come back.
+        False: a live worker stood in transition for too long, or the window turned; the word stays as it was (too high, never too low):
+        come back.
         """
 
 @final

@@ -1,0 +1,162 @@
+//! Budget windows in UTC, as ordinals that only grow with time, and the nine-bit tags that money words and slots carry.
+
+pub const DAY_MS: u64 = 86_400_000;
+
+/// Length of a budget window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Duration {
+    Total = 0,
+    Daily = 1,
+    Weekly = 2,
+    Monthly = 3,
+}
+
+impl Duration {
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            0 => Self::Total,
+            1 => Self::Daily,
+            2 => Self::Weekly,
+            _ => Self::Monthly,
+        }
+    }
+
+    /// Number of the window in which `wall_ms` (Unix milliseconds) lies: day since 1970, week (from Monday), month, or 0.
+    #[must_use]
+    pub fn ordinal(self, wall_ms: u64) -> u64 {
+        let day = wall_ms / DAY_MS;
+        match self {
+            Self::Total => 0,
+            Self::Daily => day,
+            // 1970-01-01 was a Thursday: day 4 is the first Monday, the start of week 1.
+            Self::Weekly => (day + 3) / 7,
+            Self::Monthly => month_of(day),
+        }
+    }
+
+    /// First day (since 1970-01-01) of the window with this ordinal.
+    #[must_use]
+    pub fn first_day(self, ordinal: u64) -> u64 {
+        match self {
+            Self::Total => 0,
+            Self::Daily => ordinal,
+            Self::Weekly => (ordinal * 7).saturating_sub(3),
+            Self::Monthly => first_day_of_month(ordinal),
+        }
+    }
+
+    /// Day after the last of the window; a total never ends.
+    #[must_use]
+    pub fn end_day(self, ordinal: u64) -> u64 {
+        match self {
+            Self::Total => u64::from(u32::MAX),
+            _ => self.first_day(ordinal + 1),
+        }
+    }
+}
+
+/// A window's name in nine bits: two of duration, seven of its ordinal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag(pub u16);
+
+/// How a word's window stands to the window of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    Same,
+    /// The word is this many windows ahead (1 or 2): the wall clock was set back, or another worker's clock is a little faster.
+    Ahead(u64),
+    /// The word is of an older window, or of none: it turns.
+    Stale,
+}
+
+impl Tag {
+    #[must_use]
+    pub fn new(duration: Duration, ordinal: u64) -> Self {
+        Self(((duration as u16) << 7) | (ordinal & 127) as u16)
+    }
+
+    #[must_use]
+    pub fn at(duration: Duration, wall_ms: u64) -> Self {
+        Self::new(duration, duration.ordinal(wall_ms))
+    }
+
+    /// How `self`, found in a word, stands to the tag `now`. More than two windows ahead cannot be told from long ago, and is taken for it.
+    #[must_use]
+    pub fn relation(self, now: Self) -> Relation {
+        if self == now {
+            return Relation::Same;
+        }
+        let same_duration = self.0 >> 7 == now.0 >> 7;
+        match u64::from(self.0.wrapping_sub(now.0) & 127) {
+            ahead @ 1..=2 if same_duration => Relation::Ahead(ahead),
+            _ => Relation::Stale,
+        }
+    }
+}
+
+/// Months since year 0 of the civil (proleptic Gregorian) date of a day since 1970-01-01. Hinnant, "chrono-compatible date algorithms".
+fn month_of(day: u64) -> u64 {
+    let z = day + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153; // March = 0
+    let year = yoe + era * 400 + u64::from(mp >= 10);
+    let month = if mp < 10 { mp + 2 } else { mp - 10 };
+    year * 12 + month
+}
+
+fn first_day_of_month(ordinal: u64) -> u64 {
+    let (mut year, month) = (ordinal / 12, ordinal % 12);
+    let mp = (month + 10) % 12;
+    year -= u64::from(month < 2);
+    let era = year / 400;
+    let yoe = year % 400;
+    let doy = (153 * mp + 2) / 5;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    (era * 146_097 + doe).saturating_sub(719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(day: u64) -> u64 {
+        day * DAY_MS
+    }
+
+    #[test]
+    fn windows_turn_at_midnight_monday_and_the_first() {
+        // 2026-01-01 is day 20454, a Thursday.
+        assert_eq!(Duration::Monthly.ordinal(ms(20_454)), 2026 * 12);
+        assert_eq!(Duration::Monthly.ordinal(ms(20_454) - 1), 2025 * 12 + 11);
+        assert_eq!(Duration::Daily.ordinal(ms(20_454) - 1), 20_453);
+        let monday = 20_458;
+        assert_eq!(Duration::Weekly.ordinal(ms(monday)), Duration::Weekly.ordinal(ms(monday) - 1) + 1);
+        assert_eq!(Duration::Weekly.first_day(Duration::Weekly.ordinal(ms(monday))), monday);
+        assert_eq!(Duration::Total.ordinal(ms(monday)), 0);
+    }
+
+    #[test]
+    fn every_day_lies_in_its_own_window() {
+        for day in (0..80_000).step_by(1) {
+            for duration in [Duration::Daily, Duration::Weekly, Duration::Monthly] {
+                let ordinal = duration.ordinal(ms(day));
+                assert!(duration.first_day(ordinal) <= day && day < duration.end_day(ordinal), "{duration:?} {day}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_is_ahead_by_at_most_two() {
+        let tag = |o| Tag::new(Duration::Daily, o);
+        assert_eq!(tag(127).relation(tag(127)), Relation::Same);
+        assert_eq!(tag(129).relation(tag(127)), Relation::Ahead(2));
+        assert_eq!(tag(130).relation(tag(127)), Relation::Stale);
+        assert_eq!(tag(126).relation(tag(127)), Relation::Stale);
+        assert_eq!(Tag::new(Duration::Weekly, 5).relation(tag(4)), Relation::Stale);
+    }
+}

@@ -1,0 +1,307 @@
+//! The decision: identify, admit, settle. The one place that sees arena, journal, peppers and clock together.
+
+use crate::{
+    arena::Arena,
+    bucket,
+    calendar::Tag,
+    clock::Clock,
+    credential::{Credential, parse},
+    digest::Pepper,
+    error::{Error, Result},
+    journal::{Counter, Journal},
+    levels::{Cost, Level, Levels, Stop, Tightest, correct, tightest},
+    model::ModelName,
+    price::Known,
+    record::{ACTIVE, Record, View},
+    slot::{End, Intent, Meta, NOBODY, SCOPES, State},
+    units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX, estimate},
+    verdict::{Code, Refusal},
+};
+
+/// How often an admission reads everything again when a policy, a window or a recount moves under it.
+const TRIES: usize = 64;
+
+/// `types.Endpoint`, as far as a price depends on it.
+mod endpoint {
+    pub const GENERATES_TEXT: [u8; 3] = [0, 1, 2];
+    pub const IMAGES: u8 = 4;
+    pub const MODELS: u8 = 6;
+}
+const OUTCOME_OK: u8 = 1;
+
+/// A request to be admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub index: u32,
+    pub model: ModelName,
+    pub endpoint: u8,
+    pub upstream: u8,
+    pub prompt_bytes: u64,
+    /// `None`: the model's default.
+    pub max_tokens: Option<u64>,
+    pub choices: u64,
+    pub stream: bool,
+}
+
+/// What the upstream said it used.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub input: u64,
+    pub cached: u64,
+    pub output: u64,
+    pub status: u16,
+    pub outcome: u8,
+    pub latency_us: u64,
+    pub ttft_us: u64,
+}
+
+/// A request's size once its model is known.
+#[derive(Clone, Copy)]
+struct Size {
+    input: u64,
+    output: u64,
+    units: u32,
+    price: Option<Price>,
+    cost: Cost,
+}
+
+pub struct Gate<A, J> {
+    arena: A,
+    journal: J,
+    peppers: Vec<Pepper>,
+    clock: Clock,
+}
+
+impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
+    /// `peppers`: one or two, the current one first.
+    pub fn new(arena: A, journal: J, peppers: Vec<Pepper>, clock: Clock) -> Result<Self> {
+        if peppers.is_empty() || peppers.len() > 2 {
+            return Err(Error::Value("a gate has one or two peppers".to_owned()));
+        }
+        arena.as_ref().set_clock(clock.clone());
+        Ok(Self { arena, journal, peppers, clock })
+    }
+
+    fn arena(&self) -> &Arena {
+        self.arena.as_ref()
+    }
+
+    #[must_use]
+    pub fn journal(&self) -> &J {
+        &self.journal
+    }
+
+    fn tickets(&self) -> &Journal {
+        self.journal.as_ref()
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`.
+    pub fn identify(&self, authorization: &[u8], address: &str, endpoint: u8) -> std::result::Result<u32, Code> {
+        self.find_key(authorization).and_then(|index| self.may_enter(index, address, endpoint)).inspect_err(|code| self.tickets().count_refusal(*code))
+    }
+
+    fn find_key(&self, authorization: &[u8]) -> std::result::Result<u32, Code> {
+        let key = match parse(authorization) {
+            Credential::Missing => return Err(Code::MissingApiKey),
+            Credential::Malformed => return Err(Code::KeyMalformed),
+            Credential::Key(key) => key,
+        };
+        self.peppers.iter().find_map(|pepper| self.arena().find(&pepper.hash(key))).ok_or(Code::KeyUnknown)
+    }
+
+    fn may_enter(&self, index: u32, address: &str, endpoint: u8) -> std::result::Result<u32, Code> {
+        let record = self.arena().record(index).ok_or(Code::KeyUnknown)?;
+        let view = record.view().ok_or(Code::NotReady)?;
+        let allowed = self.is_live(&view).and_then(|()| {
+            if view.has_ips && !self.arena().block(view.heap).allows_address(address) {
+                return Err(Code::KeyWrongIp);
+            }
+            let team = self.arena().record(view.team).and_then(Record::view);
+            if endpoint != endpoint::MODELS && !(view.allows_endpoint(endpoint) && team.is_none_or(|t| t.allows_endpoint(endpoint))) {
+                return Err(Code::EndpointNotAllowed);
+            }
+            Ok(index)
+        });
+        allowed.inspect_err(|code| self.tally(record, *code))
+    }
+
+    /// Status and expiry of a key, then of its owners.
+    fn is_live(&self, view: &View) -> std::result::Result<(), Code> {
+        if view.status != ACTIVE {
+            return Err(Code::KeyRevoked);
+        }
+        if view.expires_ms != NONE && view.expires_ms <= self.clock.wall_ms() {
+            return Err(Code::KeyExpired);
+        }
+        for owner in view.owners().into_iter().filter(|owner| *owner != NOBODY) {
+            if self.arena().record(owner).is_some_and(|owner| owner.status() != ACTIVE) {
+                return Err(Code::OwnerDisabled);
+            }
+        }
+        Ok(())
+    }
+
+    fn tally(&self, record: Record, code: Code) {
+        self.tickets().tally(record.id(), code, self.clock.wall_ms() / 60_000);
+    }
+
+    /// Reserve a request at every level, or nothing. The ticket must be settled once.
+    pub fn admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
+        let admitted = self.try_admit(request);
+        match &admitted {
+            Ok(_) => self.tickets().count(Counter::Admitted),
+            Err(refusal) => {
+                self.tickets().count_refusal(refusal.code);
+                if let Some(record) = self.arena().record(request.index) {
+                    self.tally(record, refusal.code);
+                }
+            }
+        }
+        admitted
+    }
+
+    fn try_admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
+        let refuse = |code| Refusal::new(code, request.index);
+        for _ in 0..TRIES {
+            let Some(scopes) = self.scopes(request.index) else { continue };
+            let key = scopes[0].ok_or(refuse(Code::KeyUnknown))?;
+            self.may_use_now(&key, &scopes, &request.model).map_err(refuse)?;
+            let Some(known) = self.arena().price(&request.model) else { continue };
+            let mut levels = Levels { scopes, now_us: self.clock.boot_us(), tags: [Tag(0); SCOPES] };
+            if known.price.is_none() && levels.any_cap() {
+                return Err(refuse(Code::ModelPriceUnknown));
+            }
+            match self.reserve(request, &mut levels, size(request, known)) {
+                Ok(ticket) => return Ok(ticket),
+                Err(Stop::Refused(refusal)) => return Err(refusal),
+                Err(Stop::Again) => std::hint::spin_loop(),
+            }
+        }
+        Err(refuse(Code::NotReady))
+    }
+
+    /// The key and its owners, each read at one instant; `None` while one of them is being written.
+    fn scopes(&self, index: u32) -> Option<[Option<Level<'_>>; SCOPES]> {
+        let level = |index: u32| {
+            let Some(record) = self.arena().record(index) else { return Some(None) };
+            record.view().map(|view| Some(Level { record, view, index }))
+        };
+        let key = level(index)?;
+        let Some(view) = key.map(|key| key.view) else { return Some([None; SCOPES]) };
+        Some([key, level(view.team)?, level(view.user)?, level(view.org)?])
+    }
+
+    fn may_use_now(&self, key: &Level, scopes: &[Option<Level>; SCOPES], model: &ModelName) -> std::result::Result<(), Code> {
+        if key.view.status != ACTIVE {
+            return Err(Code::KeyRevoked);
+        }
+        if key.view.expires_ms != NONE && key.view.expires_ms <= self.clock.wall_ms() {
+            return Err(Code::KeyExpired);
+        }
+        if scopes[1..].iter().flatten().any(|owner| owner.view.status != ACTIVE) {
+            return Err(Code::OwnerDisabled);
+        }
+        let refuses = |level: &Level| level.view.has_models && !self.arena().block(level.view.heap).allows_model(model);
+        if scopes.iter().take(2).flatten().any(refuses) { Err(Code::ModelNotAllowed) } else { Ok(()) }
+    }
+
+    fn reserve(&self, request: &Request, levels: &mut Levels, size: Size) -> std::result::Result<u64, Stop> {
+        let durations = levels.scopes.map(|level| level.map(|level| level.view.duration));
+        let at_ms = levels.book(self.clock.wall_ms(), |i, ms| durations[i].map_or(Tag(0), |duration| Tag::at(duration, ms)));
+        levels.check(size.cost)?;
+        let overloaded = Stop::Refused(Refusal::new(Code::Overloaded, request.index));
+        let (at, seq) = self.tickets().claim().ok_or(overloaded)?;
+        let Some(slot) = self.tickets().slot(at) else { return Err(overloaded) };
+        slot.write(&Intent {
+            indices: levels.scopes.map(|level| level.map_or(NOBODY, |level| level.index)),
+            ids: levels.scopes.map(|level| level.map_or(0, |level| level.record.id())),
+            tags: levels.tags,
+            at_ms,
+            input: size.input,
+            output: size.output,
+            nano: size.cost.nano,
+            meta: Meta {
+                endpoint: request.endpoint,
+                upstream: request.upstream,
+                stream: request.stream,
+                priced: size.price.is_some(),
+                tpm: levels.tpm_mask(),
+                units: size.units,
+            },
+            price: size.price.unwrap_or_default(),
+            model: request.model,
+        });
+        levels.take(size.cost).inspect_err(|_| self.tickets().unclaim(at, seq))?;
+        slot.become_state(seq, State::Admitted);
+        Ok(seq << 16 | at as u64)
+    }
+
+    /// End a ticket with the truth; its cost in nano-USD, `None` where the model has no price.
+    pub fn settle(&self, ticket: u64, usage: &Usage) -> Result<Option<u64>> {
+        let (seq, at) = (ticket >> 16, (ticket & 0xffff) as usize);
+        let slot = self.tickets().slot(at).filter(|slot| slot.close(seq)).ok_or(Error::Ticket(ticket))?;
+        let (meta, price) = (slot.meta(), slot.price());
+        let (input, output) = (usage.input.min(TOKENS_MAX), usage.output.min(TOKENS_MAX));
+        let produced = usage.outcome == OUTCOME_OK || input > 0 || output > 0;
+        let units = if produced { u64::from(meta.units) } else { 0 };
+        let cost = if meta.priced { price.cost(input, usage.cached, output, units) } else { 0 };
+        let end = End {
+            input,
+            cached: usage.cached.min(input),
+            output,
+            cost,
+            status: usage.status,
+            outcome: usage.outcome,
+            latency_us: usage.latency_us,
+            ttft_us: usage.ttft_us,
+        };
+        slot.settle(seq, &end);
+        let records = slot.indices().map(|index| self.arena().record(index));
+        let corrected = correct(slot, records, input.saturating_add(output), cost);
+        slot.become_state(seq, if corrected { State::Applied } else { State::Deferred });
+        self.tickets().count(Counter::Settled);
+        Ok(meta.priced.then_some(cost))
+    }
+
+    /// True if the allow-lists of the key and its team allow the model.
+    #[must_use]
+    pub fn may_use(&self, index: u32, model: &ModelName) -> bool {
+        let Some(scopes) = self.scopes(index) else { return false };
+        scopes[0].is_some_and(|key| self.may_use_now(&key, &scopes, model).is_ok())
+    }
+
+    /// The tightest RPM and TPM of a key's levels, as of now.
+    #[must_use]
+    pub fn tightest(&self, index: u32) -> [Option<Tightest>; 2] {
+        let now_us = self.clock.boot_us();
+        let Some(scopes) = self.scopes(index) else { return [None, None] };
+        let rated = || scopes.iter().flatten().filter(|level| level.view.kind != Some(crate::verdict::Kind::User));
+        [
+            tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now_us),
+            tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now_us),
+        ]
+    }
+
+    /// Input and output tokens that a ticket reserved.
+    #[must_use]
+    pub fn reserved(&self, ticket: u64) -> Option<(u64, u64)> {
+        let slot = self.tickets().slot((ticket & 0xffff) as usize)?;
+        (slot.head().seq() == ticket >> 16).then(|| (slot.reserved_input(), slot.reserved_output()))
+    }
+}
+
+/// What a request of this model reserves.
+fn size(request: &Request, known: Known) -> Size {
+    let input = estimate(request.prompt_bytes);
+    let max = request.max_tokens.unwrap_or(known.max_output);
+    let generates = endpoint::GENERATES_TEXT.contains(&request.endpoint);
+    let output = if generates { max.saturating_mul(request.choices).min(TOKENS_MAX) } else { 0 };
+    let units = if request.endpoint == endpoint::IMAGES { request.choices.min(u64::from(u32::MAX)) as u32 } else { 1 };
+    let nano = known.price.map_or(0, |price| price.cost(input, 0, output, u64::from(units))).min(AMOUNT_MAX);
+    Size { input, output, units, price: known.price, cost: Cost { tokens: input.saturating_add(output).min(TOKENS_MAX), nano } }
+}

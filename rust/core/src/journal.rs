@@ -1,0 +1,332 @@
+//! One worker's tickets, in a file that outlives it: `header | counters | refusal tallies | slots`.
+//!
+//! The worker holds the file's lock for as long as it lives; who can take the lock knows that it is dead. The drainer copies ended
+//! tickets into the ledger and frees their slots. There is no other log.
+
+use std::{
+    collections::HashSet,
+    fs::TryLockError,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    LAYOUT,
+    error::{Error, Result},
+    map::Map,
+    slot::{End, Head, NOBODY, SLOT_WORDS, Slot, State},
+    sync::{AtomicU64, Ordering},
+    tally,
+    units::NONE,
+    verdict::Code,
+};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"NEMOJRNL");
+const H_MAGIC: usize = 0;
+const H_LAYOUT: usize = 1;
+const H_BOOT: usize = 2;
+const H_SLOTS: usize = 3;
+const H_UPSTREAMS: usize = 4;
+/// Slots given back so far; on a line of its own, since drainer and worker both write it.
+const H_FREED: usize = 16;
+const H_COUNTERS: usize = 24;
+const H_NAMES: usize = 64;
+const NAME_WORDS: usize = 8;
+/// Upstreams a journal can name.
+pub const UPSTREAMS_MAX: usize = 32;
+const HEADER_WORDS: usize = 512;
+const FIRST_SLOT: usize = HEADER_WORDS + (tally::WORDS).next_multiple_of(HEADER_WORDS);
+/// Slots of one journal: a ticket keeps sixteen bits for its place.
+pub const SLOTS_MAX: usize = 1 << 16;
+/// `types.Outcome.RECOVERED`.
+const RECOVERED: u8 = 5;
+const _: () = assert!(H_NAMES + UPSTREAMS_MAX * NAME_WORDS <= HEADER_WORDS);
+
+/// Counters of a journal, besides one for each refusal code.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub enum Counter {
+    Admitted = 0,
+    Settled = 1,
+    TalliesDropped = 2,
+}
+
+/// A journal, as its worker or the drainer sees it.
+#[derive(Debug)]
+pub struct Journal {
+    map: Map,
+    path: Option<PathBuf>,
+    slots: usize,
+    boot: u64,
+    /// Where the next search for a free slot begins, and how many this process has taken.
+    cursor: AtomicU64,
+    taken: AtomicU64,
+    seq: AtomicU64,
+    /// Slots that `deferred` has listed.
+    listed: Mutex<HashSet<(usize, u64)>>,
+}
+
+impl Journal {
+    pub fn private(slots: usize, upstreams: &[String]) -> Result<Self> {
+        Self::check(slots, upstreams)?;
+        let map = Map::private(FIRST_SLOT + slots * SLOT_WORDS)?;
+        Self::begin(map, None, slots, 1, upstreams)
+    }
+
+    /// A new locked file `<boot, 16 hex digits>.journal` in `directory`, wholly allocated.
+    pub fn create(directory: &Path, slots: usize, upstreams: &[String], boot: u64) -> Result<Self> {
+        Self::check(slots, upstreams)?;
+        let path = directory.join(format!("{boot:016x}.journal"));
+        // Locked before it has its name, so that nobody takes it for a dead worker's.
+        let unfinished = directory.join(format!("{boot:016x}.new"));
+        let words = FIRST_SLOT + slots * SLOT_WORDS;
+        let map = Map::create(&unfinished, words)?;
+        let made = map.ensure(0, words).and_then(|()| {
+            let file = map.file().ok_or_else(|| Error::Value("a journal needs a file".to_owned()))?;
+            file.try_lock().map_err(|error| Error::Io(format!("lock {}", unfinished.display()), error.into()))?;
+            let journal = Self::begin(map, Some(path.clone()), slots, boot, upstreams)?;
+            std::fs::rename(&unfinished, &path).map_err(Error::io(format_args!("rename {}", unfinished.display())))?;
+            Ok(journal)
+        });
+        if made.is_err() {
+            let _ = std::fs::remove_file(&unfinished);
+        }
+        made
+    }
+
+    fn check(slots: usize, upstreams: &[String]) -> Result<()> {
+        if slots == 0 || slots > SLOTS_MAX {
+            return Err(Error::Value(format!("a journal has 1 to {SLOTS_MAX} slots, not {slots}")));
+        }
+        if upstreams.len() > UPSTREAMS_MAX || upstreams.iter().any(|name| name.len() >= NAME_WORDS * 8) {
+            return Err(Error::Value(format!("at most {UPSTREAMS_MAX} upstreams, with names of at most 63 bytes")));
+        }
+        Ok(())
+    }
+
+    fn begin(map: Map, path: Option<PathBuf>, slots: usize, boot: u64, upstreams: &[String]) -> Result<Self> {
+        let words = map.words();
+        let header = [(H_LAYOUT, LAYOUT), (H_BOOT, boot), (H_SLOTS, slots as u64), (H_UPSTREAMS, upstreams.len() as u64)];
+        for (word, value) in header {
+            words[word].store(value, Ordering::Relaxed);
+        }
+        for (i, name) in upstreams.iter().enumerate() {
+            let mut bytes = [0; NAME_WORDS * 8];
+            bytes[..name.len()].copy_from_slice(name.as_bytes());
+            for (at, chunk) in (H_NAMES + i * NAME_WORDS..).zip(bytes.as_chunks::<8>().0) {
+                words[at].store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+            }
+        }
+        words[H_MAGIC].store(MAGIC, Ordering::Release);
+        Ok(Self::of(map, path, slots, boot))
+    }
+
+    fn of(map: Map, path: Option<PathBuf>, slots: usize, boot: u64) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { map, path, slots, boot, cursor: zero(), taken: zero(), seq: zero(), listed: Mutex::default() }
+    }
+
+    /// The drainer's view of a file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = Map::open(path)?;
+        let get = |word: usize| map.words()[word].load(Ordering::Acquire);
+        let (slots, boot) = (get(H_SLOTS) as usize, get(H_BOOT));
+        if get(H_MAGIC) != MAGIC || get(H_LAYOUT) != LAYOUT {
+            return Err(Error::Foreign(format!("{} is not a journal of layout {LAYOUT}", path.display())));
+        }
+        if slots == 0 || slots > SLOTS_MAX || map.words().len() != FIRST_SLOT + slots * SLOT_WORDS {
+            return Err(Error::Foreign(format!("{} has the wrong size", path.display())));
+        }
+        Ok(Self::of(map, Some(path.to_owned()), slots, boot))
+    }
+
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.each().all(|slot| slot.head().state() == State::Free)
+    }
+
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<String> {
+        let count = (self.word(H_UPSTREAMS).load(Ordering::Relaxed) as usize).min(UPSTREAMS_MAX);
+        let name = |i: usize| {
+            let words = &self.map.words()[H_NAMES + i * NAME_WORDS..H_NAMES + (i + 1) * NAME_WORDS];
+            let bytes: Vec<u8> = words.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).take_while(|b| *b != 0).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        (0..count).map(name).collect()
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        &self.map.words()[at]
+    }
+
+    fn all(&self) -> &[[AtomicU64; SLOT_WORDS]] {
+        self.map.words()[FIRST_SLOT..].as_chunks::<SLOT_WORDS>().0
+    }
+
+    #[must_use]
+    pub fn slot(&self, at: usize) -> Option<Slot<'_>> {
+        self.all().get(at).map(Slot)
+    }
+
+    pub fn each(&self) -> impl Iterator<Item = Slot<'_>> {
+        self.all().iter().map(Slot)
+    }
+
+    pub fn count(&self, counter: Counter) {
+        self.word(H_COUNTERS + counter as usize).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_refusal(&self, code: Code) {
+        self.word(H_COUNTERS + 3 + code as usize).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All counters by name.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let get = |at: usize| self.word(H_COUNTERS + at).load(Ordering::Relaxed);
+        let mut all: Vec<(String, u64)> =
+            ["admitted", "settled", "tallies_dropped"].iter().enumerate().map(|(i, name)| ((*name).to_owned(), get(i))).collect();
+        all.extend(Code::ALL.iter().map(|(code, name)| (format!("refused_{name}"), get(3 + *code as usize))));
+        all
+    }
+
+    pub fn tally(&self, key: u64, code: Code, minute: u64) {
+        if !tally::count(self.tallies(), key, code, minute) {
+            self.count(Counter::TalliesDropped);
+        }
+    }
+
+    fn tallies(&self) -> &[AtomicU64] {
+        &self.map.words()[HEADER_WORDS..HEADER_WORDS + tally::WORDS]
+    }
+
+    #[must_use]
+    pub fn take_tallies(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
+        tally::take(self.tallies(), before_minute)
+    }
+
+    /// A number that no ticket or request of this journal had before.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    #[must_use]
+    pub fn free_slots(&self) -> usize {
+        self.each().filter(|slot| slot.head().state() == State::Free).count()
+    }
+
+    /// Claim a free slot; `None` if there is none. Answers its place and its ticket's number.
+    pub fn claim(&self) -> Option<(usize, u64)> {
+        let freed = self.word(H_FREED).load(Ordering::Acquire);
+        if self.taken.fetch_add(1, Ordering::Relaxed).wrapping_sub(freed) >= self.slots as u64 {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let seq = self.next_seq();
+        for _ in 0..self.slots * 2 {
+            let at = self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.slots;
+            if Slot(&self.all()[at]).claim(seq) {
+                return Some((at, seq));
+            }
+        }
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Give back a slot whose ticket was not admitted.
+    pub fn unclaim(&self, at: usize, seq: u64) {
+        if let Some(slot) = self.slot(at) {
+            slot.become_state(seq, State::Free);
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Take a dead worker's lock; false while it lives.
+    pub fn lock_dead(&self) -> Result<bool> {
+        let Some(file) = self.map.file() else { return Ok(true) };
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(Error::Io("lock a journal".to_owned(), error)),
+        }
+    }
+
+    /// End what a dead worker left, charged as reserved; the indices of scopes whose money words are to be recounted.
+    #[must_use]
+    pub fn recover(&self) -> Vec<u32> {
+        let mut scopes = HashSet::new();
+        for slot in self.each() {
+            let head = slot.head();
+            match head.state() {
+                State::Free | State::Applied => continue,
+                // Nobody was answered, and a half-written intent names nobody for sure. Its scopes are recounted if it names any.
+                State::Intent => slot.become_state(head.seq(), State::Free),
+                State::Admitted | State::Closing => {
+                    let meta = slot.meta();
+                    let (input, output) = (slot.reserved_input(), slot.reserved_output());
+                    let cost = slot.reserved_nano();
+                    slot.settle(head.seq(), &End { input, output, cost, outcome: RECOVERED, ttft_us: NONE, ..End::default() });
+                    debug_assert!(meta.priced || cost == 0);
+                    slot.become_state(head.seq(), State::Applied);
+                }
+                State::Settled | State::Deferred => slot.become_state(head.seq(), State::Applied),
+            }
+            scopes.extend(slot.indices().into_iter().filter(|index| *index != NOBODY));
+        }
+        scopes.into_iter().collect()
+    }
+
+    /// Scopes of slots whose settlement met a frozen word.
+    #[must_use]
+    pub fn deferred(&self) -> Vec<u32> {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.clear();
+        let mut scopes = HashSet::new();
+        for (at, slot) in self.each().enumerate() {
+            let head = slot.head();
+            if head.state() == State::Deferred {
+                listed.insert((at, head.seq()));
+                scopes.extend(slot.indices().into_iter().filter(|index| *index != NOBODY));
+            }
+        }
+        scopes.into_iter().collect()
+    }
+
+    /// After the scopes that `deferred` listed were recounted: their slots are applied.
+    pub fn finish_deferred(&self) {
+        for (at, seq) in self.listed.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            if let Some(slot) = self.slot(at) {
+                let _ = slot.finish_deferred(seq);
+            }
+        }
+    }
+
+    /// Ended tickets, up to `limit`, lowest place first.
+    pub fn ended(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
+        self.each().enumerate().map(|(at, slot)| (at, slot.head(), slot)).filter(|(_, head, _)| head.state() == State::Applied)
+    }
+
+    /// Give slots back after their rows are in the ledger.
+    pub fn free(&self, slots: impl Iterator<Item = usize>) {
+        let freed = slots.filter(|at| self.slot(*at).is_some_and(Slot::free)).count();
+        // Release: partner of `claim`.
+        self.word(H_FREED).fetch_add(freed as u64, Ordering::AcqRel);
+    }
+}

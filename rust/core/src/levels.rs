@@ -1,0 +1,279 @@
+//! All levels or none: key, team, user and org give what a request costs, or nobody gives anything.
+//!
+//! Words are taken in one fixed order and given back when a later one refuses, so nothing is ever over-admitted; a plain look at
+//! all of them first ([`Levels::check`]) keeps refusals from touching any.
+
+use crate::{
+    bucket::{self, Limit},
+    calendar::{Relation, Tag},
+    money::{self, Corrected, Money},
+    record::{Record, View},
+    slot::{SCOPES, Slot},
+    sync::Ordering,
+    units::NONE,
+    verdict::{Code, Kind, Refusal},
+};
+
+/// Position of the user among the scopes: it has budgets only.
+const USER: usize = 2;
+
+/// One scope of a request, with the policy read for it.
+#[derive(Clone, Copy)]
+pub struct Level<'a> {
+    pub record: Record<'a>,
+    pub view: View,
+    pub index: u32,
+}
+
+/// What a request costs at every level.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub tokens: u64,
+    pub nano: u64,
+}
+
+/// Why nothing was taken.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Refused(Refusal),
+    /// A policy or a window changed under us, or a word waits for its recount: read everything again.
+    Again,
+}
+
+/// The scopes of a request, in the order of the checks: key, team, user, org.
+pub struct Levels<'a> {
+    pub scopes: [Option<Level<'a>>; SCOPES],
+    pub now_us: u64,
+    /// Window of each scope at the request's time.
+    pub tags: [Tag; SCOPES],
+}
+
+/// Which words have given, a bit per scope.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    rpm: u8,
+    tpm: u8,
+    money: u8,
+}
+
+impl<'a> Levels<'a> {
+    fn each(&self) -> impl Iterator<Item = (usize, &Level<'a>)> {
+        self.scopes.iter().enumerate().filter_map(|(i, level)| level.as_ref().map(|level| (i, level)))
+    }
+
+    /// The levels that have buckets.
+    fn rated(&self) -> impl Iterator<Item = (usize, &Level<'a>)> {
+        self.each().filter(|(i, _)| *i != USER)
+    }
+
+    /// Bit per scope whose TPM bucket is charged.
+    #[must_use]
+    pub fn tpm_mask(&self) -> u8 {
+        self.rated().filter(|(_, l)| !l.view.tpm.is_unlimited()).fold(0, |mask, (i, _)| mask | 1 << i)
+    }
+
+    #[must_use]
+    pub fn any_cap(&self) -> bool {
+        self.each().any(|(_, level)| level.view.cap != NONE)
+    }
+
+    /// The time at which the request is booked, and the window of each scope then: `wall_ms`, or the start of a later window that
+    /// a word is in already. One time decides all windows of a row.
+    #[must_use]
+    pub fn book(&mut self, wall_ms: u64, tag_at: impl Fn(usize, u64) -> Tag) -> u64 {
+        let mut at_ms = wall_ms;
+        for _ in 0..=SCOPES {
+            for i in 0..SCOPES {
+                self.tags[i] = tag_at(i, at_ms);
+            }
+            let later = self.each().filter_map(|(i, level)| level.window_start(self.tags[i], at_ms)).max();
+            match later {
+                Some(start) if start > at_ms => at_ms = start,
+                _ => break,
+            }
+        }
+        at_ms
+    }
+
+    /// Look, without taking: the first level that cannot give, in the order of the contract.
+    pub fn check(&self, cost: Cost) -> Result<(), Stop> {
+        for (_, level) in self.rated() {
+            if level.view.rpm.decide(bucket::claimed(level.record.rpm()), 1, self.now_us).is_none() && !level.view.rpm.is_unlimited() {
+                return Err(self.short(level, Code::RateLimitExceeded, cost));
+            }
+            if level.view.tpm.is_unlimited() {
+                continue;
+            }
+            if level.view.tpm.decide(bucket::claimed(level.record.tpm()), cost.tokens, self.now_us).is_none() {
+                return Err(self.short(level, Code::TpmLimitExceeded, cost));
+            }
+        }
+        for (i, level) in self.each() {
+            let word = Money(level.record.money().load(Ordering::Relaxed));
+            if let Err(stop) = money::decide(word, self.tags[i], cost.nano, level.view.cap) {
+                return Err(level.money_stop(stop, self.key()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Take from every word, or give back what was taken.
+    pub fn take(&self, cost: Cost) -> Result<(), Stop> {
+        let mut taken = Taken::default();
+        self.take_rates(cost, &mut taken).and_then(|()| self.take_money(cost, &mut taken)).inspect_err(|_| self.undo(cost, taken))
+    }
+
+    fn take_rates(&self, cost: Cost, taken: &mut Taken) -> Result<(), Stop> {
+        for (i, level) in self.rated() {
+            let Level { record, view, .. } = *level;
+            let current = || record.is_current(view.seq);
+            if !view.rpm.is_unlimited() {
+                bucket::take(record.rpm(), view.rpm, 1, self.now_us, current)
+                    .map_err(|stop| self.bucket_stop(stop, level, Code::RateLimitExceeded, cost))?;
+                taken.rpm |= 1 << i;
+            }
+            if !view.tpm.is_unlimited() {
+                bucket::take(record.tpm(), view.tpm, cost.tokens, self.now_us, current)
+                    .map_err(|stop| self.bucket_stop(stop, level, Code::TpmLimitExceeded, cost))?;
+                taken.tpm |= 1 << i;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_money(&self, cost: Cost, taken: &mut Taken) -> Result<(), Stop> {
+        for (i, level) in self.each() {
+            let Level { record, view, .. } = *level;
+            money::commit(record.money(), self.tags[i], cost.nano, view.cap, || record.is_current(view.seq))
+                .map_err(|stop| level.money_stop(stop, self.key()))?;
+            taken.money |= 1 << i;
+        }
+        Ok(())
+    }
+
+    /// Give back in full. A frozen money word is left alone: its recount waits until our slot is no longer an intent, and then does
+    /// not count it.
+    fn undo(&self, cost: Cost, taken: Taken) {
+        for (i, level) in self.each() {
+            if taken.rpm >> i & 1 == 1 {
+                bucket::give(level.record.rpm(), 1);
+            }
+            if taken.tpm >> i & 1 == 1 {
+                bucket::give(level.record.tpm(), cost.tokens);
+            }
+            if taken.money >> i & 1 == 1 {
+                let _ = money::correct(level.record.money(), || self.tags[i], 0, cost.nano);
+            }
+        }
+    }
+
+    fn key(&self) -> u32 {
+        self.scopes[0].map_or(0, |level| level.index)
+    }
+
+    fn bucket_stop(&self, stop: bucket::Stop, level: &Level, code: Code, cost: Cost) -> Stop {
+        match stop {
+            bucket::Stop::Stale => Stop::Again,
+            bucket::Stop::Short => self.short(level, code, cost),
+        }
+    }
+
+    fn short(&self, level: &Level, code: Code, cost: Cost) -> Stop {
+        let limit = if code == Code::RateLimitExceeded { level.view.rpm } else { level.view.tpm };
+        Stop::Refused(Refusal {
+            kind: level.view.kind,
+            limit: limit.limit,
+            retry_after_us: self.wait(cost),
+            ..Refusal::new(code, self.key())
+        })
+    }
+
+    /// Until the request fits every bucket; `None` if one can never hold it.
+    fn wait(&self, cost: Cost) -> Option<u64> {
+        let mut longest = 0;
+        for (_, Level { record, view, .. }) in self.rated() {
+            let rpm = view.rpm.wait(bucket::claimed(record.rpm()), 1, self.now_us)?;
+            let tpm = view.tpm.wait(bucket::claimed(record.tpm()), cost.tokens, self.now_us)?;
+            longest = longest.max(rpm).max(tpm);
+        }
+        Some(longest)
+    }
+}
+
+impl Level<'_> {
+    /// Start of the word's window (Unix ms) if it is ahead of `now`, the window of `at_ms`.
+    fn window_start(&self, now: Tag, at_ms: u64) -> Option<u64> {
+        let Relation::Ahead(by) = Money(self.record.money().load(Ordering::Relaxed)).tag().relation(now) else {
+            return None;
+        };
+        let duration = self.view.duration;
+        Some(duration.first_day(duration.ordinal(at_ms) + by) * crate::calendar::DAY_MS)
+    }
+
+    fn money_stop(&self, stop: money::Stop, key: u32) -> Stop {
+        match stop {
+            money::Stop::Frozen | money::Stop::Stale => Stop::Again,
+            money::Stop::Exceeded(used) => Stop::Refused(Refusal {
+                kind: self.view.kind,
+                limit: self.view.cap,
+                used,
+                ..Refusal::new(Code::BudgetExceeded, key)
+            }),
+        }
+    }
+}
+
+/// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond the reservation is owed.
+/// `records` in the order of the scopes. False: a money word was frozen, the slot is to be *deferred*.
+#[must_use]
+pub fn correct(slot: Slot, records: [Option<Record>; SCOPES], tokens: u64, cost: u64) -> bool {
+    let reserved = slot.reserved_input().saturating_add(slot.reserved_output());
+    let nano = slot.reserved_nano();
+    let charged = slot.meta().tpm;
+    let mut done = true;
+    for (i, record) in records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record))) {
+        if charged >> i & 1 == 1 {
+            match tokens.cmp(&reserved) {
+                std::cmp::Ordering::Less => bucket::give(record.tpm(), reserved - tokens),
+                std::cmp::Ordering::Greater => bucket::owe(record.tpm(), tokens - reserved),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        if cost != nano {
+            done &= money::correct(record.money(), || slot.tag(i), cost, nano) != Corrected::Frozen;
+        }
+    }
+    done
+}
+
+/// Tightest bucket of a resource: its limit, what is left, and the microseconds until it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tightest {
+    pub limit: u64,
+    pub remaining: u64,
+    pub full_in_us: u64,
+}
+
+/// The level with the least remaining, of those that have a limit.
+pub fn tightest(buckets: impl Iterator<Item = (Limit, u64)>, now_us: u64) -> Option<Tightest> {
+    buckets
+        .filter(|(limit, _)| !limit.is_unlimited())
+        .map(|(limit, claimed)| Tightest {
+            limit: limit.limit,
+            remaining: limit.remaining(claimed, now_us).max(0).unsigned_abs(),
+            full_in_us: limit.full_in(claimed, now_us),
+        })
+        .min_by_key(|bucket| bucket.remaining)
+}
+
+/// The position of a kind among the scopes of a request.
+#[must_use]
+pub fn position(kind: Kind) -> usize {
+    match kind {
+        Kind::Key => 0,
+        Kind::Team => 1,
+        Kind::User => USER,
+        Kind::Org => 3,
+    }
+}

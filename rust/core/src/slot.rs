@@ -1,0 +1,382 @@
+//! A ticket is a slot: what a request reserved, and how it ended, from before any meter moves until the row is in the ledger.
+//!
+//! ```text
+//! Free ── claim ──▶ Intent ── admitted ──▶ Admitted ── close ──▶ Closing ── settled ──▶ Settled ──▶ Applied ── free ──▶ Free
+//!                     └──── refused ────▶ Free                                            └──▶ Deferred ──▶ Applied
+//! ```
+//!
+//! *Settled* is the moment that counts: from then on the row is true whatever dies. *Applied* says that the meters are
+//! corrected, *Deferred* that they wait for a recount. Only the drainer frees, and only what is in the ledger.
+
+use crate::{
+    calendar::Tag,
+    model::ModelName,
+    sync::{AtomicU64, Ordering},
+    units::{NONE, Price},
+};
+
+/// Words of a slot: 320 bytes, five lines; the last two hold the model's name.
+pub const SLOT_WORDS: usize = 40;
+/// No such owner.
+pub const NOBODY: u32 = u32::MAX;
+/// Scopes a ticket is charged to, in the order of the checks: key, team, user, org.
+pub const SCOPES: usize = 4;
+
+const WORD0: usize = 0;
+const INDICES: usize = 1; // and 2
+const TAGS: usize = 3;
+const RESERVED_INPUT: usize = 4;
+const RESERVED_OUTPUT: usize = 5;
+const RESERVED_NANO: usize = 6;
+const META: usize = 7;
+const AT: usize = 8;
+const IDS: usize = 9; // to 12
+const INPUT: usize = 13;
+const CACHED: usize = 14;
+const OUTPUT: usize = 15;
+const COST: usize = 16;
+const TIMES: usize = 17;
+const ENDED: usize = 18;
+const PRICES: usize = 19; // to 22; 23 is spare
+const MODEL: usize = 24;
+
+/// Life of a slot, in the low eight bits of its first word; the rest is the ticket's sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    Free = 0,
+    Intent = 1,
+    Admitted = 2,
+    Closing = 3,
+    Settled = 4,
+    Deferred = 5,
+    Applied = 6,
+}
+
+/// First word of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head(pub u64);
+
+impl Head {
+    #[must_use]
+    pub fn new(seq: u64, state: State) -> Self {
+        Self((seq << 8) | state as u64)
+    }
+
+    #[must_use]
+    pub fn seq(self) -> u64 {
+        self.0 >> 8
+    }
+
+    /// A state that no program of this layout writes counts as free: a torn file loses that slot, it does not stop the rest.
+    #[must_use]
+    pub fn state(self) -> State {
+        match self.0 & 255 {
+            1 => State::Intent,
+            2 => State::Admitted,
+            3 => State::Closing,
+            4 => State::Settled,
+            5 => State::Deferred,
+            6 => State::Applied,
+            _ => State::Free,
+        }
+    }
+}
+
+/// What an admission reserves.
+#[derive(Clone, Copy, Debug)]
+pub struct Intent {
+    /// Arena indices of key, team, user, org; [`NOBODY`] for a missing user.
+    pub indices: [u32; SCOPES],
+    /// Row ids of the same.
+    pub ids: [u64; SCOPES],
+    pub tags: [Tag; SCOPES],
+    pub at_ms: u64,
+    pub input: u64,
+    pub output: u64,
+    pub nano: u64,
+    pub meta: Meta,
+    pub price: Price,
+    pub model: ModelName,
+}
+
+/// The small facts of a ticket, packed in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    pub endpoint: u8,
+    pub upstream: u8,
+    pub stream: bool,
+    pub priced: bool,
+    /// Bit per scope: its TPM bucket was charged.
+    pub tpm: u8,
+    /// Requests or images that carry the price's `request` part.
+    pub units: u32,
+}
+
+impl Meta {
+    fn pack(self) -> u64 {
+        u64::from(self.endpoint)
+            | u64::from(self.upstream) << 8
+            | u64::from(self.stream) << 16
+            | u64::from(self.priced) << 17
+            | u64::from(self.tpm & 15) << 20
+            | u64::from(self.units) << 32
+    }
+
+    fn unpack(word: u64) -> Self {
+        Self {
+            endpoint: word as u8,
+            upstream: (word >> 8) as u8,
+            stream: word >> 16 & 1 == 1,
+            priced: word >> 17 & 1 == 1,
+            tpm: (word >> 20) as u8 & 15,
+            units: (word >> 32) as u32,
+        }
+    }
+}
+
+/// How a ticket ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    pub input: u64,
+    pub cached: u64,
+    pub output: u64,
+    pub cost: u64,
+    pub status: u16,
+    pub outcome: u8,
+    pub latency_us: u64,
+    /// [`NONE`] = no token was seen.
+    pub ttft_us: u64,
+}
+
+/// One slot of a journal.
+#[derive(Clone, Copy)]
+pub struct Slot<'a>(pub &'a [AtomicU64; SLOT_WORDS]);
+
+impl Slot<'_> {
+    fn get(self, word: usize) -> u64 {
+        self.0[word].load(Ordering::Relaxed)
+    }
+
+    fn set(self, word: usize, value: u64) {
+        self.0[word].store(value, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn head(self) -> Head {
+        // Acquire: partner of every release of the head, so that the words written before a state are seen with it.
+        Head(self.0[WORD0].load(Ordering::Acquire))
+    }
+
+    /// Go from `from` to `state`; false if somebody else did first. Acquire/release: see `head`.
+    fn step(self, from: Head, state: State) -> bool {
+        let to = Head::new(from.seq(), state);
+        self.0[WORD0].compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Become this state. Only for the one who owns the transition. Release: partner of `head`.
+    pub fn become_state(self, seq: u64, state: State) {
+        self.0[WORD0].store(Head::new(seq, state).0, Ordering::Release);
+    }
+
+    /// Free → Intent, under a new sequence number.
+    #[must_use]
+    pub fn claim(self, seq: u64) -> bool {
+        let seen = self.head();
+        let next = Head::new(seq, State::Intent);
+        seen.state() == State::Free
+            && self.0[WORD0].compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Write who and how much; the state is `Intent`.
+    pub fn write(self, intent: &Intent) {
+        let [key, team, user, org] = intent.indices.map(u64::from);
+        self.set(INDICES, key << 32 | team);
+        self.set(INDICES + 1, user << 32 | org);
+        self.set(RESERVED_INPUT, intent.input);
+        self.set(RESERVED_OUTPUT, intent.output);
+        self.set(RESERVED_NANO, intent.nano);
+        for (word, id) in (IDS..).zip(intent.ids) {
+            self.set(word, id);
+        }
+        let Price { input, cached, output, request } = intent.price;
+        for (word, price) in (PRICES..).zip([input, cached, output, request]) {
+            self.set(word, price);
+        }
+        intent.model.store(&self.0[MODEL..]);
+        self.write_window(intent.at_ms, intent.tags, intent.meta);
+    }
+
+    /// Write what may change between two tries of one admission.
+    pub fn write_window(self, at_ms: u64, tags: [Tag; SCOPES], meta: Meta) {
+        self.set(AT, at_ms);
+        self.set(META, meta.pack());
+        let [key, team, user, org] = tags.map(|tag| u64::from(tag.0));
+        self.set(TAGS, key | team << 16 | user << 32 | org << 48);
+    }
+
+    /// Admitted → Closing: true for the one caller that may end this ticket.
+    #[must_use]
+    pub fn close(self, seq: u64) -> bool {
+        self.step(Head::new(seq, State::Admitted), State::Closing)
+    }
+
+    /// Closing → Settled, with the truth.
+    pub fn settle(self, seq: u64, end: &End) {
+        self.set(INPUT, end.input);
+        self.set(CACHED, end.cached);
+        self.set(OUTPUT, end.output);
+        self.set(COST, end.cost);
+        let ttft = end.ttft_us.min(u64::from(u32::MAX));
+        self.set(TIMES, end.latency_us.min(u64::from(u32::MAX)) | ttft << 32);
+        self.set(ENDED, u64::from(end.status) | u64::from(end.outcome) << 16);
+        self.become_state(seq, State::Settled);
+    }
+
+    /// Deferred → Applied, after its scopes were recounted.
+    pub fn finish_deferred(self, seq: u64) -> bool {
+        self.step(Head::new(seq, State::Deferred), State::Applied)
+    }
+
+    /// Applied → Free, after its row is in the ledger.
+    #[must_use]
+    pub fn free(self) -> bool {
+        let head = self.head();
+        head.state() == State::Applied && self.step(head, State::Free)
+    }
+
+    #[must_use]
+    pub fn indices(self) -> [u32; SCOPES] {
+        let (a, b) = (self.get(INDICES), self.get(INDICES + 1));
+        [(a >> 32) as u32, a as u32, (b >> 32) as u32, b as u32]
+    }
+
+    #[must_use]
+    pub fn ids(self) -> [u64; SCOPES] {
+        [self.get(IDS), self.get(IDS + 1), self.get(IDS + 2), self.get(IDS + 3)]
+    }
+
+    #[must_use]
+    pub fn tag(self, scope: usize) -> Tag {
+        Tag((self.get(TAGS) >> (16 * scope)) as u16 & 511)
+    }
+
+    /// Book the ticket's part of `scope` into another window: a recount does so under the freeze bit.
+    pub fn retag(self, scope: usize, tag: Tag) {
+        let shift = 16 * scope;
+        let word = &self.0[TAGS];
+        let mut seen = word.load(Ordering::Relaxed);
+        loop {
+            let next = (seen & !(0xffff << shift)) | u64::from(tag.0) << shift;
+            // Relaxed: the recount's release of the money word publishes it to `money::correct`.
+            match word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => seen = other,
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn at_ms(self) -> u64 {
+        self.get(AT)
+    }
+
+    #[must_use]
+    pub fn reserved_input(self) -> u64 {
+        self.get(RESERVED_INPUT)
+    }
+
+    #[must_use]
+    pub fn reserved_output(self) -> u64 {
+        self.get(RESERVED_OUTPUT)
+    }
+
+    #[must_use]
+    pub fn reserved_nano(self) -> u64 {
+        self.get(RESERVED_NANO)
+    }
+
+    #[must_use]
+    pub fn meta(self) -> Meta {
+        Meta::unpack(self.get(META))
+    }
+
+    #[must_use]
+    pub fn price(self) -> Price {
+        Price {
+            input: self.get(PRICES),
+            cached: self.get(PRICES + 1),
+            output: self.get(PRICES + 2),
+            request: self.get(PRICES + 3),
+        }
+    }
+
+    #[must_use]
+    pub fn cost(self) -> u64 {
+        self.get(COST)
+    }
+
+    #[must_use]
+    pub fn model(self) -> ModelName {
+        ModelName::load(&self.0[MODEL..])
+    }
+
+    #[must_use]
+    pub fn end(self) -> End {
+        let (times, ended) = (self.get(TIMES), self.get(ENDED));
+        let ttft = times >> 32;
+        End {
+            input: self.get(INPUT),
+            cached: self.get(CACHED),
+            output: self.get(OUTPUT),
+            cost: self.get(COST),
+            status: ended as u16,
+            outcome: (ended >> 16) as u8,
+            latency_us: times & u64::from(u32::MAX),
+            ttft_us: if ttft == u64::from(u32::MAX) { NONE } else { ttft },
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn words() -> [AtomicU64; SLOT_WORDS] {
+        std::array::from_fn(|_| AtomicU64::new(0))
+    }
+
+    #[test]
+    fn a_ticket_ends_once() {
+        let words = words();
+        let slot = Slot(&words);
+        assert!(slot.claim(7));
+        assert!(!slot.claim(8));
+        slot.become_state(7, State::Admitted);
+        assert!(!slot.close(6), "another ticket's number");
+        assert!(slot.close(7));
+        assert!(!slot.close(7));
+        slot.settle(7, &End { cost: 5, ttft_us: NONE, ..End::default() });
+        assert!(!slot.free(), "not before the meters are corrected");
+        slot.become_state(7, State::Applied);
+        assert_eq!((slot.end().cost, slot.end().ttft_us), (5, NONE));
+        assert!(slot.free());
+        assert!(slot.claim(8));
+    }
+
+    #[test]
+    fn meta_and_tags_keep_to_their_bits() {
+        let meta = Meta { endpoint: 6, upstream: 255, stream: true, priced: true, tpm: 15, units: u32::MAX };
+        assert_eq!(Meta::unpack(meta.pack()), meta);
+        let words = words();
+        let slot = Slot(&words);
+        slot.write_window(1, [Tag(511), Tag(1), Tag(2), Tag(3)], meta);
+        slot.retag(1, Tag(500));
+        assert_eq!([0, 1, 2, 3].map(|s| slot.tag(s).0), [511, 500, 2, 3]);
+    }
+
+    #[test]
+    fn an_unknown_state_is_a_free_slot() {
+        assert_eq!(Head(0xff).state(), State::Free);
+    }
+}

@@ -1,0 +1,90 @@
+//! Pure functions of the core, for the control plane, tests and benchmarks.
+
+use nemorouter_core::{
+    bucket::{self, Limit},
+    credential::{Credential, parse},
+    digest::Pepper,
+    error::Error,
+    sync::AtomicU64,
+};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    pybacked::{PyBackedBytes, PyBackedStr},
+};
+
+use crate::errors::raise;
+
+/// Bytes, or the UTF-8 of a string: what servers give as a header's value.
+#[derive(FromPyObject)]
+pub enum Text {
+    Str(PyBackedStr),
+    Bytes(PyBackedBytes),
+}
+
+impl Text {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Str(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+pub fn pepper(id: u8, secret: &[u8]) -> PyResult<Pepper> {
+    let secret = secret.try_into().map_err(|_| PyValueError::new_err("a pepper has 32 bytes"))?;
+    Ok(Pepper::new(id, secret))
+}
+
+#[pyfunction]
+pub fn hash_key(key: Text, pepper: &[u8]) -> PyResult<[u8; 32]> {
+    Ok(*crate::functions::pepper(0, pepper)?.hash(key.bytes()).as_bytes())
+}
+
+#[pyfunction]
+pub fn parse_key(authorization: Text) -> Option<String> {
+    match parse(authorization.bytes()) {
+        Credential::Key(key) => Some(String::from_utf8_lossy(key).into_owned()),
+        Credential::Missing | Credential::Malformed => None,
+    }
+}
+
+#[pyfunction]
+pub fn die_with_parent() -> PyResult<()> {
+    nemorouter_core::process::die_with_parent().map_err(raise)
+}
+
+#[pyclass(frozen, module = "nemorouter._core")]
+pub struct Bucket {
+    word: AtomicU64,
+    limit: Limit,
+}
+
+#[pymethods]
+impl Bucket {
+    #[new]
+    #[pyo3(signature = (limit, burst = None))]
+    fn new(limit: u64, burst: Option<u64>) -> PyResult<Self> {
+        let limit = Limit { limit, burst: burst.unwrap_or(limit) };
+        if limit.limit.max(limit.burst) > nemorouter_core::units::LIMIT_MAX {
+            return Err(raise(Error::Value("the limit is too large".to_owned())));
+        }
+        Ok(Self { word: AtomicU64::new(0), limit })
+    }
+
+    fn take(&self, n: u64, now_us: u64) -> bool {
+        bucket::take(&self.word, self.limit, n, now_us, || true).is_ok()
+    }
+
+    fn give(&self, n: u64) {
+        bucket::give(&self.word, n);
+    }
+
+    fn owe(&self, n: u64) {
+        bucket::owe(&self.word, n);
+    }
+
+    fn remaining(&self, now_us: u64) -> i64 {
+        self.limit.remaining(bucket::claimed(&self.word), now_us)
+    }
+}

@@ -1,0 +1,166 @@
+//! The gate's methods as Python calls them, once per request each. Nothing here allocates an object it does not return.
+
+use std::sync::Arc;
+
+use nemorouter_core::{
+    arena, clock::Clock, error::Error, gate, journal, levels::Tightest, model::ModelName, units::{NONE, go_duration}, verdict,
+};
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    intern,
+    prelude::*,
+    types::{PyBytes, PyInt, PyList, PyString},
+};
+
+use crate::{
+    arena::Arena,
+    errors::raise,
+    functions::pepper,
+    journal::Journal,
+    views::{ManualClock, Refusal},
+};
+
+#[derive(Clone)]
+struct SharedArena(Arc<arena::Arena>);
+
+impl AsRef<arena::Arena> for SharedArena {
+    fn as_ref(&self) -> &arena::Arena {
+        &self.0
+    }
+}
+
+#[derive(Clone)]
+struct SharedJournal(Arc<journal::Journal>);
+
+impl AsRef<journal::Journal> for SharedJournal {
+    fn as_ref(&self) -> &journal::Journal {
+        &self.0
+    }
+}
+
+#[pyclass(frozen, module = "nemorouter._core")]
+pub struct Gate {
+    gate: gate::Gate<SharedArena, SharedJournal>,
+    arena: Py<Arena>,
+    journal: Py<Journal>,
+}
+
+/// The bytes of a header's value, borrowed from the object.
+fn header<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return text.to_str().map(str::as_bytes).or(Ok(b"?"));
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes());
+    }
+    if value.is_none() { Ok(b"") } else { Err(PyTypeError::new_err("authorization must be str, bytes or None")) }
+}
+
+#[pymethods]
+impl Gate {
+    #[new]
+    #[pyo3(signature = (arena, journal, peppers, clock = None))]
+    fn new(arena: Bound<'_, Arena>, journal: Bound<'_, Journal>, peppers: Vec<(u8, Vec<u8>)>, clock: Option<&ManualClock>) -> PyResult<Self> {
+        let peppers = peppers.iter().map(|(id, secret)| pepper(*id, secret)).collect::<PyResult<_>>()?;
+        let clock = clock.map_or(Clock::System, ManualClock::clock);
+        let shared = (SharedArena(arena.get().0.clone()), SharedJournal(journal.get().0.clone()));
+        let gate = gate::Gate::new(shared.0, shared.1, peppers, clock).map_err(raise)?;
+        Ok(Self { gate, arena: arena.unbind(), journal: journal.unbind() })
+    }
+
+    #[getter]
+    fn arena(&self, py: Python<'_>) -> Py<Arena> {
+        self.arena.clone_ref(py)
+    }
+
+    #[getter]
+    fn journal(&self, py: Python<'_>) -> Py<Journal> {
+        self.journal.clone_ref(py)
+    }
+
+    fn identify(&self, authorization: &Bound<'_, PyAny>, client_ip: &str, endpoint: u8) -> PyResult<i64> {
+        Ok(match self.gate.identify(header(authorization)?, client_ip, endpoint) {
+            Ok(index) => i64::from(index),
+            Err(code) => -(code as i64),
+        })
+    }
+
+    // The request's own parts, each a plain int or str: a struct would cost an object a request.
+    #[allow(clippy::too_many_arguments)]
+    fn admit<'py>(
+        &self,
+        py: Python<'py>,
+        index: u32,
+        model: &str,
+        endpoint: u8,
+        upstream: u8,
+        prompt_bytes: u64,
+        max_tokens: i64,
+        choices: u64,
+        stream: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let Some(model) = ModelName::new(model) else {
+            return Err(PyValueError::new_err("a model's name has 1 to 120 bytes and no NUL"));
+        };
+        let max_tokens = u64::try_from(max_tokens).ok();
+        let request = gate::Request { index, model, endpoint, upstream, prompt_bytes, max_tokens, choices, stream };
+        match self.gate.admit(&request) {
+            Ok(ticket) => Ok(PyInt::new(py, ticket).into_any()),
+            Err(refusal) => Ok(Bound::new(py, Refusal(refusal))?.into_any()),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn settle(
+        &self,
+        ticket: u64,
+        input: u64,
+        cached: u64,
+        output: u64,
+        status: u16,
+        outcome: u8,
+        latency_us: u64,
+        ttft_us: i64,
+    ) -> PyResult<i64> {
+        let ttft_us = u64::try_from(ttft_us).unwrap_or(NONE);
+        let usage = gate::Usage { input, cached, output, status, outcome, latency_us, ttft_us };
+        let cost = self.gate.settle(ticket, &usage).map_err(raise)?;
+        Ok(cost.map_or(-1, u64::cast_signed))
+    }
+
+    fn may_use(&self, index: u32, model: &str) -> bool {
+        ModelName::new(model).is_some_and(|model| self.gate.may_use(index, &model))
+    }
+
+    fn rate_headers<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyList>> {
+        let [requests, tokens] = self.gate.tightest(index);
+        let headers = PyList::empty(py);
+        let put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> String| match bucket {
+            Some(bucket) => headers.append((name, value(bucket))),
+            None => Ok(()),
+        };
+        put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| b.limit.to_string())?;
+        put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| b.limit.to_string())?;
+        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| b.remaining.to_string())?;
+        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| b.remaining.to_string())?;
+        put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
+        put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))?;
+        Ok(headers)
+    }
+
+    fn request_id(&self, ticket: i64) -> String {
+        let journal = &self.gate.journal().0;
+        let seq = u64::try_from(ticket).map_or_else(|_| journal.next_seq(), |ticket| ticket >> 16);
+        format!("req_{:016x}{seq:016x}", journal.boot())
+    }
+
+    fn reserved(&self, ticket: u64) -> PyResult<(u64, u64)> {
+        self.gate.reserved(ticket).ok_or_else(|| raise(Error::Ticket(ticket)))
+    }
+
+    fn now_us(&self) -> u64 {
+        self.gate.clock().boot_us()
+    }
+}
+
+const _: () = assert!(verdict::Code::ALL.len() == 15);

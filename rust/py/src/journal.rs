@@ -1,0 +1,118 @@
+//! A worker's journal, as its worker makes it and the drainer reads it.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use nemorouter_core::{journal, slot::Slot};
+use pyo3::{exceptions::PyOSError, prelude::*, types::PyTuple};
+
+use crate::{errors::raise, views::optional};
+
+#[pyclass(frozen, module = "nemorouter._core")]
+pub struct Journal(pub Arc<journal::Journal>);
+
+fn random_boot() -> PyResult<u64> {
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)
+        .map_err(|error| PyOSError::new_err(format!("read the system's random generator: {error}")))?;
+    Ok(u64::from_le_bytes(bytes) >> 1 | 1)
+}
+
+#[pymethods]
+impl Journal {
+    #[staticmethod]
+    #[pyo3(signature = (slots = 1_024, upstreams = vec![]))]
+    fn private(slots: usize, upstreams: Vec<String>) -> PyResult<Self> {
+        journal::Journal::private(slots, &upstreams).map(|journal| Self(Arc::new(journal))).map_err(raise)
+    }
+
+    #[staticmethod]
+    fn create(directory: PathBuf, slots: usize, upstreams: Vec<String>) -> PyResult<Self> {
+        let boot = random_boot()?;
+        journal::Journal::create(&directory, slots, &upstreams, boot).map(|journal| Self(Arc::new(journal))).map_err(raise)
+    }
+
+    #[staticmethod]
+    fn open(path: PathBuf) -> PyResult<Self> {
+        journal::Journal::open(&path).map(|journal| Self(Arc::new(journal))).map_err(raise)
+    }
+
+    #[getter]
+    fn boot(&self) -> u64 {
+        self.0.boot()
+    }
+
+    #[getter]
+    fn path(&self) -> Option<String> {
+        self.0.path().map(|path| path.to_string_lossy().into_owned())
+    }
+
+    #[getter]
+    fn upstreams(&self) -> Vec<String> {
+        self.0.upstreams()
+    }
+
+    #[getter]
+    fn slots(&self) -> usize {
+        self.0.len()
+    }
+
+    #[getter]
+    fn free_slots(&self) -> usize {
+        self.0.free_slots()
+    }
+
+    fn claim(&self) -> PyResult<bool> {
+        self.0.lock_dead().map_err(raise)
+    }
+
+    fn recover(&self) -> Vec<u32> {
+        self.0.recover()
+    }
+
+    fn deferred(&self) -> Vec<u32> {
+        self.0.deferred()
+    }
+
+    fn finish_deferred(&self) {
+        self.0.finish_deferred();
+    }
+
+    #[pyo3(signature = (limit = 1_000))]
+    fn rows<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        self.0.ended().take(limit).map(|(at, head, slot)| self.row(py, at, head.seq(), slot)).collect()
+    }
+
+    fn free(&self, slots: Vec<usize>) {
+        self.0.free(slots.into_iter());
+    }
+
+    fn tallies(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
+        self.0.take_tallies(before_minute)
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        self.0.counters().into_iter().collect()
+    }
+}
+
+impl Journal {
+    /// The columns of `_core.Row`, in its order.
+    fn row<'py>(&self, py: Python<'py>, at: usize, seq: u64, slot: Slot) -> PyResult<Bound<'py, PyTuple>> {
+        let ([key, team, user, org], meta, end) = (slot.ids(), slot.meta(), slot.end());
+        let head = (at, self.0.boot(), seq, slot.at_ms(), key, team, user, org, slot.model().text()).into_pyobject(py)?;
+        let facts = (meta.upstream, meta.endpoint, end.status, end.outcome, u8::from(meta.stream)).into_pyobject(py)?;
+        let cost = meta.priced.then_some(end.cost);
+        let numbers = (
+            end.input,
+            end.cached,
+            end.output,
+            cost,
+            slot.reserved_nano(),
+            end.latency_us,
+            optional(end.ttft_us),
+        )
+            .into_pyobject(py)?;
+        let columns = head.iter().chain(facts.iter()).chain(numbers.iter());
+        PyTuple::new(py, columns.collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,30 @@
+//! `nemorouter._core`: the Python face of `nemorouter-core`. Conversions only; no decision is made here.
+
+mod arena;
+mod errors;
+mod functions;
+mod gate;
+mod journal;
+mod views;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _core {
+    use super::{PyModule, PyModuleMethods, PyResult, Bound};
+    #[pymodule_export]
+    use super::arena::Arena;
+    #[pymodule_export]
+    use super::functions::{Bucket, die_with_parent, hash_key, parse_key};
+    #[pymodule_export]
+    use super::gate::Gate;
+    #[pymodule_export]
+    use super::journal::Journal;
+    #[pymodule_export]
+    use super::views::{Identity, ManualClock, Meters, Refusal};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("LAYOUT", nemorouter_core::LAYOUT)
+    }
+}
