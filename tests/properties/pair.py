@@ -95,9 +95,9 @@ class Pair:
         )
         return days
 
-    def recount(self, index: int, ledger_nano: int) -> None:
+    def recount(self, index: int, first_day: int, ledger_nano: int) -> None:
         for _, arena, journal, _ in self.sides:
-            assert arena.recount(index, self.wall_ms, ledger_nano, [journal])
+            assert arena.recount(index, first_day, ledger_nano, [journal])
 
     def frozen(self) -> list[int]:
         indices: list[int] = self._same("frozen", *(sorted(arena.frozen()) for _, arena, *_ in self.sides))

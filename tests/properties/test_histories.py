@@ -190,7 +190,7 @@ class Histories(RuleBasedStateMachine):
     def recount_what_is_due(self) -> None:
         due = sorted({*self.pair.frozen(), *self.pair.deferred()})
         for index in due:
-            self.pair.recount(index, self.ledger(index))
+            self.recount(index)
         self.pair.finish_deferred()
         assert self.pair.frozen() == []
 
@@ -201,14 +201,15 @@ class Histories(RuleBasedStateMachine):
         index = self.index[scope]
         before = self.pair.meters()[index]
         assume(not before["frozen"] and not self.pair.deferred())
-        self.pair.recount(index, self.ledger(index))
+        self.recount(index)
         assert self.pair.meters()[index] == before
 
-    def ledger(self, index: int) -> int:
-        """Nano-USD of the drained rows of the scope's window."""
+    def recount(self, index: int) -> None:
+        """As the drainer does: the sum of the rows in the scope's window, and then the word."""
         (kind, id), (first, end) = next(s for s, i in self.index.items() if i == index), self.pair.window(index)
         column = {Kind.KEY: 1, Kind.TEAM: 2, Kind.USER: 3, Kind.ORG: 4}[Kind(kind)]
-        return sum(row[14] or 0 for row in self.rows if row[column] == id and first <= row[0] // DAY_MS < end)
+        ledger = sum(row[14] or 0 for row in self.rows if row[column] == id and first <= row[0] // DAY_MS < end)
+        self.pair.recount(index, first, ledger)
 
     @invariant()
     def same_meters(self) -> None:

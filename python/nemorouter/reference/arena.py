@@ -8,7 +8,7 @@ from nemorouter.reference.cost import AMOUNT_MAX
 from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope, check_policy
 from nemorouter.reference.values import Identity, Meters
-from nemorouter.reference.windows import Window, ahead, window_at, window_days
+from nemorouter.reference.windows import DAY_MS, Window, ahead, window_at, window_days
 from nemorouter.types import Kind, ModelPrice, Policy
 
 
@@ -99,12 +99,17 @@ class Arena:
         """First day and day after the last of the window of ``wall_ms``, or of the later one that the word is in."""
         return window_days(_window_of(self.records[index], wall_ms))
 
-    def recount(self, index: int, wall_ms: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
-        """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and in the window."""
+    def recount(self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
+        """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and in the window.
+
+        ``first_day``: of the window that ``ledger_nano`` sums, as ``window`` answered. False: that window has turned.
+        """
         with self.lock:
             scope = self.records[index]
             duration = scope.policy.duration
-            window = _window_of(scope, wall_ms)
+            window = window_at(duration, first_day * DAY_MS)
+            if ahead(scope.window, window) > 0:
+                return False
             slots = (slot for journal in journals for slot in journal.live.values())
             live = sum(
                 slot.committed for slot in slots if scope in slot.payers and window_at(duration, slot.at_ms) == window
@@ -119,11 +124,11 @@ class Arena:
         scope = self.keys.get(policy.digest) if policy.kind == Kind.KEY else self._owners.get((policy.kind, policy.id))
         if scope is not None:
             if policy.version > scope.policy.version:
-                scope.write(policy, owners, self.clock.read()[0])
+                scope.write(policy, owners, *self.clock.read())
             return scope.index
         if len(self.records) >= self.capacity:
             raise MemoryError("the arena is full")
-        scope = Scope(len(self.records), policy, owners)
+        scope = Scope(len(self.records), policy, owners, self.clock.read()[1])
         self.records.append(scope)
         if policy.kind == Kind.KEY:
             self.keys[policy.digest] = scope

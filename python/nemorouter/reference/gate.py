@@ -7,14 +7,14 @@ from nemorouter.errors import Code, TicketError
 from nemorouter.reference import verdict
 from nemorouter.reference.arena import Arena
 from nemorouter.reference.clock import Clock
-from nemorouter.reference.cost import AMOUNT_MAX, cost, reserved_tokens, units
+from nemorouter.reference.cost import AMOUNT_MAX, TOKENS_MAX, cost, reserved_tokens, units
 from nemorouter.reference.credential import bearer_key, hash_key, trimmed
 from nemorouter.reference.headers import rate_headers
 from nemorouter.reference.journal import Journal, Slot, State
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
 from nemorouter.reference.windows import window_at
-from nemorouter.types import Endpoint, Outcome
+from nemorouter.types import MAX_MODEL_BYTES, Endpoint, Outcome
 
 _PEPPER_BYTES = 32
 
@@ -70,14 +70,14 @@ class Gate:
         stream: bool,
     ) -> int | Refusal:
         """Reserve a request, its tokens and their price at every level, or nothing; answer the ticket."""
+        if not 0 < len(model.encode()) <= MAX_MODEL_BYTES or "\0" in model:
+            raise ValueError(f"a model's name has 1 to {MAX_MODEL_BYTES} bytes and no NUL")
         with self._lock:
             boot_us, wall_ms = self._read_clocks()
             key = self.arena.records[index]
             price = self.arena.prices.get(model)
             known = price if price is not None and price.input is not None else None
             code = verdict.standing(key, wall_ms) or verdict.model_refusal(key, model, known)
-            if not code and not self.journal.free_slots:
-                code = Code.OVERLOADED
             if code:
                 return self._refuse(key, Refusal(code, index), wall_ms)
             tokens_in, tokens_out = reserved_tokens(price, endpoint, prompt_bytes, max_tokens, choices)
@@ -87,6 +87,8 @@ class Gate:
             refusal = verdict.rate_refusal(key, tokens_in + tokens_out, boot_us) or verdict.budget_refusal(
                 key, nano, at_ms
             )
+            if refusal is None and not self.journal.free_slots:
+                refusal = Refusal(Code.OVERLOADED, index)
             if refusal is not None:
                 return self._refuse(key, refusal, wall_ms)
             charged = _charge(key, tokens_in + tokens_out, nano, boot_us, at_ms)
@@ -110,6 +112,7 @@ class Gate:
         """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the model has no price."""
         with self._lock:
             slot = self._open_slot(ticket)
+            input, output = min(input, TOKENS_MAX), min(output, TOKENS_MAX)
             slot.input, slot.cached, slot.output = input, min(cached, input), output
             slot.status, slot.outcome, slot.latency_us = status, outcome, latency_us
             slot.ttft_us = None if ttft_us < 0 else ttft_us
@@ -121,9 +124,9 @@ class Gate:
             return -1 if slot.cost is None else slot.cost
 
     def may_use(self, index: int, model: str) -> bool:
-        """True if the key's and its team's allow-lists allow ``model``."""
+        """True if the key is live, and its and its team's allow-lists allow ``model``."""
         key = self.arena.records[index]
-        return key.allows_model(model) and key.levels[1].allows_model(model)
+        return not verdict.standing(key, self._read_clocks()[1]) and verdict.may_use(key, model)
 
     def rate_headers(self, index: int) -> list[tuple[str, str]]:
         """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
@@ -157,7 +160,7 @@ class Gate:
     def _open_slot(self, ticket: int) -> Slot:
         slot = self.journal.live.get(ticket)
         if slot is None or slot.state != State.OPEN:
-            raise TicketError("the ticket was ended before, or never existed")
+            raise TicketError(f"ticket {ticket} was ended before, or never existed")
         return slot
 
     def _no_key(self, code: int) -> int:

@@ -1,13 +1,14 @@
 """One record of the arena: the policy of a scope, compiled for reading, and its meters."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.cost import AMOUNT_MAX
-from nemorouter.reference.windows import NO_WINDOW, Window, window_at
+from nemorouter.reference.windows import Window, window_at
 from nemorouter.types import MAX_LIMIT, MAX_SPEND_NANO, Duration, Kind, Policy, Status
 
 DIGEST_BYTES = 32
+_V4_MAPPED, _V4_OFFSET = 0xFFFF << 32, 96
 
 
 class Scope:
@@ -28,20 +29,21 @@ class Scope:
         "window",
     )
 
-    def __init__(self, index: int, policy: Policy, owners: tuple["Scope", ...]) -> None:
+    def __init__(self, index: int, policy: Policy, owners: tuple["Scope", ...], wall_ms: int) -> None:
         self.index = index
         self.rpm: Bucket | None = None
         self.tpm: Bucket | None = None
         # The money word: the window, nano-USD posted + reserved in it, and whether it waits for a recount.
-        self.window: Window = NO_WINDOW
+        self.window: Window = window_at(policy.duration, wall_ms)
         self.committed = 0
         self.frozen = False
         self.policy = policy
-        self.write(policy, owners, 0)
+        self.write(policy, owners, 0, wall_ms)
 
-    def write(self, policy: Policy, owners: tuple["Scope", ...], boot_us: int) -> None:
+    def write(self, policy: Policy, owners: tuple["Scope", ...], boot_us: int, wall_ms: int) -> None:
         """Take over a policy. Changed limits keep what was used; a changed duration freezes the money word."""
-        self.frozen = self.frozen or policy.duration != self.policy.duration
+        if policy.duration != self.policy.duration:
+            self.window, self.committed, self.frozen = window_at(policy.duration, wall_ms), 0, True
         if policy.kind != Kind.USER:  # a user has budgets only
             self.rpm = _relimited(self.rpm, policy.rpm, policy.rpm_burst, boot_us)
             self.tpm = _relimited(self.tpm, policy.tpm, policy.tpm_burst, boot_us)
@@ -67,7 +69,7 @@ class Scope:
         if not self._networks:
             return True
         try:
-            address = _unmapped(ip_address(text))
+            address = _as_v6(ip_address(text))
         except ValueError:
             return False
         return any(address in network for network in self._networks)
@@ -111,10 +113,13 @@ def _relimited(bucket: Bucket | None, limit: int | None, burst: int | None, boot
     return bucket
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
-    return ip_network(text, strict=False)
+def _network(text: str) -> IPv6Network:
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network):
+        return network
+    return IPv6Network((_as_v6(network.network_address), _V4_OFFSET + network.prefixlen))
 
 
-def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return address if mapped is None else mapped
+def _as_v6(address: IPv4Address | IPv6Address) -> IPv6Address:
+    """IPv4 lies in IPv6 as ``::ffff:a.b.c.d``."""
+    return address if isinstance(address, IPv6Address) else IPv6Address(_V4_MAPPED | int(address))

@@ -23,7 +23,7 @@ def standing(key: Scope, wall_ms: int) -> int:
 
 def model_refusal(key: Scope, model: str, price: ModelPrice | None) -> int:
     """Code against the model, or 0. A model without a price cannot be budgeted."""
-    if not (key.allows_model(model) and key.levels[1].allows_model(model)):
+    if not may_use(key, model):
         return Code.MODEL_NOT_ALLOWED
     if price is None and any(scope.policy.cap is not None for scope in key.payers):
         return Code.MODEL_PRICE_UNKNOWN
@@ -38,6 +38,11 @@ def rate_refusal(key: Scope, tokens: int, boot_us: int) -> Refusal | None:
         if scope.tpm is not None and not scope.tpm.fits(tokens, boot_us):
             return _limited(Code.TPM_LIMIT_EXCEEDED, scope.tpm, scope, key, tokens, boot_us)
     return None
+
+
+def may_use(key: Scope, model: str) -> bool:
+    """True if the allow-lists of the key and its team allow the model."""
+    return key.allows_model(model) and key.levels[1].allows_model(model)
 
 
 def budget_refusal(key: Scope, cost: int, at_ms: int) -> Refusal | None:

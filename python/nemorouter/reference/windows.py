@@ -15,9 +15,6 @@ _MONDAY = 3  # 1970-01-01 was a Thursday: weeks start three days before it
 Window = tuple[int, int]
 """Duration and number of a window. Numbers of one duration rise with time."""
 
-NO_WINDOW: Window = (Duration.TOTAL, 0)
-"""What a money word holds before its first window; for a budget without end it is the right one."""
-
 
 def window_at(duration: int, wall_ms: int) -> Window:
     """The window in which ``wall_ms`` lies."""
