@@ -1,0 +1,128 @@
+"""Composition: puts store, memory, gate, upstreams and front door together for one worker. No logic of its own.
+
+``nemorouter.app:app`` serves under any ASGI or RSGI server, with settings from the environment.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from nemorouter import snapshot
+from nemorouter._core import Gate
+from nemorouter.gateway import asgi
+from nemorouter.gateway.forward import Forwarder
+from nemorouter.gateway.front import Front, not_ready
+from nemorouter.gateway.models import Known, Models
+from nemorouter.gateway.pipeline import Pipeline
+from nemorouter.gateway.status import Status
+from nemorouter.gateway.wire import Connection, Scope
+from nemorouter.ledger.drainer import Drainer
+from nemorouter.pepper import load_peppers
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+from nemorouter.store.policies import all_prices
+from nemorouter.upstream.client import connect
+from nemorouter.upstream.echo import Echo
+from nemorouter.upstream.routes import Routes
+
+_KNOWN_FOR_S = 5.0
+
+
+class App:
+    """The gateway as an ASGI app and as Granian's RSGI app. Until it is started it answers 503."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._answer: Any = not_ready
+        self._open = AsyncExitStack()
+
+    def __rsgi__(self, scope: Scope, connection: Connection) -> Coroutine[Any, Any, None]:
+        answer: Coroutine[Any, Any, None] = self._answer(scope, connection)
+        return answer
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(self.start())
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(self.stop())
+
+    async def __call__(self, scope: asgi.AsgiScope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "http":
+            request = asgi.AsgiRequest(scope, receive, send)
+            await self._answer(request, request)
+            await request.flush()
+        elif scope["type"] == "lifespan":
+            await asgi.lifespan(receive, send, self.start, self.stop)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def start(self) -> None:
+        """Open everything. ConfigurationError where something cannot be used."""
+        settings = self._settings
+        routes = upstream_routes(settings)
+        self._open.push_async_callback(routes.close)
+        store = await Store.open(settings, migrate=True)
+        self._open.push_async_callback(store.close)
+        gate = await open_gate(settings, store, routes.names, self._open)
+        forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers)
+        pipeline = Pipeline(gate, settings, routes.resolve, forward)
+        models = Models(pipeline, routes, _priced(store))
+        self._answer = Front(pipeline, models, Status(gate, settings.data_dir / "journal"))
+
+    async def stop(self) -> None:
+        """Refuse what comes now, and close everything in reverse order."""
+        self._answer = not_ready
+        await self._open.aclose()
+
+
+async def open_gate(settings: Settings, store: Store, upstreams: Sequence[str], stack: AsyncExitStack) -> Gate:
+    """This worker's gate on the host's arena, with a journal of its own and a candidate for the drainer.
+
+    ``stack`` closes them. ConfigurationError where something cannot be used.
+    """
+    arena = await snapshot.attach(settings, store)
+    stack.callback(snapshot.detach, settings)
+    journal = await snapshot.new_journal(settings, upstreams)
+    drainer = Drainer(settings)
+    drainer.start()
+    stack.push_async_callback(asyncio.to_thread, drainer.stop)
+    return Gate(arena, journal, load_peppers(settings.pepper_path))
+
+
+def upstream_routes(settings: Settings) -> Routes:
+    """The upstreams of the settings; without any, echo serves every model."""
+    if not settings.upstreams:
+        return Routes([(Echo(), ["*"])])
+    configured = zip(connect(settings), settings.upstreams, strict=True)
+    return Routes([(upstream, entry.models) for upstream, entry in configured])
+
+
+def _priced(store: Store) -> Known:
+    """The models that have a price, read again after a few seconds at the earliest."""
+    known: list[str] = []
+    until = 0.0
+
+    async def names() -> Sequence[str]:
+        nonlocal known, until
+        if time.monotonic() >= until:
+            until = time.monotonic() + _KNOWN_FOR_S
+            async with store.read() as connection:
+                known = [price.model for price in await all_prices(connection)]
+        return known
+
+    return names
+
+
+def create_app(settings: Settings | None = None) -> App:
+    """The whole gateway, from ``settings`` or from the environment."""
+    return App(Settings.load() if settings is None else settings)
+
+
+def __getattr__(name: str) -> App:
+    """``app`` is made when it is asked for, so that an import reads no settings."""
+    if name == "app":
+        return globals().setdefault("app", create_app())  # type: ignore[no-any-return]
+    raise AttributeError(name)

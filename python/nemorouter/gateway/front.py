@@ -1,0 +1,56 @@
+"""The front door: which path leads where. Everything that is not listed in ``paths`` is unknown."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from nemorouter.errors import Code
+from nemorouter.gateway import paths, problems, status
+from nemorouter.gateway.headers import LATENCY, REQUEST_ID, milliseconds
+from nemorouter.gateway.models import Models
+from nemorouter.gateway.pipeline import Pipeline
+from nemorouter.gateway.status import Status
+from nemorouter.gateway.wire import Connection, Scope
+
+
+class Front:
+    """All that the gateway answers, once it is ready."""
+
+    __slots__ = ("_calls", "_models", "_pipeline", "_status")
+
+    def __init__(self, pipeline: Pipeline[Any], models: Models, status: Status) -> None:
+        self._calls = dict(paths.POST)
+        self._pipeline = pipeline
+        self._models = models
+        self._status = status
+
+    def __call__(self, scope: Scope, connection: Connection) -> Coroutine[Any, Any, None]:
+        """The work of answering one request."""
+        endpoint = self._calls.get(scope.path)
+        if endpoint is not None and scope.method == "POST":
+            return self._pipeline(scope, connection, endpoint)
+        return self._other(scope, connection)
+
+    async def _other(self, scope: Scope, connection: Connection) -> None:
+        path, method = scope.path, scope.method
+        allow = paths.allowed(path)
+        if allow is None:
+            self._refuse(connection, Code.UNKNOWN_URL)
+        elif method not in allow.split(", "):
+            self._refuse(connection, Code.METHOD_NOT_ALLOWED, ("allow", allow))
+        elif path == paths.HEALTH:
+            connection.response_bytes(*status.health())
+        elif path in (paths.READY, paths.METRICS):
+            connection.response_bytes(*self._status(path))
+        else:
+            await self._models(scope, connection)
+
+    def _refuse(self, connection: Connection, code: Code, *extra: tuple[str, str]) -> None:
+        answer_status, headers, body = problems.answer(code)
+        headers += [*extra, (REQUEST_ID, self._pipeline.gate.request_id(-1)), (LATENCY, milliseconds(0))]
+        connection.response_bytes(answer_status, headers, body)
+
+
+async def not_ready(scope: Scope, connection: Connection) -> None:
+    """What is answered before the start is complete."""
+    answer = status.health() if scope.path == paths.HEALTH else problems.answer(Code.NOT_READY)
+    connection.response_bytes(*answer)

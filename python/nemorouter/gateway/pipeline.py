@@ -1,0 +1,157 @@
+"""The order of the stages: identify, read and peek, admit, forward, settle. Nothing else knows it.
+
+Every admitted request is settled here if it was not before; every error leaves as an answer of the catalogue.
+"""
+
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from nemorouter.errors import Code
+from nemorouter.gateway import problems
+from nemorouter.gateway.admit import admit
+from nemorouter.gateway.credential import authorization, source
+from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf, milliseconds
+from nemorouter.gateway.peek import peek
+from nemorouter.gateway.problems import RejectedError
+from nemorouter.gateway.settle import Call
+from nemorouter.gateway.wire import ClientGoneError, Connection, Headers, Scope
+from nemorouter.log import get_logger
+from nemorouter.settings import Settings
+from nemorouter.types import Outcome
+
+if TYPE_CHECKING:
+    from nemorouter._core import Gate, Refusal
+
+_log = get_logger(__name__)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Route(Protocol[T_co]):
+    """Who serves a model, and the number it has in the journal."""
+
+    @property
+    def upstream(self) -> T_co: ...
+    @property
+    def index(self) -> int: ...
+
+
+class Pipeline(Generic[T]):
+    """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an admitted call."""
+
+    __slots__ = ("_identify", "_ietf", "_max_body", "_max_headers", "_now", "_resolve", "_serve", "_source", "gate")
+
+    def __init__(
+        self,
+        gate: "Gate",
+        settings: Settings,
+        resolve: Callable[[str], Route[T] | None],
+        serve: Callable[[T, Call, Scope, Connection], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.gate = gate
+        self._identify = gate.identify
+        self._now = gate.now_us
+        self._resolve = resolve
+        self._serve = serve
+        self._source = source(settings.trusted_proxies)
+        self._max_body = settings.max_body_bytes
+        self._max_headers = settings.max_header_bytes
+        self._ietf = settings.ietf_rate_limit_headers
+
+    def identify(self, scope: Scope, endpoint: int) -> int:
+        """The key's index, or minus the code of its refusal."""
+        return self._identify(authorization(scope), self._source(scope), endpoint)
+
+    async def __call__(self, scope: Scope, connection: Connection, endpoint: int) -> None:
+        """Answer one model call."""
+        started = self._now()
+        call: Call | None = None
+        try:
+            index = self._identify(authorization(scope), self._source(scope), endpoint)
+            if index < 0:
+                self.refuse(connection, started, -index)
+                return
+            headers = scope.headers
+            body = await self._read(headers, connection)
+            seen = peek(body, endpoint)
+            route = self._resolve(seen.model)  # type: ignore[arg-type] - peek refuses what is no string
+            if route is None:
+                raise RejectedError(Code.MODEL_NOT_FOUND, problems.no_such_model(str(seen.model)))
+            verdict = await admit(self.gate, index, seen, endpoint, route.index, len(body))
+            if type(verdict) is not int:
+                self._refused(connection, started, verdict)  # type: ignore[arg-type]
+                return
+            call = Call(self.gate, index, verdict, started, endpoint, scope.path, body, seen)
+            await self._serve(route.upstream, call, scope, connection)
+        except RejectedError as rejected:
+            self.refuse(connection, started, rejected.code, rejected.message)
+        except ClientGoneError:
+            if call is not None:
+                call.end(Outcome.CLIENT_GONE, call.status)
+        except Exception:
+            self._broken(connection, started, call)
+        finally:
+            if call is not None and not call.ended:
+                call.end(Outcome.CLIENT_GONE, call.status)  # the task was cancelled: the server stops
+
+    async def _read(self, headers: Headers, connection: Connection) -> bytes:
+        """The body of a JSON request, refused as soon as it is known to be unusable."""
+        if sum(map(len, headers.values())) > self._max_headers:
+            raise RejectedError(Code.HEADERS_TOO_LARGE)
+        kind = headers.get("content-type")
+        if kind != "application/json" and kind is not None and not is_json(kind):
+            raise RejectedError(Code.UNSUPPORTED_MEDIA_TYPE)
+        coding = headers.get("content-encoding")
+        if coding is not None and coding.strip().lower() not in ("", "identity"):
+            raise RejectedError(Code.UNSUPPORTED_MEDIA_TYPE)
+        length = headers.get("content-length")
+        if length is not None and length.isdecimal():
+            if int(length) > self._max_body:
+                raise RejectedError(Code.REQUEST_TOO_LARGE, self._too_large())
+            return await connection()
+        chunks, size = [], 0
+        async for chunk in connection:
+            size += len(chunk)
+            if size > self._max_body:
+                raise RejectedError(Code.REQUEST_TOO_LARGE, self._too_large())
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_large(self) -> str:
+        return f"The body is too large: at most {self._max_body} bytes."
+
+    def refuse(self, connection: Connection, started_us: int, code: int, message: str | None = None) -> None:
+        """Answer with an error that cost nothing."""
+        status, headers, body = problems.answer(code, message)
+        headers.append((REQUEST_ID, self.gate.request_id(-1)))
+        headers.append((LATENCY, milliseconds(self._now() - started_us)))
+        connection.response_bytes(status, headers, body)
+
+    def _refused(self, connection: Connection, started_us: int, refusal: "Refusal") -> None:
+        status, headers, body = problems.refused(refusal)
+        if status == 429:
+            rates = self.gate.rate_headers(refusal.index)
+            headers += [*rates, *(ietf(rates) if self._ietf else ())]
+        headers.append((REQUEST_ID, self.gate.request_id(-1)))
+        headers.append((LATENCY, milliseconds(self._now() - started_us)))
+        connection.response_bytes(status, headers, body)
+
+    def _broken(self, connection: Connection, started_us: int, call: Call | None) -> None:
+        """Our own fault: log the cause once, settle, and tell the client the request id alone."""
+        identity = self.gate.request_id(-1) if call is None else call.request_id
+        _log.error("internal_error", request_id=identity, cause=traceback.format_exc())
+        if call is not None:
+            call.end(Outcome.UPSTREAM_ERROR, 500)
+            if call.status:
+                raise ConnectionAbortedError(identity)  # the answer began: only breaking it off tells the client
+        status, headers, body = problems.answer(Code.INTERNAL_ERROR, f"Internal error. Request id: {identity}.")
+        headers.append((REQUEST_ID, identity))
+        headers.append((LATENCY, milliseconds(self._now() - started_us)))
+        connection.response_bytes(status, headers, body)
+
+
+def is_json(content_type: str) -> bool:
+    """``application/json`` or ``…+json``, whatever its parameters."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("", "application/json") or kind.endswith("+json")

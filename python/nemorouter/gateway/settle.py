@@ -1,0 +1,85 @@
+"""An admitted request from its ticket to its end. Whatever happens, ``end`` settles it exactly once.
+
+It never waits, so no cancellation can come between the decision to settle and the settlement.
+"""
+
+from typing import TYPE_CHECKING
+
+from nemorouter.gateway.headers import usd
+from nemorouter.types import Outcome
+from nemorouter.upstream.usage import Usage, estimate
+
+if TYPE_CHECKING:
+    from nemorouter._core import Gate
+    from nemorouter.gateway.peek import Peek
+
+_NOTHING: Usage = (0, 0, 0)
+
+
+class Call:
+    """One ticket, who holds it, and what is known so far of its answer."""
+
+    __slots__ = (
+        *("body", "cost", "ended", "endpoint", "first_us", "gate", "index", "path"),
+        *("peek", "produced", "request_id", "started_us", "status", "ticket", "usage"),
+    )
+
+    def __init__(
+        self,
+        gate: "Gate",
+        index: int,
+        ticket: int,
+        started_us: int,
+        endpoint: int,
+        path: str,
+        body: bytes,
+        peek: "Peek | None",
+    ) -> None:
+        self.gate = gate
+        self.index = index
+        self.ticket = ticket
+        self.started_us = started_us
+        self.endpoint = endpoint
+        self.path = path
+        self.body = body
+        self.peek = peek
+        self.request_id = gate.request_id(ticket)
+        self.status = 0
+        """Of the answer, once its headers left."""
+        self.usage: Usage | None = None
+        """As the upstream told it; None = it did not, or absurdly."""
+        self.produced = 0
+        """Bytes of text that were produced, where no usage tells better."""
+        self.first_us = -1
+        """From the start until the first byte of a streamed answer."""
+        self.ended = False
+        self.cost = -1
+
+    def begun(self) -> None:
+        """A streamed answer's first bytes are here."""
+        if self.first_us < 0:
+            self.first_us = self.gate.now_us() - self.started_us
+
+    def end(self, outcome: int, status: int) -> int:
+        """Settle, if it is not settled yet; answer the cost in nano-USD, -1 = unknown."""
+        if self.ended:
+            return self.cost
+        self.ended = True
+        usage = self.usage
+        if usage is None:
+            usage = self._estimated(outcome)
+        latency = self.gate.now_us() - self.started_us
+        self.cost = self.gate.settle(self.ticket, *usage, status, outcome, latency, self.first_us)
+        return self.cost
+
+    def bill(self, usage: Usage) -> str | None:
+        """Settle a stream at its last usage chunk, and say what to write into it."""
+        self.usage = usage
+        cost = self.end(Outcome.OK, self.status)
+        return None if cost < 0 else usd(cost)
+
+    def _estimated(self, outcome: int) -> Usage:
+        """The charge where no usage came: what was produced, and the input wherever an upstream has read it."""
+        if not self.produced and outcome in (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT):
+            return _NOTHING
+        return self.gate.reserved(self.ticket)[0], 0, estimate(self.produced)

@@ -1,0 +1,92 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``: about the host, from what all its workers share.
+
+It must never tell of one tenant.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nemorouter.errors import Code
+from nemorouter.gateway import paths, problems
+from nemorouter.gateway.problems import Answer
+
+if TYPE_CHECKING:
+    from nemorouter._core import Gate, Journal
+
+_HELP = {
+    "admitted": "Requests admitted.",
+    "settled": "Requests settled.",
+    "tallies_dropped": "Refusals that could not be counted for the log.",
+    "refused": "Refusals of known keys, by code.",
+}
+
+
+def health() -> Answer:
+    """The process lives."""
+    return Answer(200, [("content-type", "application/json")], b'{"status":"ok"}')
+
+
+def ready(gate: "Gate | None") -> Answer:
+    """The worker may admit: it has its memory and can record."""
+    if gate is None:
+        return problems.answer(Code.NOT_READY)
+    if not gate.journal.free_slots:
+        return problems.answer(Code.OVERLOADED)
+    return Answer(200, [("content-type", "application/json")], b'{"status":"ready"}')
+
+
+class Status:
+    """Answers for the whole host: every journal in ``directory`` is counted, whoever writes it."""
+
+    def __init__(self, gate: "Gate", directory: Path | None) -> None:
+        self._gate = gate
+        self._directory = directory
+
+    def __call__(self, path: str) -> Answer:
+        if path == paths.METRICS:
+            text = "\n".join(self._lines()) + "\n"
+            return Answer(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text.encode())
+        return ready(self._gate)
+
+    def _lines(self) -> Iterator[str]:
+        journals = list(self._journals())
+        totals: dict[str, int] = {}
+        for journal in journals:
+            for name, value in journal.counters().items():
+                totals[name] = totals.get(name, 0) + value
+        refused: list[tuple[str, int]] = []
+        for name, value in totals.items():
+            if name.startswith("refused_"):
+                refused.append((f'{{code="{name.removeprefix("refused_")}"}}', value))
+            else:
+                yield from _metric(name, "counter", [("", value)])
+        yield from _metric("refused", "counter", refused)
+        arena = self._gate.arena
+        yield from _metric("scopes", "gauge", [("", arena.scopes)])
+        yield from _metric("capacity", "gauge", [("", arena.capacity)])
+        yield from _metric("applied_sequence", "gauge", [("", arena.applied)])
+        yield from _metric("frozen_scopes", "gauge", [("", len(arena.frozen()))])
+        yield from _metric("workers", "gauge", [("", len(journals))])
+        yield from _metric("journal_slots", "gauge", [("", sum(journal.slots for journal in journals))])
+        yield from _metric("journal_slots_free", "gauge", [("", sum(journal.free_slots for journal in journals))])
+
+    def _journals(self) -> Iterator["Journal"]:
+        own = self._gate.journal
+        yield own
+        if self._directory is None or own.path is None:
+            return
+        for path in sorted(self._directory.glob("*.journal")):
+            if str(path) != own.path:
+                try:
+                    yield type(own).open(str(path))
+                except (OSError, ValueError):
+                    continue  # just drained and removed, or being made
+
+
+def _metric(name: str, kind: str, samples: Sequence[tuple[str, int]]) -> Iterator[str]:
+    full = f"nemorouter_{name}" + ("_total" if kind == "counter" else "")
+    yield f"# HELP {full} {_HELP.get(name, name.replace('_', ' ').capitalize() + '.')}"
+    yield f"# TYPE {full} {kind}"
+    for labels, value in samples:
+        yield f"{full}{labels} {value}"

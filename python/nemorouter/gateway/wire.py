@@ -1,0 +1,50 @@
+"""The few operations the request path asks of a server, in the shape Granian's RSGI gives them.
+
+RSGI objects are used as they are, so that the cheapest server pays for no adapter; ``asgi`` dresses ASGI up like this.
+"""
+
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
+
+HeaderList = list[tuple[str, str]]
+
+
+class Headers(Protocol):
+    """Request headers; names are lower case. Values with bytes outside ASCII are not listed, but their names are."""
+
+    def get(self, key: str) -> str | None: ...
+    def get_all(self, key: str) -> list[str]: ...
+    def values(self) -> list[str]: ...
+    def __contains__(self, key: str) -> bool: ...
+
+
+class Scope(Protocol):
+    """What is known of a request before its body. ``client`` is ``ip:port``."""
+
+    path: str
+    method: str
+    client: str
+    query_string: str
+
+    @property
+    def headers(self) -> Headers: ...
+
+
+class Transport(Protocol):
+    """A streamed answer's body."""
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+
+class Connection(Protocol):
+    """One request's two directions: its body, and one answer, whole or streamed."""
+
+    def __call__(self) -> Awaitable[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def client_disconnect(self) -> Awaitable[None]: ...
+    def response_bytes(self, status: int, headers: HeaderList, body: bytes) -> None: ...
+    def response_stream(self, status: int, headers: HeaderList) -> Transport: ...
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection; nobody is left to answer."""

@@ -1,0 +1,54 @@
+"""What an upstream is to the request path. A leaf."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from nemorouter.errors import NemoError
+from nemorouter.upstream.usage import Usage
+
+
+class UpstreamFailedError(NemoError):
+    """The upstream could not be reached, broke off, or sent what is no HTTP answer."""
+
+
+class UpstreamTimeoutError(UpstreamFailedError):
+    """The upstream did not answer in time."""
+
+
+class Request(msgspec.Struct, gc=False):
+    """One call. ``path`` is one of our own (``/chat/completions``); ``headers`` passed the allow-list."""
+
+    endpoint: int
+    path: str
+    body: bytes
+    stream: bool
+    request_id: str
+    headers: list[tuple[str, str]]
+
+
+class Answer(msgspec.Struct):
+    """What came back: whole (``body``) or streamed (``chunks``, an async generator whose ``aclose`` cancels the call).
+
+    ``usage`` is set where the upstream tells it beside the body; otherwise it has to be read from the body.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = None
+    usage: Usage | None = None
+
+
+class Upstream(Protocol):
+    """A provider. Cancelling the task that waits in ``send`` or on ``chunks`` cancels the call."""
+
+    name: str
+    instant: bool
+    """True if ``send`` never waits, so that nobody needs to watch for the client's leaving meanwhile."""
+
+    async def send(self, request: Request) -> Answer:
+        """Raise UpstreamFailedError or UpstreamTimeoutError where no answer came."""
+
+    async def close(self) -> None: ...

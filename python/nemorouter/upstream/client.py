@@ -1,0 +1,113 @@
+"""An OpenAI-compatible provider over HTTP. The gateway's key never goes there; the provider's key never comes back.
+
+Connections are pooled, one pool per worker. Redirects, cookies and decompression are off.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.response import Response
+
+from nemorouter.errors import ConfigurationError
+from nemorouter.settings import Settings
+from nemorouter.settings import Upstream as UpstreamSettings
+from nemorouter.upstream.base import Answer, Request, UpstreamFailedError, UpstreamTimeoutError
+
+LARGEST: Final = 256 * 1024 * 1024
+"""Bytes of a whole answer that are taken from an upstream; no image request needs more."""
+
+_PASSED_BACK: Final = (
+    *("content-type", "openai-processing-ms", "openai-version"),
+    *("retry-after", "retry-after-ms", "x-should-retry"),
+)
+"""The only response headers that reach the client: no cookies, no organization, no limits of the provider's account."""
+
+
+class HttpUpstream:
+    """One provider, as the settings name it."""
+
+    instant = False
+
+    def __init__(self, settings: UpstreamSettings, client: Client, *, key: str | None, first_byte_s: float) -> None:
+        self.name = settings.name
+        self._base = settings.base_url.rstrip("/")
+        self._client = client
+        self._first_byte = first_byte_s
+        self._headers = {"content-type": "application/json"}
+        if key:
+            self._headers["authorization"] = f"Bearer {key}"
+
+    async def send(self, request: Request) -> Answer:
+        """Call the provider; the answer is whole unless it is an event stream."""
+        builder = self._client.post(self._base + request.path).headers(self._headers).headers(request.headers)
+        call = builder.body_bytes(request.body).build_streamed()
+        stack = AsyncExitStack()
+        try:
+            async with asyncio.timeout(self._first_byte):
+                response = await stack.enter_async_context(call)
+            headers = [(name, value) for name in _PASSED_BACK if (value := response.get_header(name)) is not None]
+            kind = response.get_header("content-type") or ""
+            if response.status < 300 and kind.startswith("text/event-stream"):
+                return Answer(response.status, headers, chunks=_chunks(stack.pop_all(), response))
+            return Answer(response.status, headers, await _whole(response))
+        except TimeoutError as error:
+            raise UpstreamTimeoutError(self.name) from error
+        except PyreqwestError as error:
+            raise UpstreamFailedError(self.name) from error
+        finally:
+            await stack.aclose()
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._client.close()
+
+
+def connect(settings: Settings) -> list[HttpUpstream]:
+    """All providers of the settings. ConfigurationError: a provider's key is named, but not in the environment."""
+    upstreams = []
+    for upstream in settings.upstreams:
+        key = os.environ.get(upstream.api_key_env) if upstream.api_key_env else None
+        if upstream.api_key_env and not key:
+            raise ConfigurationError(
+                f"upstreams: {upstream.name!r} takes its key from {upstream.api_key_env}, which is not set."
+            )
+        first_byte = settings.upstream_first_byte_timeout
+        upstreams.append(HttpUpstream(upstream, _client(settings), key=key, first_byte_s=first_byte))
+    return upstreams
+
+
+def _client(settings: Settings) -> Client:
+    builder = ClientBuilder().user_agent("nemorouter").follow_redirects(False).default_cookie_store(False)
+    builder = builder.gzip(False).brotli(False).zstd(False).deflate(False).referer(False).no_proxy()
+    builder = builder.connect_timeout(timedelta(seconds=settings.upstream_connect_timeout))
+    builder = builder.timeout(timedelta(seconds=settings.upstream_total_timeout))
+    return builder.tcp_nodelay(True).build()
+
+
+async def _whole(response: Response) -> bytes:
+    """The body, if it is not larger than any answer should be."""
+    parts, size = [], 0
+    while (chunk := await response.body_reader.read_chunk()) is not None:
+        size += len(chunk)
+        if size > LARGEST:
+            raise UpstreamFailedError("the answer is too large")
+        parts.append(bytes(chunk))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _chunks(stack: AsyncExitStack, response: Response) -> AsyncIterator[bytes]:
+    """The body piece by piece; closing the generator closes the connection."""
+    async with stack:
+        try:
+            while (chunk := await response.body_reader.read_chunk()) is not None:
+                yield bytes(chunk)
+        except RequestTimeoutError as error:
+            raise UpstreamTimeoutError("the stream did not end in time") from error
+        except PyreqwestError as error:
+            raise UpstreamFailedError("the stream broke off") from error
