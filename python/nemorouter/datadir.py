@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
+from weakref import WeakSet
 
 import msgspec
 from blake3 import blake3
@@ -145,10 +146,16 @@ class DataDir:
 
 
 class Flock:
-    """An advisory lock on a file, held until ``release`` or the death of the process. Not inherited by ``exec``."""
+    """An advisory lock on a file, held until ``release`` or the death of the process. No child inherits it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        _held.add(self)
+
+    @property
+    def held(self) -> bool:
+        """False after ``release``, and in a child of ``fork``."""
+        return self._descriptor >= 0
 
     @classmethod
     def attempt(cls, path: Path, *, shared: bool = False) -> Self | None:
@@ -235,6 +242,18 @@ def _mine_or_free(path: Path) -> bool:
         return _mine(path)
     except FileNotFoundError:
         return True
+
+
+_held: WeakSet[Flock] = WeakSet()
+
+
+def _forget() -> None:
+    """In a child: close the copies, or a lock would outlive the process that took it."""
+    for lock in tuple(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 @contextmanager

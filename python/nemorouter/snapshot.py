@@ -50,7 +50,7 @@ async def attach(settings: Settings, store: Store | None = None) -> Arena:
             identity = await _identity(connection, settings, data)
             newest = await change_seq(connection)
         arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity)
-        if data.root not in _serving:
+        if data.root not in _serving or not _serving[data.root].held:
             _serving[data.root] = await take(data.serve_lock, shared=True)
         await _apply(arena, store)
     return arena
@@ -225,8 +225,8 @@ async def _fill(arena: Arena, connection: AsyncConnection) -> None:
     async for spendings in open_windows(connection, wall_ms):
         for kind, id, digest, spent in spendings:
             index = arena.find(kind, id, digest)
-            if index is not None and not arena.recount(index, wall_ms, spent, []):
-                raise ValueError(f"scope {index} could not be counted")
+            if index is not None:
+                arena.recount(index, arena.window(index, wall_ms)[0], spent, [])
     arena.applied = await change_seq(connection)
 
 

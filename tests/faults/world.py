@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from nemorouter import snapshot
+from nemorouter.datadir import DataDir
 from nemorouter.pepper import create_pepper, hash_key, load_peppers
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
@@ -100,4 +102,9 @@ class World:
         return row
 
     async def close(self) -> None:
+        """Close the store, and take the arena out of shared memory."""
+        snapshot.detach(self.settings)
+        note = DataDir(self.settings.data_dir).note()
+        if note is not None:
+            Path(note.path).unlink(missing_ok=True)
         await self.store.close()

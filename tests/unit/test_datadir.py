@@ -1,7 +1,6 @@
 """The data directory: who may enter, what lies where, and locks that mean what they say."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +90,22 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     assert Flock.attempt(path) is not None
 
 
+def test_a_forked_child_holds_no_lock(tmp_path: Path) -> None:
+    script = (
+        "import os,sys,pathlib\nfrom nemorouter.datadir import Flock\n"
+        "lock = Flock.attempt(pathlib.Path(sys.argv[1]))\nchild = os.fork()\n"
+        "if not child:\n    print(lock.held, flush=True)\n    sys.stdin.read()\n    os._exit(0)\n"
+        "os._exit(0)"
+    )
+    path = tmp_path / "x.lock"
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "False\n"
+        assert parent.wait() == 0
+        assert Flock.attempt(path) is not None
+
+
 async def _wait_and_take(path: Path) -> list[str]:
     told: list[str] = []
 
@@ -154,4 +169,4 @@ def test_journals_are_listed_by_name(tmp_path: Path) -> None:
     for name in ("b.journal", "a.journal", "a.new"):
         (data.journals / name).touch()
     assert [path.name for path in data.journal_paths()] == ["a.journal", "b.journal"]
-    assert os.stat(data.journals).st_mode & 0o777 == 0o700
+    assert data.journals.stat().st_mode & 0o777 == 0o700

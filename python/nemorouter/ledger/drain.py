@@ -1,0 +1,175 @@
+"""One turn of the drainer: rows to the store, dead workers to their end, money words to the truth.
+
+It must never free a slot before its row is committed, nor recount while a row is in both places.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nemorouter import snapshot
+from nemorouter._core import Arena, Journal
+from nemorouter.datadir import DataDir, locked
+from nemorouter.errors import ConfigurationError
+from nemorouter.ledger.recount import Recounts, recount, scopes_of
+from nemorouter.log import get_logger
+from nemorouter.store.engine import Store
+from nemorouter.store.ledger import drain
+
+if TYPE_CHECKING:
+    from nemorouter._core import Tally
+
+_LOT: Final = 64  # recounts under one hold of policy.lock, so that a revocation waits little
+_EVERY_MINUTE: Final = 1 << 40
+_FROZEN_EVERY_S: Final = 3.0
+_CHANGES_EVERY_S: Final = 1.0
+_UNFIT_EVERY_S: Final = 20.0
+
+_log = get_logger(__name__)
+
+
+class Drain:
+    """What the holder of ``drainer.lock`` works with. Its state may be lost at any instant."""
+
+    def __init__(self, data: DataDir, arena: Arena, store: Store) -> None:
+        note = data.note()
+        if note is None:
+            raise ConfigurationError(f"The arena of {data.root} is gone. Restart all servers.")
+        self._data = data
+        self._arena = arena
+        self._store = store
+        self._recounts = Recounts(data, arena, note)
+        self._live: dict[Path, Journal] = {}
+        self._dead: dict[Path, Journal] = {}
+        self._tallies: list[Tally] = []
+        self._minute = 0
+        self._look_at_frozen = self._look_at_changes = 0.0
+        self._store_mark: tuple[int, ...] = ()
+        self._unfit = False  # a change does not fit into the arena
+
+    async def turn(self) -> int:
+        """Do what there is to do; answer how many rows went to the store. StoreError: nothing was lost, come again."""
+        await self._find_journals()
+        moved = await self._move(list(self._live.values()))
+        for path, journal in list(self._dead.items()):
+            moved += await self._end(path, journal)
+        if await self._follow_changes():
+            self._look_at_frozen = 0.0
+        await self._mend()
+        return moved
+
+    async def last_turn(self) -> None:
+        """Before the end of the process: leave as little as can be in the journals of this host."""
+        self._minute = _EVERY_MINUTE
+        while await self.turn():
+            pass
+
+    @property
+    def applied(self) -> int:
+        """Change sequence that the arena has seen."""
+        return self._arena.applied
+
+    async def _find_journals(self) -> None:
+        """Open new journals, forget those that are gone, and claim those whose worker died."""
+        paths = self._data.journal_paths()
+        if any(path not in self._live and path not in self._dead for path in paths):
+            async with locked(self._data.policy_lock):  # a journal is made under it: none is seen half made
+                for path in self._data.journal_paths():
+                    self._open(path)
+        for path, journal in list(self._live.items()):
+            if path not in paths and not path.exists():
+                del self._live[path]
+            elif journal.claim():
+                self._dead[path] = self._live.pop(path)
+                self._recounts.recover(journal)
+
+    def _open(self, path: Path) -> None:
+        if path in self._live or path in self._dead:
+            return
+        try:
+            self._live[path] = Journal.open(str(path))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            aside = path.with_suffix(".damaged")
+            path.rename(aside)
+            _log.error("journal_damaged", path=str(aside), reason=str(error))
+
+    async def _move(self, journals: Sequence[Journal]) -> int:
+        """One group-committed transaction over all given journals."""
+        minute = int(time.time() // 60)
+        if minute != self._minute:
+            for journal in journals:
+                self._tallies += journal.tallies(max(minute, self._minute))
+            self._minute = minute
+        moved = await drain(self._store, journals, self._tallies)
+        self._tallies = []
+        return moved
+
+    async def _end(self, path: Path, journal: Journal) -> int:
+        """Bring a dead worker's tickets into the ledger; remove its journal when that and the recounts are done."""
+        moved = 0
+        while rows := journal.rows(4096):
+            self._recounts.add(await scopes_of(self._arena, self._store, rows))
+            moved += await drain(self._store, [journal])
+        self._tallies += journal.tallies(_EVERY_MINUTE)
+        await drain(self._store, [], self._tallies)
+        self._tallies = []
+        path.unlink(missing_ok=True)
+        del self._dead[path]
+        _log.info("worker_recovered", journal=path.name, rows=moved)
+        return moved
+
+    async def _follow_changes(self) -> bool:
+        """Catch up if the store changed: services do it themselves, this is for those that died in between."""
+        mark, now = _mark(self._store.path), time.monotonic()
+        if now < self._look_at_changes and (mark == self._store_mark or self._unfit):
+            return False
+        self._store_mark, self._look_at_changes = mark, now + _CHANGES_EVERY_S
+        before = self._arena.applied
+        try:
+            await snapshot.catch_up(self._arena, self._store, self._data)
+            self._unfit = False
+        except ConfigurationError:  # logged by the snapshot; only a restart makes room, so it need not be soon
+            self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
+        return self._arena.applied != before
+
+    async def _mend(self) -> None:
+        """Recount what waits: after a death, after a settlement that met a frozen word, after a changed duration."""
+        deferred = {journal: journal.deferred() for journal in self._live.values()}
+        wanted = self._recounts.waiting.union(*deferred.values())
+        now = time.monotonic()
+        if now >= self._look_at_frozen:
+            self._look_at_frozen = now + _FROZEN_EVERY_S
+            wanted.update(self._arena.frozen())
+        done: set[int] = set()
+        order = sorted(wanted)
+        for start in range(0, len(order), _LOT):
+            done.update(await self._recount(order[start : start + _LOT]))
+        for journal, indices in deferred.items():
+            if indices and done.issuperset(indices):
+                journal.finish_deferred()
+        self._recounts.done(done)
+        if len(done) < len(order):
+            self._look_at_frozen = 0.0  # a worker stood in transition: come again
+
+    async def _recount(self, indices: Sequence[int]) -> list[int]:
+        async with locked(self._data.policy_lock):
+            for path in self._data.journal_paths():
+                self._open(path)
+            journals = [*self._live.values(), *self._dead.values()]
+            while await drain(self._store, journals):
+                pass
+            return await recount(self._arena, self._store, indices, journals)
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    """Changes when somebody writes to the store; costs two system calls, where asking it costs two threads a visit."""
+    mark: list[int] = []
+    for name in (path.name, f"{path.name}-wal"):
+        with suppress(OSError):
+            found = path.with_name(name).stat()
+            mark += (found.st_mtime_ns, found.st_size)
+    return tuple(mark)

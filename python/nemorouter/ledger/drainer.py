@@ -1,0 +1,154 @@
+"""The drainer's thread: every serving process has one, and the holder of ``drainer.lock`` works for the host.
+
+It must never end before it is told to: an error is logged, and the work begun again. Until a row is committed its slot
+stays, so an error loses nothing.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from nemorouter import snapshot
+from nemorouter.datadir import DataDir, DrainerStatus, Flock, boot_id, replace_file
+from nemorouter.errors import NemoError
+from nemorouter.ledger.drain import Drain
+from nemorouter.ledger.retain import retain
+from nemorouter.log import get_logger
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+_CANDIDATE_S: Final = 0.25  # how often the lock is tried
+_BUSY_S: Final = 0.020  # between turns while there are rows
+_IDLE_S: Final = 0.050
+_BEAT_S: Final = 1.0  # how often the others are told
+_FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well
+_RETAIN_S: Final = 60.0
+_BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+_REPEAT_S: Final = 60.0  # the same error is logged this often
+
+_log = get_logger(__name__)
+
+
+class Drainer:
+    """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's one drainer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._data = DataDir(settings.data_dir)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._rows = self._commit_ms = self._beat_ms = 0
+        self._told = 0.0
+        self._failures = 0
+        self._logged: tuple[str, float] = ("", 0.0)
+
+    def start(self) -> None:
+        """Begin to compete for the lock."""
+        self._thread = threading.Thread(target=self._live, name="nemorouter-drainer", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 10.0) -> None:
+        """Drain once more if nobody else does, and end. The caller has ended its own requests."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(deadline_s)
+
+    @property
+    def status(self) -> DrainerStatus | None:
+        """What the host's drainer last told."""
+        return self._data.drainer_status()
+
+    @property
+    def healthy(self) -> bool:
+        """True if some process of this host drains, and its last turn went well."""
+        status = self.status
+        return status is not None and not status.error and _now_ms() - status.beat_ms < _FRESH_MS
+
+    def _live(self) -> None:
+        while True:
+            try:
+                asyncio.run(self._compete())
+                return
+            except Exception as error:
+                self._failed(error)
+                if self._stopping.wait(_BACKOFF_S[-1]):
+                    return
+
+    async def _compete(self) -> None:
+        self._data.prepare()
+        while True:
+            last = self._stopping.is_set()
+            lock = Flock.attempt(self._data.drainer_lock)
+            if lock is not None:
+                with lock:
+                    await self._hold()
+                return
+            if last:
+                return
+            await self._pause(_CANDIDATE_S)
+
+    async def _hold(self) -> None:
+        """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
+        store = await Store.open(self._settings, migrate=False)
+        try:
+            drain = Drain(self._data, await snapshot.attach(self._settings, store), store)
+            retain_at = time.monotonic()
+            while not self._stopping.is_set():
+                moved = await self._turn(drain)
+                if moved is None:
+                    await self._pause(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
+                    continue
+                if time.monotonic() >= retain_at:
+                    more = await retain(store, self._settings.log_retention_days, _now_ms())
+                    retain_at = time.monotonic() + (_IDLE_S if more else _RETAIN_S)
+                await self._pause(_BUSY_S if moved else _IDLE_S)
+            await drain.last_turn()
+            self._tell(drain.applied)
+        finally:
+            await store.close()
+
+    async def _turn(self, drain: Drain) -> int | None:
+        """One turn; None if it failed in a way that the next may not."""
+        try:
+            moved = await drain.turn()
+        except (NemoError, OSError) as error:
+            self._failed(error)
+            self._tell(drain.applied, str(error))
+            return None
+        self._failures = 0
+        self._beat_ms = _now_ms()
+        if moved:
+            self._rows += moved
+            self._commit_ms = self._beat_ms
+        if time.monotonic() - self._told > _BEAT_S:
+            self._tell(drain.applied)
+        return moved
+
+    def _tell(self, applied: int, error: str = "") -> None:
+        self._told = time.monotonic()
+        status = DrainerStatus(boot_id(), os.getpid(), self._beat_ms, self._commit_ms, self._rows, applied, error)
+        with suppress(OSError):  # a full disk: the store says so too
+            replace_file(self._data.status_file, msgspec.json.encode(status))
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        cause, now = f"{type(error).__name__}: {error}", time.monotonic()
+        if cause != self._logged[0] or now - self._logged[1] > _REPEAT_S:
+            self._logged = (cause, now)
+            expected = isinstance(error, NemoError)
+            _log.error("drain_failed", reason=cause, failures=self._failures, exc_info=None if expected else error)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but wake when the end is near."""
+        end = time.monotonic() + seconds
+        while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.05))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,105 @@
+"""Recounts: which money words wait for one, and setting them to ledger + slots. Run by the drainer alone.
+
+What waits is on disk before the slots that tell of it are freed, so that a drainer that dies forgets none.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from nemorouter._core import Arena, Journal, Row
+from nemorouter.datadir import ArenaNote, DataDir, replace_file
+from nemorouter.store.engine import Store
+from nemorouter.store.ledger import window_spend
+from nemorouter.types import Kind
+
+_LOT: Final = 900  # keys looked up at once
+
+
+class Waiting(msgspec.Struct):
+    """Scope indices of one arena that wait for their recount; ``unsure``: there may be others."""
+
+    identity: str
+    indices: list[int]
+    unsure: bool = False
+
+
+class Recounts:
+    """The scopes that wait, kept in ``<data dir>/recount``."""
+
+    def __init__(self, data: DataDir, arena: Arena, note: ArenaNote) -> None:
+        self._data = data
+        self._arena = arena
+        self._identity = note.identity
+        self._unsure = False
+        self.waiting: set[int] = set()
+        with suppress(OSError, msgspec.MsgspecError):
+            kept = msgspec.json.decode(data.recount_file.read_bytes(), type=Waiting)
+            if kept.identity == note.identity:  # a new arena was counted when it was made
+                self.waiting.update(kept.indices)
+                if kept.unsure:
+                    self.waiting.update(i for i in range(arena.scopes) if arena.meters(i).committed)
+
+    def recover(self, journal: Journal) -> None:
+        """End what a dead worker left; what it names waits. Dying in here makes the next drainer recount all."""
+        self._unsure = True
+        self._keep()
+        self.waiting.update(journal.recover(), journal.deferred())
+        journal.finish_deferred()
+        self._unsure = False
+        self._keep()
+
+    def add(self, indices: Iterable[int]) -> None:
+        """These wait from now on, also if this process dies."""
+        fresh = set(indices) - self.waiting
+        if fresh:
+            self.waiting |= fresh
+            self._keep()
+
+    def done(self, indices: Iterable[int]) -> None:
+        """These were recounted."""
+        if not self.waiting.isdisjoint(indices):
+            self.waiting.difference_update(indices)
+            self._keep()
+
+    def _keep(self) -> None:
+        if self.waiting or self._unsure:
+            kept = Waiting(self._identity, sorted(self.waiting), self._unsure)
+            replace_file(self._data.recount_file, msgspec.json.encode(kept))
+        else:
+            self._data.recount_file.unlink(missing_ok=True)
+
+
+async def recount(arena: Arena, store: Store, indices: Sequence[int], journals: Sequence[Journal]) -> list[int]:
+    """Recount these scopes; answer those that were set.
+
+    All journals of the host are given, every row of theirs in the ledger is freed, ``policy.lock`` is held, and no
+    row moves until it returns: then ledger + slots is the whole truth.
+    """
+    wall_ms = time.time_ns() // 1_000_000
+    done: list[int] = []
+    async with store.read() as connection:
+        for index in indices:
+            scope, (first_day, end_day) = arena.identity(index), arena.window(index, wall_ms)
+            spent = await window_spend(connection, scope.kind, scope.id, first_day, end_day)
+            if arena.recount(index, first_day, spent, journals):
+                done.append(index)
+    return done
+
+
+async def scopes_of(arena: Arena, store: Store, rows: Sequence[Row]) -> set[int]:
+    """Indices of all scopes that these rows are charged to."""
+    owners = {(Kind.TEAM, row[5]) for row in rows} | {(Kind.USER, row[6]) for row in rows}
+    owners |= {(Kind.ORG, row[7]) for row in rows}
+    found = [arena.find(kind, id) for kind, id in owners if id]
+    keys = sorted({row[4] for row in rows})
+    async with store.read() as connection:
+        for start in range(0, len(keys), _LOT):
+            lot = tuple(keys[start : start + _LOT])
+            marks = ", ".join("?" * len(lot))
+            digests = await connection.exec_driver_sql(f"SELECT digest FROM keys WHERE id IN ({marks})", lot)  # noqa: S608
+            found += [arena.find(Kind.KEY, 0, digest) for digest in digests.scalars()]
+    return {index for index in found if index is not None}
