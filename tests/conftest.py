@@ -7,6 +7,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The gate of the house sees the same cases each time; `pytest --hypothesis-profile campaign` looks for new ones.
+settings.register_profile("house", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("campaign", parent=settings.get_profile("house"), derandomize=False, max_examples=5_000)
+settings.load_profile("house")
 
 GATES = {"native": "nemorouter._core", "reference": "nemorouter.reference"}
 

@@ -6,7 +6,7 @@ On the way, the invariants that one history can show: I-ALL, I-ONCE, I-LEDGER.
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import assume
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -112,6 +112,8 @@ class Histories(RuleBasedStateMachine):
             expires, fields["ips"] = None, ()
         if kind not in (Kind.KEY, Kind.TEAM):
             fields |= {"models": (), "endpoints": 0}
+        if kind == Kind.USER:  # budgets only
+            fields |= dict.fromkeys(("rpm", "rpm_burst", "tpm", "tpm_burst"))
         old = self.policies[kind, id].duration
         expires_ms = None if expires is None else self.pair.wall_ms + expires
         self.write(kind, id, duration=old if same else duration, expires_ms=expires_ms, **fields)
@@ -221,7 +223,4 @@ class Histories(RuleBasedStateMachine):
         self.pair.compare_rest([index for (kind, _), index in self.index.items() if kind == Kind.KEY])
 
 
-Histories.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
 TestHistories = Histories.TestCase

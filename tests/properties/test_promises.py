@@ -14,7 +14,7 @@ from tests.oracle import Event, issued_at_least, issued_at_most, worst_window
 
 PEPPER = b"p" * 32
 SECRET = "sk-nemo-" + "P" * 20
-BOTH = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+BOTH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 CHAT = int(Endpoint.CHAT_COMPLETIONS)
 
 gaps = st.sampled_from([0, 1, 1_000_000, 999_999]) | st.integers(0, 30_000_000)
