@@ -59,6 +59,7 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
     "usage.read": _READS,
     "log.read": _READS,
     "audit.read": _ADMINS,
+    "pepper.rotate": _OWNERS,
     "org.update": _ADMINS,
     "org.delete": _OWNERS,
 }

@@ -5,13 +5,14 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import RefusedError
 from nemorouter.roles import Actor, Reach, require
 from nemorouter.services.clock import iso
 from nemorouter.services.context import Context
-from nemorouter.services.page import Page, checked, cursor_numbers, page
+from nemorouter.services.page import MAX_LIMIT, Page, checked, cursor_numbers, page
 from nemorouter.services.scopes import find, text_id
 from nemorouter.services.values import ENDPOINTS, usd_text
 from nemorouter.services.views import alias
@@ -61,31 +62,46 @@ async def logs(
     context: Context, actor: Actor, where: LogFilter | None = None, *, limit: int = 100, cursor: str | None = None
 ) -> Page[LogRow]:
     """A page of the log, newest first."""
-    reach = require(actor, "log.read")
     where = where or LogFilter()
+    table = requests.c
+    async with context.store.read() as connection:
+        query = await _query(connection, actor, where)
+        query = query.order_by(table.at_ms.desc(), table.boot.desc(), table.seq.desc()).limit(checked(limit) + 1)
+        if cursor is not None:
+            at, boot, seq = cursor_numbers(cursor, 3)
+            earlier = and_(table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq)))
+            query = query.where(or_(table.at_ms < at, earlier))
+        rows, after = page(list((await connection.execute(query)).all()), limit)
+    cursor = f"{after.at_ms}.{after.boot}.{after.seq}" if after else None
+    return Page(data=[_view(row) for row in rows], next_cursor=cursor)
+
+
+async def ended_since(context: Context, actor: Actor, where: LogFilter, ended_ms: int) -> list[LogRow]:
+    """What ended after ``ended_ms``, in that order. A request lasts at most as long as the upstream time-out."""
+    table = requests.c
+    earliest = ended_ms - int(context.settings.upstream_total_timeout * 1000) - 60_000
+    ended = table.at_ms + table.latency_us / 1000
+    async with context.store.read() as connection:
+        query = await _query(connection, actor, where)
+        query = query.where(table.at_ms > earliest, ended > ended_ms).order_by(ended).limit(MAX_LIMIT)
+        return [_view(row) for row in await connection.execute(query)]
+
+
+async def _query(connection: AsyncConnection, actor: Actor, where: LogFilter) -> Select[Any]:
+    reach = require(actor, "log.read")
     table = requests.c
     query = (
         select(requests, keys.c.name.label("key_name"), keys.c.last4)
         .join(keys, keys.c.id == table.key_id, isouter=True)
         .where(table.org_id == actor.org)
-        .order_by(table.at_ms.desc(), table.boot.desc(), table.seq.desc())
-        .limit(checked(limit) + 1)
     )
     if reach is Reach.OWN:
         query = query.where(table.user_id == actor.user)
-    query = _filtered(query, where)
-    if cursor is not None:
-        at, boot, seq = cursor_numbers(cursor, 3)
-        earlier = and_(table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq)))
-        query = query.where(or_(table.at_ms < at, earlier))
-    async with context.store.read() as connection:
-        if where.key is not None:
-            query = query.where(table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id)
-        if where.team is not None:
-            query = query.where(table.team_id == (await find(connection, actor, Kind.TEAM, where.team)).id)
-        rows, after = page(list((await connection.execute(query)).all()), limit)
-    cursor = f"{after.at_ms}.{after.boot}.{after.seq}" if after else None
-    return Page(data=[_view(row) for row in rows], next_cursor=cursor)
+    if where.key is not None:
+        query = query.where(table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id)
+    if where.team is not None:
+        query = query.where(table.team_id == (await find(connection, actor, Kind.TEAM, where.team)).id)
+    return _filtered(query, where)
 
 
 def _filtered(query: Select[Any], where: LogFilter) -> Select[Any]:

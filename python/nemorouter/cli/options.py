@@ -1,0 +1,105 @@
+"""Options that several commands share: limits and lists, for new things and for changes to old ones."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import Parameter
+
+from nemorouter.errors import RefusedError
+
+if TYPE_CHECKING:
+    from nemorouter.services.budgets import NewBudget
+
+_NONE = ("none", "unlimited")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Limits:
+    """What binds a key, team or person. In an update, what is not given stays."""
+
+    rpm: str | None = None
+    """Requests a minute: a number, or "unlimited"; 0 blocks everything."""
+
+    rpm_burst: str | None = None
+    """Requests at once (default: the limit)."""
+
+    tpm: str | None = None
+    """Tokens a minute."""
+
+    tpm_burst: str | None = None
+    """Tokens at once (default: the limit)."""
+
+    budget: str | None = None
+    """The most to spend in a window, in USD, such as 50 or 0.25; "none" takes the budget away."""
+
+    duration: str | None = None
+    """Window of the budget: daily, weekly, monthly (default) or total."""
+
+    models: str | None = None
+    """Allowed models, separated by commas: names, or a prefix and *; "all" for every model."""
+
+    def fields(self) -> dict[str, Any]:
+        """The given ones, as fields of a NewScope or a ScopePatch."""
+        given: dict[str, Any] = {}
+        for rate in ("rpm", "rpm_burst", "tpm", "tpm_burst"):
+            text = getattr(self, rate)
+            if text is not None:
+                given[rate] = _number(text, rate)
+        if self.models is not None:
+            given["allowed_models"] = listed(self.models)
+        if self.budget is not None:
+            given["budget"] = None if self.budget.lower() in _NONE else parse_budget(self.budget, self.duration)
+        elif self.duration is not None:
+            raise RefusedError("--duration is the window of a budget; give --budget too.", field="duration")
+        return given
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class KeyLimits:
+    """What binds only a key."""
+
+    endpoints: str | None = None
+    """Allowed endpoints, separated by commas, such as chat/completions,embeddings; "all" for every one."""
+
+    ips: str | None = None
+    """Allowed source addresses and CIDR blocks, separated by commas; "all" for every one."""
+
+    expires: str | None = None
+    """When the key ends: a date, a time, or a span such as 12h or 30d; "never" lifts it."""
+
+    def fields(self) -> dict[str, Any]:
+        """The given ones, as fields of a NewKey or a KeyPatch."""
+        given: dict[str, Any] = {}
+        if self.endpoints is not None:
+            given["allowed_endpoints"] = listed(self.endpoints)
+        if self.ips is not None:
+            given["allowed_ips"] = listed(self.ips)
+        if self.expires is not None:
+            given["expires_at"] = None if self.expires.lower() == "never" else self.expires
+        return given
+
+
+NO_LIMITS = Limits()
+NO_KEY_LIMITS = KeyLimits()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts between the commas; none for "all"."""
+    return () if text.strip().lower() == "all" else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_budget(text: str, duration: str | None) -> "NewBudget":
+    """A budget of an option's text."""
+    from nemorouter.services.budgets import NewBudget
+
+    return NewBudget(max_spend=text, duration=duration or "monthly")
+
+
+def _number(text: str, field: str) -> int | None:
+    if text.lower() in _NONE:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise RefusedError(f"--{field.replace('_', '-')} must be a whole number, or unlimited.", field=field)
+    return int(text)

@@ -1,0 +1,113 @@
+"""Runs one command: parses the line, opens the store, and turns every expected failure into a line and an exit code."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+from cyclopts import App, CycloptsError, Parameter
+
+from nemorouter.cli import COMMANDS
+from nemorouter.errors import NemoError
+
+if TYPE_CHECKING:
+    from nemorouter.roles import Actor
+    from nemorouter.services.context import Context
+    from nemorouter.settings import Settings
+
+OK: Final = 0
+FAILED: Final = 1
+BAD_USAGE: Final = 2
+_INTERRUPTED: Final = 130
+
+T = TypeVar("T")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """What most commands take."""
+
+    data_dir: Path | None = None
+    """Where the data lies (default: ./nemo-data)."""
+
+    config: Path | None = None
+    """The configuration file (default: ./nemorouter.toml, if it is there)."""
+
+    json: Annotated[bool, Parameter(negative="")] = False
+    """Answer as JSON on stdout."""
+
+    def settings(self, **overrides: object) -> "Settings":
+        """The settings under these options."""
+        from nemorouter.settings import Settings
+
+        return Settings.load(self.config, data_dir=self.data_dir, **overrides)
+
+
+DEFAULTS: Final = Common()
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and answer its exit code."""
+    app = App(
+        name="nemorouter",
+        version=_version,
+        help_format="plaintext",
+        help_formatter="plain",
+        result_action="return_value",
+    )
+    for name, (path, about) in COMMANDS.items():
+        app.command(path, name=name, help=about)
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return fail(str(error), BAD_USAGE)
+    except NemoError as error:
+        return fail(str(error))
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return code if isinstance(code, int) else OK
+
+
+def fail(reason: str, code: int = FAILED) -> int:
+    """One line on stderr."""
+    from nemorouter.cli.output import inert
+
+    print(f"nemorouter: {inert(' '.join(reason.split()))}", file=sys.stderr)
+    return code
+
+
+def with_store(common: Common, action: "Callable[[Context, Actor], Awaitable[T]]") -> T:
+    """Run ``action`` on the store of ``common``, as the person at this machine."""
+
+    async def work() -> T:
+        from nemorouter.services.bootstrap import local_actor
+        from nemorouter.services.context import Context
+
+        context = await Context.open(common.settings())
+        try:
+            return await action(context, await local_actor(context))
+        finally:
+            await context.close()
+
+    return asyncio.run(work())
+
+
+def group(name: str) -> App:
+    """An app of commands under ``name``."""
+    return App(name=name, help=COMMANDS[name][1])
+
+
+def _version() -> str:
+    try:
+        return version("nemorouter")
+    except PackageNotFoundError:
+        return "unknown"

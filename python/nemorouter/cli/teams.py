@@ -1,0 +1,99 @@
+"""``nemorouter teams``."""
+
+from typing import Any
+
+from cyclopts import App
+
+from nemorouter.cli.options import NO_LIMITS, Limits
+from nemorouter.cli.output import print_fields, print_json, print_table
+from nemorouter.cli.run import DEFAULTS, Common, group, with_store
+
+app: App = group("teams")
+
+
+@app.command
+def create(*, name: str, limits: Limits = NO_LIMITS, common: Common = DEFAULTS) -> None:
+    """Create a team; its limits and budget bind all its keys together.
+
+    Parameters
+    ----------
+    name
+        The team's name.
+    """
+    from nemorouter.services import owners
+    from nemorouter.services.limits import NewScope
+
+    new = NewScope(name=name, **limits.fields())
+    show_owner(with_store(common, lambda context, actor: owners.create_team(context, actor, new)), common)
+
+
+@app.command(name="list")
+def list_teams(*, common: Common = DEFAULTS) -> None:
+    """List teams by name."""
+    from nemorouter.services import owners
+
+    list_owners(with_store(common, owners.list_teams), common)
+
+
+@app.command
+def update(
+    team: str,
+    /,
+    *,
+    name: str | None = None,
+    status: str | None = None,
+    limits: Limits = NO_LIMITS,
+    common: Common = DEFAULTS,
+) -> None:
+    """Change TEAM (id or name); obeyed at the next request.
+
+    Parameters
+    ----------
+    name
+        A new name.
+    status
+        active or disabled; a disabled team refuses all its keys.
+    """
+    from nemorouter.services import owners
+    from nemorouter.types import Kind
+
+    patch = patch_of(limits, name=name, status=status)
+    show_owner(
+        with_store(common, lambda context, actor: owners.patch_owner(context, actor, Kind.TEAM, team, patch)), common
+    )
+
+
+def patch_of(limits: Limits, **given: str | None) -> Any:  # noqa: ANN401 - a ScopePatch, imported late
+    """A patch of the options that were given."""
+    from nemorouter.services.limits import ScopePatch
+
+    named: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    return ScopePatch(**named, **limits.fields())
+
+
+def show_owner(view: Any, common: Common) -> None:  # noqa: ANN401 - any view
+    if common.json:
+        print_json(view)
+    else:
+        print_fields(view)
+
+
+def list_owners(views: Any, common: Common) -> None:  # noqa: ANN401 - any views
+    if common.json:
+        print_json({"data": views})
+        return
+    print_table(
+        ("ID", "NAME", "STATUS", "RPM", "TPM", "BUDGET", "SPEND"),
+        (
+            (
+                view.id,
+                getattr(view, "email", view.name),
+                view.status,
+                view.rpm,
+                view.tpm,
+                f"{view.budget.max_spend} {view.budget.duration}" if view.budget else None,
+                view.spend,
+            )
+            for view in views
+        ),
+    )
