@@ -7,8 +7,7 @@ from cyclopts import App, Parameter
 
 from nemorouter.cli.options import parse_budget
 from nemorouter.cli.output import note, print_json, print_table
-from nemorouter.cli.run import DEFAULTS, Common, group, with_store
-from nemorouter.errors import RefusedError
+from nemorouter.cli.run import DEFAULTS, Common, UsageError, group, with_store
 from nemorouter.types import Kind
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Whose:
         )
         given = [(kind, reference) for kind, reference in named if reference is not None]
         if len(given) != 1:
-            raise RefusedError("Name exactly one of --key, --team, --user and --org.")
+            raise UsageError("Name exactly one of --key, --team, --user and --org.")
         return given[0]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from nemorouter.errors import RefusedError
+from nemorouter.cli.run import UsageError
 
 if TYPE_CHECKING:
     from nemorouter.services.budgets import NewBudget
@@ -51,7 +51,7 @@ class Limits:
         if self.budget is not None:
             given["budget"] = None if self.budget.lower() in _NONE else parse_budget(self.budget, self.duration)
         elif self.duration is not None:
-            raise RefusedError("--duration is the window of a budget; give --budget too.", field="duration")
+            raise UsageError("--duration is the window of a budget; give --budget too.")
         return given
 
 
@@ -101,5 +101,5 @@ def _number(text: str, field: str) -> int | None:
     if text.lower() in _NONE:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise RefusedError(f"--{field.replace('_', '-')} must be a whole number, or unlimited.", field=field)
+        raise UsageError(f"--{field.replace('_', '-')} must be a whole number, or unlimited.")
     return int(text)

@@ -27,6 +27,10 @@ _INTERRUPTED: Final = 130
 T = TypeVar("T")
 
 
+class UsageError(NemoError):
+    """The line as a whole makes no sense, though each option does."""
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Common:
@@ -66,6 +70,8 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
+        return fail(str(error), BAD_USAGE)
+    except UsageError as error:
         return fail(str(error), BAD_USAGE)
     except NemoError as error:
         return fail(str(error))

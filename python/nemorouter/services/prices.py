@@ -59,8 +59,9 @@ async def import_prices(context: Context, actor: Actor, new: Sequence[Price], *,
 
 async def write_prices(unit: Unit, new: Sequence[Price], *, replace: bool) -> int:
     """The same within a transaction that is open."""
-    there = {_view(row).model: _view(row) for row in await unit.connection.execute(select(prices))}
-    todo = [price for price in new if price != there.get(price.model) and (replace or price.model not in there)]
+    there = {row.model: _view(row) for row in await unit.connection.execute(select(prices))}
+    todo = [price for price in new if replace or price.model not in there]
+    todo = [price for price in todo if price.model not in there or _row(price) != _row(there[price.model])]
     for price in todo:
         await _write(unit, price)
     if todo:
@@ -85,22 +86,27 @@ def parse_prices(text: str) -> list[Price]:
 
 
 async def _write(unit: Unit, new: Price) -> None:
+    row = _row(new)
+    done = await unit.connection.execute(update(prices).where(prices.c.model == new.model).values(**row))
+    if not done.rowcount:
+        await unit.connection.execute(insert(prices).values(model=new.model, **row))
+    await unit.touch_price(new.model)
+
+
+def _row(new: Price) -> dict[str, int | None]:
+    """The columns of a price, checked."""
     if not new.model or len(new.model.encode()) > MAX_MODEL_BYTES or "*" in new.model:
         raise RefusedError(f"model must be a name of 1 to {MAX_MODEL_BYTES} bytes, without *.", field="model")
     values.name(new.model, "model")
     if not 1 <= new.max_output <= _MOST_OUTPUT:
         raise RefusedError(f"max_output must be between 1 and {_MOST_OUTPUT}.", field="max_output")
-    row = {
+    return {
         "input": None if new.input is None else _nano(new.input, "input"),
         "cached": None if new.cached is None else _nano(new.cached, "cached"),
         "output": _nano(new.output, "output"),
         "request": _nano(new.request, "request"),
         "max_output": new.max_output,
     }
-    done = await unit.connection.execute(update(prices).where(prices.c.model == new.model).values(**row))
-    if not done.rowcount:
-        await unit.connection.execute(insert(prices).values(model=new.model, **row))
-    await unit.touch_price(new.model)
 
 
 def _nano(text: str, field: str) -> int:
