@@ -60,11 +60,13 @@ class Drain:
         await self._mend()
         return moved
 
-    async def last_turn(self) -> None:
+    async def last_turn(self) -> int:
         """Before the end of the process: leave as little as can be in the journals of this host."""
         self._minute = _EVERY_MINUTE
-        while await self.turn():
-            pass
+        total = 0
+        while moved := await self.turn():
+            total += moved
+        return total
 
     @property
     def applied(self) -> int:

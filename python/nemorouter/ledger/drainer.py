@@ -107,7 +107,7 @@ class Drainer:
                     more = await retain(store, self._settings.log_retention_days, _now_ms())
                     retain_at = time.monotonic() + (_IDLE_S if more else _RETAIN_S)
                 await self._pause(_BUSY_S if moved else _IDLE_S)
-            await drain.last_turn()
+            self._went_well(await drain.last_turn())
             self._tell(drain.applied)
         finally:
             await store.close()
@@ -120,14 +120,17 @@ class Drainer:
             self._failed(error)
             self._tell(drain.applied, str(error))
             return None
+        self._went_well(moved)
+        if time.monotonic() - self._told > _BEAT_S:
+            self._tell(drain.applied)
+        return moved
+
+    def _went_well(self, moved: int) -> None:
         self._failures = 0
         self._beat_ms = _now_ms()
         if moved:
             self._rows += moved
             self._commit_ms = self._beat_ms
-        if time.monotonic() - self._told > _BEAT_S:
-            self._tell(drain.applied)
-        return moved
 
     def _tell(self, applied: int, error: str = "") -> None:
         self._told = time.monotonic()

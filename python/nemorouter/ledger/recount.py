@@ -6,15 +6,18 @@ What waits is on disk before the slots that tell of it are freed, so that a drai
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nemorouter._core import Arena, Journal, Row
+from nemorouter._core import Arena, Journal
 from nemorouter.datadir import ArenaNote, DataDir, replace_file
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import window_spend
 from nemorouter.types import Kind
+
+if TYPE_CHECKING:
+    from nemorouter._core import Row
 
 _LOT: Final = 900  # keys looked up at once
 
@@ -90,7 +93,7 @@ async def recount(arena: Arena, store: Store, indices: Sequence[int], journals: 
     return done
 
 
-async def scopes_of(arena: Arena, store: Store, rows: Sequence[Row]) -> set[int]:
+async def scopes_of(arena: Arena, store: Store, rows: Sequence["Row"]) -> set[int]:
     """Indices of all scopes that these rows are charged to."""
     owners = {(Kind.TEAM, row[5]) for row in rows} | {(Kind.USER, row[6]) for row in rows}
     owners |= {(Kind.ORG, row[7]) for row in rows}
