@@ -286,6 +286,34 @@ def test_a_changed_duration_waits_for_its_recount(world: World) -> None:
     assert isinstance(world.admit(), int)
 
 
+def test_a_user_has_budgets_only(world: World) -> None:
+    world.put(Kind.USER, rpm=0, tpm=0)
+    assert isinstance(world.admit(), int)
+    meters = world.arena.meters(world.user)
+    assert (meters.rpm_remaining, meters.tpm_remaining) == (None, None)
+
+
+@pytest.mark.parametrize("fields", [{"rpm": 0, "rpm_burst": 9}, {"tpm": 0, "tpm_burst": 99}, {"cap": 0}], ids=str)
+@pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM, Kind.ORG], ids=["key", "team", "org"])
+def test_zero_blocks_everything(world: World, kind: Kind, fields: dict[str, int]) -> None:
+    world.put(kind, **fields)
+    refusal = world.admit()
+    assert (refusal.kind, refusal.limit, refusal.retry_after_us) == (kind, 0, None)
+
+
+@pytest.mark.parametrize("days", [1, 3, 60, 126, 127, 128, 129, 254, 256])
+def test_a_budget_turns_however_long_nobody_came(world: World, days: int) -> None:
+    world.put(Kind.KEY, duration=Duration.DAILY, cap=20)
+    assert world.arena.recount(world.key, 20_454, 0, [world.journal])
+    assert isinstance(world.admit(), int)
+    assert world.admit().code == Code.BUDGET_EXCEEDED
+    world.clock.advance(days * 86_400_000_000)
+    ticket = world.admit()
+    assert isinstance(ticket, int)
+    world.settle(ticket)
+    assert world.journal.rows()[0][3] == 1_767_225_600_000 + days * 86_400_000
+
+
 def test_an_old_version_is_not_heard(world: World) -> None:
     world.put(Kind.KEY, rpm=1)
     stale = Policy(kind=Kind.KEY, id=1, version=world.version, org=1, team=1, user=1, digest=world.digest)

@@ -15,24 +15,22 @@ class Bucket:
 
     def __init__(self, limit: int, burst: int | None = None) -> None:
         self.limit = limit
-        self.burst = limit if burst is None else burst
+        self.burst = limit if burst is None or limit == 0 else burst  # a limit of 0 blocks everything
         self.word = 0
 
-    def fits(self, n: int, now_us: int) -> bool:
-        """True if ``n`` tokens could be taken now."""
+    def decide(self, n: int, now_us: int) -> int | None:
+        """What ``word`` becomes when ``n`` tokens are taken now; None if they do not fit."""
         flowed = now_us * self.limit // PERIOD_US
-        return max(self.word, flowed) + n <= flowed + self.burst
-
-    def charge(self, n: int, now_us: int) -> None:
-        """Take ``n`` tokens that are known to fit."""
-        self.word = max(self.word, now_us * self.limit // PERIOD_US) + n
+        word = (self.word if self.word > flowed else flowed) + n
+        return word if word <= flowed + self.burst else None
 
     def take(self, n: int, now_us: int) -> bool:
         """Take ``n`` tokens or none."""
-        fits = self.fits(n, now_us)
-        if fits:
-            self.charge(n, now_us)
-        return fits
+        word = self.decide(n, now_us)
+        if word is None:
+            return False
+        self.word = word
+        return True
 
     def give(self, n: int) -> None:
         """Refund ``n`` tokens. A full bucket stays full: what lies below E has no effect."""
@@ -49,6 +47,8 @@ class Bucket:
 
     def wait_us(self, n: int, now_us: int) -> int | None:
         """Microseconds until ``n`` tokens fit if nobody else takes any; None = they never do."""
+        if self.decide(n, now_us) is not None:
+            return 0
         if n > self.burst or self.limit == 0:
             return None
         return self._until(self.word + n - self.burst, now_us)
@@ -57,12 +57,12 @@ class Bucket:
         """Microseconds until the bucket is full if nobody takes any; 0 for a limit of 0, which never fills."""
         return 0 if self.limit == 0 else self._until(self.word, now_us)
 
-    def relimit(self, limit: int, burst: int, now_us: int) -> None:
+    def relimit(self, limit: int, burst: int | None, now_us: int) -> None:
         """Change the limit and keep what was used."""
         if limit != self.limit:
             used = max(0, self.word - now_us * self.limit // PERIOD_US)
             self.word = now_us * limit // PERIOD_US + used
-        self.limit, self.burst = limit, burst
+        self.limit, self.burst = limit, limit if burst is None or limit == 0 else burst
 
     def _until(self, flowed: int, now_us: int) -> int:
         """Microseconds from now until E reaches ``flowed``."""

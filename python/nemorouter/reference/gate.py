@@ -1,19 +1,18 @@
 """The decision in pure Python: identify, admit, settle, under one lock. The oracle of the native gate."""
 
-import secrets
 from collections.abc import Sequence
 
 from nemorouter.errors import Code, TicketError
 from nemorouter.reference import verdict
 from nemorouter.reference.arena import Arena
 from nemorouter.reference.clock import Clock
-from nemorouter.reference.cost import AMOUNT_MAX, TOKENS_MAX, cost, reserved_tokens, units
+from nemorouter.reference.cost import TOKENS_MAX, cost, reserved_tokens, units
 from nemorouter.reference.credential import bearer_key, hash_key, trimmed
 from nemorouter.reference.headers import rate_headers
-from nemorouter.reference.journal import Journal, Slot, State
+from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope
+from nemorouter.reference.slot import Slot, State
 from nemorouter.reference.values import Refusal
-from nemorouter.reference.windows import window_at
 from nemorouter.types import MAX_MODEL_BYTES, Endpoint, Outcome
 
 _PEPPER_BYTES = 32
@@ -83,20 +82,25 @@ class Gate:
             tokens_in, tokens_out = reserved_tokens(price, endpoint, prompt_bytes, max_tokens, choices)
             unit_count = units(endpoint, choices)
             nano = 0 if known is None else cost(known, tokens_in, 0, tokens_out, unit_count)
-            at_ms = verdict.admission_time(key, wall_ms)
-            refusal = verdict.rate_refusal(key, tokens_in + tokens_out, boot_us) or verdict.budget_refusal(
-                key, nano, at_ms
-            )
+            at_ms, windows = verdict.book(key, wall_ms)
+            charges = verdict.rate_charges(key, tokens_in + tokens_out, boot_us)
+            if isinstance(charges, Refusal):
+                return self._refuse(key, charges, wall_ms)
+            refusal = verdict.budget_refusal(key, nano, windows)
             if refusal is None and not self.journal.free_slots:
                 refusal = Refusal(Code.OVERLOADED, index)
             if refusal is not None:
                 return self._refuse(key, refusal, wall_ms)
-            charged = _charge(key, tokens_in + tokens_out, nano, boot_us, at_ms)
-            slot = self.journal.open(at_ms, key.payers, charged, known)
-            slot.model, slot.endpoint, slot.upstream, slot.stream = model, endpoint, upstream, stream
-            slot.units, slot.reserved_cost = unit_count, nano
-            slot.reserved_in, slot.reserved_out = tokens_in, tokens_out
-            return slot.seq
+            for bucket, word in charges:
+                bucket.word = word
+            for scope, window in zip(key.payers, windows, strict=True):
+                scope.commit(window, nano)
+            seq = self.journal.next_seq()
+            taken = [level for level in key.levels if level.tpm is not None]
+            sizes = (tokens_in, tokens_out, nano)
+            slot = Slot(seq, at_ms, key.payers, taken, model, endpoint, upstream, stream, unit_count, known, *sizes)
+            self.journal.add(slot)
+            return seq
 
     def settle(
         self,
@@ -137,8 +141,10 @@ class Gate:
 
     def request_id(self, ticket: int) -> str:
         """``req_`` + 32 hex digits: boot and seq of the ticket, or a fresh number for -1."""
-        seq = secrets.randbits(64) if ticket < 0 else ticket
-        return f"req_{self.journal.boot:016x}{seq:016x}"
+        if ticket < 0:
+            with self._lock:
+                ticket = self.journal.next_seq()
+        return f"req_{self.journal.boot:016x}{ticket:016x}"
 
     def reserved(self, ticket: int) -> tuple[int, int]:
         """Tokens of input (estimate) and of output that the ticket reserved."""
@@ -181,28 +187,12 @@ def _source_refusal(key: Scope, client_ip: str, endpoint: int) -> int:
     return 0
 
 
-def _charge(key: Scope, tokens: int, nano: int, boot_us: int, at_ms: int) -> tuple[Scope, ...]:
-    """Take what was seen to fit from every level; answer the scopes whose token bucket was charged."""
-    charged = []
-    for level in key.levels:
-        if level.rpm is not None:
-            level.rpm.charge(1, boot_us)
-        if level.tpm is not None:
-            level.tpm.charge(tokens, boot_us)
-            charged.append(level)
-    for scope in key.payers:
-        window = window_at(scope.policy.duration, at_ms)
-        scope.committed = min(AMOUNT_MAX, scope.committed_in(window) + nano)
-        scope.window = window
-    return tuple(charged)
-
-
 def _correct(slot: Slot) -> None:
     """Bring every meter from what was reserved to what was used, and end the slot."""
     over = slot.input + slot.output - slot.reserved_in - slot.reserved_out
     for scope in slot.charged:
         if scope.tpm is None:
-            continue
+            continue  # unlimited by now: whatever limit comes next begins full
         if over > 0:
             scope.tpm.owe(over)
         else:

@@ -2,108 +2,13 @@
 
 import secrets
 from collections.abc import Sequence
-from enum import IntEnum
 from threading import Lock
 
 from nemorouter.errors import Code
-from nemorouter.reference.scope import Scope
-from nemorouter.types import Kind, ModelPrice, Outcome
+from nemorouter.reference.slot import Slot, State
+from nemorouter.types import Outcome
 
 GATE_CODES = tuple(code for code in Code if code <= Code.NOT_READY)
-
-
-class State(IntEnum):
-    """Where a ticket stands."""
-
-    OPEN = 1
-    DEFERRED = 2  # ended, but a frozen money word has not seen its true cost
-    ENDED = 3
-
-
-class Slot:
-    """One ticket: what was reserved for whom, and how it ended."""
-
-    __slots__ = (
-        "at_ms",
-        "boot",
-        "cached",
-        "charged",
-        "cost",
-        "endpoint",
-        "input",
-        "latency_us",
-        "model",
-        "outcome",
-        "output",
-        "payers",
-        "price",
-        "reserved_cost",
-        "reserved_in",
-        "reserved_out",
-        "seq",
-        "state",
-        "status",
-        "stream",
-        "ttft_us",
-        "units",
-        "upstream",
-    )
-
-    def __init__(
-        self,
-        boot: int,
-        seq: int,
-        at_ms: int,
-        payers: tuple[Scope, ...],
-        charged: tuple[Scope, ...],
-        price: ModelPrice | None,
-    ) -> None:
-        self.boot = boot
-        self.seq = seq
-        self.at_ms = at_ms
-        self.payers = payers
-        self.charged = charged  # those whose token bucket was charged
-        self.price = price  # as of admission; None = unknown
-        self.state = State.OPEN
-        self.model = ""
-        self.endpoint = self.upstream = self.units = self.status = self.outcome = self.latency_us = 0
-        self.stream = False
-        self.reserved_in = self.reserved_out = self.reserved_cost = 0
-        self.input = self.cached = self.output = 0
-        self.cost: int | None = None
-        self.ttft_us: int | None = None
-
-    @property
-    def committed(self) -> int:
-        """What the money words hold, or will hold, for this ticket."""
-        return self.reserved_cost if self.state == State.OPEN else self.cost or 0
-
-    def row(self) -> tuple[int | str | None, ...]:
-        """The ticket as the ledger takes it, in the order of ``_core.Row``."""
-        ids = {scope.policy.kind: scope.policy.id for scope in self.payers}
-        return (
-            self.seq,
-            self.boot,
-            self.seq,
-            self.at_ms,
-            ids[Kind.KEY],
-            ids[Kind.TEAM],
-            ids.get(Kind.USER, 0),
-            ids[Kind.ORG],
-            self.model,
-            self.upstream,
-            self.endpoint,
-            self.status,
-            self.outcome,
-            int(self.stream),
-            self.input,
-            self.cached,
-            self.output,
-            self.cost,
-            self.reserved_cost,
-            self.latency_us,
-            self.ttft_us,
-        )
 
 
 class Journal:
@@ -118,7 +23,7 @@ class Journal:
         self.live: dict[int, Slot] = {}
         self.counts = dict.fromkeys(["admitted", "settled", "tallies_dropped"], 0)
         self.counts |= {f"refused_{code.name.lower()}": 0 for code in GATE_CODES}
-        self._next = 0
+        self._last = 0
         self._tallies: dict[tuple[int, int, int], int] = {}
         self._listed: list[Slot] = []
 
@@ -132,13 +37,15 @@ class Journal:
         """How many more tickets can be open or undrained."""
         return self.slots - len(self.live)
 
-    def open(self, at_ms: int, payers: tuple[Scope, ...], charged: tuple[Scope, ...], price: ModelPrice | None) -> Slot:
-        """Take a slot for an admitted request; the caller holds the lock and has seen that one is free."""
-        seq = self._next
-        self._next += 1
-        slot = self.live[seq] = Slot(self.boot, seq, at_ms, payers, charged, price)
+    def next_seq(self) -> int:
+        """A number that no ticket of this journal had before. The caller holds the lock."""
+        self._last += 1
+        return self._last
+
+    def add(self, slot: Slot) -> None:
+        """Keep a ticket; the caller holds the lock and saw that a slot is free."""
+        self.live[slot.seq] = slot
         self.counts["admitted"] += 1
-        return slot
 
     def refused(self, code: int, key_id: int | None, wall_ms: int) -> None:
         """Count a refusal, and tally it by the minute if the key is known. The caller holds the lock."""
@@ -176,7 +83,7 @@ class Journal:
     def rows(self, limit: int = 1000) -> list[tuple[int | str | None, ...]]:
         """Up to ``limit`` ended tickets, oldest first; they stay until ``free``."""
         with self.lock:
-            return [slot.row() for slot in self.live.values() if slot.state == State.ENDED][:limit]
+            return [slot.row(self.boot) for slot in self.live.values() if slot.state == State.ENDED][:limit]
 
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back after the store's commit."""

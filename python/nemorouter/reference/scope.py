@@ -78,6 +78,11 @@ class Scope:
         """Nano-USD committed in that window, which is not older than the word's."""
         return self.committed if self.window == window else 0
 
+    def commit(self, window: Window, nano: int) -> None:
+        """Add what a request reserves, in the window that is its own."""
+        self.committed = min(AMOUNT_MAX, self.committed_in(window) + nano)
+        self.window = window
+
     def correct(self, at_ms: int, difference: int) -> None:
         """Add to the money word if the window of ``at_ms`` still is the word's.
 
@@ -107,9 +112,9 @@ def _relimited(bucket: Bucket | None, limit: int | None, burst: int | None, boot
         return None
     if bucket is None:
         bucket = Bucket(limit, burst)
-        bucket.charge(0, boot_us)  # full as of now: what is owed from here on counts
+        bucket.take(0, boot_us)  # full as of now: what is owed from here on counts
         return bucket
-    bucket.relimit(limit, limit if burst is None else burst, boot_us)
+    bucket.relimit(limit, burst, boot_us)
     return bucket
 
 

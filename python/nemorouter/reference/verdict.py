@@ -1,10 +1,12 @@
 """The checks of one request, in the contract's order. Each reads and none writes; the gate charges afterwards."""
 
+from collections.abc import Sequence
+
 from nemorouter.errors import Code
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
-from nemorouter.reference.windows import ahead, window_at, window_start_ms
+from nemorouter.reference.windows import Window, ahead, window_at, window_start_ms
 from nemorouter.types import ModelPrice, Status
 
 
@@ -30,14 +32,26 @@ def model_refusal(key: Scope, model: str, price: ModelPrice | None) -> int:
     return 0
 
 
-def rate_refusal(key: Scope, tokens: int, boot_us: int) -> Refusal | None:
-    """RPM and TPM of key, team and org."""
+Charge = tuple[Bucket, int]
+"""A bucket, and its word once the request has taken what it costs."""
+
+
+def rate_charges(key: Scope, tokens: int, boot_us: int) -> list[Charge] | Refusal:
+    """RPM and TPM of key, team and org: what to take from them, or the first that has not enough."""
+    charges: list[Charge] = []
     for scope in key.levels:
-        if scope.rpm is not None and not scope.rpm.fits(1, boot_us):
-            return _limited(Code.RATE_LIMIT_EXCEEDED, scope.rpm, scope, key, tokens, boot_us)
-        if scope.tpm is not None and not scope.tpm.fits(tokens, boot_us):
-            return _limited(Code.TPM_LIMIT_EXCEEDED, scope.tpm, scope, key, tokens, boot_us)
-    return None
+        rpm, tpm = scope.rpm, scope.tpm
+        if rpm is not None:
+            word = rpm.decide(1, boot_us)
+            if word is None:
+                return _limited(Code.RATE_LIMIT_EXCEEDED, rpm, scope, key, tokens, boot_us)
+            charges.append((rpm, word))
+        if tpm is not None:
+            word = tpm.decide(tokens, boot_us)
+            if word is None:
+                return _limited(Code.TPM_LIMIT_EXCEEDED, tpm, scope, key, tokens, boot_us)
+            charges.append((tpm, word))
+    return charges
 
 
 def may_use(key: Scope, model: str) -> bool:
@@ -45,30 +59,33 @@ def may_use(key: Scope, model: str) -> bool:
     return key.allows_model(model) and key.levels[1].allows_model(model)
 
 
-def budget_refusal(key: Scope, cost: int, at_ms: int) -> Refusal | None:
+def budget_refusal(key: Scope, cost: int, windows: Sequence[Window]) -> Refusal | None:
     """Budgets of key, team, user and org. A frozen word answers that it is not ready."""
-    for scope in key.payers:
+    for scope, window in zip(key.payers, windows, strict=True):
         if scope.frozen:
             return Refusal(Code.NOT_READY, key.index)
         cap = scope.policy.cap
-        if cap is not None:
-            committed = scope.committed_in(window_at(scope.policy.duration, at_ms))
-            if committed + cost > cap:
-                return Refusal(Code.BUDGET_EXCEEDED, key.index, scope.policy.kind, cap, committed)
+        if cap is not None and scope.committed_in(window) + cost > cap:
+            return Refusal(Code.BUDGET_EXCEEDED, key.index, scope.policy.kind, cap, scope.committed_in(window))
     return None
 
 
-def admission_time(key: Scope, wall_ms: int) -> int:
-    """The time that decides every scope's window: now, or the start of the window that a word has already reached."""
+def book(key: Scope, wall_ms: int) -> tuple[int, list[Window]]:
+    """The one time of a request, and the window of each payer then.
+
+    It is now, or the start of a later window that a word is in already since the wall clock was set back.
+    """
     at_ms = wall_ms
-    moved = True
-    while moved:
-        moved = False
-        for scope in key.payers:
-            if ahead(scope.window, window_at(scope.policy.duration, at_ms)) > 0:
-                at_ms = window_start_ms(scope.window)
-                moved = True
-    return at_ms
+    while True:
+        windows = [window_at(scope.policy.duration, at_ms) for scope in key.payers]
+        later = [
+            window_start_ms(scope.window)
+            for scope, window in zip(key.payers, windows, strict=True)
+            if scope.window != window and ahead(scope.window, window) > 0
+        ]
+        if not later:
+            return at_ms, windows
+        at_ms = max(later)
 
 
 def _limited(code: int, bucket: Bucket, scope: Scope, key: Scope, tokens: int, boot_us: int) -> Refusal:

@@ -1,0 +1,75 @@
+"""One ticket: what was reserved for whom, and how it ended."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from nemorouter.reference.scope import Scope
+from nemorouter.types import Kind, ModelPrice
+
+
+class State(IntEnum):
+    """Where a ticket stands."""
+
+    OPEN = 1
+    DEFERRED = 2  # ended, but a frozen money word has not seen its true cost
+    ENDED = 3
+
+
+@dataclass(slots=True)
+class Slot:
+    """A ticket, from admission until its row is in the ledger."""
+
+    seq: int
+    at_ms: int
+    payers: tuple[Scope, ...]
+    charged: list[Scope]  # those whose tokens were taken
+    model: str
+    endpoint: int
+    upstream: int
+    stream: bool
+    units: int
+    price: ModelPrice | None  # as of admission; None = unknown
+    reserved_in: int
+    reserved_out: int
+    reserved_cost: int
+    state: State = State.OPEN
+    status: int = 0
+    outcome: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    cost: int | None = None
+    latency_us: int = 0
+    ttft_us: int | None = None
+
+    @property
+    def committed(self) -> int:
+        """What the money words hold, or will hold, for this ticket."""
+        return self.reserved_cost if self.state == State.OPEN else self.cost or 0
+
+    def row(self, boot: int) -> tuple[int | str | None, ...]:
+        """The ticket as the ledger takes it, in the order of ``_core.Row``; its sequence number is also its place."""
+        ids = {scope.policy.kind: scope.policy.id for scope in self.payers}
+        return (
+            self.seq,
+            boot,
+            self.seq,
+            self.at_ms,
+            ids[Kind.KEY],
+            ids[Kind.TEAM],
+            ids.get(Kind.USER, 0),
+            ids[Kind.ORG],
+            self.model,
+            self.upstream,
+            self.endpoint,
+            self.status,
+            self.outcome,
+            int(self.stream),
+            self.input,
+            self.cached,
+            self.output,
+            self.cost,
+            self.reserved_cost,
+            self.latency_us,
+            self.ttft_us,
+        )
