@@ -64,9 +64,7 @@ class App:
         settings = self._settings
         routes = upstream_routes(settings)
         self._open.push_async_callback(routes.close)
-        store = await Store.open(settings, migrate=True)
-        self._open.push_async_callback(store.close)
-        gate = await open_gate(settings, store, routes.names, self._open)
+        gate, store = await open_gate(settings, routes.names, self._open)
         forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers)
         pipeline = Pipeline(gate, settings, routes.resolve, forward)
         models = Models(pipeline, routes, _priced(store))
@@ -78,18 +76,20 @@ class App:
         await self._open.aclose()
 
 
-async def open_gate(settings: Settings, store: Store, upstreams: Sequence[str], stack: AsyncExitStack) -> Gate:
+async def open_gate(settings: Settings, upstreams: Sequence[str], stack: AsyncExitStack) -> tuple[Gate, Store]:
     """This worker's gate on the host's arena, with a journal of its own and a candidate for the drainer.
 
-    ``stack`` closes them. ConfigurationError where something cannot be used.
+    ``stack`` closes all of it. ConfigurationError where something cannot be used.
     """
+    store = await Store.open(settings, migrate=True)
+    stack.push_async_callback(store.close)
     arena = await snapshot.attach(settings, store)
     stack.callback(snapshot.detach, settings)
     journal = await snapshot.new_journal(settings, upstreams)
     drainer = Drainer(settings)
     drainer.start()
     stack.push_async_callback(asyncio.to_thread, drainer.stop)
-    return Gate(arena, journal, load_peppers(settings.pepper_path))
+    return Gate(arena, journal, load_peppers(settings.pepper_path)), store
 
 
 def upstream_routes(settings: Settings) -> Routes:

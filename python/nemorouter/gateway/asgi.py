@@ -141,3 +141,45 @@ def _start(status: int, headers: HeaderList) -> Message:
 
 def _text(value: bytes) -> str:
     return value.decode("latin-1")
+
+
+async def around(  # the wrapped app's lifespan, inside of ours
+    app: AsgiApp,
+    scope: AsgiScope,
+    receive: Receive,
+    send: Send,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+) -> None:
+    """Start, then let ``app`` start; let it stop, then stop. An app without a lifespan is none the worse for it."""
+    started = answered = False
+
+    async def inner_receive() -> Message:
+        nonlocal started
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await start()
+            started = True
+        return message
+
+    async def inner_send(message: Message) -> None:
+        nonlocal answered
+        answered = True
+        if message["type"].startswith("lifespan.shutdown"):
+            await stop()
+        await send(message)
+
+    try:
+        await app(scope, inner_receive, inner_send)
+    except Exception:
+        if answered:
+            raise
+    if answered:
+        return
+    if not started:
+        await lifespan(receive, send, start, stop)
+    else:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await stop()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -6,11 +6,10 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from nemorouter.errors import Code
-from nemorouter.gateway.headers import COST, LATENCY, REQUEST_ID, ietf, milliseconds, usd
 from nemorouter.gateway.peek import with_usage
 from nemorouter.gateway.problems import answer as problem
 from nemorouter.gateway.problems import body as problem_body
-from nemorouter.gateway.settle import Call
+from nemorouter.gateway.settle import Call, answer_headers
 from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Scope
 from nemorouter.types import Outcome
 from nemorouter.upstream import usage
@@ -19,7 +18,6 @@ from nemorouter.upstream.sse import Scanner
 
 _PASSED_ON = ("openai-beta", "user-agent")
 """The only request headers that reach an upstream. Credentials are not among them."""
-_NO_USAGE = (0, 0, 0)
 
 
 class Forwarder:
@@ -33,8 +31,8 @@ class Forwarder:
     async def __call__(self, upstream: Upstream, call: Call, scope: Scope, connection: Connection) -> None:
         """Answer ``call`` and settle it. ClientGoneError: the client left, and settling is up to the caller."""
         peek, body = call.peek, call.body
-        stream = bool(peek and peek.stream)
-        strip = stream and peek is not None and peek.lacks_usage()
+        stream = bool(peek.stream)
+        strip = stream and peek.lacks_usage()
         if strip:
             body = with_usage(body)
         path = call.path[3:]
@@ -72,13 +70,13 @@ class Forwarder:
             cost = call.end(Outcome.OK, status)
         else:
             cost = call.end(Outcome.UPSTREAM_ERROR, status)
-        connection.response_bytes(status, self.headers(call, answer.headers, cost), answer.body)
+        connection.response_bytes(status, answer_headers(call, answer.headers, cost, ietf=self._ietf), answer.body)
 
     async def _stream(
         self, call: Call, connection: Connection, answer: Answer, chunks: AsyncIterator[bytes], strip: bool
     ) -> None:
         call.status = answer.status
-        transport = connection.response_stream(answer.status, self.headers(call, answer.headers, -1))
+        transport = connection.response_stream(answer.status, answer_headers(call, answer.headers, -1, ietf=self._ietf))
         scanner = Scanner(call.bill, strip=strip)
         outcome = Outcome.OK
         try:
@@ -102,20 +100,7 @@ class Forwarder:
     def _fail(self, call: Call, connection: Connection, code: Code, outcome: Outcome) -> None:
         status, headers, body = problem(code)
         cost = call.end(outcome, status)
-        connection.response_bytes(status, self.headers(call, headers, cost), body)
-
-    def headers(self, call: Call, own: HeaderList, cost: int) -> HeaderList:
-        """The answer's own headers, ours, and the rate limits as they are now."""
-        gate = call.gate
-        headers = gate.rate_headers(call.index)
-        if self._ietf:
-            headers += ietf(headers)
-        headers += own
-        headers.append((REQUEST_ID, call.request_id))
-        headers.append((LATENCY, milliseconds(gate.now_us() - call.started_us)))
-        if cost >= 0:
-            headers.append((COST, usd(cost)))
-        return headers
+        connection.response_bytes(status, answer_headers(call, headers, cost, ietf=self._ietf), body)
 
 
 async def _watched(work: Coroutine[Any, Any, None], connection: Connection) -> None:

@@ -18,7 +18,7 @@ def milliseconds(microseconds: int) -> str:
     return f"{microseconds // 1000}.{microseconds % 1000:03d}"
 
 
-def ietf(rates: HeaderList) -> HeaderList:
+def ietf_headers(rates: HeaderList) -> HeaderList:
     """The IETF draft's RateLimit-Policy and RateLimit, from OpenAI's six."""
     values = dict(rates)
     policies, states = [], []

@@ -103,6 +103,9 @@ class Image(Peek):
         return self.n or 1
 
 
+NO_MODEL = Peek(model="")
+"""Stands for a request that calls no model, on a path that is guarded all the same."""
+
 _KINDS: dict[int, type[Peek]] = {
     Endpoint.CHAT_COMPLETIONS: Chat,
     Endpoint.COMPLETIONS: Completion,

@@ -11,14 +11,14 @@ from nemorouter.errors import Code
 from nemorouter.gateway import problems
 from nemorouter.gateway.admit import admit
 from nemorouter.gateway.credential import authorization, source
-from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf, milliseconds
-from nemorouter.gateway.peek import peek
+from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf_headers, milliseconds
+from nemorouter.gateway.peek import NO_MODEL, peek
 from nemorouter.gateway.problems import RejectedError
 from nemorouter.gateway.settle import Call
 from nemorouter.gateway.wire import ClientGoneError, Connection, Headers, Scope
 from nemorouter.log import get_logger
 from nemorouter.settings import Settings
-from nemorouter.types import Outcome
+from nemorouter.types import Endpoint, Outcome
 
 if TYPE_CHECKING:
     from nemorouter._core import Gate, Refusal
@@ -34,7 +34,7 @@ class Route(Protocol[T_co]):
     @property
     def upstream(self) -> T_co: ...
     @property
-    def index(self) -> int: ...
+    def number(self) -> int: ...
 
 
 class Pipeline(Generic[T]):
@@ -64,7 +64,7 @@ class Pipeline(Generic[T]):
         return self._identify(authorization(scope), self._source(scope), endpoint)
 
     async def __call__(self, scope: Scope, connection: Connection, endpoint: int) -> None:
-        """Answer one model call."""
+        """Answer one model call; under ``Endpoint.MODELS`` a request that calls no model, its body unread."""
         started = self._now()
         call: Call | None = None
         try:
@@ -72,15 +72,17 @@ class Pipeline(Generic[T]):
             if index < 0:
                 self.refuse(connection, started, -index)
                 return
-            headers = scope.headers
-            body = await self._read(headers, connection)
-            seen = peek(body, endpoint)
-            route = self._resolve(seen.model)  # type: ignore[arg-type] - peek refuses what is no string
+            if endpoint == Endpoint.MODELS:
+                body, seen = b"", NO_MODEL
+            else:
+                body = await self._read(scope.headers, connection)
+                seen = peek(body, endpoint)
+            route = self._resolve(seen.model)  # type: ignore[arg-type]  # peek lets only strings through
             if route is None:
                 raise RejectedError(Code.MODEL_NOT_FOUND, problems.no_such_model(str(seen.model)))
-            verdict = await admit(self.gate, index, seen, endpoint, route.index, len(body))
+            verdict = await admit(self.gate, index, seen, endpoint, route.number, len(body))
             if type(verdict) is not int:
-                self._refused(connection, started, verdict)  # type: ignore[arg-type]
+                self._refused(connection, started, verdict)  # type: ignore[arg-type]  # no bool comes here
                 return
             call = Call(self.gate, index, verdict, started, endpoint, scope.path, body, seen)
             await self._serve(route.upstream, call, scope, connection)
@@ -132,7 +134,7 @@ class Pipeline(Generic[T]):
         status, headers, body = problems.refused(refusal)
         if status == 429:
             rates = self.gate.rate_headers(refusal.index)
-            headers += [*rates, *(ietf(rates) if self._ietf else ())]
+            headers += [*rates, *(ietf_headers(rates) if self._ietf else ())]
         headers.append((REQUEST_ID, self.gate.request_id(-1)))
         headers.append((LATENCY, milliseconds(self._now() - started_us)))
         connection.response_bytes(status, headers, body)

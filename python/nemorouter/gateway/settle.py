@@ -5,7 +5,8 @@ It never waits, so no cancellation can come between the decision to settle and t
 
 from typing import TYPE_CHECKING
 
-from nemorouter.gateway.headers import usd
+from nemorouter.gateway.headers import COST, LATENCY, REQUEST_ID, ietf_headers, milliseconds, usd
+from nemorouter.gateway.wire import HeaderList
 from nemorouter.types import Outcome
 from nemorouter.upstream.usage import Usage, estimate
 
@@ -33,7 +34,7 @@ class Call:
         endpoint: int,
         path: str,
         body: bytes,
-        peek: "Peek | None",
+        peek: "Peek",
     ) -> None:
         self.gate = gate
         self.index = index
@@ -83,3 +84,17 @@ class Call:
         if not self.produced and outcome in (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT):
             return _NOTHING
         return self.gate.reserved(self.ticket)[0], 0, estimate(self.produced)
+
+
+def answer_headers(call: Call, own: HeaderList, cost: int, *, ietf: bool) -> HeaderList:
+    """The rate limits as they are now, the answer's own headers, and ours; ``cost`` -1 = not known yet, or never."""
+    gate = call.gate
+    headers = gate.rate_headers(call.index)
+    if ietf:
+        headers += ietf_headers(headers)
+    headers += own
+    headers.append((REQUEST_ID, call.request_id))
+    headers.append((LATENCY, milliseconds(gate.now_us() - call.started_us)))
+    if cost >= 0:
+        headers.append((COST, usd(cost)))
+    return headers

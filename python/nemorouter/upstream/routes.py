@@ -11,10 +11,10 @@ from nemorouter.upstream.base import Upstream
 
 
 class Route(NamedTuple):
-    """An upstream, and its index in the journal's list of upstreams."""
+    """An upstream, and its number in the journal's list of upstreams."""
 
     upstream: Upstream
-    index: int
+    number: int
 
 
 class Routes:

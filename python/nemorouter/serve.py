@@ -1,0 +1,168 @@
+"""``nemorouter serve``: prepares the data directory, then runs Granian's master and workers until SIGTERM.
+
+The settings of Granian are the cheapest that ``benches/load/probe.py`` found. It must never start a server that it
+could not explain: whatever is wrong with the set-up is one line on stderr, and exit code 1.
+"""
+
+import asyncio
+import gc
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
+from granian.log import LogLevels
+from granian.server import Server as GranianServer
+
+from nemorouter import log, snapshot
+from nemorouter._core import die_with_parent
+from nemorouter.app import App
+from nemorouter.errors import ConfigurationError, NemoError
+from nemorouter.ledger.drainer import Drainer
+from nemorouter.services.bootstrap import bootstrap
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+_MISCONFIGURED = 3
+"""Exit code of a worker that another start would not help."""
+_DRAIN_S = 30
+"""How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
+_CONNECTIONS = 16_384
+"""Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
+_SHORT_LIFE_S = 2.0
+_LONGEST_PAUSE_S = 5.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop. SystemExit with code 1 when it cannot."""
+    log.configure(settings.log_level)
+    try:
+        _require_port(settings)
+        key = asyncio.run(_prepare(settings))
+    except NemoError as error:
+        sys.exit(f"nemorouter: {error}")
+    os.environ.update(settings.to_env())
+    _tell(settings, key)
+    server = _Server(
+        "nemorouter.serve:worker",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.RSGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        task_impl=TaskImpl.asyncio,
+        runtime_mode=RuntimeModes.st,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=4096,
+        backpressure=_connections(),
+        log_level=LogLevels.warning,
+        log_access=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_DRAIN_S,
+    )
+    server.on_shutdown(lambda: _drain(settings))
+    server.serve()
+
+
+def worker() -> App:
+    """What Granian calls in each worker."""
+    die_with_parent()
+    settings = Settings.load()
+    log.configure(settings.log_level)
+    return _Worker(settings)
+
+
+class _Worker(App):
+    """The gateway in a worker of ours."""
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            super().__rsgi_init__(loop)
+        except NemoError as error:
+            print(f"nemorouter: {error}", file=sys.stderr)
+            sys.exit(_MISCONFIGURED)
+        gc.collect()
+        gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
+
+
+class _Server(GranianServer):  # type: ignore[misc]  # Granian's servers carry no types
+    """Granian's master, but it never gives up on a crashed worker, and misses none that died together with another."""
+
+    def _serve_loop(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
+        quick_deaths = 0
+        while True:
+            self.main_loop_interrupt.wait()
+            if self.interrupt_signal:
+                return
+            self.main_loop_interrupt.clear()
+            dead = [index for index, worker in enumerate(self.wrks) if not worker.is_alive()]
+            if any(self.wrks[index].inner.exitcode == _MISCONFIGURED for index in dead):
+                return
+            self.interrupt_children.clear()
+            if dead:
+                young = any(time.monotonic() - self.wrks[index].birth < _SHORT_LIFE_S for index in dead)
+                quick_deaths = quick_deaths + 1 if young else 0
+                if quick_deaths > 1:
+                    self.main_loop_interrupt.wait(min(0.1 * 2**quick_deaths, _LONGEST_PAUSE_S))
+                    if self.interrupt_signal:
+                        return
+                self._respawn_workers(dead, spawn_target, target_loader)
+            if self.reload_signal:
+                self._reload(spawn_target, target_loader)
+
+
+async def _prepare(settings: Settings) -> str | None:
+    """Make the data directory fit to serve from; the first key, if this is the first run."""
+    store = await Store.open(settings, migrate=True)
+    try:
+        first = await bootstrap(store, settings)
+        await snapshot.attach(settings, store)  # before the workers, so that they find it ready
+    finally:
+        await store.close()
+    return first.api_key if first is not None else None
+
+
+def _require_port(settings: Settings) -> None:
+    """ConfigurationError if nobody can listen there; Granian would share the port with another server."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from error
+
+
+def _connections() -> int:
+    """Raise the limit of open files as far as the system lets us, and take half of it for clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(128, min(_CONNECTIONS, soft // 2))
+
+
+def _tell(settings: Settings, key: str | None) -> None:
+    """Print where the server is, and on the first run a command that works when it is pasted."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
+    print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
+    if key is not None:
+        print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n  curl {url}/v1/chat/completions \\")
+        print(f'    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\')
+        print("""    -d '{"model": "echo", "messages": [{"role": "user", "content": "Hello, Nemo!"}]}'\n""")
+    sys.stdout.flush()
+
+
+def _drain(settings: Settings) -> None:
+    """The workers are gone: bring what the killed ones left into the store."""
+    drainer = Drainer(settings)
+    drainer.start()
+    drainer.stop()
