@@ -1,0 +1,81 @@
+"""How cost, memory and load time grow with the number of keys: `python -m benches.micro.size`.
+
+Each size is measured in a process of its own. The arena lies in a file, as for a server, and its blocks are counted.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nemorouter._core as native
+from benches.micro.world import CHAT, MODEL, OK, PEPPER, World, key_policy, owners
+
+SIZES = (1_000, 1_000_000)
+ROUNDS = 30
+AIMS = "aims: cost at 1 M keys at most 2x that at 1 k; at most 400 bytes a key; load of 1 M keys within 10 s"
+
+
+def cost_ns(keys: int) -> float:
+    """Median nanoseconds of identify + admit + settle over random keys."""
+    world = World(native, keys)
+    gate = world.gate
+    assert (
+        gate.settle(world.admit(gate.identify(world.headers[0], "192.0.2.1", CHAT)), 480, 0, 60, 200, OK, 1, 1)
+        == 108_000
+    )
+    rounds = []
+    for _ in range(ROUNDS):
+        world.drain()
+        began = time.perf_counter_ns()
+        for header in world.headers:
+            ticket = gate.admit(gate.identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False)
+            gate.settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
+        rounds.append((time.perf_counter_ns() - began) / len(world.headers))
+    return statistics.median(rounds)
+
+
+def load(keys: int) -> tuple[float, float]:
+    """Seconds to put the keys into a file arena, and bytes of the file for each."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "arena")
+        arena = native.Arena.create(path, keys + 16, PEPPER)
+        arena.put_many(owners())
+        seconds = 0.0
+        for first in range(0, keys, 10_000):
+            batch = [key_policy(number) for number in range(first + 1, min(keys, first + 10_000) + 1)]
+            began = time.perf_counter()
+            arena.put_many(batch)
+            seconds += time.perf_counter() - began
+        arena.publish(path)
+        return seconds, Path(path).stat().st_blocks * 512 / keys
+
+
+def one(keys: int) -> dict[str, float]:
+    """All figures of one size."""
+    seconds, bytes_a_key = load(keys)
+    return {"keys": keys, "cost_ns": cost_ns(keys), "bytes_a_key": bytes_a_key, "load_s": seconds}
+
+
+def main() -> None:
+    """Every size in its own process, then the comparison."""
+    if len(sys.argv) > 1:
+        print(json.dumps(one(int(sys.argv[1]))))
+        return
+    found = []
+    print(f"{'keys':>10}{'identify+admit+settle':>24}{'bytes a key':>14}{'load':>10}")
+    for size in SIZES:
+        answer = subprocess.run(
+            [sys.executable, "-m", __spec__.name, str(size)], check=True, stdout=subprocess.PIPE
+        ).stdout
+        found.append(json.loads(answer))
+        row = found[-1]
+        print(f"{row['keys']:>10}{row['cost_ns']:>21.0f} ns{row['bytes_a_key']:>14.0f}{row['load_s']:>8.2f} s")
+    print(f"cost grows {found[-1]['cost_ns'] / found[0]['cost_ns']:.2f}x; {AIMS}")
+
+
+if __name__ == "__main__":
+    main()
