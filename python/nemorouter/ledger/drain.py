@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 _LOT: Final = 64  # recounts under one hold of policy.lock, so that a revocation waits little
 _EVERY_MINUTE: Final = 1 << 40
-_FROZEN_EVERY_S: Final = 3.0
+_ROWS: Final = 4096  # of each journal in one transaction
+_LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be trusted alone
+_ALL_EVERY_S: Final = 5.0
+_FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
 _UNFIT_EVERY_S: Final = 20.0
 
@@ -45,19 +48,24 @@ class Drain:
         self._dead: dict[Path, Journal] = {}
         self._tallies: list[Tally] = []
         self._minute = 0
-        self._look_at_frozen = self._look_at_changes = 0.0
+        self._look_at_frozen = self._look_at_changes = self._look_at_all = self._look_at_journals = 0.0
+        self._settled: dict[int, int] = {}  # journal (boot) → tickets it had ended when it was last drained
+        self._unfinished: set[int] = set()  # journals that have more
+        self._wal = store.path.with_name(f"{store.path.name}-wal")
         self._store_mark: tuple[int, ...] = ()
+        self._listed: tuple[int, ...] = ()
         self._unfit = False  # a change does not fit into the arena
 
     async def turn(self) -> int:
         """Do what there is to do; answer how many rows went to the store. StoreError: nothing was lost, come again."""
         await self._find_journals()
-        moved = await self._move(list(self._live.values()))
+        stirred = self._stirred()
+        moved = await self._move(stirred)
         for path, journal in list(self._dead.items()):
             moved += await self._end(path, journal)
         if await self._follow_changes():
             self._look_at_frozen = 0.0
-        await self._mend()
+        await self._mend(stirred)
         return moved
 
     async def last_turn(self) -> int:
@@ -75,17 +83,41 @@ class Drain:
 
     async def _find_journals(self) -> None:
         """Open new journals, forget those that are gone, and claim those whose worker died."""
+        now, mark = time.monotonic(), _mark(self._data.journals)
+        if mark != self._listed or now >= self._look_at_journals:
+            self._listed, self._look_at_journals = mark, now + _LIST_EVERY_S
+            await self._list_journals()
+        for path, journal in list(self._live.items()):
+            if journal.claim():
+                self._dead[path] = self._live.pop(path)
+                self._recounts.recover(journal)
+
+    async def _list_journals(self) -> None:
         paths = self._data.journal_paths()
         if any(path not in self._live and path not in self._dead for path in paths):
             async with locked(self._data.policy_lock):  # a journal is made under it: none is seen half made
                 for path in self._data.journal_paths():
                     self._open(path)
-        for path, journal in list(self._live.items()):
-            if path not in paths and not path.exists():
+        for path in [path for path in self._live if path not in paths]:
+            if not path.exists():
                 del self._live[path]
-            elif journal.claim():
-                self._dead[path] = self._live.pop(path)
-                self._recounts.recover(journal)
+
+    def _stirred(self) -> list[Journal]:
+        """Live journals in which tickets ended since they were last drained to the end: a look costs no scan of slots.
+
+        A worker counts a ticket after its slot says so, and this reads the count before it reads slots: none is missed.
+        """
+        now = time.monotonic()
+        every = now >= self._look_at_all
+        if every:
+            self._look_at_all = now + _ALL_EVERY_S
+        stirred: list[Journal] = []
+        for journal in self._live.values():
+            settled = journal.counters()["settled"]
+            if every or settled != self._settled.get(journal.boot) or journal.boot in self._unfinished:
+                self._settled[journal.boot] = settled
+                stirred.append(journal)
+        return stirred
 
     def _open(self, path: Path) -> None:
         if path in self._live or path in self._dead:
@@ -103,19 +135,22 @@ class Drain:
         """One group-committed transaction over all given journals."""
         minute = int(time.time() // 60)
         if minute != self._minute:
-            for journal in journals:
+            for journal in self._live.values():
                 self._tallies += journal.tallies(max(minute, self._minute))
             self._minute = minute
-        moved = await drain(self._store, journals, self._tallies)
+        self._unfinished.update(journal.boot for journal in journals)
+        moved = await drain(self._store, journals, self._tallies, _ROWS)
         self._tallies = []
+        if moved < _ROWS:
+            self._unfinished.clear()
         return moved
 
     async def _end(self, path: Path, journal: Journal) -> int:
         """Bring a dead worker's tickets into the ledger; remove its journal when that and the recounts are done."""
         moved = 0
-        while rows := journal.rows(4096):
+        while rows := journal.rows(_ROWS):
             self._recounts.add(await scopes_of(self._arena, self._store, rows))
-            moved += await drain(self._store, [journal])
+            moved += await drain(self._store, [journal], (), _ROWS)
         self._tallies += journal.tallies(_EVERY_MINUTE)
         await drain(self._store, [], self._tallies)
         self._tallies = []
@@ -126,7 +161,7 @@ class Drain:
 
     async def _follow_changes(self) -> bool:
         """Catch up if the store changed: services do it themselves, this is for those that died in between."""
-        mark, now = _mark(self._store.path), time.monotonic()
+        mark, now = _mark(self._store.path, self._wal), time.monotonic()
         if now < self._look_at_changes and (mark == self._store_mark or self._unfit):
             return False
         self._store_mark, self._look_at_changes = mark, now + _CHANGES_EVERY_S
@@ -138,10 +173,10 @@ class Drain:
             self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
         return self._arena.applied != before
 
-    async def _mend(self) -> None:
+    async def _mend(self, stirred: Sequence[Journal]) -> None:
         """Recount what waits: after a death, after a settlement that met a frozen word, after a changed duration."""
-        deferred = {journal: journal.deferred() for journal in self._live.values()}
-        wanted = self._recounts.waiting.union(*deferred.values())
+        deferred = {journal.boot: (journal, journal.deferred()) for journal in stirred}
+        wanted = self._recounts.waiting.union(*(indices for _, indices in deferred.values()))
         now = time.monotonic()
         if now >= self._look_at_frozen:
             self._look_at_frozen = now + _FROZEN_EVERY_S
@@ -150,9 +185,11 @@ class Drain:
         order = sorted(wanted)
         for start in range(0, len(order), _LOT):
             done.update(await self._recount(order[start : start + _LOT]))
-        for journal, indices in deferred.items():
-            if indices and done.issuperset(indices):
-                journal.finish_deferred()
+        for journal, indices in deferred.values():
+            if indices:
+                self._unfinished.add(journal.boot)  # rows from here on, or still to be recounted
+                if done.issuperset(indices):
+                    journal.finish_deferred()
         self._recounts.done(done)
         if len(done) < len(order):
             self._look_at_frozen = 0.0  # a worker stood in transition: come again
@@ -167,11 +204,11 @@ class Drain:
             return await recount(self._arena, self._store, indices, journals)
 
 
-def _mark(path: Path) -> tuple[int, ...]:
-    """Changes when somebody writes to the store; costs two system calls, where asking it costs two threads a visit."""
+def _mark(*paths: Path) -> tuple[int, ...]:
+    """Changes when somebody writes; costs a system call each, where asking the store costs two threads a visit."""
     mark: list[int] = []
-    for name in (path.name, f"{path.name}-wal"):
+    for path in paths:
         with suppress(OSError):
-            found = path.with_name(name).stat()
+            found = path.stat()
             mark += (found.st_mtime_ns, found.st_size)
     return tuple(mark)
