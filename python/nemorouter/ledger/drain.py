@@ -25,7 +25,7 @@ _LOT: Final = 64  # recounts under one hold of policy.lock, so that a revocation
 _EVERY_MINUTE: Final = 1 << 40
 _ROWS: Final = 4096  # of each journal in one transaction
 _LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be trusted alone
-_ALL_EVERY_S: Final = 5.0
+_DEFERRED_EVERY_S: Final = 0.25
 _FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
 _UNFIT_EVERY_S: Final = 20.0
@@ -48,9 +48,7 @@ class Drain:
         self._dead: dict[Path, Journal] = {}
         self._tallies: list[Tally] = []
         self._minute = 0
-        self._look_at_frozen = self._look_at_changes = self._look_at_all = self._look_at_journals = 0.0
-        self._settled: dict[int, int] = {}  # journal (boot) → tickets it had ended when it was last drained
-        self._unfinished: set[int] = set()  # journals that have more
+        self._look_at_frozen = self._look_at_changes = self._look_at_deferred = self._look_at_journals = 0.0
         self._wal = store.path.with_name(f"{store.path.name}-wal")
         self._store_mark: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
@@ -59,13 +57,12 @@ class Drain:
     async def turn(self) -> int:
         """Do what there is to do; answer how many rows went to the store. StoreError: nothing was lost, come again."""
         await self._find_journals()
-        stirred = self._stirred()
-        moved = await self._move(stirred)
+        moved = await self._move(list(self._live.values()))
         for path, journal in list(self._dead.items()):
             moved += await self._end(path, journal)
         if await self._follow_changes():
             self._look_at_frozen = 0.0
-        await self._mend(stirred)
+        await self._mend()
         return moved
 
     async def last_turn(self) -> int:
@@ -102,23 +99,6 @@ class Drain:
             if not path.exists():
                 del self._live[path]
 
-    def _stirred(self) -> list[Journal]:
-        """Live journals in which tickets ended since they were last drained to the end: a look costs no scan of slots.
-
-        A worker counts a ticket after its slot says so, and this reads the count before it reads slots: none is missed.
-        """
-        now = time.monotonic()
-        every = now >= self._look_at_all
-        if every:
-            self._look_at_all = now + _ALL_EVERY_S
-        stirred: list[Journal] = []
-        for journal in self._live.values():
-            settled = journal.counters()["settled"]
-            if every or settled != self._settled.get(journal.boot) or journal.boot in self._unfinished:
-                self._settled[journal.boot] = settled
-                stirred.append(journal)
-        return stirred
-
     def _open(self, path: Path) -> None:
         if path in self._live or path in self._dead:
             return
@@ -135,14 +115,11 @@ class Drain:
         """One group-committed transaction over all given journals."""
         minute = int(time.time() // 60)
         if minute != self._minute:
-            for journal in self._live.values():
+            for journal in journals:
                 self._tallies += journal.tallies(max(minute, self._minute))
             self._minute = minute
-        self._unfinished.update(journal.boot for journal in journals)
         moved = await drain(self._store, journals, self._tallies, _ROWS)
         self._tallies = []
-        if moved < _ROWS:
-            self._unfinished.clear()
         return moved
 
     async def _end(self, path: Path, journal: Journal) -> int:
@@ -173,23 +150,27 @@ class Drain:
             self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
         return self._arena.applied != before
 
-    async def _mend(self, stirred: Sequence[Journal]) -> None:
+    async def _mend(self) -> None:
         """Recount what waits: after a death, after a settlement that met a frozen word, after a changed duration."""
-        deferred = {journal.boot: (journal, journal.deferred()) for journal in stirred}
-        wanted = self._recounts.waiting.union(*(indices for _, indices in deferred.values()))
+        wanted, deferred = set(self._recounts.waiting), {}
         now = time.monotonic()
+        if now >= self._look_at_deferred:
+            self._look_at_deferred = now + _DEFERRED_EVERY_S
+            deferred = {path: indices for path, journal in self._live.items() if (indices := journal.deferred())}
+            wanted.update(*deferred.values())
         if now >= self._look_at_frozen:
             self._look_at_frozen = now + _FROZEN_EVERY_S
             wanted.update(self._arena.frozen())
+        if not wanted:
+            return
+        self._look_at_deferred = 0.0  # a settlement may have met a word that is frozen for its recount
         done: set[int] = set()
         order = sorted(wanted)
         for start in range(0, len(order), _LOT):
             done.update(await self._recount(order[start : start + _LOT]))
-        for journal, indices in deferred.values():
-            if indices:
-                self._unfinished.add(journal.boot)  # rows from here on, or still to be recounted
-                if done.issuperset(indices):
-                    journal.finish_deferred()
+        for path, indices in deferred.items():
+            if done.issuperset(indices):
+                self._live[path].finish_deferred()
         self._recounts.done(done)
         if len(done) < len(order):
             self._look_at_frozen = 0.0  # a worker stood in transition: come again
