@@ -1,0 +1,35 @@
+"""The table of roles says what the contract says."""
+
+import pytest
+
+from nemorouter.errors import ForbiddenError
+from nemorouter.roles import ACTIONS, Actor, Reach, Role, require
+
+
+def reach(role: Role, action: str) -> Reach | None:
+    try:
+        return require(Actor(org=1, role=role, name="x"), action)
+    except ForbiddenError:
+        return None
+
+
+def test_owners_do_everything() -> None:
+    assert {reach(Role.OWNER, action) for action in ACTIONS} == {Reach.ALL}
+
+
+def test_admins_do_all_but_what_only_owners_may() -> None:
+    assert [action for action in ACTIONS if reach(Role.ADMIN, action) is None] == ["pepper.rotate", "org.delete"]
+
+
+def test_viewers_only_read() -> None:
+    assert all(action.endswith(".read") for action in ACTIONS if reach(Role.VIEWER, action))
+
+
+@pytest.mark.parametrize("action", ["key.read", "key.create", "key.update", "key.revoke", "usage.read", "log.read"])
+def test_members_have_their_own(action: str) -> None:
+    assert reach(Role.MEMBER, action) is Reach.OWN
+
+
+@pytest.mark.parametrize("action", ["budget.set", "price.set", "team.create", "member.add", "audit.read", "org.update"])
+def test_members_change_nothing_that_is_shared(action: str) -> None:
+    assert reach(Role.MEMBER, action) is None
