@@ -1,0 +1,94 @@
+"""The doctor: finds what was broken, names how to mend it, and changes nothing."""
+
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from nemorouter import snapshot
+from nemorouter.services.context import Context
+from nemorouter.services.doctor import Check, examine
+from nemorouter.settings import Settings
+
+
+def found(settings: Settings, name: str) -> Check:
+    return next(check for check in examine(settings) if check.name == name)
+
+
+@pytest.fixture
+def settings(context: Context, unused_port: int) -> Settings:
+    return Settings(data_dir=context.settings.data_dir, capacity=4096, journal_slots=64, port=unused_port)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_sound_set_up(settings: Settings) -> None:
+    before = sorted(path.name for path in settings.data_dir.iterdir())
+    assert [check.name for check in examine(settings) if check.state == "fail"] == []
+    assert sorted(path.name for path in settings.data_dir.iterdir()) == before
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "none")
+    assert found(settings, "data directory").state == "fail"
+    assert "nemorouter init" in (found(settings, "store").mend or "")
+    assert not settings.data_dir.exists()
+
+
+def test_an_open_directory(settings: Settings) -> None:
+    settings.data_dir.chmod(0o755)
+    assert found(settings, "data directory").mend == f"Run `chmod 700 {settings.data_dir}`."
+
+
+def test_a_damaged_store(settings: Settings, context: Context) -> None:
+    with closing(sqlite3.connect(context.store.path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+    content = bytearray(context.store.path.read_bytes())
+    size = len(content) // pages
+    content[size * 3 : size * 40] = b"\xff" * (size * 37)
+    context.store.path.write_bytes(content)
+    assert any(check.state == "fail" and "damaged" in check.finding for check in examine(settings))
+
+
+def test_a_newer_store(settings: Settings, context: Context) -> None:
+    with closing(sqlite3.connect(context.store.path)) as db, db:
+        db.execute("UPDATE alembic_version SET version_num = '0099'")
+    assert "newer" in (found(settings, "store").mend or "")
+
+
+def test_wrong_secrets(settings: Settings) -> None:
+    settings.pepper_path.write_text(f"1 {'ab' * 32}\n")
+    assert "does not belong to this store" in found(settings, "secrets").finding
+
+
+def test_a_port_in_use(settings: Settings) -> None:
+    with closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", settings.port))
+        other.listen()
+        assert found(settings, "port").state == "fail"
+
+
+def test_a_clock_that_went_back(settings: Settings, context: Context) -> None:
+    with closing(sqlite3.connect(context.store.path)) as db, db:
+        db.execute("UPDATE audit SET at_ms = at_ms + 86400000")
+    assert found(settings, "clock").state == "fail"
+
+
+async def test_a_server_without_a_drainer_and_a_dead_journal(settings: Settings, context: Context) -> None:
+    await snapshot.attach(settings, context.store)
+    try:
+        await snapshot.new_journal(settings, ["echo"])  # dropped at once: its worker is dead
+        assert found(settings, "arena").state == "ok"
+        assert found(settings, "drainer").state == "fail"
+    finally:
+        snapshot.detach(settings)
+    assert found(settings, "journals").state == "warn"

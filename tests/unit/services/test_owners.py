@@ -1,0 +1,117 @@
+"""Teams, people, the org and their budgets."""
+
+from typing import Any
+
+import pytest
+
+from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
+from nemorouter.roles import Actor, Role
+from nemorouter.services import budgets, owners
+from nemorouter.services.context import Context
+from nemorouter.services.limits import NewScope, ScopePatch
+from nemorouter.services.scopes import text_id
+from nemorouter.store import policies
+from nemorouter.types import Kind, Policy, Status
+from tests.unit.services.conftest import scalar
+
+DAILY = budgets.NewBudget(max_spend="1.5", duration="daily")
+
+
+async def newest(context: Context) -> Policy | None:
+    async with context.store.read() as connection:
+        (change,) = await policies.changes_since(connection, await policies.change_seq(connection) - 1)
+        return await policies.policy(connection, change.kind, change.id)
+
+
+async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
+    new = NewScope(name="Search", tpm=1000, budget=DAILY, allowed_models=("o3",))
+    view = await owners.create_team(context, owner, new)
+    policy = await newest(context)
+    assert policy is not None
+    assert (policy.kind, policy.org, policy.tpm, policy.cap) == (Kind.TEAM, owner.org, 1000, 1_500_000_000)
+    assert policy.models == ("o3",)
+    assert [team.name for team in await owners.list_teams(context, owner)] == ["Default", "Search"]
+    with pytest.raises(ConflictError, match="Another team has this name"):
+        await owners.create_team(context, owner, new)
+    changed = await owners.patch_owner(context, owner, Kind.TEAM, "Search", ScopePatch(status="disabled", tpm=None))
+    assert (changed.id, changed.status, changed.tpm, changed.budget) == (view.id, "disabled", None, view.budget)
+    policy = await newest(context)
+    assert policy is not None
+    assert policy.status == Status.DISABLED
+
+
+async def test_the_default_team_keeps_its_name(context: Context, owner: Actor) -> None:
+    with pytest.raises(ConflictError, match="keeps its name"):
+        await owners.patch_owner(context, owner, Kind.TEAM, "Default", ScopePatch(name="Other"))
+    await owners.create_team(context, owner, NewScope(name="T"))
+    with pytest.raises(ConflictError, match="Another team"):
+        await owners.patch_owner(context, owner, Kind.TEAM, "T", ScopePatch(name="Default"))
+
+
+async def test_people(context: Context, owner: Actor, member: Actor) -> None:
+    people = await owners.list_members(context, owner)
+    assert [person.email for person in people] == ["member@acme.test", "owner@acme.test"]
+    with pytest.raises(ConflictError, match="Another user has this email"):
+        await owners.add_member(context, owner, owners.NewMember(name="x", email="MEMBER@acme.test"))
+    await owners.patch_owner(context, owner, Kind.USER, "member@acme.test", ScopePatch(rpm=3))
+    policy = await newest(context)
+    assert policy is not None
+    assert (policy.kind, policy.id, policy.rpm) == (Kind.USER, member.user, 3)
+    assert await scalar(context, f"SELECT role FROM memberships WHERE user_id = {member.user}") == Role.MEMBER
+
+
+async def test_only_owners_make_owners(context: Context, owner: Actor, member: Actor) -> None:
+    admin = Actor(org=owner.org, role=Role.ADMIN, name="a")
+    with pytest.raises(RefusedError, match="Only an owner"):
+        await owners.add_member(context, admin, owners.NewMember(name="x", email="x@y.z", role="owner"))
+    with pytest.raises(RefusedError, match="role must be"):
+        await owners.add_member(context, admin, owners.NewMember(name="x", email="x@y.z", role="root"))
+    with pytest.raises(ForbiddenError):
+        await owners.add_member(context, member, owners.NewMember(name="x", email="x@y.z"))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_budget_at_every_level(kind: Kind, context: Context, owner: Actor, member: Actor) -> None:
+    from nemorouter.services import keys
+
+    await keys.create(context, owner, keys.NewKey(name="k"))
+    reference = {
+        Kind.ORG: text_id(Kind.ORG, owner.org),
+        Kind.TEAM: "Default",
+        Kind.USER: "member@acme.test",
+        Kind.KEY: "k",
+    }[kind]
+    found = await budgets.set_budget(context, owner, kind, reference, DAILY)
+    assert (found.kind, found.budget.max_spend, found.budget.duration) == (kind.name.lower(), "1.50", "daily")
+    policy = await newest(context)
+    assert policy is not None
+    assert (policy.kind, policy.cap, policy.duration) == (kind, 1_500_000_000, 1)
+    await budgets.set_budget(context, owner, kind, found.id, budgets.NewBudget(max_spend="0", duration="total"))
+    (only,) = await budgets.list_budgets(context, owner)
+    assert (only.id, only.budget.max_spend, only.budget.resets_at) == (found.id, "0.00", None)
+    await budgets.clear_budget(context, owner, kind, reference)
+    policy = await newest(context)
+    assert policy is not None
+    assert policy.cap is None
+    with pytest.raises(NotFoundError, match="has no budget"):
+        await budgets.clear_budget(context, owner, kind, reference)
+
+
+async def test_another_tenants_scope_is_not_there(context: Context, owner: Actor, stranger: Actor) -> None:
+    org = text_id(Kind.ORG, owner.org)
+    attempts: list[Any] = [
+        budgets.set_budget(context, stranger, Kind.ORG, org, DAILY),
+        budgets.set_budget(context, stranger, Kind.TEAM, "Default", DAILY),
+        owners.patch_owner(context, stranger, Kind.ORG, org, ScopePatch(rpm=1)),
+        owners.patch_owner(context, stranger, Kind.USER, "owner@acme.test", ScopePatch(rpm=1)),
+    ]
+    for attempt in attempts:
+        with pytest.raises(NotFoundError):
+            await attempt
+    assert await owners.list_teams(context, stranger) == []
+    assert await budgets.list_budgets(context, stranger) == []
+
+
+async def test_a_member_sets_no_budget(context: Context, member: Actor) -> None:
+    with pytest.raises(ForbiddenError):
+        await budgets.set_budget(context, member, Kind.USER, "member@acme.test", DAILY)

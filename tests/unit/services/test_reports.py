@@ -1,0 +1,163 @@
+"""Usage, request log and audit log: exactly what is in the store, and only to whom it belongs."""
+
+import pytest
+
+from nemorouter import ids
+from nemorouter.errors import ForbiddenError, RefusedError
+from nemorouter.roles import Actor
+from nemorouter.services import audit, keys, logs, usage
+from nemorouter.services.clock import now_ms
+from nemorouter.services.context import Context
+from nemorouter.services.logs import LogFilter
+from nemorouter.store.ledger import DAY_MS, record
+from tests.unit.services.conftest import scalar
+
+AT = now_ms() - 1000
+
+
+@pytest.fixture
+async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
+    """Seven requests by two keys: one of the owner's, one of the member's; the fourth without a price."""
+    made = [await keys.create(context, who, keys.NewKey(name=who.name)) for who in (owner, member)]
+    key_ids = [ids.from_text("key", one.view.id) for one in made]
+    team = ids.from_text("team", made[0].view.team_id)
+    rows = [
+        (
+            n,
+            77,
+            n,
+            AT - n * DAY_MS,
+            key_ids[n % 2],
+            team,
+            member.user if n % 2 else 0,
+            owner.org,
+            "m" if n < 4 else "n",
+            0,
+            0,
+            200,
+            1,
+            0,
+            10,
+            4,
+            5,
+            None if n == 3 else 1_000 + n,
+            2_000,
+            1_500,
+            None,
+        )
+        for n in range(7)
+    ]
+    async with context.store.begin() as connection:
+        assert await record(connection, [(rows, ["echo"])]) == 7
+    return key_ids
+
+
+async def test_usage_is_the_sum_of_the_rows(context: Context, owner: Actor, used: list[int]) -> None:
+    for group in usage.GROUPS:
+        rows = await usage.usage(context, owner, group_by=group)
+        assert sum(row.requests for row in rows) == 7
+        assert sum(row.input_tokens for row in rows) == 70
+        assert sum(row.unknown_cost for row in rows) == 1
+        assert sum(round(float(row.cost) * 1e9) for row in rows) == 6_018
+    by_key = await usage.usage(context, owner, group_by="key")
+    assert [row.day for row in by_key] == sorted(row.day for row in by_key)
+    assert {row.name for row in by_key} == {"cli", "member@acme.test"}
+    today = by_key[-1].day
+    assert [row.cost for row in await usage.usage(context, owner, since=today)] == ["0.000001"]
+
+
+async def test_a_member_sees_their_own(context: Context, owner: Actor, member: Actor, used: list[int]) -> None:
+    assert sum(row.requests for row in await usage.usage(context, member)) == 3
+    assert {row.key_name for row in (await logs.logs(context, member)).data} == {"member@acme.test"}
+    with pytest.raises(RefusedError, match="no key"):
+        await logs.logs(context, member, LogFilter(key="cli"))
+    with pytest.raises(ForbiddenError):
+        await audit.verify_audit(context, member)
+
+
+async def test_another_tenant_sees_nothing(context: Context, stranger: Actor, used: list[int]) -> None:
+    assert await usage.usage(context, stranger) == []
+    assert (await logs.logs(context, stranger)).data == []
+
+
+@pytest.mark.parametrize("bad", [{"group_by": "x"}, {"since": "yesterday"}, {"since": "2020-01-01"}, {"until": "x"}])
+async def test_bad_ranges_are_refused(bad: dict[str, str], context: Context, owner: Actor) -> None:
+    with pytest.raises(RefusedError):
+        await usage.usage(context, owner, **bad)
+
+
+async def test_log_pages_hold_every_row_once(context: Context, owner: Actor, used: list[int]) -> None:
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(4):
+        page = await logs.logs(context, owner, limit=2, cursor=cursor)
+        seen += [row.request_id for row in page.data]
+        cursor = page.next_cursor
+    assert cursor is None
+    assert seen == [ids.request_text(77, n) for n in range(7)]
+
+
+async def test_a_log_row_says_it_all(context: Context, owner: Actor, used: list[int]) -> None:
+    row = (await logs.logs(context, owner, limit=1)).data[0]
+    assert (row.key_name, row.model, row.upstream, row.endpoint) == ("cli", "m", "echo", "/v1/chat/completions")
+    assert (row.status, row.outcome, row.stream, row.cost) == (200, "ok", False, "0.000001")
+    assert (row.input_tokens, row.cached_tokens, row.output_tokens) == (10, 4, 5)
+    assert (row.latency_ms, row.ttft_ms, row.user_id) == (1.5, None, None)
+    assert row.alias.startswith("sk-...")
+
+
+async def test_log_filters(context: Context, owner: Actor, used: list[int]) -> None:
+    async def count(**fields: str | int) -> int:
+        return len((await logs.logs(context, owner, LogFilter(**fields))).data)  # type: ignore[arg-type]
+
+    assert await count(key="cli") == 4
+    assert await count(team="Default") == 7
+    assert await count(model="n") == 3
+    assert await count(outcome="ok") == 7
+    assert await count(outcome="timeout") == 0
+    assert await count(status=500) == 0
+    assert await count(since="2020-01-01", until="2020-01-02") == 0
+    for bad in ({"outcome": "x"}, {"since": "x"}):
+        with pytest.raises(RefusedError):
+            await count(**bad)
+    with pytest.raises(RefusedError, match="cursor"):
+        await logs.logs(context, owner, cursor="1.2")
+
+
+async def test_following_sees_what_ended_lately(context: Context, owner: Actor, used: list[int]) -> None:
+    ended = await logs.ended_since(context, owner, LogFilter(), AT - 1)
+    assert [row.request_id for row in ended] == [ids.request_text(77, 0)]
+    assert await logs.ended_since(context, owner, LogFilter(), AT + 2) == []
+
+
+EDITS = {
+    "changed": ("UPDATE audit SET action = 'key.created' WHERE seq = 2", 2),
+    "actor": ("UPDATE audit SET actor = 'somebody' WHERE seq = 3", 3),
+    "deleted": ("DELETE FROM audit WHERE seq = 2", 2),
+    "cut off": ("DELETE FROM audit WHERE seq > 3", 4),
+    "emptied": ("DELETE FROM audit", 1),
+    "moved": ("UPDATE audit SET at_ms = at_ms + 1 WHERE seq = 1", 1),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+async def test_every_edit_of_the_audit_log_shows(edit: str, context: Context, owner: Actor) -> None:
+    await keys.create(context, owner, keys.NewKey(name="k"))
+    sound = await audit.verify_audit(context, owner)
+    assert sound.broken_at is None
+    assert sound.events == await scalar(context, "SELECT count(*) FROM audit")
+    statement, place = EDITS[edit]
+    async with context.store.begin() as connection:
+        await connection.exec_driver_sql(statement)
+    assert (await audit.verify_audit(context, owner)).broken_at == place
+
+
+async def test_the_audit_log_tells_who_did_what(context: Context, owner: Actor) -> None:
+    who = Actor(org=owner.org, role=owner.role, name="a@b.c", source_ip="192.0.2.1")
+    view = (await keys.create(context, who, keys.NewKey(name="k"))).view
+    await keys.revoke(context, who, view.id)
+    async with context.store.read() as connection:
+        query = "SELECT actor, source_ip, action, resource, before, after FROM audit ORDER BY seq DESC LIMIT 1"
+        event = (await connection.exec_driver_sql(query)).one()
+    assert tuple(event[:4]) == ("a@b.c", "192.0.2.1", "key.revoked", view.id)
+    assert (event.before, event.after) == ('{"status":"active"}', '{"status":"revoked"}')
