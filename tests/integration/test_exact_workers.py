@@ -1,0 +1,85 @@
+"""Four workers admit what one would: requests and tokens a minute, on a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nemorouter.types import Kind
+from tests.faults.server import Answer, Client, Server, chat, clients, free_port
+from tests.faults.world import KEY, World
+from tests.oracle import issued_at_least, issued_at_most, worst_window
+
+WORKERS = 4
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = await World.make(tmp_path / "data", workers=WORKERS, port=free_port(), log_level="warning")
+    await made.key()
+    yield made
+    await made.close()
+
+
+async def fire(world: World, bodies: list[bytes], connections: int) -> list[Answer]:
+    """All at once: each connection sends its share one after the other."""
+    answers: list[Answer] = []
+
+    async def share(client: Client, some: list[bytes]) -> None:
+        for body in some:
+            answer = await client.ask(world.keys[KEY], body)
+            assert answer is not None
+            answers.append(answer)
+
+    async with clients(world.settings.port, connections) as made:
+        await asyncio.gather(*(share(client, bodies[i::connections]) for i, client in enumerate(made)))
+    return answers
+
+
+async def test_requests_a_minute_over_four_workers(world: World) -> None:
+    await world.scope(Kind.KEY, KEY, rpm=60)
+    async with Server(world.settings) as server:
+        answers = await fire(world, [chat()] * 500, 250)
+        assert len(server.workers()) == WORKERS
+        served = [answer for answer in answers if answer.status == 200]
+        refused = [answer for answer in answers if answer.status == 429]
+        assert len(served) + len(refused) == 500
+        start, end = min(answer.begun_us for answer in answers), max(answer.ended_us for answer in answers)
+        pressed = max(answer.begun_us for answer in refused) - min(answer.ended_us for answer in answers)
+        assert 60 + issued_at_least(60, max(pressed, 0)) <= len(served) <= 60 + issued_at_most(60, end - start)
+        assert {answer.code for answer in refused} == {"rate_limit_exceeded"}
+        # An honest Retry-After: who waits for it alone is served.
+        last = max(refused, key=lambda answer: answer.ended_us)
+        assert 0 < int(last.headers["retry-after-ms"]) <= 1000
+        assert last.headers["retry-after"] == "1"
+        await asyncio.sleep(int(last.headers["retry-after-ms"]) / 1000)
+        async with Client(world.settings.port) as client:
+            again = await client.ask(world.keys[KEY])
+        assert again is not None
+        assert again.status == 200
+    journals = await world.one("SELECT count(DISTINCT boot), count(*) FROM requests")
+    assert journals[1] == len(served) + 1
+    assert int(str(journals[0])) > 1, "one worker did it all: nothing was shown"
+
+
+async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -> None:
+    """Each reserves 5 + 95 tokens and uses 4: what is not used comes back, and what is admitted fits."""
+    limit = 2_000
+    await world.scope(Kind.KEY, KEY, tpm=limit)
+    body = chat(content="hi", max_tokens=95)
+    async with Server(world.settings):
+        answers = await fire(world, [body] * 400, 100)
+    served = sorted((answer for answer in answers if answer.status == 200), key=lambda answer: answer.begun_us)
+    assert {answer.code for answer in answers if answer.status != 200} <= {"tpm_limit_exceeded"}
+    rows = await world.one("SELECT count(*), sum(input_tokens + output_tokens), min(at_ms), max(at_ms) FROM requests")
+    count, used, first, last = (int(str(value)) for value in rows)
+    assert count == len(served) > 20, "what was given back was not admitted again"
+    elapsed = (last - first + 2) * 1000
+    assert used <= limit + issued_at_most(limit, elapsed)
+    # The net of reservation and refund, each at the latest time it can have happened, obeys every window.
+    estimate = -(-len(body) // 4) + 95
+    events = [(answer.ended_us, used // count) for answer in served]
+    assert estimate > used // count
+    slack = max(answer.ended_us - answer.begun_us for answer in served)
+    assert worst_window(sorted(events), limit) <= limit + issued_at_most(limit, slack)
