@@ -1,8 +1,11 @@
 """Stub of the native module: the decision, in shared memory. Checked against the built module by ``make check``.
 
-``nemorouter.reference`` implements ``Gate``, ``Refusal``, ``Meters``, ``Identity`` and ``ManualClock`` in pure Python with the same meaning.
-Times: ``*_us`` microseconds, ``*_ms`` milliseconds. Money: nano-USD. A *scope index* is a record's place in the arena; it is
-never reused while the arena lives. Native objects may be used from any thread; none of these calls releases the GIL but the bulk ones
+``nemorouter.reference`` implements ``Gate``, ``Refusal``, ``Meters``, ``Identity`` and ``ManualClock`` in pure Python
+with the same meaning.
+Times: ``*_us`` microseconds, ``*_ms`` milliseconds. Money: nano-USD. A *scope index* is a record's place in the
+arena; it is
+never reused while the arena lives. Native objects may be used from any thread; none of these calls releases the GIL
+but the bulk ones
 (``Arena.put_many``, ``Arena.recount``, ``Journal.rows``).
 """
 
@@ -149,7 +152,8 @@ class Arena:
 
     @staticmethod
     def create(path: str, capacity: int, identity: bytes) -> Arena:
-        """A new file at ``path`` (replaced by rename when ``publish`` is called). ``identity``: 32 bytes (boot, peppers, data directory).
+        """A new file at ``path`` (replaced by rename when ``publish`` is called). ``identity``: 32 bytes (boot,
+        peppers, data directory).
 
         OSError when there is no room: every page is allocated before it is touched.
         """
@@ -174,7 +178,8 @@ class Arena:
         """Records in use; scope indices are 0 … scopes-1."""
 
     def put(self, policy: Policy) -> int:
-        """Write one policy if its version is newer than the record's; answer the scope's index. All owners must be there already.
+        """Write one policy if its version is newer than the record's; answer the scope's index. All owners must be
+        there already.
 
         A changed budget duration freezes the money word until ``recount``. A changed rate keeps what was used.
         ValueError: bad field. MemoryError: capacity or allow-list heap full. OSError: no room on the file system.
@@ -182,7 +187,7 @@ class Arena:
 
     def put_many(self, policies: Sequence[Policy]) -> None: ...
     def put_price(self, price: ModelPrice) -> None: ...
-    def find(self, kind: int, id: int, digest: bytes = b"") -> int | None:
+    def find(self, kind: int, id: int, digest: bytes | None = None) -> int | None:
         """Index of a scope: a key by its digest, other kinds by id."""
 
     def identity(self, index: int) -> Identity: ...
@@ -199,20 +204,24 @@ class Arena:
         """
 
     def recount(self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
-        """Set the money word to ``ledger_nano`` (rows in the store of the window that begins on ``first_day``, as ``window`` answered)
+        """Set the money word to ``ledger_nano`` (rows in the store of the window that begins on ``first_day``, as
+        ``window`` answered)
         + every slot of ``journals`` that is not freed.
 
         All journals of the host must be given, and no row may move meanwhile: only the drainer calls it.
-        False: a live worker stood in transition for too long, or the window turned; the word stays as it was (too high, never too low):
+        False: a live worker stood in transition for too long, or the window turned; the word stays as it was (too
+        high, never too low):
         come back.
         """
 
 @final
 class Journal:
-    """One worker's slots, from admission until they are in the ledger. The file is locked by its worker; the lock dies with it."""
+    """One worker's slots, from admission until they are in the ledger. The file is locked by its worker; the lock
+    dies with it.
+    """
 
     @staticmethod
-    def private(slots: int = 1024, upstreams: Sequence[str] = ()) -> Journal: ...
+    def private(slots: int = 1024, upstreams: Sequence[str] = ...) -> Journal: ...
     @staticmethod
     def create(directory: str, slots: int, upstreams: Sequence[str]) -> Journal:
         """A new locked file ``<boot as 16 hex>.journal``, fully allocated. OSError when there is no room."""
@@ -235,13 +244,17 @@ class Journal:
         """Take the lock of a dead worker's file; False while its worker lives. Idempotent."""
 
     def recover(self) -> list[int]:
-        """Only after ``claim``: end what the dead worker left (outcome RECOVERED, charged as reserved) and list the scope indices to recount."""
+        """Only after ``claim``: end what the dead worker left (outcome RECOVERED, charged as reserved) and list the
+        scope indices to recount.
+        """
 
     def deferred(self) -> list[int]:
         """Scope indices to recount because a settlement met a frozen word."""
 
     def finish_deferred(self) -> None:
-        """After those recounts succeeded: their slots become rows. Counts only slots that the last ``deferred`` listed."""
+        """After those recounts succeeded: their slots become rows. Counts only slots that the last ``deferred``
+        listed.
+        """
 
     def rows(self, limit: int = 1000) -> list[Row]:
         """Up to ``limit`` ended tickets, oldest slot first; they stay until ``free``."""
@@ -250,7 +263,9 @@ class Journal:
         """Give slots back after the store's commit."""
 
     def tallies(self, before_minute: int) -> list[Tally]:
-        """Take out the refusal counts of minutes before ``before_minute`` (they are gone from the journal afterwards)."""
+        """Take out the refusal counts of minutes before ``before_minute`` (they are gone from the journal
+        afterwards).
+        """
 
     def counters(self) -> dict[str, int]:
         """Cumulative: admitted, settled, tallies_dropped, and refused_<code name> for each errors.Code of the gate."""
@@ -270,7 +285,8 @@ class Gate:
     @property
     def journal(self) -> Journal: ...
     def identify(self, authorization: str | bytes | None, client_ip: str, endpoint: int) -> int:
-        """Index (>= 0) of the live key that the header's value names and that may call ``endpoint`` from ``client_ip``; else -errors.Code.
+        """Index (>= 0) of the live key that the header's value names and that may call ``endpoint`` from
+        ``client_ip``; else -errors.Code.
 
         Needs no body. A refusal of a known key is tallied.
         """
@@ -286,9 +302,11 @@ class Gate:
         choices: int,
         stream: bool,
     ) -> int | Refusal:
-        """Reserve one request, ceil(prompt_bytes / 4) + choices * max_tokens tokens and their price at every level, or nothing.
+        """Reserve one request, ceil(prompt_bytes / 4) + choices * max_tokens tokens and their price at every level,
+        or nothing.
 
-        ``max_tokens`` -1: the model's default; embeddings and moderations reserve the prompt only; images ``choices`` request prices.
+        ``max_tokens`` -1: the model's default; embeddings and moderations reserve the prompt only; images ``choices``
+        request prices.
         Reads the status again: a key revoked since ``identify`` is refused. The ticket (>= 0) must be settled once.
         """
 
@@ -305,7 +323,8 @@ class Gate:
     ) -> int:
         """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the model has no price.
 
-        Outcome OK, or any token: charged by tokens plus the request price (for images: once per choice). Otherwise nothing was
+        Outcome OK, or any token: charged by tokens plus the request price (for images: once per choice). Otherwise
+        nothing was
         produced: tokens and money go back whole, the request stays counted.
         ``ttft_us`` -1: no token was seen. TicketError: ended before, or never existed; nothing changes.
         """
@@ -317,7 +336,9 @@ class Gate:
         """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
 
     def request_id(self, ticket: int) -> str:
-        """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no ticket: a fresh number is drawn."""
+        """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no ticket: a fresh
+        number is drawn.
+        """
 
     def reserved(self, ticket: int) -> tuple[int, int]:
         """Tokens of input (estimate) and of output that the ticket reserved."""

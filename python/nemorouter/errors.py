@@ -1,13 +1,13 @@
 """The catalogue of refusals, and the exceptions of the package. A leaf.
 
-    NemoError
-    ├── ConfigurationError   a setting, file or environment cannot be used; the message says how to mend it
-    ├── RefusedError         an action was refused: not found, not allowed, conflict, bad value
-    │   ├── NotFoundError
-    │   ├── ForbiddenError
-    │   └── ConflictError
-    ├── StoreError           the store cannot be read or written
-    └── TicketError          a ticket was ended twice, or never existed
+NemoError
+├── ConfigurationError   a setting, file or environment cannot be used; the message says how to mend it
+├── RefusedError         an action was refused: not found, not allowed, conflict, bad value
+│   ├── NotFoundError
+│   ├── ForbiddenError
+│   └── ConflictError
+├── StoreError           the store cannot be read or written
+└── TicketError          a ticket was ended twice, or never existed
 """
 
 from enum import IntEnum

@@ -72,8 +72,8 @@ class Outcome(IntEnum):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """All that the request path needs to know of one scope, as the store tells it to the arena.
 
-    ``id``, ``org``, ``team`` and ``user`` are the store's 63-bit row ids; a key names its team, user (0 = none) and org,
-    a team or user its org. ``version`` is the store's change sequence: an older policy never overwrites a newer one.
+    ``id``, ``org``, ``team`` and ``user`` are the store's 63-bit row ids; a key names its team, user (0 = none) and
+    org, a team or user its org. ``version`` is the store's change sequence: an older policy never overwrites a newer.
     ``None`` as a limit, ``cap`` or ``expires_ms`` means unlimited; 0 blocks everything.
     Empty ``models``, ``ips`` and a zero ``endpoints`` mask allow all that the owner allows.
     """
@@ -101,7 +101,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """Price of a model in nano-USD per million tokens, and per request (or image); None in ``input`` = no price known."""
+    """Price of a model in nano-USD per million tokens, and per request or image; no ``input`` = no price known."""
 
     model: str
     version: int

@@ -119,7 +119,7 @@ def test_the_readme_s_commands_run(home: Path) -> None:
         words = [word.strip("'") for word in line.split()]
         if words[-1] != "--follow":
             nemorouter(*words[1:], cwd=home)
-    assert json.loads(nemorouter("keys", "list", "--json", cwd=home).stdout)["items"][0]["status"] == "revoked"
+    assert json.loads(nemorouter("keys", "list", "--json", cwd=home).stdout)["data"][0]["status"] == "revoked"
 
 
 @pytest.mark.parametrize("command", SERVERS)
