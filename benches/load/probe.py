@@ -8,10 +8,12 @@ the figures but does not decide them.
 """
 
 import argparse
+import asyncio
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +21,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from client import load, request
+
+from nemorouter.services import keys, owners
+from nemorouter.services.bootstrap import bootstrap, local_actor
+from nemorouter.services.budgets import NewBudget
+from nemorouter.services.context import Context
+from nemorouter.services.limits import NewScope
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
 
 HERE = Path(__file__).parent
 BODY = (
@@ -71,9 +81,10 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
-def children(pid: int) -> list[int]:
-    """Direct children of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def workers(pid: int) -> list[int]:
+    """Workers of a master: its children, but for the gateway's drainer."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in found if b"import drain" not in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @contextmanager
@@ -81,10 +92,11 @@ def running(command: list[str], port: int, env: dict[str, str] | None = None) ->
     """Start a server; answer the process that serves (its first child); end it afterwards."""
     at = command.index("--port") + 1
     command = [*command[:at], str(port), *command[at + 1 :]]
-    server = subprocess.Popen(["taskset", "-c", str(SERVE_CORE), *command], env={**os.environ, **(env or {})})
+    environment = {**os.environ, **(env or {}), "NEMOROUTER_PORT": str(port)}
+    server = subprocess.Popen(["taskset", "-c", str(SERVE_CORE), *command], env=environment, stdout=subprocess.DEVNULL)
     try:
-        wait(lambda: bool(children(server.pid)) and listening(port))
-        yield children(server.pid)[0]
+        wait(lambda: bool(workers(server.pid)) and listening(port))
+        yield workers(server.pid)[0]
     finally:
         server.terminate()
         server.wait(20)
@@ -137,6 +149,37 @@ def report(figures: dict[str, list[float]], base: str) -> None:
         print(f"{name:32} {statistics.median(values):8.1f} us  {ratio:6.3f}x")
 
 
+def app_cases(key: str) -> list[Case]:
+    """The whole gateway, everything on, against constant handlers under the same settings."""
+    options = ["--interface", "rsgi", "--runtime-mode", "st"]
+    constant = granian("constant_rsgi:app", 0, *options)
+    program = "from nemorouter.serve import run; from nemorouter.settings import Settings; run(Settings.load())"
+    gateway = [sys.executable, "-c", program, "--port", "0"]
+    unknown = "sk-nemo-" + "x" * 20
+    chat = "/v1/chat/completions"
+    return [
+        Case("constant, body read", constant, request(chat, BODY, key)),
+        Case("gateway, echo", gateway, request(chat, BODY, key)),
+        Case("constant, body not read", constant, request("/unread", BODY, key)),
+        Case("gateway, 401", gateway, request(chat, BODY, unknown), 401),
+    ]
+
+
+async def limited_key(settings: Settings) -> str:
+    """A key with RPM, TPM and a budget of its own and of its team, none of which a benchmark exhausts."""
+    store = await Store.open(settings, migrate=True)
+    await bootstrap(store, settings)
+    context = await Context.attach(store, settings)
+    budget = NewBudget(max_spend="1000000", duration="monthly")
+    most = 10_000_000_000
+    actor = await local_actor(context)
+    await owners.create_team(context, actor, NewScope(name="bench", rpm=most, tpm=most, budget=budget))
+    new = keys.NewKey(name="bench", team="bench", user="owner@localhost", rpm=most, tpm=most, budget=budget)
+    created = await keys.create(context, actor, new)
+    await store.close()
+    return created.key
+
+
 def main() -> None:
     """Parse the arguments and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,8 +187,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.7)
     arguments = parser.parse_args()
-    cases = settings_cases()
-    report(measure(cases, arguments.rounds, arguments.seconds), cases[0].name)
+    if arguments.what == "settings":
+        cases = settings_cases()
+        report(measure(cases, arguments.rounds, arguments.seconds), cases[0].name)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder), capacity=1000, log_level="error")
+        cases = app_cases(asyncio.run(limited_key(settings)))
+        figures = measure(cases, arguments.rounds, arguments.seconds, settings.to_env())
+    for pair in (cases[:2], cases[2:]):
+        report({case.name: figures[case.name] for case in pair}, pair[0].name)
 
 
 if __name__ == "__main__":

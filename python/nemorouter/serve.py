@@ -8,10 +8,13 @@ import asyncio
 import gc
 import os
 import resource
+import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
@@ -33,6 +36,8 @@ _DRAIN_S = 30
 """How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
 _CONNECTIONS = 16_384
 """Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
+_ELECTION_S = 2.0
+"""How long the drainer's process waits to be the one that drains; another server on the same data may be."""
 _SHORT_LIFE_S = 2.0
 _LONGEST_PAUSE_S = 5.0
 
@@ -66,8 +71,8 @@ def run(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_DRAIN_S,
     )
-    server.on_shutdown(lambda: _drain(settings))
-    server.serve()
+    with _drainer_process():
+        server.serve()
 
 
 def worker() -> App:
@@ -91,7 +96,7 @@ class _Worker(App):
         gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
 
 
-class _Server(GranianServer):  # type: ignore[misc]  # Granian's servers carry no types
+class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's servers carry no types
     """Granian's master, but it never gives up on a crashed worker, and misses none that died together with another."""
 
     def _serve_loop(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
@@ -161,8 +166,37 @@ def _tell(settings: Settings, key: str | None) -> None:
     sys.stdout.flush()
 
 
-def _drain(settings: Settings) -> None:
-    """The workers are gone: bring what the killed ones left into the store."""
+@contextmanager
+def _drainer_process() -> Iterator[None]:
+    """The host's drainer, in a process of its own: a thread of a worker would take turns with its requests.
+
+    Workers are candidates too, should it die. It is no fork of the master, so that the master keeps to one thread, and
+    it ends last, when it has taken up what killed workers left.
+    """
+    command = [sys.executable, "-c", "from nemorouter.serve import drain; drain()"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        if process.stdout is not None:
+            process.stdout.readline()  # it drains now, before any worker tries to
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def drain() -> None:
+    """What the drainer's process runs until the master ends it."""
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    die_with_parent()
+    settings = Settings.load()
+    log.configure(settings.log_level)
     drainer = Drainer(settings)
     drainer.start()
+    end = time.monotonic() + _ELECTION_S
+    while time.monotonic() < end and ((status := drainer.status) is None or status.pid != os.getpid()):
+        time.sleep(0.005)
+    print("ready", flush=True)
+    while signal.sigwait(signals) != signal.SIGTERM:
+        pass  # Ctrl-C reaches all of the group; the workers still need us
     drainer.stop()

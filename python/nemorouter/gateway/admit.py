@@ -1,10 +1,12 @@
 """Admission: one native call that reserves at every level or at none. It waits only while a policy is being written."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nemorouter.errors import Code
 from nemorouter.gateway.peek import Peek
+from nemorouter.gateway.problems import RejectedError
 
 if TYPE_CHECKING:
     from nemorouter._core import Gate, Refusal
@@ -13,17 +15,22 @@ _PAUSES = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.256, 0.256)
 """About a second in all: a policy is written in microseconds, a money word recounted within a drainer's tick."""
 
 
-async def admit(
-    gate: "Gate", index: int, peek: Peek, endpoint: int, upstream: int, prompt_bytes: int
-) -> "int | Refusal":
-    """A ticket, or the refusal that stands."""
-    model, output, choices, stream = str(peek.model), peek.output(), peek.choices(), bool(peek.stream)
-    verdict = gate.admit(index, model, endpoint, upstream, prompt_bytes, output, choices, stream)
-    if type(verdict) is int:
-        return verdict
+def admit(gate: "Gate", index: int, peek: Peek, endpoint: int, upstream: int, prompt_bytes: int) -> "int | Refusal":
+    """A ticket, or a refusal."""
+    model: str = peek.model  # type: ignore[assignment]  # ``peek`` lets only strings through
+    return gate.admit(
+        index, model, endpoint, upstream, prompt_bytes, peek.output(), peek.choices(), peek.stream is True
+    )
+
+
+async def insist(refusal: "Refusal", again: "Callable[[], int | Refusal]") -> int:
+    """Ask again after a refusal with NOT_READY; a ticket. RejectedError with the refusal that stands."""
     for pause in _PAUSES:
-        if isinstance(verdict, int) or verdict.code != Code.NOT_READY:
-            return verdict
+        if refusal.code != Code.NOT_READY:
+            break
         await asyncio.sleep(pause)
-        verdict = gate.admit(index, model, endpoint, upstream, prompt_bytes, output, choices, stream)
-    return verdict
+        verdict = again()
+        if isinstance(verdict, int):
+            return verdict
+        refusal = verdict
+    raise RejectedError(Code(refusal.code), refusal=refusal)

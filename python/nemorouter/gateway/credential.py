@@ -55,8 +55,7 @@ def source(trusted_proxies: Sequence[str]) -> Callable[[Scope], str]:
 def peer(scope: Scope) -> str:
     """The address of the socket's other end, without port and brackets."""
     client = scope.client
-    address = client[: client.rfind(":")]
-    return address[1:-1] if address[:1] == "[" else address
+    return client[: client.rfind(":")] if client[0] != "[" else client[1 : client.rfind("]")]
 
 
 def _hops(headers: Headers) -> list[str]:

@@ -28,21 +28,20 @@ class Forwarder:
     def __init__(self, *, ietf_headers: bool) -> None:
         self._ietf = ietf_headers
 
-    async def __call__(self, upstream: Upstream, call: Call, scope: Scope, connection: Connection) -> None:
+    def __call__(
+        self, upstream: Upstream, call: Call, scope: Scope, connection: Connection
+    ) -> Coroutine[Any, Any, None]:
         """Answer ``call`` and settle it. ClientGoneError: the client left, and settling is up to the caller."""
-        peek, body = call.peek, call.body
-        stream = bool(peek.stream)
-        strip = stream and peek.lacks_usage()
+        body = call.body
+        strip = call.peek.lacks_usage()
         if strip:
             body = with_usage(body)
-        path = call.path[3:]
         if upstream.instant:
-            request = Request(call.endpoint, path, body, stream, call.request_id, [])
-            await self._relay(upstream, request, call, connection, strip)
-            return
+            request = Request(call.endpoint, call.path[3:], body, call.request_id)
+            return self._relay(upstream, request, call, connection, strip)
         passed = [(name, value) for name in _PASSED_ON if (value := scope.headers.get(name)) is not None]
-        request = Request(call.endpoint, path, body, stream, call.request_id, passed)
-        await _watched(self._relay(upstream, request, call, connection, strip), connection)
+        request = Request(call.endpoint, call.path[3:], body, call.request_id, passed)
+        return _watched(self._relay(upstream, request, call, connection, strip), connection)
 
     async def _relay(
         self, upstream: Upstream, request: Request, call: Call, connection: Connection, strip: bool

@@ -5,11 +5,12 @@ Every admitted request is settled here if it was not before; every error leaves 
 
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nemorouter.errors import Code
 from nemorouter.gateway import problems
-from nemorouter.gateway.admit import admit
+from nemorouter.gateway.admit import admit, insist
 from nemorouter.gateway.credential import authorization, source
 from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf_headers, milliseconds
 from nemorouter.gateway.peek import NO_MODEL, peek
@@ -21,7 +22,7 @@ from nemorouter.settings import Settings
 from nemorouter.types import Endpoint, Outcome
 
 if TYPE_CHECKING:
-    from nemorouter._core import Gate, Refusal
+    from nemorouter._core import Gate
 
 _log = get_logger(__name__)
 T = TypeVar("T")
@@ -80,14 +81,14 @@ class Pipeline(Generic[T]):
             route = self._resolve(seen.model)  # type: ignore[arg-type]  # peek lets only strings through
             if route is None:
                 raise RejectedError(Code.MODEL_NOT_FOUND, problems.no_such_model(str(seen.model)))
-            verdict = await admit(self.gate, index, seen, endpoint, route.number, len(body))
-            if type(verdict) is not int:
-                self._refused(connection, started, verdict)  # type: ignore[arg-type]  # no bool comes here
-                return
-            call = Call(self.gate, index, verdict, started, endpoint, scope.path, body, seen)
+            gate = self.gate
+            ticket = admit(gate, index, seen, endpoint, route.number, len(body))
+            if not isinstance(ticket, int):
+                ticket = await insist(ticket, partial(admit, gate, index, seen, endpoint, route.number, len(body)))
+            call = Call(gate, index, ticket, started, endpoint, scope.path, body, seen, gate.request_id(ticket))
             await self._serve(route.upstream, call, scope, connection)
         except RejectedError as rejected:
-            self.refuse(connection, started, rejected.code, rejected.message)
+            self._reject(connection, started, rejected)
         except ClientGoneError:
             if call is not None:
                 call.end(Outcome.CLIENT_GONE, call.status)
@@ -130,7 +131,11 @@ class Pipeline(Generic[T]):
         headers.append((LATENCY, milliseconds(self._now() - started_us)))
         connection.response_bytes(status, headers, body)
 
-    def _refused(self, connection: Connection, started_us: int, refusal: "Refusal") -> None:
+    def _reject(self, connection: Connection, started_us: int, rejected: RejectedError) -> None:
+        refusal = rejected.refusal
+        if refusal is None:
+            self.refuse(connection, started_us, rejected.code, rejected.message)
+            return
         status, headers, body = problems.refused(refusal)
         if status == 429:
             rates = self.gate.rate_headers(refusal.index)

@@ -28,12 +28,13 @@ class Answer(NamedTuple):
 
 
 class RejectedError(Exception):
-    """A stage refuses the request: the code, and a message that replaces the catalogue's."""
+    """A stage refuses the request: the code, a message that replaces the catalogue's, or the gate's own refusal."""
 
-    def __init__(self, code: Code, message: str | None = None) -> None:
+    def __init__(self, code: Code, message: str | None = None, *, refusal: "Refusal | None" = None) -> None:
         super().__init__(code)
         self.code = code
         self.message = message
+        self.refusal = refusal
 
 
 def body(code: Code, message: str | None = None) -> bytes:

@@ -5,6 +5,8 @@ It never waits, so no cancellation can come between the decision to settle and t
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nemorouter.gateway.headers import COST, LATENCY, REQUEST_ID, ietf_headers, milliseconds, usd
 from nemorouter.gateway.wire import HeaderList
 from nemorouter.types import Outcome
@@ -17,44 +19,28 @@ if TYPE_CHECKING:
 _NOTHING: Usage = (0, 0, 0)
 
 
-class Call:
+class Call(msgspec.Struct, gc=False):
     """One ticket, who holds it, and what is known so far of its answer."""
 
-    __slots__ = (
-        *("body", "cost", "ended", "endpoint", "first_us", "gate", "index", "path"),
-        *("peek", "produced", "request_id", "started_us", "status", "ticket", "usage"),
-    )
-
-    def __init__(
-        self,
-        gate: "Gate",
-        index: int,
-        ticket: int,
-        started_us: int,
-        endpoint: int,
-        path: str,
-        body: bytes,
-        peek: "Peek",
-    ) -> None:
-        self.gate = gate
-        self.index = index
-        self.ticket = ticket
-        self.started_us = started_us
-        self.endpoint = endpoint
-        self.path = path
-        self.body = body
-        self.peek = peek
-        self.request_id = gate.request_id(ticket)
-        self.status = 0
-        """Of the answer, once its headers left."""
-        self.usage: Usage | None = None
-        """As the upstream told it; None = it did not, or absurdly."""
-        self.produced = 0
-        """Bytes of text that were produced, where no usage tells better."""
-        self.first_us = -1
-        """From the start until the first byte of a streamed answer."""
-        self.ended = False
-        self.cost = -1
+    gate: "Gate"
+    index: int
+    ticket: int
+    started_us: int
+    endpoint: int
+    path: str
+    body: bytes
+    peek: "Peek"
+    request_id: str
+    status: int = 0
+    """Of the answer, once its headers left."""
+    usage: Usage | None = None
+    """As the upstream told it; None = it did not, or absurdly."""
+    produced: int = 0
+    """Bytes of text that were produced, where no usage tells better."""
+    first_us: int = -1
+    """From the start until the first byte of a streamed answer."""
+    ended: bool = False
+    cost: int = -1
 
     def begun(self) -> None:
         """A streamed answer's first bytes are here."""
@@ -66,12 +52,11 @@ class Call:
         if self.ended:
             return self.cost
         self.ended = True
-        usage = self.usage
-        if usage is None:
-            usage = self._estimated(outcome)
-        latency = self.gate.now_us() - self.started_us
-        self.cost = self.gate.settle(self.ticket, *usage, status, outcome, latency, self.first_us)
-        return self.cost
+        given, cached, made = self.usage or self._estimated(outcome)
+        gate = self.gate
+        latency = gate.now_us() - self.started_us
+        self.cost = cost = gate.settle(self.ticket, given, cached, made, status, outcome, latency, self.first_us)
+        return cost
 
     def bill(self, usage: Usage) -> str | None:
         """Settle a stream at its last usage chunk, and say what to write into it."""
@@ -93,8 +78,7 @@ def answer_headers(call: Call, own: HeaderList, cost: int, *, ietf: bool) -> Hea
     if ietf:
         headers += ietf_headers(headers)
     headers += own
-    headers.append((REQUEST_ID, call.request_id))
-    headers.append((LATENCY, milliseconds(gate.now_us() - call.started_us)))
+    headers += (REQUEST_ID, call.request_id), (LATENCY, milliseconds(gate.now_us() - call.started_us))
     if cost >= 0:
         headers.append((COST, usd(cost)))
     return headers

@@ -23,9 +23,8 @@ class Request(msgspec.Struct, gc=False):
     endpoint: int
     path: str
     body: bytes
-    stream: bool
     request_id: str
-    headers: list[tuple[str, str]]
+    headers: list[tuple[str, str]] = []
 
 
 class Answer(msgspec.Struct):

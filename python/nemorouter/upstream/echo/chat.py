@@ -53,7 +53,9 @@ def chat(request: Request) -> Answer:
     asked = _decode_chat(request.body)
     given, words = 0, ""
     for message in asked.messages:
-        text = message.text()
+        text = message.content
+        if type(text) is not str:
+            text = message.text()
         given += len(text) if text.isascii() else len(text.encode())
         if message.role == "user" or not words:
             words = text
