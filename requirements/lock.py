@@ -30,7 +30,7 @@ def main() -> None:
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
     run = project["project"]["dependencies"]
     write("run.txt", "What a server needs.", run)
-    write("dev.txt", "What building, testing and checking need.", run + project["dependency-groups"]["dev"])
+    write("dev.txt", "What building, testing and checking need.", run + project["dependency-groups"]["tools"])
 
 
 if __name__ == "__main__":
