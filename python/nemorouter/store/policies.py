@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nemorouter.store.schema import changes, meta, prices
 from nemorouter.types import Kind, ModelPrice, Policy
 
-_BATCH: Final = 20_000
+_BATCH: Final = 1000  # small enough to stay in the cache
 
 _COMMON: Final = (
     "s.id, s.version, s.status, s.rpm, s.rpm_burst, s.tpm, s.tpm_burst, s.allowed_models, s.name, "
