@@ -68,7 +68,7 @@ fmt: venv ## Format and mend what the linters can
 .PHONY: bench bench-size bench-rust
 bench: build ## Native gate against the reference, as ratios of one run
 	mkdir -p .benchmarks
-	$(BIN)/pytest -q benches/micro -p no:xdist --benchmark-enable --benchmark-json=.benchmarks/micro.json --benchmark-quiet
+	$(BIN)/pytest -q benches/micro -p no:xdist --benchmark-enable --benchmark-timer=time.process_time --benchmark-json=.benchmarks/micro.json --benchmark-quiet
 	$(BIN)/python -m benches.micro.report .benchmarks/micro.json
 bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	$(BIN)/python -m benches.micro.size
