@@ -34,9 +34,7 @@ def main() -> None:
     machine = found["machine_info"]
     cpu = machine["cpu"].get("brand_raw", machine["machine"])
     print(f"{cpu}, Python {machine['python_version']}, {found['datetime']}")
-    print(
-        "CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, native and reference side by side.\n"
-    )
+    print("CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, both side by side.\n")
     print(table(medians(found)))
 
 
