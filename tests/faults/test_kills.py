@@ -1,0 +1,153 @@
+"""SIGKILL at any instant, of workers and drainers: what was acknowledged is in the ledger once, and words are true."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import nemorouter
+from nemorouter import snapshot
+from nemorouter._core import Arena
+from nemorouter.datadir import DataDir
+from nemorouter.ledger.drain import Drain
+from nemorouter.store.ledger import window_spend
+from nemorouter.types import Kind
+from tests.faults.world import KEY, ORG, World
+
+WORKERS = 3
+KEYS = range(KEY, KEY + 6)
+DRAINER = (
+    "import sys, pathlib\nfrom nemorouter.ledger.drainer import Drainer\nfrom nemorouter.settings import Settings\n"
+    "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\nsys.stdin.read()\n"
+)
+_ENV = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(nemorouter.__file__).parents[1]), str(Path.cwd())])}
+
+Process = subprocess.Popen[bytes]
+
+
+def start(*arguments: str) -> Process:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=_ENV,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+class Farm:
+    """Workers and drainers that are killed and replaced."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self.world = world
+        self.rng = rng
+        self.told = world.settings.data_dir.parent / "acknowledged"
+        self.workers = [self.worker() for _ in range(WORKERS)]
+        self.drainers = [self.drainer() for _ in range(2)]
+
+    def worker(self) -> Process:
+        keys = [self.world.keys[id] for id in KEYS]
+        seed = str(self.rng.random())
+        return start("-m", "tests.faults.worker", str(self.world.settings.data_dir), str(self.told), seed, *keys)
+
+    def drainer(self) -> Process:
+        return start("-c", DRAINER, str(self.world.settings.data_dir))
+
+    def kill_one(self) -> None:
+        """A worker, or now and then a drainer, at a random instant of its work."""
+        among, make = (self.drainers, self.drainer) if self.rng.random() < 0.3 else (self.workers, self.worker)
+        which = self.rng.randrange(len(among))
+        if among is self.workers:
+            assert among[which].stdout is not None
+            among[which].stdout.readline()  # type: ignore[union-attr]
+        time.sleep(self.rng.random() * 0.02)
+        end(among[which])
+        among[which] = make()
+
+    def kill_all(self) -> None:
+        for process in (*self.workers, *self.drainers):
+            end(process)
+
+    def acknowledged(self) -> dict[tuple[int, int], int]:
+        found: dict[tuple[int, int], int] = {}
+        for line in self.told.read_text().splitlines():
+            boot, seq, cost = line.split()
+            assert (int(boot, 16), int(seq, 16)) not in found, "a ticket was settled twice"
+            found[int(boot, 16), int(seq, 16)] = int(cost)
+        return found
+
+
+def end(process: Process) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = await World.make(tmp_path / "data")
+    for id in KEYS:
+        await made.key(id, cap=10**6 if id % 2 else None)
+    await made.scope(Kind.ORG, ORG, cap=10**12)
+    await made.price("m", input=1_000_000, output=0)
+    yield made
+    await made.close()
+
+
+async def words_are_true(world: World, arena: Arena) -> None:
+    """Nothing is in flight: every money word equals the ledger of its window."""
+    wall_ms = time.time_ns() // 1_000_000
+    async with world.store.read() as connection:
+        for index in range(arena.scopes):
+            who = arena.identity(index)
+            spent = await window_spend(connection, who.kind, who.id, *arena.window(index, wall_ms))
+            assert arena.meters(index).committed == spent, Kind(who.kind).name
+            assert not arena.meters(index).frozen
+
+
+async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], int]) -> None:
+    """What was acknowledged is there once, at its cost; each level's sum is that of the rows."""
+    rows = await world.all("SELECT boot, seq, cost_nano FROM requests")
+    ledger = {(boot, seq): cost for boot, seq, cost in rows}
+    assert len(ledger) == len(rows)
+    assert acknowledged.items() <= ledger.items()
+    for column in ("key_id", "team_id", "user_id", "org_id"):
+        by = f"SELECT {column}, {{}} GROUP BY {column} ORDER BY {column}"
+        log = await world.all(by.format("sum(cost_nano), count(*) FROM requests"))
+        assert log == await world.all(by.format("sum(cost_nano), sum(requests) FROM spend_daily"))
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [
+        pytest.param(8, 1, id="short"),
+        *(pytest.param(100, seed, id=f"long-{seed}", marks=pytest.mark.campaign) for seed in range(10)),
+    ],
+)
+async def test_workers_and_drainers_are_killed(world: World, kills: int, seed: int) -> None:
+    arena = await snapshot.attach(world.settings, world.store)
+    farm = Farm(world, random.Random(seed))
+    try:
+        worst = 0
+        for _ in range(kills):
+            await asyncio.to_thread(farm.kill_one)
+            worst = max(worst, *(arena.meters(index).committed for index in range(arena.scopes)))
+    finally:
+        farm.kill_all()
+    drain = Drain(DataDir(world.settings.data_dir), arena, world.store)
+    while await drain.turn():
+        pass
+    await drain.turn()
+    acknowledged = farm.acknowledged()
+    assert len(acknowledged) > kills
+    await ledger_is_complete(world, acknowledged)
+    await words_are_true(world, arena)
+    assert DataDir(world.settings.data_dir).journal_paths() == []
+    capped = await world.all("SELECT key_id, sum(cost_nano) FROM requests WHERE key_id % 2 = 1 GROUP BY key_id")
+    assert all(int(str(spent)) <= 10**6 for _, spent in capped)
