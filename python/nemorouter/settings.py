@@ -9,7 +9,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, get_type_hints
 from urllib.parse import urlsplit
 
@@ -140,8 +142,9 @@ def redact_url(url: str) -> str:
     return re.sub(r"(?i)([?&](?:[a-z_]*password|sslkey)=)[^&]*", r"\1***", url)
 
 
-def _known() -> dict[str, Any]:
-    return get_type_hints(Settings)
+@cache
+def _known() -> Mapping[str, Any]:
+    return MappingProxyType(get_type_hints(Settings))
 
 
 def _unknown(shown: str, name: str, known: Mapping[str, Any]) -> str:
@@ -161,8 +164,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"The configuration file {path} is not valid TOML: {error}.") from error
-    known = _known()
-    del known["config"]
+    known = {name: hint for name, hint in _known().items() if name != "config"}
     values: dict[str, Any] = {}
     for name, value in table.items():
         shown = f"{name} in {path}"

@@ -1,4 +1,4 @@
-"""The command line, as a shell sees it: output, exit codes, a line for a mistake, and nothing that acts on a terminal."""
+"""The command line, as a shell sees it: output, exit codes, one line for a mistake, nothing that acts on a terminal."""
 
 import json
 import os

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import nemorouter
+from nemorouter.datadir import DataDir
 from nemorouter.settings import Settings
 from tests.faults.server import Client, Server, free_port
 
@@ -26,6 +27,9 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     )
     async with Server(settings) as running:
         yield running
+    note = DataDir(settings.data_dir).note()
+    if note is not None:
+        Path(note.path).unlink(missing_ok=True)
 
 
 def command(server: Server, *arguments: str) -> list[str]:

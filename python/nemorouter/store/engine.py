@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import event
+from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -139,7 +139,7 @@ def _require_current(path: Path) -> None:
 
 def _engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
+        URL.create("sqlite+aiosqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "isolation_level": None},  # we say BEGIN ourselves
         hide_parameters=True,  # an exception must not print digests or hashes
     )

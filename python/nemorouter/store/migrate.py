@@ -12,7 +12,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine, select
+from sqlalchemy import URL, Connection, create_engine, select
 from sqlalchemy.exc import DBAPIError
 
 from nemorouter.datadir import DataDir
@@ -33,7 +33,9 @@ def _upgrade(settings: Settings, path: Path) -> None:
         if store_version(path) >= SCHEMA_VERSION:
             return  # another process was faster
         _claim(path)
-        engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = create_engine(
+            URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
+        )
         try:
             with engine.begin() as connection:
                 # One transaction: a migration is there whole, or not at all.

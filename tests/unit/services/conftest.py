@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import ids
+from nemorouter import ids, snapshot
+from nemorouter.datadir import DataDir
 from nemorouter.roles import Actor, Role
 from nemorouter.services import bootstrap, owners
 from nemorouter.services.context import Context
@@ -52,6 +53,14 @@ async def member(context: Context, owner: Actor) -> Actor:
 def stranger() -> Actor:
     """The owner of another org."""
     return Actor(org=ids.new_id(), role=Role.OWNER, name="stranger")
+
+
+def end_serving(settings: Settings) -> None:
+    """Stop being a server, and leave no memory behind."""
+    snapshot.detach(settings)
+    note = DataDir(settings.data_dir).note()
+    if note is not None:
+        Path(note.path).unlink(missing_ok=True)
 
 
 async def scalar(context: Context, query: str) -> object:

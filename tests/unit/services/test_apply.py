@@ -12,6 +12,7 @@ from nemorouter.roles import Actor
 from nemorouter.services import bootstrap, keys
 from nemorouter.services.context import Context
 from nemorouter.settings import Settings
+from tests.unit.services.conftest import end_serving
 
 
 async def gate_of(context: Context) -> Gate:
@@ -33,7 +34,7 @@ async def test_a_key_lives_and_dies_at_once(context: Context, owner: Actor) -> N
         await keys.revoke(context, owner, "k")
         assert gate.identify(header, "127.0.0.1", 3) == -Code.KEY_REVOKED
     finally:
-        snapshot.detach(context.settings)
+        end_serving(context.settings)
 
 
 async def test_what_cannot_be_applied_is_said(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ async def test_what_cannot_be_applied_is_said(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="The change is saved, but a running server does not obey it yet"):
             await fill()
     finally:
-        snapshot.detach(settings)
+        end_serving(settings)
         await context.close()
 
 
@@ -73,4 +74,4 @@ async def test_a_revocation_that_did_not_arrive_is_tried_again(
         await keys.revoke(context, owner, "k")
         assert gate.identify(f"Bearer {created.key}", "127.0.0.1", 0) == -Code.KEY_REVOKED
     finally:
-        snapshot.detach(context.settings)
+        end_serving(context.settings)

@@ -11,6 +11,7 @@ from nemorouter import snapshot
 from nemorouter.services.context import Context
 from nemorouter.services.doctor import Check, examine
 from nemorouter.settings import Settings
+from tests.unit.services.conftest import end_serving
 
 
 def found(settings: Settings, name: str) -> Check:
@@ -90,5 +91,5 @@ async def test_a_server_without_a_drainer_and_a_dead_journal(settings: Settings,
         assert found(settings, "arena").state == "ok"
         assert found(settings, "drainer").state == "fail"
     finally:
-        snapshot.detach(settings)
+        end_serving(settings)
     assert found(settings, "journals").state == "warn"

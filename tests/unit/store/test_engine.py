@@ -156,3 +156,12 @@ async def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
 def test_an_in_memory_store_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="in-memory"):
         database_path(Settings(database_url="sqlite:///:memory:"))
+
+
+async def test_a_path_with_signs_that_mean_something_in_a_url(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "a?b#c %20d")
+    opened = await Store.open(settings, migrate=True)
+    async with opened.begin() as connection:
+        await connection.exec_driver_sql("INSERT INTO meta VALUES ('x', 'y')")
+    await opened.close()
+    assert (tmp_path / "a?b#c %20d" / "nemorouter.db").stat().st_size > 0
