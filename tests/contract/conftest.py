@@ -1,0 +1,62 @@
+"""One gateway for all of the contract: keys of every kind, and an upstream that can misbehave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from nemorouter.services import keys, owners
+from nemorouter.services.budgets import NewBudget
+from nemorouter.services.limits import NewScope, ScopePatch
+from nemorouter.types import Kind
+from tests.integration.servers import Host, Server
+from tests.integration.upstreams import FakeUpstream
+
+
+@dataclass
+class Contract:
+    """What the tables of the contract are tried on."""
+
+    host: Host
+    server: Server
+    upstream: FakeUpstream
+    keys: dict[str, str]
+
+
+def _keys(host: Host) -> dict[str, str]:
+    host.change(lambda c, a: owners.create_team(c, a, NewScope(name="closed")))
+    made = {
+        "good": host.key("good", rpm=60, tpm=100_000_000, budget=NewBudget(max_spend="1000")),
+        "plain": host.key("plain"),
+        "rpm": host.key("rpm", rpm=1),
+        "tpm": host.key("tpm", tpm=100),
+        "budget": host.key("budget", budget=NewBudget(max_spend="0.0001")),
+        "zero": host.key("zero", rpm=0),
+        "models": host.key("models", allowed_models=("gpt-4*",)),
+        "endpoints": host.key("endpoints", allowed_endpoints=("embeddings",)),
+        "elsewhere": host.key("elsewhere", allowed_ips=("203.0.113.0/24",)),
+        "revoked": host.key("revoked"),
+        "expired": host.key("expired", expires_at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat()),
+        "closed": host.key("closed", team="closed"),
+        "unknown": "sk-nemo-" + "u" * 20,
+    }
+    host.change(lambda c, a: keys.revoke(c, a, "revoked"))
+    host.change(lambda c, a: owners.patch_owner(c, a, Kind.TEAM, "closed", ScopePatch(status="disabled")))
+    return made
+
+
+@pytest.fixture(scope="session")
+def contract(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+    with FakeUpstream() as upstream:
+        options: dict[str, Any] = {
+            "upstreams": upstream.settings(),
+            "upstream_first_byte_timeout": 1.0,
+            "upstream_total_timeout": 5.0,
+            "max_body_bytes": 100_000,
+        }
+        host = Host(tmp_path_factory.mktemp("contract"), options)
+        made = _keys(host)
+        with host.serve("rsgi") as server:
+            yield Contract(host, server, upstream, made)
