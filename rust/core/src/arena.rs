@@ -136,7 +136,9 @@ impl Arena {
 
     /// Give the file its name; from now on others may open it.
     pub fn publish(&self, path: &Path) -> Result<()> {
-        let Some(from) = &self.path else { return Err(Error::Value("a private arena has no file".to_owned())) };
+        let Some(from) = &self.path else {
+            return Err(Error::Value("a private arena has no file".to_owned()));
+        };
         self.set(H_PUBLISHED, 1);
         std::fs::rename(from, path).map_err(Error::io(format_args!("rename {} to {}", from.display(), path.display())))
     }
@@ -265,13 +267,16 @@ impl Arena {
         if id == 0 || policy.kind()? == kind {
             return Ok(NOBODY);
         }
-        self.find_scope(kind, id).ok_or_else(|| Error::Value(format!("the {kind:?} {id} of this scope is not in the arena")))
+        self.find_scope(kind, id)
+            .ok_or_else(|| Error::Value(format!("the {kind:?} {id} of this scope is not in the arena")))
     }
 
     fn insert(&self, digest: &[u8; 32], id: u64, mut image: Image, block: &[u64]) -> Result<u32> {
         let index = self.get(H_SCOPES) as usize;
         if index >= self.plan.capacity {
-            return Err(Error::Full(format!("the arena holds {index} scopes, all it has room for; raise the capacity and restart")));
+            return Err(Error::Full(format!(
+                "the arena holds {index} scopes, all it has room for; raise the capacity and restart"
+            )));
         }
         self.room(H_RECORD_ROOM, self.plan.records, (index + 1) * RECORD_WORDS, self.plan.capacity * RECORD_WORDS)?;
         image.view.heap = self.store_block(block)?;
@@ -290,7 +295,9 @@ impl Arena {
     }
 
     fn replace(&self, index: u32, mut image: Image, block: &[u64]) -> Result<()> {
-        let Some(record) = self.record(index) else { return Ok(()) };
+        let Some(record) = self.record(index) else {
+            return Ok(());
+        };
         let old = record.view();
         if old.is_some() && image.version <= record.version() {
             return Ok(());
@@ -299,33 +306,31 @@ impl Arena {
             Some(view) if self.holds(view.heap, block) => view.heap,
             _ => self.store_block(block)?,
         };
-        let now_us = self.clock().boot_us();
         let torn = record.begin_write();
-        match old.filter(|_| !torn) {
-            Some(old) => {
-                for (word, from, to) in [(record.rpm(), old.rpm, image.view.rpm), (record.tpm(), old.tpm, image.view.tpm)] {
-                    if from.limit != to.limit {
-                        bucket::change(word, |claimed| from.convert(claimed, to, now_us));
-                    }
-                }
-                if old.duration != image.view.duration {
-                    self.freeze_for(record, &image.view);
-                }
-            }
-            // A writer died half-way: whether the words are of the old rate or the new is not known. They begin empty, which admits too
-            // little for a minute and never too much.
-            None => {
-                for (word, to) in [(record.rpm(), image.view.rpm), (record.tpm(), image.view.tpm)] {
-                    if !to.is_unlimited() {
-                        bucket::change(word, |_| to.issued(now_us).saturating_add(to.burst));
-                    }
-                }
-                self.freeze_for(record, &image.view);
-            }
-        }
+        self.convert(record, old.filter(|_| !torn), &image.view);
         record.write(&image);
         record.end_write();
         Ok(())
+    }
+
+    /// Bring the meters under the new policy, while the record is being written. `old` is `None` if a writer died half-way: whether the
+    /// words are of the old rate or the new is then not known, so they begin empty, which admits too little for a minute and never
+    /// too much.
+    fn convert(&self, record: Record, old: Option<View>, new: &View) {
+        let now = bucket::Moment::new(self.clock().boot_us());
+        let buckets =
+            [(record.rpm(), old.map(|old| old.rpm), new.rpm), (record.tpm(), old.map(|old| old.tpm), new.tpm)];
+        for (word, from, to) in buckets {
+            match from {
+                Some(from) if from.limit == to.limit => {}
+                Some(from) => bucket::change(word, |claimed| from.convert(claimed, to, now)),
+                None if to.is_unlimited() => {}
+                None => bucket::change(word, |_| to.issued(now).saturating_add(to.burst)),
+            }
+        }
+        if old.is_none_or(|old| old.duration != new.duration) {
+            self.freeze_for(record, new);
+        }
     }
 
     /// The word belongs to another kind of window now: nobody commits to it until it is recounted.
@@ -342,7 +347,10 @@ impl Arena {
     fn store_block(&self, block: &[u64]) -> Result<(u32, u32)> {
         let first = self.get(H_HEAP) as usize;
         if first + block.len() > self.plan.heap_words {
-            return Err(Error::Full("the arena's room for names and allow-lists is full; a restart packs it, a larger capacity widens it".to_owned()));
+            return Err(Error::Full(
+                "the arena's room for names and allow-lists is full; a restart packs it, a larger capacity widens it"
+                    .to_owned(),
+            ));
         }
         self.room(H_HEAP_ROOM, self.plan.heap, first + block.len(), self.plan.heap_words)?;
         for (at, word) in (self.plan.heap + first..).zip(block) {
@@ -381,8 +389,12 @@ impl Arena {
 
     /// See [`crate::recount`]. `first_day` is that of the window which `ledger` sums.
     pub fn recount<'a>(&self, index: u32, first_day: u64, ledger: u64, slots: impl Iterator<Item = Slot<'a>>) -> bool {
-        let Some(record) = self.record(index) else { return true };
-        let Some(view) = record.view() else { return false };
+        let Some(record) = self.record(index) else {
+            return true;
+        };
+        let Some(view) = record.view() else {
+            return false;
+        };
         let ordinal = view.duration.ordinal(first_day * crate::calendar::DAY_MS);
         recount(record, index, Window { duration: view.duration, ordinal }, ledger, slots)
     }

@@ -1,5 +1,7 @@
 //! Budget windows in UTC, as ordinals that only grow with time, and the nine-bit tags that money words and slots carry.
 
+use crate::sync::{AtomicU64, Ordering};
+
 pub const DAY_MS: u64 = 86_400_000;
 
 /// Length of a budget window.
@@ -61,6 +63,48 @@ impl Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(pub u16);
 
+/// The windows of one instant under every duration.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    pub at_ms: u64,
+    tags: [Tag; 4],
+}
+
+impl Windows {
+    #[must_use]
+    pub fn at(at_ms: u64) -> Self {
+        Self::with_month(at_ms, Duration::Monthly.ordinal(at_ms))
+    }
+
+    /// As [`Self::at`]; the month, dearest to find, is taken from `cache` (`day << 32 | month`) while the day is the same.
+    #[must_use]
+    pub fn cached(at_ms: u64, cache: &AtomicU64) -> Self {
+        let (day, seen) = (at_ms / DAY_MS, cache.load(Ordering::Relaxed));
+        if seen >> 32 == day && seen != 0 {
+            return Self::with_month(at_ms, seen & u64::from(u32::MAX));
+        }
+        let month = Duration::Monthly.ordinal(at_ms);
+        cache.store(day << 32 | month, Ordering::Relaxed);
+        Self::with_month(at_ms, month)
+    }
+
+    fn with_month(at_ms: u64, month: u64) -> Self {
+        let day = at_ms / DAY_MS;
+        let ordinals = [
+            (Duration::Total, 0),
+            (Duration::Daily, day),
+            (Duration::Weekly, (day + 3) / 7),
+            (Duration::Monthly, month),
+        ];
+        Self { at_ms, tags: ordinals.map(|(duration, ordinal)| Tag::new(duration, ordinal)) }
+    }
+
+    #[must_use]
+    pub fn tag(&self, duration: Duration) -> Tag {
+        self.tags[duration as usize]
+    }
+}
+
 /// How a word's window stands to the window of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -120,7 +164,7 @@ fn first_day_of_month(ordinal: u64) -> u64 {
     (era * 146_097 + doe).saturating_sub(719_468)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

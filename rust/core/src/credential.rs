@@ -20,7 +20,9 @@ pub fn parse(value: &[u8]) -> Credential<'_> {
     if value.is_empty() {
         return Credential::Missing;
     }
-    let Some((scheme, rest)) = value.split_at_checked(SCHEME.len()) else { return Credential::Malformed };
+    let Some((scheme, rest)) = value.split_at_checked(SCHEME.len()) else {
+        return Credential::Malformed;
+    };
     if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first() != Some(&b' ') {
         return Credential::Malformed;
     }
@@ -47,7 +49,7 @@ fn spaces(value: &[u8]) -> usize {
 pub fn is_key(key: &[u8; KEY_BYTES]) -> bool {
     let (prefix, secret) = key.split_at(PREFIX.len());
     let good = secret.iter().fold(true, |good, b| good & b.is_ascii_alphanumeric());
-    good & (prefix == PREFIX)
+    good && prefix == PREFIX
 }
 
 #[cfg(test)]
@@ -73,9 +75,22 @@ mod tests {
     #[test]
     fn what_is_not() {
         for value in [
-            "BearerKEY", "Bearer\tKEY", "Bearer \tKEY", "Bearer KEYx", "Bearer KEY x", "Basic KEY", "KEY", "Bearer", "Bearer ",
-            "Bearer sk-nemo-abcdefghij012345678", "Bearer SK-NEMO-abcdefghij0123456789", "Bearer sk-nemo-abcdefghij012345678-",
-            "Bearer sk-nemo-abcdefghij01234567é", "Bearer \"KEY\"", "Bearer KEY,", "Bearer mk-nemo-abcdefghij0123456789",
+            "BearerKEY",
+            "Bearer\tKEY",
+            "Bearer \tKEY",
+            "Bearer KEYx",
+            "Bearer KEY x",
+            "Basic KEY",
+            "KEY",
+            "Bearer",
+            "Bearer ",
+            "Bearer sk-nemo-abcdefghij012345678",
+            "Bearer SK-NEMO-abcdefghij0123456789",
+            "Bearer sk-nemo-abcdefghij012345678-",
+            "Bearer sk-nemo-abcdefghij01234567é",
+            "Bearer \"KEY\"",
+            "Bearer KEY,",
+            "Bearer mk-nemo-abcdefghij0123456789",
         ] {
             assert!(parse(value.replace("KEY", KEY).as_bytes()) == Credential::Malformed, "{value}");
         }

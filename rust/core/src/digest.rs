@@ -24,7 +24,11 @@ impl Pepper {
 /// The table's name for a scope that has no key. Its own derivation, so no key under any pepper shares it.
 #[must_use]
 pub fn of_scope(kind: u8, id: u64) -> [u8; 32] {
-    *blake3::Hasher::new_derive_key("nemorouter 2026 scope id").update(&[kind]).update(&id.to_le_bytes()).finalize().as_bytes()
+    *blake3::Hasher::new_derive_key("nemorouter 2026 scope id")
+        .update(&[kind])
+        .update(&id.to_le_bytes())
+        .finalize()
+        .as_bytes()
 }
 
 #[cfg(test)]

@@ -2,18 +2,19 @@
 
 use crate::{
     arena::Arena,
-    bucket,
-    calendar::Tag,
+    bucket::{self, Moment},
+    calendar::Windows,
     clock::Clock,
     credential::{Credential, parse},
     digest::Pepper,
     error::{Error, Result},
-    journal::{Counter, Journal},
+    journal::Journal,
     levels::{Cost, Level, Levels, Stop, Tightest, correct, tightest},
     model::ModelName,
     price::Known,
     record::{ACTIVE, Record, View},
     slot::{End, Intent, Meta, NOBODY, SCOPES, State},
+    sync::AtomicU64,
     units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX, estimate},
     verdict::{Code, Refusal},
 };
@@ -70,6 +71,8 @@ pub struct Gate<A, J> {
     journal: J,
     peppers: Vec<Pepper>,
     clock: Clock,
+    /// See [`Windows::cached`].
+    month: AtomicU64,
 }
 
 impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
@@ -79,7 +82,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             return Err(Error::Value("a gate has one or two peppers".to_owned()));
         }
         arena.as_ref().set_clock(clock.clone());
-        Ok(Self { arena, journal, peppers, clock })
+        Ok(Self { arena, journal, peppers, clock, month: AtomicU64::new(0) })
     }
 
     fn arena(&self) -> &Arena {
@@ -102,7 +105,9 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
 
     /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`.
     pub fn identify(&self, authorization: &[u8], address: &str, endpoint: u8) -> std::result::Result<u32, Code> {
-        self.find_key(authorization).and_then(|index| self.may_enter(index, address, endpoint)).inspect_err(|code| self.tickets().count_refusal(*code))
+        self.find_key(authorization)
+            .and_then(|index| self.may_enter(index, address, endpoint))
+            .inspect_err(|code| self.tickets().count_refusal(*code))
     }
 
     fn find_key(&self, authorization: &[u8]) -> std::result::Result<u32, Code> {
@@ -122,7 +127,9 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
                 return Err(Code::KeyWrongIp);
             }
             let team = self.arena().record(view.team).and_then(Record::view);
-            if endpoint != endpoint::MODELS && !(view.allows_endpoint(endpoint) && team.is_none_or(|t| t.allows_endpoint(endpoint))) {
+            if endpoint != endpoint::MODELS
+                && !(view.allows_endpoint(endpoint) && team.is_none_or(|t| t.allows_endpoint(endpoint)))
+            {
                 return Err(Code::EndpointNotAllowed);
             }
             Ok(index)
@@ -152,31 +159,29 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
 
     /// Reserve a request at every level, or nothing. The ticket must be settled once.
     pub fn admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
-        let admitted = self.try_admit(request);
-        match &admitted {
-            Ok(_) => self.tickets().count(Counter::Admitted),
-            Err(refusal) => {
-                self.tickets().count_refusal(refusal.code);
-                if let Some(record) = self.arena().record(request.index) {
-                    self.tally(record, refusal.code);
-                }
+        self.try_admit(request).inspect_err(|refusal| {
+            self.tickets().count_refusal(refusal.code);
+            if let Some(record) = self.arena().record(request.index) {
+                self.tally(record, refusal.code);
             }
-        }
-        admitted
+        })
     }
 
     fn try_admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
         let refuse = |code| Refusal::new(code, request.index);
         for _ in 0..TRIES {
-            let Some(scopes) = self.scopes(request.index) else { continue };
-            let key = scopes[0].ok_or(refuse(Code::KeyUnknown))?;
-            self.may_use_now(&key, &scopes, &request.model).map_err(refuse)?;
-            let Some(known) = self.arena().price(&request.model) else { continue };
-            let mut levels = Levels { scopes, now_us: self.clock.boot_us(), tags: [Tag(0); SCOPES] };
+            let Some(scopes) = self.scopes(request.index) else {
+                continue;
+            };
+            self.may_use_now(&scopes, &request.model).map_err(refuse)?;
+            let Some(known) = self.arena().price(&request.model) else {
+                continue;
+            };
+            let levels = Levels { scopes, now: Moment::new(self.clock.boot_us()) };
             if known.price.is_none() && levels.any_cap() {
                 return Err(refuse(Code::ModelPriceUnknown));
             }
-            match self.reserve(request, &mut levels, size(request, known)) {
+            match self.reserve(request, &levels, &size(request, known)) {
                 Ok(ticket) => return Ok(ticket),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Again) => std::hint::spin_loop(),
@@ -188,40 +193,49 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     /// The key and its owners, each read at one instant; `None` while one of them is being written.
     fn scopes(&self, index: u32) -> Option<[Option<Level<'_>>; SCOPES]> {
         let level = |index: u32| {
-            let Some(record) = self.arena().record(index) else { return Some(None) };
+            let Some(record) = self.arena().record(index) else {
+                return Some(None);
+            };
             record.view().map(|view| Some(Level { record, view, index }))
         };
         let key = level(index)?;
-        let Some(view) = key.map(|key| key.view) else { return Some([None; SCOPES]) };
+        let Some(view) = key.map(|key| key.view) else {
+            return Some([None; SCOPES]);
+        };
         Some([key, level(view.team)?, level(view.user)?, level(view.org)?])
     }
 
-    fn may_use_now(&self, key: &Level, scopes: &[Option<Level>; SCOPES], model: &ModelName) -> std::result::Result<(), Code> {
+    fn may_use_now(&self, scopes: &[Option<Level>; SCOPES], model: &ModelName) -> std::result::Result<(), Code> {
+        let [Some(key), owners @ ..] = scopes else {
+            return Err(Code::KeyUnknown);
+        };
         if key.view.status != ACTIVE {
             return Err(Code::KeyRevoked);
         }
         if key.view.expires_ms != NONE && key.view.expires_ms <= self.clock.wall_ms() {
             return Err(Code::KeyExpired);
         }
-        if scopes[1..].iter().flatten().any(|owner| owner.view.status != ACTIVE) {
+        if owners.iter().flatten().any(|owner| owner.view.status != ACTIVE) {
             return Err(Code::OwnerDisabled);
         }
         let refuses = |level: &Level| level.view.has_models && !self.arena().block(level.view.heap).allows_model(model);
         if scopes.iter().take(2).flatten().any(refuses) { Err(Code::ModelNotAllowed) } else { Ok(()) }
     }
 
-    fn reserve(&self, request: &Request, levels: &mut Levels, size: Size) -> std::result::Result<u64, Stop> {
-        let durations = levels.scopes.map(|level| level.map(|level| level.view.duration));
-        let at_ms = levels.book(self.clock.wall_ms(), |i, ms| durations[i].map_or(Tag(0), |duration| Tag::at(duration, ms)));
-        levels.check(size.cost)?;
+    fn reserve(&self, request: &Request, levels: &Levels, size: &Size) -> std::result::Result<u64, Stop> {
+        let windows = levels.book(Windows::cached(self.clock.wall_ms(), &self.month));
+        let tags = levels.tags(&windows);
+        let seen = levels.check(size.cost, tags)?;
         let overloaded = Stop::Refused(Refusal::new(Code::Overloaded, request.index));
         let (at, seq) = self.tickets().claim().ok_or(overloaded)?;
-        let Some(slot) = self.tickets().slot(at) else { return Err(overloaded) };
+        let Some(slot) = self.tickets().slot(at) else {
+            return Err(overloaded);
+        };
         slot.write(&Intent {
-            indices: levels.scopes.map(|level| level.map_or(NOBODY, |level| level.index)),
-            ids: levels.scopes.map(|level| level.map_or(0, |level| level.record.id())),
-            tags: levels.tags,
-            at_ms,
+            indices: std::array::from_fn(|i| levels.scopes[i].as_ref().map_or(NOBODY, |level| level.index)),
+            ids: std::array::from_fn(|i| levels.scopes[i].as_ref().map_or(0, |level| level.record.id())),
+            tags,
+            at_ms: windows.at_ms,
             input: size.input,
             output: size.output,
             nano: size.cost.nano,
@@ -234,9 +248,9 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
                 units: size.units,
             },
             price: size.price.unwrap_or_default(),
-            model: request.model,
+            model: &request.model,
         });
-        levels.take(size.cost).inspect_err(|_| self.tickets().unclaim(at, seq))?;
+        levels.take(size.cost, tags, &seen).inspect_err(|_| self.tickets().unclaim(at, seq))?;
         slot.become_state(seq, State::Admitted);
         Ok(seq << 16 | at as u64)
     }
@@ -264,26 +278,29 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         let records = slot.indices().map(|index| self.arena().record(index));
         let corrected = correct(slot, records, input.saturating_add(output), cost);
         slot.become_state(seq, if corrected { State::Applied } else { State::Deferred });
-        self.tickets().count(Counter::Settled);
         Ok(meta.priced.then_some(cost))
     }
 
     /// True if the allow-lists of the key and its team allow the model.
     #[must_use]
     pub fn may_use(&self, index: u32, model: &ModelName) -> bool {
-        let Some(scopes) = self.scopes(index) else { return false };
-        scopes[0].is_some_and(|key| self.may_use_now(&key, &scopes, model).is_ok())
+        let Some(scopes) = self.scopes(index) else {
+            return false;
+        };
+        self.may_use_now(&scopes, model).is_ok()
     }
 
     /// The tightest RPM and TPM of a key's levels, as of now.
     #[must_use]
     pub fn tightest(&self, index: u32) -> [Option<Tightest>; 2] {
-        let now_us = self.clock.boot_us();
-        let Some(scopes) = self.scopes(index) else { return [None, None] };
+        let now = Moment::new(self.clock.boot_us());
+        let Some(scopes) = self.scopes(index) else {
+            return [None, None];
+        };
         let rated = || scopes.iter().flatten().filter(|level| level.view.kind != Some(crate::verdict::Kind::User));
         [
-            tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now_us),
-            tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now_us),
+            tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now),
+            tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now),
         ]
     }
 
@@ -303,5 +320,11 @@ fn size(request: &Request, known: Known) -> Size {
     let output = if generates { max.saturating_mul(request.choices).min(TOKENS_MAX) } else { 0 };
     let units = if request.endpoint == endpoint::IMAGES { request.choices.min(u64::from(u32::MAX)) as u32 } else { 1 };
     let nano = known.price.map_or(0, |price| price.cost(input, 0, output, u64::from(units))).min(AMOUNT_MAX);
-    Size { input, output, units, price: known.price, cost: Cost { tokens: input.saturating_add(output).min(TOKENS_MAX), nano } }
+    Size {
+        input,
+        output,
+        units,
+        price: known.price,
+        cost: Cost { tokens: input.saturating_add(output).min(TOKENS_MAX), nano },
+    }
 }

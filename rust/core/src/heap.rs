@@ -79,7 +79,9 @@ impl Block {
         for pattern in &self.models {
             let (text, prefix) = pattern.strip_suffix('*').map_or((pattern.as_str(), 0), |text| (text, 1));
             if text.len() > MODEL_BYTES || (text.is_empty() && prefix == 0) {
-                return Err(Error::Value(format!("{pattern:?} is not a model name or prefix of at most {MODEL_BYTES} bytes")));
+                return Err(Error::Value(format!(
+                    "{pattern:?} is not a model name or prefix of at most {MODEL_BYTES} bytes"
+                )));
             }
             words.push(text.len() as u64 | prefix << 32);
             words.extend(pack(text.as_bytes()));
@@ -140,7 +142,9 @@ impl Stored<'_> {
     /// True if `address` is in a block of the list. What is not an address is in none.
     #[must_use]
     pub fn allows_address(self, address: &str) -> bool {
-        let Some(address) = parse_address(address) else { return false };
+        let Some(address) = parse_address(address) else {
+            return false;
+        };
         let (name, models, addresses) = self.counts();
         let mut at = 1 + name.div_ceil(8);
         for _ in 0..models {
@@ -159,7 +163,7 @@ fn parse_address(text: &str) -> Option<u128> {
         return Some(as_v6(address));
     }
     // A scoped address, `fe80::1%eth0`.
-    text.split_once('%').and_then(|(address, _)| address.parse::<Ipv6Addr>().ok()).map(|v6| v6.to_bits())
+    text.split_once('%').and_then(|(address, _)| address.parse::<Ipv6Addr>().ok()).map(Ipv6Addr::to_bits)
 }
 
 #[cfg(test)]
@@ -180,14 +184,27 @@ mod tests {
         let words = stored(&block);
         let stored = Stored(&words);
         assert_eq!(stored.name(), block.name);
-        for (model, allowed) in
-            [("gpt-4o", true), ("gpt-4o-mini", false), ("gpt-4", false), ("claude-", true), ("claude-opus-5", true), ("oo", false)]
-        {
+        for (model, allowed) in [
+            ("gpt-4o", true),
+            ("gpt-4o-mini", false),
+            ("gpt-4", false),
+            ("claude-", true),
+            ("claude-opus-5", true),
+            ("oo", false),
+        ] {
             assert_eq!(stored.allows_model(&ModelName::new(model).expect("fits")), allowed, "{model}");
         }
         for (address, allowed) in [
-            ("10.255.0.1", true), ("::ffff:10.1.1.1", true), ("11.0.0.1", false), ("2001:db8:1::1", true), ("2001:db9::1", false),
-            ("192.0.2.7", true), ("192.0.2.8", false), ("", false), ("localhost", false), ("10.0.0.1/8", false),
+            ("10.255.0.1", true),
+            ("::ffff:10.1.1.1", true),
+            ("11.0.0.1", false),
+            ("2001:db8:1::1", true),
+            ("2001:db9::1", false),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("", false),
+            ("localhost", false),
+            ("10.0.0.1/8", false),
         ] {
             assert_eq!(stored.allows_address(address), allowed, "{address}");
         }
@@ -195,7 +212,11 @@ mod tests {
 
     #[test]
     fn a_star_allows_all_and_slash_zero_too() {
-        let all = Block { models: vec!["*".into()], addresses: vec![Cidr::parse("::/0").expect("valid")], ..Block::default() };
+        let all = Block {
+            models: vec!["*".into()],
+            addresses: vec![Cidr::parse("::/0").expect("valid")],
+            ..Block::default()
+        };
         let words = stored(&all);
         assert!(Stored(&words).allows_model(&ModelName::new("anything").expect("fits")));
         assert!(Stored(&words).allows_address("203.0.113.9"));

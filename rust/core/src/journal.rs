@@ -27,9 +27,16 @@ const H_LAYOUT: usize = 1;
 const H_BOOT: usize = 2;
 const H_SLOTS: usize = 3;
 const H_UPSTREAMS: usize = 4;
-/// Slots given back so far; on a line of its own, since drainer and worker both write it.
+/// Tickets numbered so far, and those of them that were not admitted after all: the worker's line.
+const H_SEQ: usize = 8;
+const H_UNCLAIMED: usize = 9;
+/// Numbers given to requests without a ticket.
+const H_STRAYS: usize = 10;
+const H_TALLIES_DROPPED: usize = 11;
+/// Slots given back so far: the drainer's line.
 const H_FREED: usize = 16;
-const H_COUNTERS: usize = 24;
+/// Refusals by code.
+const H_REFUSED: usize = 24;
 const H_NAMES: usize = 64;
 const NAME_WORDS: usize = 8;
 /// Upstreams a journal can name.
@@ -38,18 +45,11 @@ const HEADER_WORDS: usize = 512;
 const FIRST_SLOT: usize = HEADER_WORDS + (tally::WORDS).next_multiple_of(HEADER_WORDS);
 /// Slots of one journal: a ticket keeps sixteen bits for its place.
 pub const SLOTS_MAX: usize = 1 << 16;
+/// Set in the number of a request that has no ticket.
+const STRAY: u64 = 1 << 47;
 /// `types.Outcome.RECOVERED`.
 const RECOVERED: u8 = 5;
 const _: () = assert!(H_NAMES + UPSTREAMS_MAX * NAME_WORDS <= HEADER_WORDS);
-
-/// Counters of a journal, besides one for each refusal code.
-#[derive(Clone, Copy, Debug)]
-#[repr(usize)]
-pub enum Counter {
-    Admitted = 0,
-    Settled = 1,
-    TalliesDropped = 2,
-}
 
 /// A journal, as its worker or the drainer sees it.
 #[derive(Debug)]
@@ -58,10 +58,10 @@ pub struct Journal {
     path: Option<PathBuf>,
     slots: usize,
     boot: u64,
-    /// Where the next search for a free slot begins, and how many this process has taken.
+    /// Where the next search for a free slot begins.
     cursor: AtomicU64,
-    taken: AtomicU64,
-    seq: AtomicU64,
+    /// The count of freed slots at which `cursor` last went back to the first slot.
+    rewound: AtomicU64,
     /// Slots that `deferred` has listed.
     listed: Mutex<HashSet<(usize, u64)>>,
 }
@@ -70,7 +70,7 @@ impl Journal {
     pub fn private(slots: usize, upstreams: &[String]) -> Result<Self> {
         Self::check(slots, upstreams)?;
         let map = Map::private(FIRST_SLOT + slots * SLOT_WORDS)?;
-        Self::begin(map, None, slots, 1, upstreams)
+        Ok(Self::begin(map, None, slots, 1, upstreams))
     }
 
     /// A new locked file `<boot, 16 hex digits>.journal` in `directory`, wholly allocated.
@@ -84,7 +84,7 @@ impl Journal {
         let made = map.ensure(0, words).and_then(|()| {
             let file = map.file().ok_or_else(|| Error::Value("a journal needs a file".to_owned()))?;
             file.try_lock().map_err(|error| Error::Io(format!("lock {}", unfinished.display()), error.into()))?;
-            let journal = Self::begin(map, Some(path.clone()), slots, boot, upstreams)?;
+            let journal = Self::begin(map, Some(path.clone()), slots, boot, upstreams);
             std::fs::rename(&unfinished, &path).map_err(Error::io(format_args!("rename {}", unfinished.display())))?;
             Ok(journal)
         });
@@ -104,9 +104,10 @@ impl Journal {
         Ok(())
     }
 
-    fn begin(map: Map, path: Option<PathBuf>, slots: usize, boot: u64, upstreams: &[String]) -> Result<Self> {
+    fn begin(map: Map, path: Option<PathBuf>, slots: usize, boot: u64, upstreams: &[String]) -> Self {
         let words = map.words();
-        let header = [(H_LAYOUT, LAYOUT), (H_BOOT, boot), (H_SLOTS, slots as u64), (H_UPSTREAMS, upstreams.len() as u64)];
+        let header =
+            [(H_LAYOUT, LAYOUT), (H_BOOT, boot), (H_SLOTS, slots as u64), (H_UPSTREAMS, upstreams.len() as u64)];
         for (word, value) in header {
             words[word].store(value, Ordering::Relaxed);
         }
@@ -118,12 +119,12 @@ impl Journal {
             }
         }
         words[H_MAGIC].store(MAGIC, Ordering::Release);
-        Ok(Self::of(map, path, slots, boot))
+        Self::of(map, path, slots, boot)
     }
 
     fn of(map: Map, path: Option<PathBuf>, slots: usize, boot: u64) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { map, path, slots, boot, cursor: zero(), taken: zero(), seq: zero(), listed: Mutex::default() }
+        Self { map, path, slots, boot, cursor: zero(), rewound: zero(), listed: Mutex::default() }
     }
 
     /// The drainer's view of a file.
@@ -165,7 +166,8 @@ impl Journal {
         let count = (self.word(H_UPSTREAMS).load(Ordering::Relaxed) as usize).min(UPSTREAMS_MAX);
         let name = |i: usize| {
             let words = &self.map.words()[H_NAMES + i * NAME_WORDS..H_NAMES + (i + 1) * NAME_WORDS];
-            let bytes: Vec<u8> = words.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).take_while(|b| *b != 0).collect();
+            let bytes: Vec<u8> =
+                words.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).take_while(|b| *b != 0).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         (0..count).map(name).collect()
@@ -188,27 +190,27 @@ impl Journal {
         self.all().iter().map(Slot)
     }
 
-    pub fn count(&self, counter: Counter) {
-        self.word(H_COUNTERS + counter as usize).fetch_add(1, Ordering::Relaxed);
-    }
-
     pub fn count_refusal(&self, code: Code) {
-        self.word(H_COUNTERS + 3 + code as usize).fetch_add(1, Ordering::Relaxed);
+        self.word(H_REFUSED + code as usize).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All counters by name.
+    /// All counters by name, cumulative.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
-        let get = |at: usize| self.word(H_COUNTERS + at).load(Ordering::Relaxed);
-        let mut all: Vec<(String, u64)> =
-            ["admitted", "settled", "tallies_dropped"].iter().enumerate().map(|(i, name)| ((*name).to_owned(), get(i))).collect();
-        all.extend(Code::ALL.iter().map(|(code, name)| (format!("refused_{name}"), get(3 + *code as usize))));
+        let get = |at: usize| self.word(at).load(Ordering::Relaxed);
+        let ended = |slot: &Slot| matches!(slot.head().state(), State::Settled | State::Deferred | State::Applied);
+        let mut all = vec![
+            ("admitted".to_owned(), get(H_SEQ).saturating_sub(get(H_UNCLAIMED))),
+            ("settled".to_owned(), get(H_FREED) + self.each().filter(ended).count() as u64),
+            ("tallies_dropped".to_owned(), get(H_TALLIES_DROPPED)),
+        ];
+        all.extend(Code::ALL.iter().map(|(code, name)| (format!("refused_{name}"), get(H_REFUSED + *code as usize))));
         all
     }
 
     pub fn tally(&self, key: u64, code: Code, minute: u64) {
         if !tally::count(self.tallies(), key, code, minute) {
-            self.count(Counter::TalliesDropped);
+            self.word(H_TALLIES_DROPPED).fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -221,10 +223,10 @@ impl Journal {
         tally::take(self.tallies(), before_minute)
     }
 
-    /// A number that no ticket or request of this journal had before.
+    /// A number that no ticket or other request of this journal has.
     #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    pub fn next_stray(&self) -> u64 {
+        STRAY | self.word(H_STRAYS).fetch_add(1, Ordering::Relaxed)
     }
 
     #[must_use]
@@ -234,19 +236,26 @@ impl Journal {
 
     /// Claim a free slot; `None` if there is none. Answers its place and its ticket's number.
     pub fn claim(&self) -> Option<(usize, u64)> {
+        // Acquire: partner of `free`.
         let freed = self.word(H_FREED).load(Ordering::Acquire);
-        if self.taken.fetch_add(1, Ordering::Relaxed).wrapping_sub(freed) >= self.slots as u64 {
-            self.taken.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let seq = self.next_seq();
-        for _ in 0..self.slots * 2 {
-            let at = self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.slots;
-            if Slot(&self.all()[at]).claim(seq) {
-                return Some((at, seq));
+        let seq = self.word(H_SEQ).fetch_add(1, Ordering::Relaxed) + 1;
+        let returned = freed + self.word(H_UNCLAIMED).load(Ordering::Relaxed);
+        if seq.saturating_sub(returned) <= self.slots as u64 {
+            // After the drainer freed some, begin again at the first: few slots are then in use, and they stay in the cache.
+            if self.rewound.load(Ordering::Relaxed) != freed {
+                self.rewound.store(freed, Ordering::Relaxed);
+                self.cursor.store(0, Ordering::Relaxed);
+            }
+            // Two threads may begin at the same place: `claim` gives it to one.
+            let start = self.cursor.load(Ordering::Relaxed) as usize;
+            for at in (start..self.slots).chain(0..start.min(self.slots)) {
+                if Slot(&self.all()[at]).claim(seq) {
+                    self.cursor.store(at as u64 + 1, Ordering::Relaxed);
+                    return Some((at, seq));
+                }
             }
         }
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.word(H_UNCLAIMED).fetch_add(1, Ordering::Relaxed);
         None
     }
 
@@ -254,13 +263,15 @@ impl Journal {
     pub fn unclaim(&self, at: usize, seq: u64) {
         if let Some(slot) = self.slot(at) {
             slot.become_state(seq, State::Free);
-            self.taken.fetch_sub(1, Ordering::Relaxed);
+            self.word(H_UNCLAIMED).fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Take a dead worker's lock; false while it lives.
     pub fn lock_dead(&self) -> Result<bool> {
-        let Some(file) = self.map.file() else { return Ok(true) };
+        let Some(file) = self.map.file() else {
+            return Ok(true);
+        };
         match file.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
@@ -282,7 +293,10 @@ impl Journal {
                     let meta = slot.meta();
                     let (input, output) = (slot.reserved_input(), slot.reserved_output());
                     let cost = slot.reserved_nano();
-                    slot.settle(head.seq(), &End { input, output, cost, outcome: RECOVERED, ttft_us: NONE, ..End::default() });
+                    slot.settle(
+                        head.seq(),
+                        &End { input, output, cost, outcome: RECOVERED, ttft_us: NONE, ..End::default() },
+                    );
                     debug_assert!(meta.priced || cost == 0);
                     slot.become_state(head.seq(), State::Applied);
                 }
@@ -320,7 +334,10 @@ impl Journal {
 
     /// Ended tickets, up to `limit`, lowest place first.
     pub fn ended(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
-        self.each().enumerate().map(|(at, slot)| (at, slot.head(), slot)).filter(|(_, head, _)| head.state() == State::Applied)
+        self.each()
+            .enumerate()
+            .map(|(at, slot)| (at, slot.head(), slot))
+            .filter(|(_, head, _)| head.state() == State::Applied)
     }
 
     /// Give slots back after their rows are in the ledger.

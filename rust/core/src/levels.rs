@@ -4,12 +4,11 @@
 //! all of them first ([`Levels::check`]) keeps refusals from touching any.
 
 use crate::{
-    bucket::{self, Limit},
-    calendar::{Relation, Tag},
+    bucket::{self, Limit, Moment},
+    calendar::{Relation, Tag, Windows},
     money::{self, Corrected, Money},
     record::{Record, View},
     slot::{SCOPES, Slot},
-    sync::Ordering,
     units::NONE,
     verdict::{Code, Kind, Refusal},
 };
@@ -44,9 +43,15 @@ pub enum Stop {
 /// The scopes of a request, in the order of the checks: key, team, user, org.
 pub struct Levels<'a> {
     pub scopes: [Option<Level<'a>>; SCOPES],
-    pub now_us: u64,
-    /// Window of each scope at the request's time.
-    pub tags: [Tag; SCOPES],
+    pub now: Moment,
+}
+
+/// The words of all scopes as [`Levels::check`] saw them.
+#[derive(Clone, Copy, Default)]
+pub struct Seen {
+    rpm: [u64; SCOPES],
+    tpm: [u64; SCOPES],
+    money: [u64; SCOPES],
 }
 
 /// Which words have given, a bit per scope.
@@ -78,63 +83,71 @@ impl<'a> Levels<'a> {
         self.each().any(|(_, level)| level.view.cap != NONE)
     }
 
-    /// The time at which the request is booked, and the window of each scope then: `wall_ms`, or the start of a later window that
-    /// a word is in already. One time decides all windows of a row.
+    /// The windows in which the request is booked: those of now, or of the start of a later window that a word is in already. One time
+    /// decides all windows of a row.
     #[must_use]
-    pub fn book(&mut self, wall_ms: u64, tag_at: impl Fn(usize, u64) -> Tag) -> u64 {
-        let mut at_ms = wall_ms;
+    pub fn book(&self, now: Windows) -> Windows {
+        let mut windows = now;
         for _ in 0..=SCOPES {
-            for i in 0..SCOPES {
-                self.tags[i] = tag_at(i, at_ms);
-            }
-            let later = self.each().filter_map(|(i, level)| level.window_start(self.tags[i], at_ms)).max();
+            let later = self.each().filter_map(|(_, level)| level.window_start(&windows)).max();
             match later {
-                Some(start) if start > at_ms => at_ms = start,
+                Some(start) if start > windows.at_ms => windows = Windows::at(start),
                 _ => break,
             }
         }
-        at_ms
+        windows
+    }
+
+    /// The window of each scope.
+    #[must_use]
+    pub fn tags(&self, windows: &Windows) -> [Tag; SCOPES] {
+        std::array::from_fn(|i| self.scopes[i].as_ref().map_or(Tag(0), |level| windows.tag(level.view.duration)))
     }
 
     /// Look, without taking: the first level that cannot give, in the order of the contract.
-    pub fn check(&self, cost: Cost) -> Result<(), Stop> {
-        for (_, level) in self.rated() {
-            if level.view.rpm.decide(bucket::claimed(level.record.rpm()), 1, self.now_us).is_none() && !level.view.rpm.is_unlimited() {
-                return Err(self.short(level, Code::RateLimitExceeded, cost));
+    pub fn check(&self, cost: Cost, tags: [Tag; SCOPES]) -> Result<Seen, Stop> {
+        let mut seen = Seen::default();
+        for (i, level) in self.rated() {
+            let Level { record, view, .. } = level;
+            if !view.rpm.is_unlimited() {
+                seen.rpm[i] = bucket::look(record.rpm());
+                if view.rpm.decide(seen.rpm[i] >> 1, 1, self.now).is_none() {
+                    return Err(self.short(level, Code::RateLimitExceeded, cost));
+                }
             }
-            if level.view.tpm.is_unlimited() {
-                continue;
-            }
-            if level.view.tpm.decide(bucket::claimed(level.record.tpm()), cost.tokens, self.now_us).is_none() {
-                return Err(self.short(level, Code::TpmLimitExceeded, cost));
+            if !view.tpm.is_unlimited() {
+                seen.tpm[i] = bucket::look(record.tpm());
+                if view.tpm.decide(seen.tpm[i] >> 1, cost.tokens, self.now).is_none() {
+                    return Err(self.short(level, Code::TpmLimitExceeded, cost));
+                }
             }
         }
         for (i, level) in self.each() {
-            let word = Money(level.record.money().load(Ordering::Relaxed));
-            if let Err(stop) = money::decide(word, self.tags[i], cost.nano, level.view.cap) {
-                return Err(level.money_stop(stop, self.key()));
-            }
+            seen.money[i] = money::look(level.record.money());
+            money::decide(Money(seen.money[i]), tags[i], cost.nano, level.view.cap)
+                .map_err(|stop| level.money_stop(stop, self.key()))?;
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Take from every word, or give back what was taken.
-    pub fn take(&self, cost: Cost) -> Result<(), Stop> {
+    pub fn take(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen) -> Result<(), Stop> {
         let mut taken = Taken::default();
-        self.take_rates(cost, &mut taken).and_then(|()| self.take_money(cost, &mut taken)).inspect_err(|_| self.undo(cost, taken))
+        let all = self.take_rates(cost, seen, &mut taken).and_then(|()| self.take_money(cost, tags, seen, &mut taken));
+        all.inspect_err(|_| self.undo(cost, tags, taken))
     }
 
-    fn take_rates(&self, cost: Cost, taken: &mut Taken) -> Result<(), Stop> {
+    fn take_rates(&self, cost: Cost, seen: &Seen, taken: &mut Taken) -> Result<(), Stop> {
         for (i, level) in self.rated() {
-            let Level { record, view, .. } = *level;
+            let Level { record, view, .. } = level;
             let current = || record.is_current(view.seq);
             if !view.rpm.is_unlimited() {
-                bucket::take(record.rpm(), view.rpm, 1, self.now_us, current)
+                bucket::take(record.rpm(), seen.rpm[i], view.rpm, 1, self.now, current)
                     .map_err(|stop| self.bucket_stop(stop, level, Code::RateLimitExceeded, cost))?;
                 taken.rpm |= 1 << i;
             }
             if !view.tpm.is_unlimited() {
-                bucket::take(record.tpm(), view.tpm, cost.tokens, self.now_us, current)
+                bucket::take(record.tpm(), seen.tpm[i], view.tpm, cost.tokens, self.now, current)
                     .map_err(|stop| self.bucket_stop(stop, level, Code::TpmLimitExceeded, cost))?;
                 taken.tpm |= 1 << i;
             }
@@ -142,10 +155,10 @@ impl<'a> Levels<'a> {
         Ok(())
     }
 
-    fn take_money(&self, cost: Cost, taken: &mut Taken) -> Result<(), Stop> {
+    fn take_money(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen, taken: &mut Taken) -> Result<(), Stop> {
         for (i, level) in self.each() {
-            let Level { record, view, .. } = *level;
-            money::commit(record.money(), self.tags[i], cost.nano, view.cap, || record.is_current(view.seq))
+            let Level { record, view, .. } = level;
+            money::commit(record.money(), seen.money[i], tags[i], cost.nano, view.cap, || record.is_current(view.seq))
                 .map_err(|stop| level.money_stop(stop, self.key()))?;
             taken.money |= 1 << i;
         }
@@ -154,7 +167,7 @@ impl<'a> Levels<'a> {
 
     /// Give back in full. A frozen money word is left alone: its recount waits until our slot is no longer an intent, and then does
     /// not count it.
-    fn undo(&self, cost: Cost, taken: Taken) {
+    fn undo(&self, cost: Cost, tags: [Tag; SCOPES], taken: Taken) {
         for (i, level) in self.each() {
             if taken.rpm >> i & 1 == 1 {
                 bucket::give(level.record.rpm(), 1);
@@ -163,13 +176,13 @@ impl<'a> Levels<'a> {
                 bucket::give(level.record.tpm(), cost.tokens);
             }
             if taken.money >> i & 1 == 1 {
-                let _ = money::correct(level.record.money(), || self.tags[i], 0, cost.nano);
+                let _ = money::correct(level.record.money(), || tags[i], 0, cost.nano);
             }
         }
     }
 
     fn key(&self) -> u32 {
-        self.scopes[0].map_or(0, |level| level.index)
+        self.scopes[0].as_ref().map_or(0, |level| level.index)
     }
 
     fn bucket_stop(&self, stop: bucket::Stop, level: &Level, code: Code, cost: Cost) -> Stop {
@@ -179,6 +192,7 @@ impl<'a> Levels<'a> {
         }
     }
 
+    #[cold]
     fn short(&self, level: &Level, code: Code, cost: Cost) -> Stop {
         let limit = if code == Code::RateLimitExceeded { level.view.rpm } else { level.view.tpm };
         Stop::Refused(Refusal {
@@ -193,8 +207,8 @@ impl<'a> Levels<'a> {
     fn wait(&self, cost: Cost) -> Option<u64> {
         let mut longest = 0;
         for (_, Level { record, view, .. }) in self.rated() {
-            let rpm = view.rpm.wait(bucket::claimed(record.rpm()), 1, self.now_us)?;
-            let tpm = view.tpm.wait(bucket::claimed(record.tpm()), cost.tokens, self.now_us)?;
+            let rpm = view.rpm.wait(bucket::claimed(record.rpm()), 1, self.now)?;
+            let tpm = view.tpm.wait(bucket::claimed(record.tpm()), cost.tokens, self.now)?;
             longest = longest.max(rpm).max(tpm);
         }
         Some(longest)
@@ -202,15 +216,16 @@ impl<'a> Levels<'a> {
 }
 
 impl Level<'_> {
-    /// Start of the word's window (Unix ms) if it is ahead of `now`, the window of `at_ms`.
-    fn window_start(&self, now: Tag, at_ms: u64) -> Option<u64> {
-        let Relation::Ahead(by) = Money(self.record.money().load(Ordering::Relaxed)).tag().relation(now) else {
+    /// Start of the word's window (Unix ms) if it is ahead of `now`.
+    fn window_start(&self, now: &Windows) -> Option<u64> {
+        let duration = self.view.duration;
+        let Relation::Ahead(by) = Money(money::look(self.record.money())).tag().relation(now.tag(duration)) else {
             return None;
         };
-        let duration = self.view.duration;
-        Some(duration.first_day(duration.ordinal(at_ms) + by) * crate::calendar::DAY_MS)
+        Some(duration.first_day(duration.ordinal(now.at_ms) + by) * crate::calendar::DAY_MS)
     }
 
+    #[cold]
     fn money_stop(&self, stop: money::Stop, key: u32) -> Stop {
         match stop {
             money::Stop::Frozen | money::Stop::Stale => Stop::Again,
@@ -256,13 +271,13 @@ pub struct Tightest {
 }
 
 /// The level with the least remaining, of those that have a limit.
-pub fn tightest(buckets: impl Iterator<Item = (Limit, u64)>, now_us: u64) -> Option<Tightest> {
+pub fn tightest(buckets: impl Iterator<Item = (Limit, u64)>, now: Moment) -> Option<Tightest> {
     buckets
         .filter(|(limit, _)| !limit.is_unlimited())
         .map(|(limit, claimed)| Tightest {
             limit: limit.limit,
-            remaining: limit.remaining(claimed, now_us).max(0).unsigned_abs(),
-            full_in_us: limit.full_in(claimed, now_us),
+            remaining: limit.remaining(claimed, now).max(0).unsigned_abs(),
+            full_in_us: limit.full_in(claimed, now),
         })
         .min_by_key(|bucket| bucket.remaining)
 }

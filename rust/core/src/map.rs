@@ -60,7 +60,9 @@ impl Map {
 
     /// Have room on the file system for these words, so that touching them can never raise SIGBUS.
     pub fn ensure(&self, first: usize, words: usize) -> Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
         fallocate(file, FallocateFlags::empty(), first as u64 * 8, words as u64 * 8)
             .map_err(|error| Error::Io("allocate room for shared memory".to_owned(), error.into()))
     }
@@ -72,8 +74,11 @@ impl Map {
 
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
+        // A page is aligned for any integer.
+        #[allow(clippy::cast_ptr_alignment)]
+        let first = self.memory.as_ptr().cast::<AtomicU64>();
         // SAFETY: the mapping is page-aligned, lives as long as `self`, is `len` bytes long, and holds plain integers, valid in any
         // pattern. Everybody who maps the file, in this process or another, only uses atomic accesses through this function.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<AtomicU64>(), self.memory.len() / 8) }
+        unsafe { std::slice::from_raw_parts(first, self.memory.len() / 8) }
     }
 }

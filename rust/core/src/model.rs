@@ -94,7 +94,7 @@ impl ModelName {
         for (value, word) in words.iter_mut().zip(&from[1..]).take(len.div_ceil(8)) {
             *value = word.load(Ordering::Relaxed);
         }
-        if len % 8 != 0 {
+        if !len.is_multiple_of(8) {
             words[len / 8] &= (1 << (8 * (len % 8))) - 1;
         }
         Self { words, len }
@@ -128,7 +128,9 @@ mod tests {
     #[test]
     fn prefixes() {
         let model = ModelName::new("gpt-4o-mini").expect("fits");
-        for (prefix, starts) in [("", true), ("gpt-4o-m", true), ("gpt-4o-min", true), ("gpt-5", false), ("gpt-4o-mini-x", false)] {
+        for (prefix, starts) in
+            [("", true), ("gpt-4o-m", true), ("gpt-4o-min", true), ("gpt-5", false), ("gpt-4o-mini-x", false)]
+        {
             let words: Vec<u64> = ModelName::new(prefix).map_or(vec![], |m| m.words().to_vec());
             assert_eq!(model.starts_with(words.into_iter(), prefix.len()), starts, "{prefix}");
         }

@@ -77,17 +77,29 @@ pub fn decide(word: Money, now: Tag, cost: u64, cap: u64) -> Result<Money, Stop>
     Ok(Money::new(now, next))
 }
 
-/// Commit `cost` or nothing. `current`: see [`crate::bucket::take`].
-pub fn commit(word: &AtomicU64, now: Tag, cost: u64, cap: u64, current: impl Fn() -> bool) -> Result<(), Stop> {
+/// The word as it is now, to be decided on and then given to [`commit`].
+#[must_use]
+pub fn look(word: &AtomicU64) -> u64 {
     // Acquire: partner of the recount's and the policy writer's release.
-    let mut seen = word.load(Ordering::Acquire);
+    word.load(Ordering::Acquire)
+}
+
+/// Commit `cost` or nothing, starting from the word as `seen`. `current`: see [`crate::bucket::take`].
+pub fn commit(
+    word: &AtomicU64,
+    mut seen: u64,
+    now: Tag,
+    cost: u64,
+    cap: u64,
+    current: impl Fn() -> bool,
+) -> Result<(), Stop> {
     loop {
         if !current() {
             return Err(Stop::Stale);
         }
         let next = decide(Money(seen), now, cost, cap)?;
         // Release: the recount that freezes after this swap sees the slot's intent, written before it.
-        match word.compare_exchange_weak(seen, next.0, Ordering::AcqRel, Ordering::Acquire) {
+        match word.compare_exchange(seen, next.0, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return Ok(()),
             Err(other) => seen = other,
         }
@@ -142,12 +154,12 @@ mod tests {
     fn the_cap_is_never_passed_and_the_window_turns_once() {
         let word = AtomicU64::new(0);
         for _ in 0..3 {
-            commit(&word, day(10), 30, 100, || true).expect("fits");
+            commit(&word, look(&word), day(10), 30, 100, || true).expect("fits");
         }
-        assert_eq!(commit(&word, day(10), 30, 100, || true), Err(Stop::Exceeded(90)));
-        commit(&word, day(10), 10, 100, || true).expect("to the last nano-dollar");
-        commit(&word, day(11), 30, 100, || true).expect("a new window");
-        assert_eq!(commit(&word, day(10), 1, 100, || true), Err(Stop::Stale), "never back");
+        assert_eq!(commit(&word, look(&word), day(10), 30, 100, || true), Err(Stop::Exceeded(90)));
+        commit(&word, look(&word), day(10), 10, 100, || true).expect("to the last nano-dollar");
+        commit(&word, look(&word), day(11), 30, 100, || true).expect("a new window");
+        assert_eq!(commit(&word, look(&word), day(10), 1, 100, || true), Err(Stop::Stale), "never back");
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), 30);
     }
 
@@ -159,7 +171,7 @@ mod tests {
         assert_eq!(correct(&word, || day(9), 5, 30), Corrected::OtherWindow);
         word.fetch_or(FREEZE, Ordering::Relaxed);
         assert_eq!(correct(&word, || day(10), 5, 30), Corrected::Frozen);
-        assert_eq!(commit(&word, day(10), 1, NONE, || true), Err(Stop::Frozen));
+        assert_eq!(commit(&word, look(&word), day(10), 1, NONE, || true), Err(Stop::Frozen));
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), 65);
     }
 

@@ -35,7 +35,9 @@ pub struct Policy {
 }
 
 fn limit(what: &str, limit: Option<u64>, burst: Option<u64>) -> Result<Limit> {
-    let Some(rate) = limit else { return Ok(Limit::UNLIMITED) };
+    let Some(rate) = limit else {
+        return Ok(Limit::UNLIMITED);
+    };
     let limit = Limit { limit: rate, burst: burst.unwrap_or(rate) };
     if limit.limit > LIMIT_MAX || limit.burst > LIMIT_MAX {
         return Err(Error::Value(format!("{what} is above {LIMIT_MAX}")));
@@ -62,7 +64,9 @@ impl Policy {
 
     pub fn cap(&self) -> Result<u64> {
         match self.cap {
-            Some(cap) if cap > CAP_MAX => Err(Error::Value("a budget of more than 10,000,000 USD a window cannot be held".to_owned())),
+            Some(cap) if cap > CAP_MAX => {
+                Err(Error::Value("a budget of more than 10,000,000 USD a window cannot be held".to_owned()))
+            }
             cap => Ok(cap.unwrap_or(NONE)),
         }
     }

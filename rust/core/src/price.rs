@@ -46,7 +46,9 @@ fn place<'a>(table: &'a [AtomicU64], model: &ModelName) -> Option<(&'a Entry, bo
         // Acquire: partner of `put`: the name was written before its hash.
         match entry[HASH].load(Ordering::Acquire) {
             0 => return Some((entry, false)),
-            found if found == hash && ModelName::load(&entry[NAME..]) == *model => return Some((entry, true)),
+            found if found == hash && ModelName::load(&entry[NAME..]) == *model => {
+                return Some((entry, true));
+            }
             _ => {}
         }
     }
@@ -56,7 +58,9 @@ fn place<'a>(table: &'a [AtomicU64], model: &ModelName) -> Option<(&'a Entry, bo
 /// The model's price; `None` while somebody writes it for longer than a writer takes.
 #[must_use]
 pub fn find(table: &[AtomicU64], model: &ModelName) -> Option<Known> {
-    let Some((entry, true)) = place(table, model) else { return Some(Known::UNKNOWN) };
+    let Some((entry, true)) = place(table, model) else {
+        return Some(Known::UNKNOWN);
+    };
     let get = |word: usize| entry[word].load(Ordering::Relaxed);
     for _ in 0..SPINS {
         let seq = entry[SEQ].load(Ordering::Acquire);
@@ -124,7 +128,8 @@ mod tests {
     fn the_table_says_when_it_is_full() {
         let table: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let used = AtomicU64::new(0);
-        let put = |i: usize| put(&table, &used, &ModelName::new(&format!("model-{i}")).expect("fits"), 1, Known::UNKNOWN);
+        let put =
+            |i: usize| put(&table, &used, &ModelName::new(&format!("model-{i}")).expect("fits"), 1, Known::UNKNOWN);
         (0..PRICES / 2).for_each(|i| put(i).expect("room"));
         assert!(put(PRICES).is_err());
     }

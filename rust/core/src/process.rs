@@ -6,5 +6,6 @@ use crate::error::{Error, Result};
 
 /// SIGTERM to this process when the thread that started it ends.
 pub fn die_with_parent() -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| Error::Io("set the parent-death signal".to_owned(), error.into()))
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| Error::Io("set the parent-death signal".to_owned(), error.into()))
 }

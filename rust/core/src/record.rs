@@ -137,17 +137,15 @@ impl<'a> Record<'a> {
     /// Make the sequence odd. True if it was odd already: a writer died in between, and what stands here is torn.
     #[must_use]
     pub fn begin_write(self) -> bool {
-        let seq = self.get(SEQ);
-        self.set(SEQ, seq | 1);
+        let seq = self.0[SEQ].fetch_or(1, Ordering::Relaxed);
         // Partner of the acquire fence in `view`.
         fence(Ordering::Release);
         seq & 1 == 1
     }
 
     pub fn end_write(self) {
-        let seq = self.get(SEQ);
         // Release: partner of `view` and `is_current`.
-        self.0[SEQ].store((seq | 1) + 1, Ordering::Release);
+        self.0[SEQ].fetch_add(1, Ordering::Release);
     }
 
     /// Write the policy, between `begin_write` and `end_write`.

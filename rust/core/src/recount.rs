@@ -80,18 +80,14 @@ pub fn recount<'a>(
     let right = record.view().is_some_and(|view| {
         view.duration == window.duration && Window::of(record, view.duration, window.first_day() * DAY_MS) == window
     });
-    match sum.filter(|_| right) {
-        // Release: partner of `money::commit` and `money::correct`, which then see the slots' new tags.
-        Some(sum) => {
-            let next = Money::new(window.tag(), sum).0;
-            record.money().compare_exchange(frozen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        }
-        None => {
-            // Thaw only what we froze. A failed swap means that a policy writer froze it for its own reason: leave that.
-            let _ = record.money().compare_exchange(frozen, before, Ordering::AcqRel, Ordering::Relaxed);
-            false
-        }
-    }
+    let (next, done) = match sum {
+        Some(sum) if right => (Money::new(window.tag(), sum).0, true),
+        // Thaw only what we froze.
+        _ => (before, false),
+    };
+    // A failed swap means that a policy writer froze the word for a reason of its own: leave that.
+    // Release: partner of `money::commit` and `money::correct`, which then see the slots' new tags.
+    record.money().compare_exchange(frozen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() && done
 }
 
 /// What a slot adds to the word, booked into `window` from now on; `None` if it stays in transition.
@@ -103,7 +99,9 @@ fn count(slot: Slot, index: u32, window: Window) -> Option<u64> {
             // Its words may still be those of an older ticket, so whose it is cannot be told.
             State::Intent => {}
             state => {
-                let Some(scope) = slot.indices().iter().position(|i| *i == index) else { return Some(0) };
+                let Some(scope) = slot.indices().iter().position(|i| *i == index) else {
+                    return Some(0);
+                };
                 debug_assert!(scope < SCOPES);
                 if !window.holds(slot.at_ms()) {
                     return Some(0);

@@ -85,7 +85,7 @@ impl Head {
 
 /// What an admission reserves.
 #[derive(Clone, Copy, Debug)]
-pub struct Intent {
+pub struct Intent<'a> {
     /// Arena indices of key, team, user, org; [`NOBODY`] for a missing user.
     pub indices: [u32; SCOPES],
     /// Row ids of the same.
@@ -97,7 +97,7 @@ pub struct Intent {
     pub nano: u64,
     pub meta: Meta,
     pub price: Price,
-    pub model: ModelName,
+    pub model: &'a ModelName,
 }
 
 /// The small facts of a ticket, packed in one word.
@@ -204,14 +204,9 @@ impl Slot<'_> {
             self.set(word, price);
         }
         intent.model.store(&self.0[MODEL..]);
-        self.write_window(intent.at_ms, intent.tags, intent.meta);
-    }
-
-    /// Write what may change between two tries of one admission.
-    pub fn write_window(self, at_ms: u64, tags: [Tag; SCOPES], meta: Meta) {
-        self.set(AT, at_ms);
-        self.set(META, meta.pack());
-        let [key, team, user, org] = tags.map(|tag| u64::from(tag.0));
+        self.set(AT, intent.at_ms);
+        self.set(META, intent.meta.pack());
+        let [key, team, user, org] = intent.tags.map(|tag| u64::from(tag.0));
         self.set(TAGS, key | team << 16 | user << 32 | org << 48);
     }
 
@@ -234,6 +229,7 @@ impl Slot<'_> {
     }
 
     /// Deferred → Applied, after its scopes were recounted.
+    #[must_use]
     pub fn finish_deferred(self, seq: u64) -> bool {
         self.step(Head::new(seq, State::Deferred), State::Applied)
     }
@@ -370,7 +366,19 @@ mod tests {
         assert_eq!(Meta::unpack(meta.pack()), meta);
         let words = words();
         let slot = Slot(&words);
-        slot.write_window(1, [Tag(511), Tag(1), Tag(2), Tag(3)], meta);
+        slot.write(&Intent {
+            indices: [1, 2, NOBODY, 3],
+            ids: [4, 5, 0, 6],
+            tags: [Tag(511), Tag(1), Tag(2), Tag(3)],
+            at_ms: 1,
+            input: 0,
+            output: 0,
+            nano: 0,
+            meta,
+            price: Price::default(),
+            model: &ModelName::new("m").expect("fits"),
+        });
+        assert_eq!((slot.meta(), slot.indices()), (meta, [1, 2, NOBODY, 3]));
         slot.retag(1, Tag(500));
         assert_eq!([0, 1, 2, 3].map(|s| slot.tag(s).0), [511, 500, 2, 3]);
     }

@@ -62,21 +62,11 @@ pub fn go_duration(us: u64) -> String {
         return format!("{ms}ms");
     }
     let (hours, minutes, rest) = (ms / 3_600_000, ms / 60_000 % 60, ms % 60_000);
-    let mut text = String::with_capacity(16);
-    if hours > 0 {
-        text.push_str(&format!("{hours}h"));
-    }
-    if hours > 0 || minutes > 0 {
-        text.push_str(&format!("{minutes}m"));
-    }
-    let (seconds, fraction) = (rest / 1_000, rest % 1_000);
-    if fraction == 0 {
-        text.push_str(&format!("{seconds}s"));
-    } else {
-        let digits = format!("{fraction:03}");
-        text.push_str(&format!("{seconds}.{}s", digits.trim_end_matches('0')));
-    }
-    text
+    let hours = if hours > 0 { format!("{hours}h") } else { String::new() };
+    let minutes = if minutes > 0 || !hours.is_empty() { format!("{minutes}m") } else { String::new() };
+    let fraction = format!(".{:03}", rest % 1_000);
+    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+    format!("{hours}{minutes}{}{fraction}s", rest / 1_000)
 }
 
 #[cfg(test)]

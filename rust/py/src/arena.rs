@@ -146,7 +146,8 @@ impl Arena {
     }
 
     fn put_price(&self, price: PyPrice) -> PyResult<()> {
-        let model = ModelName::new(&price.model).ok_or_else(|| PyValueError::new_err("a model's name has 1 to 120 bytes"))?;
+        let model =
+            ModelName::new(&price.model).ok_or_else(|| PyValueError::new_err("a model's name has 1 to 120 bytes"))?;
         let parts = [price.input, price.cached, Some(price.output), Some(price.request)];
         if parts.into_iter().flatten().any(|part| part > CAP_MAX) {
             return Err(PyValueError::new_err("a price of more than 10,000,000 USD cannot be held"));
@@ -165,7 +166,8 @@ impl Arena {
 
     #[pyo3(signature = (kind, id, digest = None))]
     fn find(&self, kind: u8, id: u64, digest: Option<&[u8]>) -> PyResult<Option<u32>> {
-        let kind = Kind::from_bits(u64::from(kind)).ok_or_else(|| PyValueError::new_err(format!("{kind} is no kind of scope")))?;
+        let kind = Kind::from_bits(u64::from(kind))
+            .ok_or_else(|| PyValueError::new_err(format!("{kind} is no kind of scope")))?;
         if kind != Kind::Key {
             return Ok(self.0.find_scope(kind, id));
         }
@@ -199,12 +201,11 @@ impl Arena {
         let record = self.0.record(index).ok_or_else(|| no_scope(index))?;
         let view = record.view().ok_or_else(busy)?;
         let clock = self.0.clock();
-        let now_us = boot_us.unwrap_or_else(|| clock.boot_us());
+        let now = bucket::Moment::new(boot_us.unwrap_or_else(|| clock.boot_us()));
         let wall_ms = wall_ms.unwrap_or_else(|| clock.wall_ms());
         let money = Money(record.money().load(nemorouter_core::sync::Ordering::Acquire));
-        let left = |limit: bucket::Limit, word| {
-            (!limit.is_unlimited()).then(|| limit.remaining(bucket::claimed(word), now_us))
-        };
+        let left =
+            |limit: bucket::Limit, word| (!limit.is_unlimited()).then(|| limit.remaining(bucket::claimed(word), now));
         Ok(Meters {
             rpm_remaining: left(view.rpm, record.rpm()),
             tpm_remaining: left(view.tpm, record.tpm()),
@@ -224,7 +225,14 @@ impl Arena {
         Ok((window.first_day(), window.end_day()))
     }
 
-    fn recount(&self, py: Python<'_>, index: u32, first_day: u64, ledger_nano: u64, journals: Vec<PyRef<'_, Journal>>) -> bool {
+    fn recount(
+        &self,
+        py: Python<'_>,
+        index: u32,
+        first_day: u64,
+        ledger_nano: u64,
+        journals: Vec<PyRef<'_, Journal>>,
+    ) -> bool {
         let journals: Vec<_> = journals.iter().map(|journal| journal.0.clone()).collect();
         // The one door that releases the GIL: a scan of every slot of the host, and a settlement may have to pass meanwhile.
         py.detach(|| self.0.recount(index, first_day, ledger_nano, journals.iter().flat_map(|journal| journal.each())))

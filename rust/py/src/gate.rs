@@ -3,7 +3,14 @@
 use std::sync::Arc;
 
 use nemorouter_core::{
-    arena, clock::Clock, error::Error, gate, journal, levels::Tightest, model::ModelName, units::{NONE, go_duration}, verdict,
+    arena,
+    clock::Clock,
+    error::Error,
+    gate, journal,
+    levels::Tightest,
+    model::ModelName,
+    units::{NONE, go_duration},
+    verdict,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -40,7 +47,7 @@ impl AsRef<journal::Journal> for SharedJournal {
 
 #[pyclass(frozen, module = "nemorouter._core")]
 pub struct Gate {
-    gate: gate::Gate<SharedArena, SharedJournal>,
+    inner: gate::Gate<SharedArena, SharedJournal>,
     arena: Py<Arena>,
     journal: Py<Journal>,
 }
@@ -60,12 +67,17 @@ fn header<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
 impl Gate {
     #[new]
     #[pyo3(signature = (arena, journal, peppers, clock = None))]
-    fn new(arena: Bound<'_, Arena>, journal: Bound<'_, Journal>, peppers: Vec<(u8, Vec<u8>)>, clock: Option<&ManualClock>) -> PyResult<Self> {
+    fn new(
+        arena: Bound<'_, Arena>,
+        journal: Bound<'_, Journal>,
+        peppers: Vec<(u8, Vec<u8>)>,
+        clock: Option<&ManualClock>,
+    ) -> PyResult<Self> {
         let peppers = peppers.iter().map(|(id, secret)| pepper(*id, secret)).collect::<PyResult<_>>()?;
         let clock = clock.map_or(Clock::System, ManualClock::clock);
         let shared = (SharedArena(arena.get().0.clone()), SharedJournal(journal.get().0.clone()));
         let gate = gate::Gate::new(shared.0, shared.1, peppers, clock).map_err(raise)?;
-        Ok(Self { gate, arena: arena.unbind(), journal: journal.unbind() })
+        Ok(Self { inner: gate, arena: arena.unbind(), journal: journal.unbind() })
     }
 
     #[getter]
@@ -79,7 +91,7 @@ impl Gate {
     }
 
     fn identify(&self, authorization: &Bound<'_, PyAny>, client_ip: &str, endpoint: u8) -> PyResult<i64> {
-        Ok(match self.gate.identify(header(authorization)?, client_ip, endpoint) {
+        Ok(match self.inner.identify(header(authorization)?, client_ip, endpoint) {
             Ok(index) => i64::from(index),
             Err(code) => -(code as i64),
         })
@@ -104,7 +116,7 @@ impl Gate {
         };
         let max_tokens = u64::try_from(max_tokens).ok();
         let request = gate::Request { index, model, endpoint, upstream, prompt_bytes, max_tokens, choices, stream };
-        match self.gate.admit(&request) {
+        match self.inner.admit(&request) {
             Ok(ticket) => Ok(PyInt::new(py, ticket).into_any()),
             Err(refusal) => Ok(Bound::new(py, Refusal(refusal))?.into_any()),
         }
@@ -124,16 +136,16 @@ impl Gate {
     ) -> PyResult<i64> {
         let ttft_us = u64::try_from(ttft_us).unwrap_or(NONE);
         let usage = gate::Usage { input, cached, output, status, outcome, latency_us, ttft_us };
-        let cost = self.gate.settle(ticket, &usage).map_err(raise)?;
+        let cost = self.inner.settle(ticket, &usage).map_err(raise)?;
         Ok(cost.map_or(-1, u64::cast_signed))
     }
 
     fn may_use(&self, index: u32, model: &str) -> bool {
-        ModelName::new(model).is_some_and(|model| self.gate.may_use(index, &model))
+        ModelName::new(model).is_some_and(|model| self.inner.may_use(index, &model))
     }
 
     fn rate_headers<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyList>> {
-        let [requests, tokens] = self.gate.tightest(index);
+        let [requests, tokens] = self.inner.tightest(index);
         let headers = PyList::empty(py);
         let put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> String| match bucket {
             Some(bucket) => headers.append((name, value(bucket))),
@@ -149,17 +161,17 @@ impl Gate {
     }
 
     fn request_id(&self, ticket: i64) -> String {
-        let journal = &self.gate.journal().0;
-        let seq = u64::try_from(ticket).map_or_else(|_| journal.next_seq(), |ticket| ticket >> 16);
+        let journal = &self.inner.journal().0;
+        let seq = u64::try_from(ticket).map_or_else(|_| journal.next_stray(), |ticket| ticket >> 16);
         format!("req_{:016x}{seq:016x}", journal.boot())
     }
 
     fn reserved(&self, ticket: u64) -> PyResult<(u64, u64)> {
-        self.gate.reserved(ticket).ok_or_else(|| raise(Error::Ticket(ticket)))
+        self.inner.reserved(ticket).ok_or_else(|| raise(Error::Ticket(ticket)))
     }
 
     fn now_us(&self) -> u64 {
-        self.gate.clock().boot_us()
+        self.inner.clock().boot_us()
     }
 }
 

@@ -28,7 +28,9 @@ impl Journal {
     #[staticmethod]
     fn create(directory: PathBuf, slots: usize, upstreams: Vec<String>) -> PyResult<Self> {
         let boot = random_boot()?;
-        journal::Journal::create(&directory, slots, &upstreams, boot).map(|journal| Self(Arc::new(journal))).map_err(raise)
+        journal::Journal::create(&directory, slots, &upstreams, boot)
+            .map(|journal| Self(Arc::new(journal)))
+            .map_err(raise)
     }
 
     #[staticmethod]
@@ -99,19 +101,13 @@ impl Journal {
     /// The columns of `_core.Row`, in its order.
     fn row<'py>(&self, py: Python<'py>, at: usize, seq: u64, slot: Slot) -> PyResult<Bound<'py, PyTuple>> {
         let ([key, team, user, org], meta, end) = (slot.ids(), slot.meta(), slot.end());
-        let head = (at, self.0.boot(), seq, slot.at_ms(), key, team, user, org, slot.model().text()).into_pyobject(py)?;
+        let head =
+            (at, self.0.boot(), seq, slot.at_ms(), key, team, user, org, slot.model().text()).into_pyobject(py)?;
         let facts = (meta.upstream, meta.endpoint, end.status, end.outcome, u8::from(meta.stream)).into_pyobject(py)?;
         let cost = meta.priced.then_some(end.cost);
-        let numbers = (
-            end.input,
-            end.cached,
-            end.output,
-            cost,
-            slot.reserved_nano(),
-            end.latency_us,
-            optional(end.ttft_us),
-        )
-            .into_pyobject(py)?;
+        let numbers =
+            (end.input, end.cached, end.output, cost, slot.reserved_nano(), end.latency_us, optional(end.ttft_us))
+                .into_pyobject(py)?;
         let columns = head.iter().chain(facts.iter()).chain(numbers.iter());
         PyTuple::new(py, columns.collect::<Vec<_>>())
     }

@@ -1,5 +1,8 @@
 //! `nemorouter._core`: the Python face of `nemorouter-core`. Conversions only; no decision is made here.
 
+// PyO3 hands arguments over by value.
+#![allow(clippy::needless_pass_by_value)]
+
 mod arena;
 mod errors;
 mod functions;
@@ -11,7 +14,6 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 mod _core {
-    use super::{PyModule, PyModuleMethods, PyResult, Bound};
     #[pymodule_export]
     use super::arena::Arena;
     #[pymodule_export]
@@ -22,6 +24,7 @@ mod _core {
     use super::journal::Journal;
     #[pymodule_export]
     use super::views::{Identity, ManualClock, Meters, Refusal};
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

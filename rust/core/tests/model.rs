@@ -1,0 +1,156 @@
+//! Random histories of one word against a model in big integers, and the promise to the client: I-WINDOW.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used)]
+
+use nemorouter_core::{
+    bucket::{self, Limit, Moment, PERIOD_US},
+    calendar::{Duration, Tag},
+    money::{self, Money},
+    sync::{AtomicU64, Ordering},
+    units::LIMIT_MAX,
+};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Take(u64),
+    Give(u64),
+    Owe(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (0..PERIOD_US * 2).prop_map(Step::Wait),
+        (0u64..50).prop_map(Step::Wait),
+        (0u64..200).prop_map(Step::Take),
+        (0u64..50).prop_map(Step::Give),
+        (0u64..50).prop_map(Step::Owe),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// The bucket as a rational number of tokens, scaled by the period: level = tokens · period.
+struct Model {
+    limit: Limit,
+    level: i128,
+    now: u64,
+}
+
+impl Model {
+    fn full(&self) -> i128 {
+        i128::from(self.limit.burst) * i128::from(PERIOD_US)
+    }
+
+    fn wait(&mut self, us: u64) {
+        self.now += us;
+        self.level = (self.level + i128::from(us) * i128::from(self.limit.limit)).min(self.full_now());
+    }
+
+    /// The native bucket issues whole tokens on a fixed grid; a full bucket holds no fraction beyond the grid's.
+    fn full_now(&self) -> i128 {
+        let grid = i128::from(self.now) * i128::from(self.limit.limit) % i128::from(PERIOD_US);
+        self.full() + grid
+    }
+
+    fn take(&mut self, n: u64) -> bool {
+        let cost = i128::from(n) * i128::from(PERIOD_US);
+        let fits = cost <= self.level;
+        if fits {
+            self.level -= cost;
+        }
+        fits
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_word_agrees_with_big_integers(
+        limit in prop_oneof![0u64..100, 1u64..10_000, Just(LIMIT_MAX)],
+        burst in 0u64..500,
+        start in 0u64..PERIOD_US * 1_000,
+        steps in steps(),
+    ) {
+        let limit = Limit { limit, burst };
+        let word = AtomicU64::new(0);
+        let mut model = Model { limit, level: 0, now: start };
+        model.level = model.full_now();
+        for step in steps {
+            let now = Moment::new(model.now);
+            match step {
+                Step::Wait(us) => model.wait(us),
+                Step::Take(n) => {
+                    let wait = limit.wait(bucket::claimed(&word), n, now);
+                    let took = bucket::take(&word, bucket::look(&word), limit, n, now, || true).is_ok();
+                    prop_assert_eq!(took, model.take(n));
+                    prop_assert_eq!(took, wait == Some(0));
+                    if let Some(us) = wait.filter(|us| *us > 0) {
+                        let at = |us| Moment::new(model.now + us);
+                        prop_assert!(limit.decide(bucket::claimed(&word), n, at(us)).is_some(), "the promise holds");
+                        prop_assert!(limit.decide(bucket::claimed(&word), n, at(us - 1)).is_none(), "and is the earliest");
+                    }
+                }
+                Step::Give(n) => {
+                    let before = bucket::claimed(&word);
+                    bucket::give(&word, n);
+                    let given = i128::from(before - bucket::claimed(&word));
+                    model.level = (model.level + given * i128::from(PERIOD_US)).min(model.full_now());
+                }
+                Step::Owe(n) => {
+                    // Debt counts from what is claimed; an idle bucket forgets it, as it forgets what it cannot hold.
+                    bucket::take(&word, bucket::look(&word), limit, 0, now, || true).unwrap_or(());
+                    bucket::owe(&word, n);
+                    model.level -= i128::from(n) * i128::from(PERIOD_US);
+                }
+            }
+            let tokens = model.level.div_euclid(i128::from(PERIOD_US));
+            prop_assert_eq!(i128::from(limit.remaining(bucket::claimed(&word), Moment::new(model.now))), tokens);
+        }
+    }
+
+    #[test]
+    fn no_window_admits_more_than_burst_and_refill(
+        limit in 1u64..5_000,
+        burst in 1u64..500,
+        arrivals in proptest::collection::vec((0u64..2_000_000, 1u64..20), 1..200),
+    ) {
+        let limit = Limit { limit, burst };
+        let word = AtomicU64::new(0);
+        let (mut now, mut cost, mut lowest, mut draw_up) = (PERIOD_US * 3, 0i128, i128::MAX, i128::MIN);
+        for (gap, n) in arrivals {
+            now += gap;
+            let refill = i128::from(now) * i128::from(limit.limit);
+            lowest = lowest.min(cost - refill);
+            if bucket::take(&word, bucket::look(&word), limit, n, Moment::new(now), || true).is_ok() {
+                cost += i128::from(n) * i128::from(PERIOD_US);
+            }
+            draw_up = draw_up.max(cost - refill - lowest);
+        }
+        // Whole tokens on a grid: less than one token may have been issued just before the window.
+        prop_assert!(draw_up < (i128::from(burst) + 1) * i128::from(PERIOD_US));
+    }
+
+    #[test]
+    fn committed_is_the_sum_of_what_was_given(
+        cap in 0u64..1_000,
+        costs in proptest::collection::vec((0u64..200, 0u64..3, 0u64..300), 1..100),
+    ) {
+        let (word, mut day, mut sum) = (AtomicU64::new(0), 20_000, 0u64);
+        for (cost, turn, settled) in costs {
+            day += turn / 2;
+            sum = if turn / 2 == 1 { 0 } else { sum };
+            let tag = Tag::new(Duration::Daily, day);
+            match money::commit(&word, money::look(&word), tag, cost, cap, || true) {
+                Ok(()) => {
+                    prop_assert!(sum + cost <= cap);
+                    money::correct(&word, || tag, settled, cost);
+                    sum = (sum + cost + settled).saturating_sub(cost);
+                }
+                Err(stop) => prop_assert_eq!(stop, money::Stop::Exceeded(sum)),
+            }
+            prop_assert_eq!(Money(word.load(Ordering::Relaxed)).committed(tag), sum);
+        }
+    }
+}
