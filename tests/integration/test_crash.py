@@ -1,0 +1,100 @@
+"""A real server whose workers, then whose master, are killed under load: each answer is in the ledger once."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nemorouter import snapshot
+from nemorouter.datadir import DataDir
+from nemorouter.ids import request_from_text
+from tests.faults.server import Client, Server, chat, free_port
+from tests.faults.test_kills import ledger_is_complete, words_are_true
+from tests.faults.world import KEY, World
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = await World.make(tmp_path / "data", workers=2, port=free_port(), log_level="error")
+    for id in range(KEY, KEY + 5):
+        await made.key(id, cap=10**12)
+    await made.price("echo", input=1_000_000, output=3_000_000)
+    yield made
+    await made.close()
+
+
+class Load:
+    """Clients that keep every answer they got; a connection that breaks is opened again."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.answered: dict[tuple[int, int], int] = {}
+        self.broken = 0
+        self.over = False
+
+    async def run(self, seed: int) -> None:
+        rng, client = random.Random(seed), Client(self.world.settings.port)
+        while not self.over:
+            body = chat(content="x" * rng.randint(1, 300), max_tokens=100)
+            answer = await client.ask(self.world.keys[rng.choice(list(self.world.keys))], body)
+            if answer is None:
+                self.broken += 1
+                await asyncio.sleep(0.01)
+            elif answer.status == 200:
+                row = request_from_text(answer.headers["x-nemo-request-id"])
+                assert row not in self.answered
+                whole, _, part = answer.headers["x-nemo-request-cost"].partition(".")
+                self.answered[row] = int(whole) * 10**9 + int(part.ljust(9, "0"))
+            else:
+                assert answer.status == 503, answer
+        await client.close()
+
+
+async def admits(world: World) -> float:
+    """Seconds until a request is answered."""
+    begun = time.monotonic()
+    async with Client(world.settings.port) as client:
+        while (answer := await client.ask(world.keys[KEY])) is None or answer.status != 200:
+            assert time.monotonic() < begun + 10
+            await asyncio.sleep(0.01)
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [pytest.param(4, 1, id="short"), pytest.param(100, 2, id="long", marks=pytest.mark.campaign)],
+)
+async def test_workers_then_the_master_are_killed_under_load(world: World, kills: int, seed: int) -> None:
+    rng, load, server = random.Random(seed), Load(world), Server(world.settings)
+    server.start()
+    await server.ready()
+    tasks = [asyncio.create_task(load.run(rng.randrange(1 << 30))) for _ in range(12)]
+    for _ in range(kills):
+        await asyncio.sleep(rng.random() * 0.3 + 0.1)
+        server.kill_worker(rng.randrange(2))
+        await server.ready()
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(server.kill_all)
+    load.over = True
+    await asyncio.gather(*tasks)
+    assert load.broken > 0
+
+    again = Server(world.settings)
+    async with again:
+        await admits(world)
+        load.answered.update()
+        arena = snapshot.live(world.settings)
+        assert arena is not None
+        end = time.monotonic() + 5
+        data = DataDir(world.settings.data_dir)
+        while len(data.journal_paths()) > 2 or data.recount_file.exists():
+            assert time.monotonic() < end, "the dead were not recovered"
+            await asyncio.sleep(0.02)
+    await ledger_is_complete(world, load.answered)
+    await words_are_true(world, arena)
+    assert DataDir(world.settings.data_dir).journal_paths() == []
+    outcomes = dict(await world.all("SELECT outcome, count(*) FROM requests GROUP BY outcome"))  # type: ignore[arg-type]
+    assert outcomes[1] >= len(load.answered) > 10 * kills

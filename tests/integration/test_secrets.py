@@ -1,0 +1,110 @@
+"""Canary keys, sent wherever a client may put them: none is in store, journal, arena, log or metrics afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from nemorouter.datadir import DataDir
+from nemorouter.errors import ConfigurationError
+from nemorouter.settings import Settings
+from nemorouter.snapshot import attach
+from tests.faults.server import Client, Server, chat, free_port
+from tests.faults.world import KEY, World, a_key
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = await World.make(tmp_path / "data", port=free_port(), log_level="debug")
+    await made.key()
+    yield made
+    await made.close()
+
+
+def everything(world: World) -> Iterator[tuple[str, bytes]]:
+    """All that is on disk and in shared memory, by name."""
+    root = world.settings.data_dir
+    note = DataDir(root).note()
+    assert note is not None
+    for path in [*root.rglob("*"), Path(note.path), root.parent / "server.log"]:
+        if path.is_file():
+            yield str(path), path.read_bytes()
+
+
+def traces(world: World, secrets: dict[str, str]) -> list[str]:
+    """Where a secret, or either half of its random part, can be found."""
+    found: list[str] = []
+    for name, content in everything(world):
+        for where, secret in secrets.items():
+            random_part = secret.removeprefix("sk-nemo-")
+            for piece in (random_part[:10], random_part[10:]):
+                if piece.encode() in content:
+                    found.append(f"{where}: {name}")
+    return found
+
+
+async def test_a_key_leaves_no_trace(world: World) -> None:
+    real = world.keys[KEY]
+    canary = {where: a_key() for where in ("header", "query", "body", "double", "malformed", "metrics", "crash")}
+    port = world.settings.port
+    server = Server(world.settings)
+    async with server:
+        async with Client(port) as client:
+            assert (answer := await client.ask(real)) is not None
+            assert answer.status == 200
+            assert (answer := await client.ask(canary["header"])) is not None
+            assert answer.status == 401
+            assert canary["header"] not in answer.body.decode()
+            body = chat(content=f"my key is {canary['body']}")
+            assert (answer := await client.ask(real, body)) is not None
+            assert answer.status == 200  # it is echoed to its sender, and kept nowhere
+            await client.ask(real, body[:-3])
+            await client.ask(real, chat(model=f"gpt {canary['body']}"[:9]))
+            await client.ask(canary["malformed"][:-1], chat())
+            assert (
+                answer := await client.ask(real, chat(), f"/v1/chat/completions?api_key={canary['query']}")
+            ) is not None
+            assert canary["query"] not in answer.body.decode()
+        async with Client(port) as client:
+            two = f"Authorization: Bearer {real}\r\nAuthorization: Bearer {canary['double']}\r\n"
+            answer = await client.raw(f"GET /v1/models HTTP/1.1\r\nHost: t\r\n{two}\r\n".encode())
+            assert answer.status in (400, 401)
+        async with Client(port) as client:
+            head = f"GET /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {canary['metrics']}\r\n\r\n"
+            metrics = await client.raw(head.encode())
+            assert real not in metrics.body.decode()
+        client = await Client(port).connect()
+        asked = asyncio.create_task(client.ask(canary["crash"], chat(stream=True, content=canary["crash"])))
+        server.kill_worker()
+        await asked
+        await client.close()
+        while not server.workers():
+            await asyncio.sleep(0.02)
+        assert traces(world, canary | {"real": real}) == []
+    await attach(world.settings, world.store)
+    found = traces(world, canary | {"real": real})
+    assert found == []
+
+
+async def test_the_search_finds_a_planted_key(world: World) -> None:
+    """The positive control of the test above."""
+    await attach(world.settings, world.store)
+    planted = a_key()
+    (world.settings.data_dir / "nemorouter.debug").write_text(f"GET /?k={planted}")
+    assert len(traces(world, {"planted": planted})) == 2
+
+
+async def test_peppers_are_in_their_file_only(world: World) -> None:
+    await attach(world.settings, world.store)
+    for _, pepper in world.peppers:
+        homes = [name for name, content in everything(world) if pepper in content or pepper.hex().encode() in content]
+        assert homes == [str(world.settings.pepper_path)]
+
+
+async def test_a_damaged_pepper_is_not_told(world: World) -> None:
+    secret = world.peppers[0][1].hex()
+    world.settings.pepper_path.write_text(f"1 {secret[:-1]}\n")
+    with pytest.raises(ConfigurationError) as error:
+        await attach(Settings.load(data_dir=world.settings.data_dir))
+    assert secret[:12] not in str(error.value)
