@@ -30,19 +30,19 @@ class Context(NamedTuple):
     @classmethod
     async def attach(cls, store: Store, settings: Settings, *, create: bool = False) -> Self:
         """The same on a store that is open already. ConfigurationError: a secret is missing, or not this store's."""
+        if create:
+            await _create_secrets(store, settings)
+        peppers = load_peppers(settings.pepper_path)
         audit_path = audit_key_path(settings)
-        async with store.begin() as connection:
+        audit_key = load_audit_key(audit_path)
+        async with store.read() as connection:
             known = await marks(connection)
-            if create and not known and not settings.pepper_path.exists():
-                create_pepper(settings.pepper_path)
-            if create and AUDIT_ID not in known and not audit_path.exists():
-                create_audit_key(audit_path)
-            peppers = load_peppers(settings.pepper_path)
-            audit_key = load_audit_key(audit_path)
-            known_peppers = {id: value for id, value in known.items() if id != AUDIT_ID}
-            compare(known_peppers, peppers, str(settings.pepper_path))
-            compare({id: known[id] for id in known.keys() & {AUDIT_ID}}, [(AUDIT_ID, audit_key)], str(audit_path))
-            await remember(connection, known, [*peppers, (AUDIT_ID, audit_key)])
+        compare({id: value for id, value in known.items() if id != AUDIT_ID}, peppers, str(settings.pepper_path))
+        compare({id: known[id] for id in known.keys() & {AUDIT_ID}}, [(AUDIT_ID, audit_key)], str(audit_path))
+        every = [*peppers, (AUDIT_ID, audit_key)]
+        if any(id not in known for id, _ in every):
+            async with store.begin() as connection:
+                await remember(connection, await marks(connection), every)
         return cls(settings, store, peppers, audit_key)
 
     async def close(self) -> None:
@@ -50,6 +50,16 @@ class Context(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Context({self.settings!r})"
+
+
+async def _create_secrets(store: Store, settings: Settings) -> None:
+    """Make the files of a store that has none yet; the transaction keeps two first runs apart."""
+    async with store.begin() as connection:
+        known = await marks(connection)
+        if not known and not settings.pepper_path.exists():
+            create_pepper(settings.pepper_path)
+        if AUDIT_ID not in known and not audit_key_path(settings).exists():
+            create_audit_key(audit_key_path(settings))
 
 
 def audit_key_path(settings: Settings) -> Path:

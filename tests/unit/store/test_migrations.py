@@ -1,5 +1,6 @@
 """The migrations make the schema, whole or not at all."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
+from nemorouter.datadir import DataDir, Flock
 from nemorouter.settings import Settings
 from nemorouter.store import migrate
 from nemorouter.store.engine import Store, database_path, store_version
@@ -44,3 +46,16 @@ def test_the_schema_is_fit_for_postgresql() -> None:
     for table in metadata.sorted_tables:
         text = str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
         assert "BIGSERIAL" not in text
+
+
+async def test_a_migration_waits_for_another(settings: Settings) -> None:
+    path = database_path(settings)
+    lock = Flock.attempt(DataDir(settings.data_dir).prepare().root / "nemorouter.db.lock")
+    assert lock is not None
+    with lock:
+        opening = asyncio.create_task(Store.open(settings, migrate=True))
+        await asyncio.sleep(0.3)
+        assert not opening.done()
+        assert store_version(path) == 0
+    await (await opening).close()
+    assert store_version(path) == SCHEMA_VERSION
