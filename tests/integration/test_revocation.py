@@ -23,7 +23,7 @@ ACTOR = Actor(org=ORG, role=Role.OWNER, name="test")
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = await World.make(tmp_path / "data", workers=4, port=free_port(), log_level="warning")
+    made = await World.make(tmp_path / "data", workers=4, port=free_port(), log_level="warning", journal_slots=16_384)
     yield made
     await made.close()
 

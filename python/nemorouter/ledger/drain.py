@@ -28,6 +28,7 @@ _LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be t
 _DEFERRED_EVERY_S: Final = 0.25
 _FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
+_CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
 _UNFIT_EVERY_S: Final = 20.0
 
 _log = get_logger(__name__)
@@ -52,6 +53,7 @@ class Drain:
         self._wal = store.path.with_name(f"{store.path.name}-wal")
         self._store_mark: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
+        self._applied = -1
         self._unfit = False  # a change does not fit into the arena
 
     async def turn(self) -> int:
@@ -60,8 +62,7 @@ class Drain:
         moved = await self._move(list(self._live.values()))
         for path, journal in list(self._dead.items()):
             moved += await self._end(path, journal)
-        if await self._follow_changes():
-            self._look_at_frozen = 0.0
+        await self._follow_changes()
         await self._mend()
         return moved
 
@@ -136,31 +137,34 @@ class Drain:
         _log.info("worker_recovered", journal=path.name, rows=moved)
         return moved
 
-    async def _follow_changes(self) -> bool:
+    async def _follow_changes(self) -> None:
         """Catch up if the store changed: services do it themselves, this is for those that died in between."""
         mark, now = _mark(self._store.path, self._wal), time.monotonic()
-        if now < self._look_at_changes and (mark == self._store_mark or self._unfit):
-            return False
-        self._store_mark, self._look_at_changes = mark, now + _CHANGES_EVERY_S
-        before = self._arena.applied
-        try:
-            await snapshot.catch_up(self._arena, self._store, self._data)
-            self._unfit = False
-        except ConfigurationError:  # logged by the snapshot; only a restart makes room, so it need not be soon
-            self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
-        return self._arena.applied != before
+        due = self._look_at_changes
+        if mark != self._store_mark and not self._unfit:
+            due -= _CHANGES_EVERY_S - _CHANGES_APART_S
+        if now >= due:
+            self._store_mark, self._look_at_changes = mark, now + _CHANGES_EVERY_S
+            try:
+                await snapshot.catch_up(self._arena, self._store, self._data)
+                self._unfit = False
+            except ConfigurationError:  # logged by the snapshot; only a restart makes room, so it need not be soon
+                self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
+        if self._arena.applied != self._applied:  # whoever applied it: a budget's duration may have changed
+            self._applied = self._arena.applied
+            self._look_at_frozen = 0.0
 
     async def _mend(self) -> None:
         """Recount what waits: after a death, after a settlement that met a frozen word, after a changed duration."""
         wanted, deferred = set(self._recounts.waiting), {}
         now = time.monotonic()
-        if now >= self._look_at_deferred:
-            self._look_at_deferred = now + _DEFERRED_EVERY_S
-            deferred = {path: indices for path, journal in self._live.items() if (indices := journal.deferred())}
-            wanted.update(*deferred.values())
         if now >= self._look_at_frozen:
             self._look_at_frozen = now + _FROZEN_EVERY_S
             wanted.update(self._arena.frozen())
+        if wanted or now >= self._look_at_deferred:
+            self._look_at_deferred = now + _DEFERRED_EVERY_S
+            deferred = {path: indices for path, journal in self._live.items() if (indices := journal.deferred())}
+            wanted.update(*deferred.values())
         if not wanted:
             return
         self._look_at_deferred = 0.0  # a settlement may have met a word that is frozen for its recount
