@@ -1,30 +1,29 @@
 //! Every live scope of a host, in one mapping that all workers share.
 //!
 //! `header | prices | digest table | heap of blocks | records`. Sizes follow from the capacity; the file is sparse, and room is
-//! allocated before it is touched. Policy is written by one process at a time (the caller holds the file lock); meters by all.
+//! allocated before it is touched. Meters are written by all; policy by one process at a time, in `write`.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
 };
 
+mod write;
+
 use crate::{
-    LAYOUT, bucket,
-    calendar::Tag,
+    LAYOUT,
     clock::Clock,
     error::{Error, Result},
     heap::Stored,
     map::Map,
     model::ModelName,
-    money::{FREEZE, Money},
-    policy::Policy,
+    money::FREEZE,
     price::{self, Known},
-    record::{Image, RECORD_WORDS, Record, View},
+    record::{RECORD_WORDS, Record},
     recount::{Window, recount},
     slot::{NOBODY, Slot},
     sync::{AtomicU64, Ordering},
     table,
-    units::NONE,
     verdict::Kind,
 };
 
@@ -222,154 +221,6 @@ impl Arena {
     #[must_use]
     pub fn find_scope(&self, kind: Kind, id: u64) -> Option<u32> {
         self.find(&crate::digest::of_scope(kind as u8, id).into())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        // A panic while writing leaves an odd record, which the next write of it mends.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn put_price(&self, model: &ModelName, version: u64, known: Known) -> Result<()> {
-        let _guard = self.lock();
-        price::put(self.prices(), self.word(H_PRICES), model, version, known)
-    }
-
-    /// Write a policy if it is newer than the record's; answer the scope's index.
-    pub fn put(&self, policy: &Policy) -> Result<u32> {
-        let _guard = self.lock();
-        let digest = policy.table_digest()?;
-        let (rpm, tpm) = policy.limits()?;
-        let view = View {
-            status: policy.status,
-            kind: Some(policy.kind()?),
-            duration: policy.duration()?,
-            endpoints: policy.endpoints,
-            team: self.owner(Kind::Team, policy.team, policy)?,
-            user: self.owner(Kind::User, policy.user, policy)?,
-            org: self.owner(Kind::Org, policy.org, policy)?,
-            expires_ms: policy.expires_ms.unwrap_or(NONE),
-            rpm,
-            tpm,
-            cap: policy.cap()?,
-            has_models: !policy.models.is_empty(),
-            has_ips: !policy.ips.is_empty(),
-            ..View::default()
-        };
-        let block = policy.block()?.encode()?;
-        let image = Image { version: policy.version, last4: policy.last4(), view };
-        match self.find(&digest.into()) {
-            Some(index) => self.replace(index, image, &block).map(|()| index),
-            None => self.insert(&digest, policy.id, image, &block),
-        }
-    }
-
-    fn owner(&self, kind: Kind, id: u64, policy: &Policy) -> Result<u32> {
-        if id == 0 || policy.kind()? == kind {
-            return Ok(NOBODY);
-        }
-        self.find_scope(kind, id)
-            .ok_or_else(|| Error::Value(format!("the {kind:?} {id} of this scope is not in the arena")))
-    }
-
-    fn insert(&self, digest: &[u8; 32], id: u64, mut image: Image, block: &[u64]) -> Result<u32> {
-        let index = self.get(H_SCOPES) as usize;
-        if index >= self.plan.capacity {
-            return Err(Error::Full(format!(
-                "the arena holds {index} scopes, all it has room for; raise the capacity and restart"
-            )));
-        }
-        self.room(H_RECORD_ROOM, self.plan.records, (index + 1) * RECORD_WORDS, self.plan.capacity * RECORD_WORDS)?;
-        image.view.heap = self.store_block(block)?;
-        let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
-        let record = Record(&records[index]);
-        let _ = record.begin_write();
-        record.write_identity(digest, id);
-        record.write(&image);
-        let tag = Tag::at(image.view.duration, self.clock().wall_ms());
-        record.money().store(Money::new(tag, 0).0, Ordering::Relaxed);
-        record.end_write();
-        // Release: partner of `scopes`; the record is whole before its index is given out.
-        self.word(H_SCOPES).store(index as u64 + 1, Ordering::Release);
-        table::insert(self.table(), digest, index as u32);
-        Ok(index as u32)
-    }
-
-    fn replace(&self, index: u32, mut image: Image, block: &[u64]) -> Result<()> {
-        let Some(record) = self.record(index) else {
-            return Ok(());
-        };
-        let old = record.view();
-        if old.is_some() && image.version <= record.version() {
-            return Ok(());
-        }
-        image.view.heap = match old {
-            Some(view) if self.holds(view.heap, block) => view.heap,
-            _ => self.store_block(block)?,
-        };
-        let torn = record.begin_write();
-        self.convert(record, old.filter(|_| !torn), &image.view);
-        record.write(&image);
-        record.end_write();
-        Ok(())
-    }
-
-    /// Bring the meters under the new policy, while the record is being written. `old` is `None` if a writer died half-way: whether the
-    /// words are of the old rate or the new is then not known, so they begin empty, which admits too little for a minute and never
-    /// too much.
-    fn convert(&self, record: Record, old: Option<View>, new: &View) {
-        let now = bucket::Moment::new(self.clock().boot_us());
-        let buckets =
-            [(record.rpm(), old.map(|old| old.rpm), new.rpm), (record.tpm(), old.map(|old| old.tpm), new.tpm)];
-        for (word, from, to) in buckets {
-            match from {
-                Some(from) if from.limit == to.limit => {}
-                Some(from) => bucket::change(word, |claimed| from.convert(claimed, to, now)),
-                None if to.is_unlimited() => {}
-                None => bucket::change(word, |_| to.issued(now).saturating_add(to.burst)),
-            }
-        }
-        if old.is_none_or(|old| old.duration != new.duration) {
-            self.freeze_for(record, new);
-        }
-    }
-
-    /// The word belongs to another kind of window now: nobody commits to it until it is recounted.
-    fn freeze_for(&self, record: Record, view: &View) {
-        let tag = Tag::at(view.duration, self.clock().wall_ms());
-        record.money().store(FREEZE | Money::new(tag, 0).0, Ordering::Release);
-    }
-
-    fn holds(&self, heap: (u32, u32), block: &[u64]) -> bool {
-        let stored = self.block(heap).0;
-        stored.len() == block.len() && stored.iter().zip(block).all(|(a, b)| a.load(Ordering::Relaxed) == *b)
-    }
-
-    fn store_block(&self, block: &[u64]) -> Result<(u32, u32)> {
-        let first = self.get(H_HEAP) as usize;
-        if first + block.len() > self.plan.heap_words {
-            return Err(Error::Full(
-                "the arena's room for names and allow-lists is full; a restart packs it, a larger capacity widens it"
-                    .to_owned(),
-            ));
-        }
-        self.room(H_HEAP_ROOM, self.plan.heap, first + block.len(), self.plan.heap_words)?;
-        for (at, word) in (self.plan.heap + first..).zip(block) {
-            self.set(at, *word);
-        }
-        self.set(H_HEAP, (first + block.len()) as u64);
-        Ok((first as u32, block.len() as u32))
-    }
-
-    /// Have room for the first `words` of a part that grows.
-    fn room(&self, counter: usize, part: usize, words: usize, most: usize) -> Result<()> {
-        let have = self.get(counter) as usize;
-        if words <= have {
-            return Ok(());
-        }
-        let want = words.next_multiple_of(STEP_WORDS).min(most);
-        self.map.ensure(part + have, want - have)?;
-        self.set(counter, want as u64);
-        Ok(())
     }
 
     /// Indices of scopes whose money word waits for a recount.
