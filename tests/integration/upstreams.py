@@ -28,6 +28,8 @@ class FakeUpstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self.seen: list[Seen] = []
+        self.alias: dict[str, str] = {}
+        """Behaviours of models that are not named ``fake-...``."""
         self.released = threading.Event()
         """Set it to let ``fake-wait`` answer."""
 
@@ -67,7 +69,9 @@ class FakeUpstream:
                 seen = Seen(line.split()[1].decode(), headers, body)
                 self.seen.append(seen)
                 try:
-                    if not _BEHAVIOURS.get(body["model"].removeprefix("fake-"), _ok)(self, client, seen):
+                    if not _BEHAVIOURS.get(self.alias.get(body["model"], body["model"].removeprefix("fake-")), _ok)(
+                        self, client, seen
+                    ):
                         return
                 except OSError:
                     seen.cancelled = True

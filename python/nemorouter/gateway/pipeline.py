@@ -112,13 +112,25 @@ class Pipeline(Generic[T]):
         if length is not None and length.isdecimal():
             if int(length) > self._max_body:
                 raise RejectedError(Code.REQUEST_TOO_LARGE, self._too_large())
-            return await connection()
+            try:
+                return await connection()
+            except Exception as error:
+                raise ClientGoneError from error
+        return await self._count(connection)
+
+    async def _count(self, connection: Connection) -> bytes:
+        """A body of unknown length."""
         chunks, size = [], 0
-        async for chunk in connection:
-            size += len(chunk)
-            if size > self._max_body:
-                raise RejectedError(Code.REQUEST_TOO_LARGE, self._too_large())
-            chunks.append(chunk)
+        try:
+            async for chunk in connection:
+                size += len(chunk)
+                if size > self._max_body:
+                    raise RejectedError(Code.REQUEST_TOO_LARGE, self._too_large())
+                chunks.append(chunk)
+        except RejectedError:
+            raise
+        except Exception as error:
+            raise ClientGoneError from error
         return b"".join(chunks)
 
     def _too_large(self) -> str:

@@ -1,9 +1,10 @@
 """An OpenAI-compatible provider over HTTP. The gateway's key never goes there; the provider's key never comes back.
 
-Connections are pooled, one pool per worker. Redirects, cookies and decompression are off.
+Connections are pooled, one pool per worker. Redirects, cookies and decompression are off. Cancelling a call ends it at
+once if its answer has begun; before that pyreqwest only stops waiting, and the connection ends with the first-byte
+time-out.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -34,11 +35,10 @@ class HttpUpstream:
 
     instant = False
 
-    def __init__(self, settings: UpstreamSettings, client: Client, *, key: str | None, first_byte_s: float) -> None:
+    def __init__(self, settings: UpstreamSettings, client: Client, *, key: str | None) -> None:
         self.name = settings.name
         self._base = settings.base_url.rstrip("/")
         self._client = client
-        self._first_byte = first_byte_s
         self._headers = {"content-type": "application/json"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -46,17 +46,16 @@ class HttpUpstream:
     async def send(self, request: Request) -> Answer:
         """Call the provider; the answer is whole unless it is an event stream."""
         builder = self._client.post(self._base + request.path).headers(self._headers).headers(request.headers)
-        call = builder.body_bytes(request.body).build_streamed()
+        builder = builder.body_bytes(request.body).streamed_read_buffer_limit(0)  # else it waits for a full buffer
         stack = AsyncExitStack()
         try:
-            async with asyncio.timeout(self._first_byte):
-                response = await stack.enter_async_context(call)
+            response = await stack.enter_async_context(builder.build_streamed())
             headers = [(name, value) for name in _PASSED_BACK if (value := response.get_header(name)) is not None]
             kind = response.get_header("content-type") or ""
             if response.status < 300 and kind.startswith("text/event-stream"):
                 return Answer(response.status, headers, chunks=_chunks(stack.pop_all(), response))
             return Answer(response.status, headers, await _whole(response))
-        except TimeoutError as error:
+        except RequestTimeoutError as error:
             raise UpstreamTimeoutError(self.name) from error
         except PyreqwestError as error:
             raise UpstreamFailedError(self.name) from error
@@ -77,8 +76,7 @@ def connect(settings: Settings) -> list[HttpUpstream]:
             raise ConfigurationError(
                 f"upstreams: {upstream.name!r} takes its key from {upstream.api_key_env}, which is not set."
             )
-        first_byte = settings.upstream_first_byte_timeout
-        upstreams.append(HttpUpstream(upstream, _client(settings), key=key, first_byte_s=first_byte))
+        upstreams.append(HttpUpstream(upstream, _client(settings), key=key))
     return upstreams
 
 
@@ -86,6 +84,7 @@ def _client(settings: Settings) -> Client:
     builder = ClientBuilder().user_agent("nemorouter").follow_redirects(False).default_cookie_store(False)
     builder = builder.gzip(False).brotli(False).zstd(False).deflate(False).referer(False).no_proxy()
     builder = builder.connect_timeout(timedelta(seconds=settings.upstream_connect_timeout))
+    builder = builder.read_timeout(timedelta(seconds=settings.upstream_first_byte_timeout))
     builder = builder.timeout(timedelta(seconds=settings.upstream_total_timeout))
     return builder.tcp_nodelay(True).build()
 
