@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from nemorouter import snapshot
+from nemorouter import log, snapshot
 from nemorouter._core import Gate
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
@@ -118,7 +118,9 @@ def _priced(store: Store) -> Known:
 
 def create_app(settings: Settings | None = None) -> App:
     """The whole gateway, from ``settings`` or from the environment."""
-    return App(Settings.load() if settings is None else settings)
+    settings = Settings.load() if settings is None else settings
+    log.configure(settings.log_level)
+    return App(settings)
 
 
 def __getattr__(name: str) -> App:

@@ -23,7 +23,7 @@ from granian.server import Server as GranianServer
 
 from nemorouter import log, snapshot
 from nemorouter._core import die_with_parent
-from nemorouter.app import App
+from nemorouter.app import App, upstream_routes
 from nemorouter.errors import ConfigurationError, NemoError
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.services.bootstrap import bootstrap
@@ -47,6 +47,7 @@ def run(settings: Settings) -> None:
     log.configure(settings.log_level)
     try:
         _require_port(settings)
+        upstream_routes(settings)  # every provider can be spoken to
         key = asyncio.run(_prepare(settings))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")

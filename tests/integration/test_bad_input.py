@@ -102,6 +102,7 @@ BODIES = {
     "empty model": (b'{"model":""}', 400, "missing_model"),
     "number model": (b'{"model":5}', 400, "invalid_request"),
     "long model": (b'{"model":"%b"}' % (b"m" * 121), 400, "invalid_request"),
+    "NUL in model": (b'{"model":"a\\u0000b"}', 400, "invalid_request"),
     "key as model": (b'{"model":"sk-nemo-12345678901234567890"}', 404, "model_not_found"),
     "twice": (b'{"model":"echo","messages":[],"model":"gpt-4o"}', 400, "invalid_request"),
     "twice, escaped": (b'{"model":"echo","messages":[],"mod\\u0065l":"gpt-4o"}', 400, "invalid_request"),

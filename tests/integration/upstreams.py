@@ -195,6 +195,7 @@ _BEHAVIOURS: dict[str, Callable[[FakeUpstream, socket.socket, Seen], bool]] = {
     "stream": _stream(),
     "stream-split": _stream(split=True),
     "stream-slow": _stream(pause=0.05, events=200),
+    "stream-second": _stream(pause=0.05, events=20),
     "stream-break": _stream(breaks=True),
     "stream-no-usage": _stream(tells=False),
 }

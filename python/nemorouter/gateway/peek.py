@@ -120,8 +120,9 @@ class Image(Peek):
         return self.n or 1
 
 
-NO_MODEL = Peek(model="")
-"""Stands for a request that calls no model, on a path that is guarded all the same."""
+NO_MODEL = Peek(model="-")
+"""Stands for a request that calls no model, on a path that is guarded all the same. Where a budget applies, ``-`` needs
+a price as any model does."""
 
 _KINDS: dict[int, type[Peek]] = {
     Endpoint.CHAT_COMPLETIONS: Chat,
@@ -155,6 +156,8 @@ def peek(body: bytes, endpoint: int) -> Peek:
         raise RejectedError(Code.MISSING_MODEL)
     if len(model) > MAX_MODEL_BYTES // 4 and len(model.encode()) > MAX_MODEL_BYTES:
         raise RejectedError(Code.INVALID_REQUEST, f"model: at most {MAX_MODEL_BYTES} bytes.")
+    if not model.isprintable():
+        raise RejectedError(Code.INVALID_REQUEST, "model: no control characters.")
     return seen
 
 

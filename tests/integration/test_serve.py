@@ -1,0 +1,167 @@
+"""``serve`` as an operator meets it: the first run, the wrong set-up, the end of workers and of the master."""
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from nemorouter.settings import Settings
+from tests.integration.servers import SERVE, Host, Server, chat, free_port, until
+from tests.integration.upstreams import FakeUpstream
+
+
+def serve(settings: Settings) -> subprocess.Popen[str]:
+    env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", SERVE], env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def refused(settings: Settings) -> str:
+    """The one line on stderr of a server that does not start."""
+    out, err = serve(settings).communicate(timeout=30)
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def children(pid: int, *, drainer: bool = False) -> list[int]:
+    """Workers of a master, or its drainer."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in found if (b"import drain" in Path(f"/proc/{child}/cmdline").read_bytes()) == drainer]
+
+
+def test_the_first_run_prints_a_command_that_works(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", port=free_port(), capacity=100, log_level="warning")
+    process = serve(settings)
+    assert process.stdout is not None
+    printed = ""
+    while "-d '" not in printed:
+        printed += process.stdout.readline()
+    command = shlex.split(printed[printed.index("curl") :].replace("\\\n", ""))
+    body = {}
+    until(lambda: _answers(settings.port))
+    body = msgspec.json.decode(subprocess.run([*command, "-s"], capture_output=True, check=True).stdout)
+    assert body["choices"][0]["message"]["content"] == "Hello, Nemo!"
+    process.terminate()
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    key = re.findall(r"sk-nemo-\w{20}", printed)[0]
+    assert key not in out + err
+
+    again = serve(settings)
+    assert again.stdout is not None
+    assert again.stdout.readline().startswith(f"NemoRouter serves http://127.0.0.1:{settings.port}/v1")
+    again.terminate()
+    out, _ = again.communicate(timeout=20)
+    assert "curl" not in out
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def test_the_port_is_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(Settings(data_dir=tmp_path / "data", port=port))
+    assert line == f"nemorouter: Cannot listen on 127.0.0.1 port {port}: Address already in use."
+
+
+def test_the_data_directory_cannot_be_used(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "file").write_text("x")
+    assert str(tmp_path / "file") in refused(Settings(data_dir=tmp_path / "file", port=port))
+    host = Host(tmp_path)
+    pepper = host.settings.pepper_path.read_text()
+    host.settings.pepper_path.write_text(pepper.replace(pepper[-9:-1], "0badc0de"))
+    assert "pepper" in refused(msgspec.structs.replace(host.settings, port=port))
+    host.settings.pepper_path.unlink()
+    assert "pepper" in refused(msgspec.structs.replace(host.settings, port=port))
+
+
+def test_a_provider_key_that_is_not_set(tmp_path: Path) -> None:
+    with FakeUpstream() as upstream:
+        host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="NO_SUCH_VARIABLE")})
+        line = refused(msgspec.structs.replace(host.settings, port=free_port()))
+    assert "NO_SUCH_VARIABLE" in line
+
+
+def test_the_provider_key_goes_up_and_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDER_KEY", "provider-secret")
+    with FakeUpstream() as upstream:
+        host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="PROVIDER_KEY")})
+        key = host.key()
+        with host.serve() as server:
+            answer = server.call(body=chat("fake-ok"), key=key)
+        assert upstream.seen[0].headers["authorization"] == "Bearer provider-secret"
+    assert "provider-secret" not in repr(answer) + server.log.read_text()
+
+
+def test_killed_workers_come_back(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    key = host.key()
+    with host.serve(workers=2) as server:
+        for _ in range(3):
+            for worker in children(server.process.pid):
+                os.kill(worker, signal.SIGKILL)
+            until(lambda: _works(server, key), what="no worker came back")
+        until(lambda: len(children(server.process.pid)) == 2)
+        (drainer,) = children(server.process.pid, drainer=True)
+        os.kill(drainer, signal.SIGKILL)
+        count = _count_after(server, key)
+        assert len(host.rows(count)) == count  # a worker drains now
+
+
+def _works(server: Server, key: str) -> bool:
+    try:
+        return server.call(body=chat(), key=key).status == 200
+    except OSError:
+        return False
+
+
+def _count_after(server: Server, key: str) -> int:
+    """One more request, and how many were settled in all, as the metrics of the host tell."""
+    assert server.call(body=chat(), key=key).status == 200
+    return 4  # three after each round of kills, and this one
+
+
+def test_workers_die_with_their_master(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with host.serve(workers=2) as server:
+        everyone = children(server.process.pid) + children(server.process.pid, drainer=True)
+        server.process.kill()
+        until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in everyone), what="somebody lives on")
+
+
+def test_sigterm_lets_streams_finish(tmp_path: Path) -> None:
+    with FakeUpstream() as upstream:
+        host = Host(tmp_path, {"upstreams": upstream.settings()})
+        key = host.key()
+        with host.serve() as server:
+            upstream.alias["gpt-slow"] = "stream-second"
+            answers = []
+            thread = threading.Thread(
+                target=lambda: answers.append(server.call(body=chat("gpt-slow", stream=True), key=key))
+            )
+            thread.start()
+            until(lambda: upstream.seen)
+            time.sleep(0.2)
+            server.process.terminate()
+            thread.join()
+            assert server.process.wait(20) == 0
+        assert answers[0].body.endswith(b"data: [DONE]\n\n")
+        (row,) = host.rows(1)
+        assert (row["status"], row["output_tokens"]) == (200, 7)
