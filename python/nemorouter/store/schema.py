@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.schema import SchemaItem
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0
@@ -260,3 +260,105 @@ audit = Table(
     Index(None, "org_id", "seq"),
 )
 """Append-only; ``hash`` is a keyed BLAKE3 over the row before and this one."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _id(),
+    _ref("user"),
+    _ref("org"),
+    Column("digest", LargeBinary, nullable=False),  # keyed hash of the cookie's value
+    _big("created_ms"),
+    _big("seen_ms"),
+    _big("expires_ms"),  # whatever happens; being idle ends it earlier
+    _text("source_ip", default=""),
+    UniqueConstraint("digest"),
+    Index(None, "user_id"),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    _id(),
+    _ref("org"),
+    _text("email"),
+    Column("role", SmallInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # keyed hash of the link's token
+    _text("invited_by"),
+    _big("created_ms"),
+    _big("expires_ms"),
+    _big("accepted_ms", null=True),
+    _big("revoked_ms", null=True),
+    UniqueConstraint("digest"),
+    Index(None, "org_id"),
+)
+
+throttles = Table(
+    "throttles",
+    metadata,
+    Column("subject", Text, primary_key=True),  # keyed hash of an account or a source
+    Column("failures", Integer, nullable=False),
+    _big("until_ms"),  # nothing is tried before
+    _big("last_ms"),
+    Index(None, "last_ms"),
+)
+"""Attempts to sign in, counted before they are judged, so that a crowd of them is counted too."""
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _big("org_id"),
+    _text("actor"),
+    _text("key"),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=True),  # NULL: begun
+    _text("answer", null=True),  # JSON, without any secret
+    _big("created_ms"),
+    PrimaryKeyConstraint("org_id", "actor", "key"),
+    Index(None, "created_ms"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _id(),
+    _big("org_id"),
+    Column("kind", SmallInteger, nullable=False),
+    _big("scope_id"),
+    Column("threshold", SmallInteger, nullable=False),  # per cent of the budget
+    Column("duration", SmallInteger, nullable=False),
+    Column("window_day", Integer, nullable=False),  # first day of the window
+    _big("spent_nano"),
+    _big("max_spend_nano"),
+    _big("at_ms"),
+    UniqueConstraint("kind", "scope_id", "duration", "window_day", "threshold"),
+    Index(None, "org_id", "id"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _id(),
+    _ref("org"),
+    _text("url"),
+    _text("salt"),  # the signing secret is derived from it, and never stored
+    Column("status", SmallInteger, nullable=False, server_default="1"),
+    _text("created_by"),
+    _big("created_ms"),
+    Index(None, "org_id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    _ref("webhook"),
+    _ref("alert"),
+    Column("state", SmallInteger, nullable=False, server_default="1"),  # 1 waits, 2 delivered, 3 given up
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _big("next_ms"),
+    Column("status", SmallInteger, nullable=True),  # of the last answer
+    _text("error", default=""),
+    Index(None, "state", "next_ms"),
+    Index(None, "webhook_id"),
+)
