@@ -8,6 +8,8 @@ WORKDIR /src
 RUN python3 -m venv /tools && /tools/bin/pip install --no-cache-dir "maturin>=1.16,<2"
 COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE ./
 COPY rust rust
+# Named by a manifest, so cargo wants to see it.
+COPY benches/rust benches/rust
 COPY python python
 RUN /tools/bin/maturin build --release --locked --out /wheels
 

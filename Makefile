@@ -46,6 +46,7 @@ test-rust: ## Rust tests only
 	cargo test --locked -p nemorouter-core
 test-loom: ## All interleavings of the lock-free words, up to three forced switches of thread
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=target/loom \
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		cargo test --locked -p nemorouter-core --release --test loom
 
 .PHONY: check
@@ -73,7 +74,7 @@ bench: build ## Native gate against the reference, as ratios of one run
 bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	$(BIN)/python -m benches.micro.size
 bench-rust: ## The core alone, by criterion
-	cargo bench --locked -p nemorouter-core
+	cargo bench --locked -p nemorouter-core --bench gate
 
 .PHONY: soak faults
 soak: build ## Long runs under load
