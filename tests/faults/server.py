@@ -160,14 +160,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """Process ids of the workers that live now: those that hold the lock of a journal."""
-        holders = {line.split()[5].rpartition(":")[2]: int(line.split()[4]) for line in _locks()}
-        found: list[int] = []
-        for path in sorted((self.settings.data_dir / "journal").glob("*.journal")):
-            with suppress(FileNotFoundError):
-                inode = str(path.stat().st_ino)
-                if inode in holders:
-                    found.append(holders[inode])
-        return found
+        journals = sorted((self.settings.data_dir / "journal").glob("*.journal"))
+        return [pid for path in journals if (pid := holder(path)) is not None]
 
     def kill_worker(self, index: int = 0) -> None:
         workers = self.workers()
@@ -211,9 +205,16 @@ class Server:
         await asyncio.to_thread(drainer.stop)
 
 
-def _locks() -> list[str]:
-    lines = Path("/proc/locks").read_text().splitlines()
-    return [line for line in lines if " FLOCK " in line and " -> " not in line]
+def holder(path: Path) -> int | None:
+    """The process that holds the lock of a file."""
+    try:
+        inode = f":{path.stat().st_ino}"
+    except FileNotFoundError:
+        return None
+    for line in Path("/proc/locks").read_text().splitlines():
+        if " FLOCK " in line and " -> " not in line and line.split()[5].endswith(inode):
+            return int(line.split()[4])
+    return None
 
 
 def free_port() -> int:

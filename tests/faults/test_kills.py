@@ -19,6 +19,7 @@ from nemorouter.datadir import DataDir
 from nemorouter.ledger.drain import Drain
 from nemorouter.store.ledger import window_spend
 from nemorouter.types import Kind
+from tests.faults.server import holder
 from tests.faults.world import KEY, ORG, World
 
 WORKERS = 3
@@ -61,15 +62,22 @@ class Farm:
         return start("-c", DRAINER, str(self.world.settings.data_dir))
 
     def kill_one(self) -> None:
-        """A worker, or now and then a drainer, at a random instant of its work."""
-        among, make = (self.drainers, self.drainer) if self.rng.random() < 0.3 else (self.workers, self.worker)
-        which = self.rng.randrange(len(among))
-        if among is self.workers:
-            assert among[which].stdout is not None
-            among[which].stdout.readline()  # type: ignore[union-attr]
-        time.sleep(self.rng.random() * 0.02)
-        end(among[which])
-        among[which] = make()
+        """A worker, or the process that drains, at a random instant of its work."""
+        if self.rng.random() < 0.5:
+            which = self.rng.randrange(WORKERS)
+            output = self.workers[which].stdout
+            assert output is not None
+            output.readline()
+            time.sleep(self.rng.random() * 0.02)
+            end(self.workers[which])
+            self.workers[which] = self.worker()
+        else:
+            while (pid := holder(self.world.settings.data_dir / "drainer.lock")) is None:
+                time.sleep(0.01)
+            time.sleep(self.rng.random() * 0.8)  # it opens the store and the arena first
+            which = [process.pid for process in self.drainers].index(pid)
+            end(self.drainers[which])
+            self.drainers[which] = self.drainer()
 
     def kill_all(self) -> None:
         for process in (*self.workers, *self.drainers):

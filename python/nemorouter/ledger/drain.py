@@ -13,7 +13,7 @@ from nemorouter import snapshot
 from nemorouter._core import Arena, Journal
 from nemorouter.datadir import DataDir, locked
 from nemorouter.errors import ConfigurationError
-from nemorouter.ledger.recount import Recounts, recount, scopes_of
+from nemorouter.ledger.recount import Recounts, recount
 from nemorouter.log import get_logger
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import drain
@@ -125,17 +125,16 @@ class Drain:
 
     async def _end(self, path: Path, journal: Journal) -> int:
         """Bring a dead worker's tickets into the ledger; remove its journal when that and the recounts are done."""
-        moved = 0
-        while rows := journal.rows(_ROWS):
-            self._recounts.add(await scopes_of(self._arena, self._store, rows))
-            moved += await drain(self._store, [journal], (), _ROWS)
+        total = 0
+        while moved := await drain(self._store, [journal], (), _ROWS):
+            total += moved
         self._tallies += journal.tallies(_EVERY_MINUTE)
         await drain(self._store, [], self._tallies)
         self._tallies = []
         path.unlink(missing_ok=True)
         del self._dead[path]
-        _log.info("worker_recovered", journal=path.name, rows=moved)
-        return moved
+        _log.info("worker_recovered", journal=path.name, rows=total)
+        return total
 
     async def _follow_changes(self) -> None:
         """Catch up if the store changed: services do it themselves, this is for those that died in between."""
@@ -184,8 +183,8 @@ class Drain:
             for path in self._data.journal_paths():
                 self._open(path)
             journals = [*self._live.values(), *self._dead.values()]
-            while await drain(self._store, journals):
-                pass
+            while await drain(self._store, journals, (), _ROWS):
+                pass  # also what a drainer before us committed and did not free
             return await recount(self._arena, self._store, indices, journals)
 
 

@@ -6,7 +6,6 @@ What waits is on disk before the slots that tell of it are freed, so that a drai
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,12 +13,6 @@ from nemorouter._core import Arena, Journal
 from nemorouter.datadir import ArenaNote, DataDir, replace_file
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import window_spend
-from nemorouter.types import Kind
-
-if TYPE_CHECKING:
-    from nemorouter._core import Row
-
-_LOT: Final = 900  # keys looked up at once
 
 
 class Waiting(msgspec.Struct):
@@ -91,18 +84,3 @@ async def recount(arena: Arena, store: Store, indices: Sequence[int], journals: 
             if arena.recount(index, first_day, spent, journals):
                 done.append(index)
     return done
-
-
-async def scopes_of(arena: Arena, store: Store, rows: Sequence["Row"]) -> set[int]:
-    """Indices of all scopes that these rows are charged to."""
-    owners = {(Kind.TEAM, row[5]) for row in rows} | {(Kind.USER, row[6]) for row in rows}
-    owners |= {(Kind.ORG, row[7]) for row in rows}
-    found = [arena.find(kind, id) for kind, id in owners if id]
-    keys = sorted({row[4] for row in rows})
-    async with store.read() as connection:
-        for start in range(0, len(keys), _LOT):
-            lot = tuple(keys[start : start + _LOT])
-            marks = ", ".join("?" * len(lot))
-            digests = await connection.exec_driver_sql(f"SELECT digest FROM keys WHERE id IN ({marks})", lot)  # noqa: S608
-            found += [arena.find(Kind.KEY, 0, digest) for digest in digests.scalars()]
-    return {index for index in found if index is not None}

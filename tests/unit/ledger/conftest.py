@@ -52,6 +52,11 @@ class Desk:
         """A drainer that has just been elected."""
         return Drain(self.data, self.arena, self.world.store)
 
+    def arena_identity(self) -> str:
+        note = self.data.note()
+        assert note is not None
+        return note.identity
+
     def admit(self) -> int:
         ticket = self.gate.admit(self.index, "m", 0, 0, 40, 0, 1, False)
         assert isinstance(ticket, int), ticket.code

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from nemorouter import snapshot
@@ -51,6 +52,20 @@ async def test_a_recount_mends_a_word_that_is_wrong(desk: Desk) -> None:
     assert desk.committed()[Kind.KEY] == 999
     await desk.drain.turn()
     assert desk.committed() == everywhere(17)
+
+
+async def test_a_recount_counts_no_row_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drainer before us committed more rows than one batch of ours, and freed none."""
+    monkeypatch.setattr(drain_module, "_ROWS", 2)
+    desk.ask(7)
+    async with desk.world.store.begin() as connection:
+        await ledger.record(connection, [(desk.journal.rows(), ["echo"])])
+    desk.data.recount_file.write_bytes(
+        msgspec.json.encode(recount_module.Waiting(desk.arena_identity(), list(range(desk.arena.scopes))))
+    )
+    await desk.new_drain().turn()
+    assert desk.committed() == everywhere(49)
+    assert await desk.ledger() == (7, 49)
 
 
 class Death(BaseException):
