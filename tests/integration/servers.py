@@ -137,7 +137,7 @@ class Host:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        options = {"capacity": 1000, "journal_slots": 1024, "log_level": "warning"} | self.options
+        options: dict[str, Any] = {"capacity": 1000, "journal_slots": 1024, "log_level": "warning"} | self.options
         self.settings = Settings(data_dir=self.folder / "data", **options)
         asyncio.run(self._bootstrap())
 

@@ -4,6 +4,8 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,15 +26,15 @@ class Gateway:
 
 
 @pytest.fixture(params=["rsgi", "asgi", "uvicorn"])
-def gateway(request: pytest.FixtureRequest, tmp_path: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
     with FakeUpstream() as upstream:
-        host = Host(tmp_path, {"upstreams": upstream.settings(), "upstream_first_byte_timeout": 2.0})  # type: ignore[arg-type]
+        host = Host(tmp_path, {"upstreams": upstream.settings(), "upstream_first_byte_timeout": 2.0})
         key = host.key()
         with host.serve(request.param) as server:
             yield Gateway(host, server, upstream, key)
 
 
-def leave(gateway: Gateway, model: str, *, sent: float = 1, read: int = 0, after: float = 0, **fields: object) -> None:
+def leave(gateway: Gateway, model: str, *, sent: float = 1, read: int = 0, after: float = 0, **fields: Any) -> None:
     """Send a part of a request, read a part of its answer, wait, and close the connection."""
     body = msgspec.json.encode(chat(model, **fields))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {gateway.key}\r\n"

@@ -1,6 +1,7 @@
 """The OpenAI SDK as it is, against the gateway with its built-in upstream."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -16,27 +17,27 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield host, server
 
 
-def client(served: tuple[Host, Server], **limits: object) -> openai.OpenAI:
+def client(served: tuple[Host, Server], **limits: Any) -> openai.OpenAI:
     key = served[0].key(f"key {len(limits)} {sorted(limits)}", **limits)
     return openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{served[1].port}/v1", max_retries=0)
 
 
-HELLO = [{"role": "user", "content": "Say hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Say hello"}]
 
 
 def test_everyday_calls(served: tuple[Host, Server]) -> None:
     with client(served) as sdk:
-        chat = sdk.chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+        chat = sdk.chat.completions.create(model="echo", messages=HELLO)
         assert chat.choices[0].message.content == "Say hello"
         assert chat.usage is not None
         assert chat.usage.completion_tokens == 3
 
-        chunks = list(sdk.chat.completions.create(model="echo", messages=HELLO, stream=True))  # type: ignore[arg-type]
+        chunks = list(sdk.chat.completions.create(model="echo", messages=HELLO, stream=True))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Say hello"
         assert all(chunk.usage is None for chunk in chunks)
 
         told = list(
-            sdk.chat.completions.create(  # type: ignore[call-overload]
+            sdk.chat.completions.create(
                 model="echo", messages=HELLO, stream=True, stream_options={"include_usage": True}
             )
         )
@@ -67,19 +68,19 @@ def test_exceptions(served: tuple[Host, Server]) -> None:
     url = f"http://127.0.0.1:{served[1].port}/v1"
     wrong = openai.OpenAI(api_key="sk-nemo-" + "w" * 20, base_url=url, max_retries=0)
     with wrong, pytest.raises(openai.AuthenticationError, match=r"Invalid API key provided\."):
-        wrong.chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+        wrong.chat.completions.create(model="echo", messages=HELLO)
     with client(served, allowed_models=("gpt-4o",)) as sdk, pytest.raises(openai.PermissionDeniedError) as denied:
-        sdk.chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+        sdk.chat.completions.create(model="echo", messages=HELLO)
     assert denied.value.code == "model_not_allowed"
     with client(served, rpm=1) as sdk:
-        sdk.chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+        sdk.chat.completions.create(model="echo", messages=HELLO)
         with pytest.raises(openai.RateLimitError) as limited:
-            sdk.chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+            sdk.chat.completions.create(model="echo", messages=HELLO)
     assert limited.value.code == "rate_limit_exceeded"
     budget = NewBudget(max_spend="0.000001")
     with client(served, budget=budget) as sdk, pytest.raises(openai.APIStatusError) as broke:
-        sdk.chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+        sdk.chat.completions.create(model="echo", messages=HELLO)
     assert broke.value.status_code == 402
     assert broke.value.type == "budget_error"
     with client(served) as sdk, pytest.raises(openai.BadRequestError):
-        sdk.chat.completions.create(model="echo", messages=HELLO, max_tokens=-1)  # type: ignore[arg-type]
+        sdk.chat.completions.create(model="echo", messages=HELLO, max_tokens=-1)

@@ -1,0 +1,88 @@
+"""What the limiter reads of a body is what any parser reads; whatever may be read in two ways is refused."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemorouter.errors import Code
+from nemorouter.gateway.peek import peek, with_usage
+from nemorouter.gateway.problems import RejectedError
+from nemorouter.types import Endpoint
+
+CHAT, COMPLETIONS, RESPONSES = Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.RESPONSES
+
+
+def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int, int]:
+    """Model, tokens of output and choices."""
+    seen = peek(msgspec.json.encode({"model": "m", **fields}), endpoint)
+    return str(seen.model), seen.output(), seen.choices()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "output", "choices"),
+    [
+        (CHAT, {}, -1, 1),
+        (CHAT, {"max_tokens": 5}, 5, 1),
+        (CHAT, {"max_completion_tokens": 7, "n": 3}, 7, 3),
+        (CHAT, {"max_completion_tokens": 7, "max_tokens": 9}, 9, 1),
+        (CHAT, {"max_completion_tokens": None, "max_tokens": 0, "n": None}, 0, 1),
+        (COMPLETIONS, {"prompt": "a", "max_tokens": 5, "n": 2, "best_of": 4}, 5, 4),
+        (COMPLETIONS, {"prompt": ["a", "b"], "n": 2}, -1, 4),
+        (COMPLETIONS, {"prompt": [1, 2, 3]}, -1, 1),
+        (COMPLETIONS, {"prompt": [[1, 2], [3]]}, -1, 2),
+        (COMPLETIONS, {"prompt": []}, -1, 1),
+        (RESPONSES, {"max_output_tokens": 5, "max_tokens": 9}, 5, 1),
+        (Endpoint.EMBEDDINGS, {"max_tokens": "not looked at"}, -1, 1),
+        (Endpoint.IMAGES_GENERATIONS, {"n": 4}, -1, 4),
+    ],
+)
+def test_limits(endpoint: Endpoint, fields: dict[str, Any], output: int, choices: int) -> None:
+    assert read(endpoint, **fields) == ("m", output, choices)
+
+
+def test_too_many_prompts() -> None:
+    with pytest.raises(RejectedError) as refused:
+        read(COMPLETIONS, prompt=["a"] * 2049)
+    assert refused.value.code == Code.INVALID_REQUEST
+
+
+NAMES = ["model", "max_tokens", "n", "stream", "x", "mod\\u0065l", "\\u006d\\u0061\\u0078_tokens", "messages"]
+MEMBERS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(['"a"', "1", "true", "null", '{"model":"b"}'])))
+
+
+@given(MEMBERS)
+def test_no_two_readings(members: list[tuple[str, str]]) -> None:
+    """First-wins and last-wins parsers agree on whatever is let through."""
+    body = ("{" + ",".join(f'"{name}":{value}' for name, value in members) + "}").encode()
+    try:
+        seen = peek(body, CHAT)
+    except RejectedError:
+        return
+    pairs = json.loads(body, object_pairs_hook=lambda pairs: pairs)
+    for field in ("model", "max_tokens", "n", "stream"):
+        told = [value for name, value in pairs if name == field]
+        assert len(told) <= 1
+        assert getattr(seen, field) == (told[0] if told else msgspec.UNSET)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["temperature", "user", "max_tokens"]), st.integers(0, 9)),
+    st.none() | st.dictionaries(st.sampled_from(["include_usage", "other"]), st.booleans()) | st.just("absent"),
+    st.sampled_from(["", " ", "\n"]),
+)
+def test_with_usage_changes_nothing_else(fields: dict[str, int], options: Any, blank: str) -> None:
+    given: dict[str, Any] = {"model": "m", "stream": True, **fields}
+    if options != "absent":
+        given["stream_options"] = options
+    wanted = dict(options) if isinstance(options, dict) else {}
+    body = with_usage((blank + json.dumps(given)).encode())
+    assert json.loads(body, object_pairs_hook=_once) == given | {"stream_options": wanted | {"include_usage": True}}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)

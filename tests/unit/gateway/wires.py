@@ -1,0 +1,87 @@
+"""A connection in memory, in the shape of ``gateway.wire``, and a gate with one key behind a pipeline."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from nemorouter.gateway.pipeline import Pipeline
+from nemorouter.gateway.settle import Call
+from nemorouter.gateway.wire import Connection, HeaderList, Scope, Transport
+from nemorouter.settings import Settings
+from nemorouter.types import Kind, ModelPrice, Policy
+from nemorouter.upstream.base import Upstream
+from nemorouter.upstream.routes import Route
+
+KEY = "sk-nemo-" + "a" * 20
+PEPPER = bytes(range(32))
+BODY = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5})
+
+
+class MemoryHeaders(dict[str, str]):
+    """Request headers, each once."""
+
+    def get_all(self, key: str) -> list[str]:
+        return [self[key]] if key in self else []
+
+    def values(self) -> list[str]:  # type: ignore[override]
+        return list(super().values())
+
+
+class Wire:
+    """One request and what was answered to it."""
+
+    def __init__(
+        self, body: bytes = BODY, key: str | None = KEY, path: str = "/v1/chat/completions", **headers: str
+    ) -> None:
+        self.path, self.method, self.client, self.query_string = path, "POST", "127.0.0.1:1", ""
+        self.body = body
+        given = {"content-length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+        self.headers: Any = MemoryHeaders(given | ({"authorization": f"Bearer {key}"} if key else {}))
+        self.status = 0
+        self.answer_headers: HeaderList = []
+        self.answer = b""
+
+    async def __call__(self) -> bytes:
+        return self.body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.body
+
+    async def client_disconnect(self) -> None:
+        raise NotImplementedError
+
+    def response_bytes(self, status: int, headers: HeaderList, body: bytes) -> None:
+        self.status, self.answer_headers, self.answer = status, headers, body
+
+    def response_stream(self, status: int, headers: HeaderList) -> Transport:
+        self.status, self.answer_headers = status, headers
+        return self
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.answer += data
+
+    @property
+    def code(self) -> str:
+        return str(msgspec.json.decode(self.answer)["error"]["code"])
+
+
+def gate(module: ModuleType, **limits: Any) -> Any:
+    """A gate with one org, team and key; the model ``m`` costs a dollar a million tokens."""
+    arena = module.Arena.private(16)
+    arena.put(Policy(kind=Kind.ORG, id=1, version=1))
+    arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
+    digest = module.hash_key(KEY, PEPPER)
+    arena.put(Policy(kind=Kind.KEY, id=3, version=1, org=1, team=2, digest=digest, name="k", last4="aaaa", **limits))
+    arena.put_price(ModelPrice(model="m", version=1, input=10**9, output=10**9))
+    return module.Gate(arena, module.Journal.private(64, ["u"]), [(1, PEPPER)])
+
+
+Serve = Callable[[Upstream, Call, Scope, Connection], Coroutine[Any, Any, None]]
+
+
+def pipeline(gate: Any, upstream: Any, serve: Serve, **settings: Any) -> Pipeline[Upstream]:
+    """The pipeline, every model served by ``upstream``."""
+    route = Route(upstream, 0)
+    return Pipeline(gate, Settings(**settings), lambda _: route, serve)

@@ -1,0 +1,78 @@
+"""The built-in upstream: true usage, no more than asked, the same answer every time."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemorouter.types import Endpoint
+from nemorouter.upstream.base import Answer, Request
+from nemorouter.upstream.echo import Echo
+from nemorouter.upstream.sse import Scanner
+from nemorouter.upstream.usage import read
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+async def ask(endpoint: Endpoint, **fields: object) -> tuple[Answer, bytes]:
+    body = msgspec.json.encode({"model": "echo", **fields})
+    request = Request(endpoint, "/x", body, "req_" + "0" * 32)
+    answer = await Echo().send(request)
+    again = await Echo().send(request)
+    if answer.chunks is None or again.chunks is None:
+        assert answer.body == again.body
+        return answer, body
+    first = b"".join([chunk async for chunk in answer.chunks])
+    assert first == b"".join([chunk async for chunk in again.chunks])
+    answer.body = first
+    return answer, body
+
+
+@given(st.lists(TEXT, min_size=1, max_size=4), st.integers(0, 20) | st.none(), st.integers(1, 3), st.booleans())
+async def test_chat(texts: list[str], most: int | None, choices: int, stream: bool) -> None:
+    messages = [{"role": "user", "content": text} for text in texts]
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer, body = await ask(Endpoint.CHAT_COMPLETIONS, messages=messages, max_tokens=most, n=choices, **options)
+    usage = answer.usage
+    if stream:
+        seen = Scanner(lambda _: None, strip=False)
+        assert seen.feed(answer.body) == answer.body
+        usage = seen.usage
+    else:
+        assert usage == read(answer.body)
+    assert usage is not None
+    assert usage[0] <= -(-len(body) // 4)
+    assert usage[2] <= choices * (256 if most is None else most)
+
+
+@given(TEXT, st.integers(0, 20), st.booleans())
+async def test_responses(text: str, most: int, stream: bool) -> None:
+    answer, body = await ask(Endpoint.RESPONSES, input=text, max_output_tokens=most, stream=stream)
+    seen = Scanner(lambda _: None, strip=False)
+    seen.feed(answer.body)
+    usage = seen.usage if stream else read(answer.body)
+    assert usage is not None
+    assert usage[0] <= -(-len(body) // 4)
+    assert usage[2] == min(most, -(-len(text) // 4))
+
+
+@given(st.lists(TEXT, max_size=3) | TEXT | st.lists(st.integers(0, 10**6), min_size=1, max_size=9), st.integers(0, 9))
+async def test_completions(prompt: object, most: int) -> None:
+    answer, body = await ask(Endpoint.COMPLETIONS, prompt=prompt, max_tokens=most)
+    assert answer.usage == read(answer.body)
+    assert answer.usage is not None
+    assert answer.usage[0] <= -(-len(body) // 4)
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.EMBEDDINGS, Endpoint.IMAGES_GENERATIONS, Endpoint.MODERATIONS])
+async def test_the_others(endpoint: Endpoint) -> None:
+    answer, _ = await ask(endpoint, input="abcdefgh", prompt="abcdefgh")
+    assert answer.status == 200
+    assert answer.usage == (2, 0, 0)
+
+
+async def test_what_it_cannot_use_is_a_400() -> None:
+    for endpoint in Endpoint:
+        if endpoint is not Endpoint.MODELS:
+            answer, _ = await ask(endpoint, messages=5, input=5, prompt=5)
+            assert answer.status == 400
