@@ -1,0 +1,58 @@
+"""The gateway with the gate in pure Python: the same app and the same pipeline, one worker, its memory its own.
+
+Ended tickets are written into the store by a task of the worker, since no other process can see its journal.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from nemorouter.app import App, upstream_routes
+from nemorouter.gateway.forward import Forwarder
+from nemorouter.gateway.front import Front
+from nemorouter.gateway.models import Models
+from nemorouter.gateway.pipeline import Pipeline
+from nemorouter.gateway.status import Status
+from nemorouter.pepper import load_peppers
+from nemorouter.reference import Arena, Gate, Journal
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+from nemorouter.store.ledger import drain
+from nemorouter.store.policies import all_policies, all_prices
+
+_TICK_S = 0.05
+
+
+class PureApp(App):
+    """``App``, composed from the reference."""
+
+    async def start(self) -> None:
+        """Policies once, from the store."""
+        settings = self._settings
+        store = await Store.open(settings, migrate=True)
+        self._open.push_async_callback(store.close)
+        arena, journal = Arena.private(settings.capacity), Journal.private(settings.journal_slots, ("echo",))
+        async with store.read() as connection:
+            async for lot in all_policies(connection):
+                arena.put_many(lot)
+            for price in await all_prices(connection):
+                arena.put_price(price)
+        gate = cast("Any", Gate(arena, journal, load_peppers(settings.pepper_path)))
+        routes = upstream_routes(settings)
+        self._open.push_async_callback(routes.close)
+        pipeline = Pipeline(gate, settings, routes.resolve, Forwarder(ietf_headers=False))
+        self._drainer = asyncio.ensure_future(_drain(store, journal))
+        self._open.callback(self._drainer.cancel)
+        self._answer = Front(pipeline, Models(pipeline, routes, _no_names), Status(gate, settings.data_dir / "journal"))
+
+
+async def _drain(store: Store, journal: Any) -> None:
+    while True:
+        await asyncio.sleep(_TICK_S)
+        await drain(store, [journal], ())
+
+
+async def _no_names() -> list[str]:
+    return []
+
+
+app = PureApp(Settings.load())

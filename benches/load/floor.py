@@ -1,0 +1,82 @@
+"""Servers that decide nothing: bare Granian, and Granian with an HTTP client or FastAPI. The denominators."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from benches.load.apps import stream_rsgi, upstream_rsgi
+from benches.load.case import Case, Server
+from nemorouter.bench.client import ask, request
+from nemorouter.bench.servers import BODY, CHAT, granian, responds
+
+ROOT = Path(__file__).parents[2]
+FAKE_KEY = "sk-nemo-" + "a" * 20
+_GRANIAN = version("granian")
+_ready = responds("/unread")
+
+
+def rsgi() -> Server:
+    """A constant on RSGI."""
+    return Server("Granian RSGI", _GRANIAN, lambda p: granian("nemorouter.bench.constant:app", p), _ready, _constant)
+
+
+def asgi() -> Server:
+    """A constant on ASGI."""
+    target = "benches.load.apps.constant_asgi:app"
+    return Server("Granian ASGI", _GRANIAN, lambda p: granian(target, p, "asginl"), _ready, _constant, cwd=ROOT)
+
+
+def stream() -> Server:
+    """Constant chunks on RSGI."""
+
+    def check(port: int) -> None:
+        answer = ask(port, request("/50", BODY))
+        assert answer.status == 200
+        assert answer.body == stream_rsgi._CHUNK * 50
+
+    target = "benches.load.apps.stream_rsgi:app"
+    return Server("Granian RSGI, chunks", _GRANIAN, lambda p: granian(target, p), responds("/1"), check, cwd=ROOT)
+
+
+def fastapi() -> Server:
+    """A constant through FastAPI."""
+    target = "benches.load.apps.fastapi_app:bare"
+    name = f"{version('fastapi')}, Granian {_GRANIAN}"
+    return Server("FastAPI", name, lambda p: granian(target, p, "asgi"), responds(), _completion, cwd=ROOT)
+
+
+def upstream() -> Server:
+    """The local provider."""
+    target = "benches.load.apps.upstream_rsgi:app"
+    return Server("local provider", _GRANIAN, lambda p: granian(target, p), responds(), _completion, cwd=ROOT)
+
+
+def forward(upstream_port: int) -> Server:
+    """Granian with the gateway's HTTP client, in front of the local provider."""
+    return Server(
+        "Granian RSGI, pyreqwest",
+        f"{_GRANIAN}, pyreqwest {version('pyreqwest')}",
+        lambda p: granian("benches.load.apps.forward_rsgi:app", p),
+        responds(CHAT),
+        _completion,
+        env=lambda _: {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream_port}"},
+        cwd=ROOT,
+    )
+
+
+READ = Case("bare Granian RSGI, body read", "Granian RSGI", (request(CHAT, BODY, FAKE_KEY),))
+UNREAD = Case("bare Granian RSGI, body not read", "Granian RSGI", (request("/unread", BODY, FAKE_KEY),))
+READ_ASGI = Case("bare Granian ASGI, body read", "Granian ASGI", (request(CHAT, BODY, FAKE_KEY),))
+UNREAD_ASGI = Case("bare Granian ASGI, body not read", "Granian ASGI", (request("/unread", BODY, FAKE_KEY),))
+
+
+def _constant(port: int) -> None:
+    for path in ("/unread", CHAT):
+        answer = ask(port, request(path, BODY, FAKE_KEY))
+        assert answer.status == 200, answer
+        assert answer.body.startswith(b'{"id":"chatcmpl-0"'), answer
+
+
+def _completion(port: int) -> None:
+    answer = ask(port, request(CHAT, BODY, FAKE_KEY))
+    assert answer.status == 200, answer
+    assert answer.body == upstream_rsgi.BODY, answer

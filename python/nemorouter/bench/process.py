@@ -1,0 +1,144 @@
+"""Processes under measurement: started, pinned to a core, their CPU time read, ended. Linux only.
+
+It must never end a process that it did not start.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+
+
+class Running(NamedTuple):
+    """A server: its first process, the port it answers on, and where it writes its log."""
+
+    pid: int
+    port: int
+    log: Path
+
+
+def cores() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for each in found:
+        for task in _tasks(each):
+            try:
+                found += map(int, (task / "children").read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU time of all threads of these processes, to the nanosecond."""
+    total = 0
+    for pid in pids:
+        for task in _tasks(pid):
+            try:
+                total += int((task / "schedstat").read_text().split()[0])
+            except OSError:
+                continue
+    return total / 1e9
+
+
+def resident_bytes(pids: Sequence[int]) -> int:
+    """Memory that these processes hold, shared pages counted once a process."""
+    pages = 0
+    for pid in pids:
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except OSError:
+            continue
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def is_drainer(pid: int) -> bool:
+    """Is this the process that moves rows into the store? It works beside the requests."""
+    try:
+        return b"import drain" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _tasks(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    port: int,
+    ready: Callable[[int], bool],
+    *,
+    core: int | None,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[Running]:
+    """Start a server in a session of its own, wait until it is ready, and end all of it afterwards."""
+    pinned = ["taskset", "-c", str(core), *command] if core is not None else list(command)
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            pinned,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            _wait(server, port, ready, log)
+            yield Running(server.pid, port, log)
+        finally:
+            _end(server)
+
+
+def _wait(server: "subprocess.Popen[bytes]", port: int, ready: Callable[[int], bool], log: Path) -> None:
+    end = time.monotonic() + _START_S
+    while True:
+        if server.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"a server did not start: {tail(log)}")
+        with suppress(OSError, ValueError):
+            if ready(port):
+                return
+        time.sleep(0.05)
+
+
+def tail(log: Path, characters: int = 600) -> str:
+    """The end of what a server said, on one line."""
+    return " ".join(log.read_text("utf-8", "replace").split())[-characters:]
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """First politely, then the whole session, which is ours alone."""
+    server.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(_STOP_S)
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
