@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Row, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.services.clock import iso
 from nemorouter.services.scopes import TABLES, text_id
 from nemorouter.services.values import endpoint_names, usd_text
 from nemorouter.store.ledger import DAY_MS, window_days
-from nemorouter.store.schema import budgets, spend_daily
+from nemorouter.store.schema import budgets, spend_daily, spend_scope
 from nemorouter.types import Duration, Kind, Status
 
 
@@ -74,13 +74,16 @@ def alias(last4: str) -> str:
 
 async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int) -> dict[int, Spend]:
     """Spend of each scope that has spent."""
-    owner = spend_daily.c[f"{kind.name.lower()}_id"]
-    cost, day = spend_daily.c.cost_nano, spend_daily.c.day
+    if kind is Kind.KEY:
+        table, owner, of_kind = spend_daily, spend_daily.c.key_id, true()
+    else:
+        table, owner, of_kind = spend_scope, spend_scope.c.scope_id, spend_scope.c.kind == int(kind)
+    cost, day = table.c.cost_nano, table.c.day
     first = [window_days(one, now_ms // DAY_MS)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY)]
     sums = [func.sum(cost), *(func.sum(case((day >= start, cost), else_=0)) for start in first)]
     found: dict[int, Spend] = {}
     for start in range(0, len(ids), 500):
-        query = select(owner, *sums).where(owner.in_(ids[start : start + 500])).group_by(owner)
+        query = select(owner, *sums).where(of_kind, owner.in_(ids[start : start + 500])).group_by(owner)
         found |= {row[0]: Spend(*map(int, row[1:])) for row in await connection.execute(query)}
     return found
 

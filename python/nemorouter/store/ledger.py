@@ -6,6 +6,7 @@ retention touches.
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import date, timedelta
+from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,6 +36,19 @@ _SUM: Final = (
     "input_tokens = input_tokens + excluded.input_tokens, cached_tokens = cached_tokens + excluded.cached_tokens, "
     "output_tokens = output_tokens + excluded.output_tokens, cost_nano = cost_nano + excluded.cost_nano, "
     "unknown_cost = unknown_cost + excluded.unknown_cost"
+)
+_SCOPE_SUM: Final = (
+    "INSERT INTO spend_scope (kind, scope_id, day, model, requests, input_tokens, cached_tokens, output_tokens, "
+    "cost_nano, unknown_cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (kind, scope_id, day, model) DO UPDATE SET requests = requests + excluded.requests, "
+    "input_tokens = input_tokens + excluded.input_tokens, cached_tokens = cached_tokens + excluded.cached_tokens, "
+    "output_tokens = output_tokens + excluded.output_tokens, cost_nano = cost_nano + excluded.cost_nano, "
+    "unknown_cost = unknown_cost + excluded.unknown_cost"
+)
+_MONTH_SUM: Final = (
+    "INSERT INTO spend_month (month, org_id, key_id, requests, cost_nano) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (month, org_id, key_id) DO UPDATE SET requests = requests + excluded.requests, "
+    "cost_nano = cost_nano + excluded.cost_nano"
 )
 _USED: Final = "UPDATE keys SET last_used_ms = ?1 WHERE id = ?2 AND coalesce(last_used_ms, 0) < ?1"
 _REFUSED: Final = (
@@ -67,7 +81,10 @@ async def record(connection: AsyncConnection, batches: Iterable[tuple[Sequence["
     fresh: list[Row] = []
     for rows, upstreams in batches:
         fresh += await _log(connection, rows, upstreams)
-    await _many(connection, _SUM, _daily_sums(fresh))
+    daily = _daily_sums(fresh)
+    await _many(connection, _SUM, daily)
+    await _many(connection, _SCOPE_SUM, _scope_sums(daily))
+    await _many(connection, _MONTH_SUM, _month_sums(daily))
     last: dict[int, int] = {}
     for row in fresh:
         if row[3] > last.get(row[4], 0):
@@ -116,6 +133,29 @@ def _daily_sums(rows: Sequence["Row"]) -> list[tuple[Any, ...]]:
         else:
             total[4] += cost
     return [(*entry, *total) for entry, total in sums.items()]
+
+
+def _scope_sums(daily: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The same for org, team and person; a key without a person has none to add to."""
+    sums: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for day, org, team, user, _, model, *gained in daily:
+        for kind, id in ((Kind.ORG, org), (Kind.TEAM, team), (Kind.USER, user)):
+            if id:
+                _add(sums, (int(kind), id, day, model), gained)
+    return [(*entry, *total) for entry, total in sums.items()]
+
+
+def _month_sums(daily: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Requests and cost of each key and month."""
+    sums: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for day, org, _, _, key, _, requests, _, _, _, cost, _ in daily:
+        _add(sums, (month_of(day), org, key), (requests, cost))
+    return [(*entry, *total) for entry, total in sums.items()]
+
+
+def _add(sums: dict[tuple[Any, ...], tuple[Any, ...]], entry: tuple[Any, ...], gained: Sequence[int]) -> None:
+    there = sums.get(entry)
+    sums[entry] = tuple(gained) if there is None else tuple(map(add, there, gained))
 
 
 async def _many(connection: AsyncConnection, statement: str, parameters: Sequence[Sequence[Any]]) -> int:
@@ -180,3 +220,8 @@ def window_days(duration: int, day: int) -> tuple[int, int]:
     first = (_EPOCH + timedelta(days=day)).replace(day=1)
     after = (first + timedelta(days=31)).replace(day=1)
     return (first - _EPOCH).days, (after - _EPOCH).days
+
+
+def month_of(day: int) -> int:
+    """First day of the month in which ``day`` lies."""
+    return window_days(Duration.MONTHLY, day)[0]

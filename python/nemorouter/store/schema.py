@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.schema import SchemaItem
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0
@@ -233,6 +233,38 @@ spend_daily = Table(
 )
 """The ledger's sums; kept for ever, so retention of the log changes no total."""
 
+spend_scope = Table(
+    "spend_scope",
+    metadata,
+    Column("kind", SmallInteger, nullable=False),  # org, team or user
+    _big("scope_id"),
+    Column("day", Integer, nullable=False),
+    _text("model"),
+    _big("requests", zero=True),
+    _big("input_tokens", zero=True),
+    _big("cached_tokens", zero=True),
+    _big("output_tokens", zero=True),
+    _big("cost_nano", zero=True),
+    _big("unknown_cost", zero=True),
+    PrimaryKeyConstraint("kind", "scope_id", "day", "model"),
+    sqlite_with_rowid=False,
+)
+"""The same added up for those who own many keys, so that a total never adds up a hundred thousand rows."""
+
+spend_month = Table(
+    "spend_month",
+    metadata,
+    Column("month", Integer, nullable=False),  # its first day
+    _big("org_id"),
+    _big("key_id"),
+    _big("requests", zero=True),
+    _big("cost_nano", zero=True),
+    PrimaryKeyConstraint("month", "org_id", "key_id"),
+    Index(None, "org_id", "month", "cost_nano"),
+    sqlite_with_rowid=False,
+)
+"""Which keys spend the most."""
+
 refusals = Table(
     "refusals",
     metadata,
@@ -241,6 +273,7 @@ refusals = Table(
     Column("code", SmallInteger, nullable=False),  # errors.Code
     _big("count"),
     PrimaryKeyConstraint("minute", "key_id", "code"),
+    Index(None, "key_id", "minute"),
     sqlite_with_rowid=False,
 )
 
