@@ -1,0 +1,110 @@
+"""Forms: what was typed, kept; what is wrong with it, beside its field; and the values that services take."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from litestar import Request
+from litestar.exceptions import ClientException
+
+from nemorouter.errors import RefusedError
+from nemorouter.services.budgets import NewBudget
+
+MAX_FIELDS: Final = 200
+MAX_BODY: Final = 200_000
+DURATIONS: Final = [("monthly", "Monthly"), ("weekly", "Weekly"), ("daily", "Daily"), ("total", "Total, never resets")]
+
+_PUBLIC: Final = {  # names of the interface, as the pages say them
+    "max_spend": "The budget",
+    "rpm": "Requests a minute",
+    "tpm": "Tokens a minute",
+    "allowed_models": "Allowed models",
+    "allowed_endpoints": "Allowed endpoints",
+    "allowed_ips": "Allowed IP addresses",
+    "expires_at": "The expiry",
+    "name": "The name",
+    "email": "The e-mail address",
+    "duration": "The budget window",
+}
+
+
+class Form(NamedTuple):
+    """Fields as text. ``errors`` by field; the error of no field is ``problem``."""
+
+    values: Mapping[str, str] = {}
+    errors: Mapping[str, str] = {}
+    problem: str = ""
+    lists: Mapping[str, Sequence[str]] = {}
+
+    def text(self, name: str) -> str:
+        """What was typed, without the blanks around it."""
+        return self.values.get(name, "").strip()
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every value of a field that may occur several times."""
+        return tuple(self.lists.get(name, ()))
+
+    def refused(self, error: RefusedError) -> "Form":
+        """The same with the error at its field; at the top if the form has no such field."""
+        if error.field and error.field in self.lists:
+            return self._replace(errors={error.field: spoken(error)})
+        return self._replace(problem=spoken(error))
+
+
+def filled(values: Mapping[str, str | None], lists: Mapping[str, Sequence[str]] | None = None) -> Form:
+    """A form that starts with what is there now."""
+    return Form({name: "" if value is None else value for name, value in values.items()}, lists=lists or {})
+
+
+def spoken(error: RefusedError) -> str:
+    """The message, with the field called as the page calls it."""
+    text = str(error)
+    field = error.field or ""
+    if field in _PUBLIC and text.startswith(field):
+        text = _PUBLIC[field] + text[len(field) :]
+    return text if text[-1:] in ".!?" else text + "."
+
+
+async def read(request: Request[Any, Any, Any]) -> Form:
+    """The urlencoded body of a form. ClientException: no such thing."""
+    body = await request.body()
+    if len(body) > MAX_BODY:
+        raise ClientException("The form is too large.", status_code=413)
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=200
+        )
+    except ValueError:
+        raise ClientException("The form cannot be read.") from None
+    lists: dict[str, list[str]] = {}
+    for name, value in pairs:
+        lists.setdefault(name, []).append(value)
+    return Form({name: values[-1] for name, values in lists.items()}, lists=lists)
+
+
+def number(form: Form, name: str) -> int | None:
+    """A limit; blank is None = unlimited. Blanks and commas between digits are fine."""
+    text = form.text(name).replace(",", "").replace(" ", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20):
+        raise RefusedError(f"{name} must be a whole number, or empty for unlimited.", field=name)
+    return int(text)
+
+
+def budget(form: Form) -> NewBudget | None:
+    """A budget; no amount is no budget."""
+    amount = form.text("max_spend").removeprefix("$").replace(",", "")
+    if not amount:
+        return None
+    return NewBudget(max_spend=amount, duration=form.text("duration") or "monthly")
+
+
+def words(form: Form, name: str) -> tuple[str, ...]:
+    """Entries separated by blanks, commas or lines."""
+    return tuple(form.text(name).replace(",", " ").split())
+
+
+def optional(form: Form, name: str) -> str | None:
+    """Text; blank is None."""
+    return form.text(name) or None

@@ -1,0 +1,87 @@
+"""Templates to answers. It must never mark a stored text as safe: what people typed is escaped, always."""
+
+import hashlib
+import mimetypes
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import MediaType, Response
+from litestar.response import Redirect
+from litestar.status_codes import HTTP_303_SEE_OTHER
+
+from nemorouter.control.pages import words
+
+YEAR_S: Final = 31_536_000
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the package, with the filters of ``words``."""
+    made = Environment(
+        loader=PackageLoader("nemorouter.control"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "usd": words.usd,
+        "grouped": words.grouped,
+        "compact": words.compact,
+        "limit": words.limit,
+        "level": words.level,
+        "ago": words.ago,
+        "instant": words.instant,
+        "short_day": words.short_day,
+        "title_word": words.title,
+    }
+    made.globals |= {"percent": words.percent, "asset": asset}
+    return made
+
+
+def page(template: str, *, status: int = 200, secret: bool = False, **values: Any) -> Response[str]:  # noqa: ANN401
+    """A page of HTML. Nothing of it is kept by browsers or proxies."""
+    return Response(
+        environment().get_template(template).render(**values),
+        status_code=status,
+        media_type=MediaType.HTML,
+        headers={"cache-control": "no-store"},
+    )
+
+
+def go(path: str, done: str = "") -> Redirect:
+    """On to another page of ours after a form was accepted; ``done`` names the message it shows (see ``flash``)."""
+    if not path.startswith("/") or path.startswith(("//", "/\\")):
+        path = "/"
+    if done:
+        path += ("&" if "?" in path else "?") + "done=" + done
+    return Redirect(path, status_code=HTTP_303_SEE_OTHER)
+
+
+@cache
+def assets() -> dict[str, tuple[bytes, str, str]]:
+    """Our few static files: name to bytes, type and mark of the content."""
+    found = {}
+    for file in (resources.files("nemorouter.control") / "static").iterdir():
+        kind = mimetypes.guess_type(file.name)[0]
+        if kind is not None:
+            data = file.read_bytes()
+            found[file.name] = (data, kind, hashlib.sha256(data).hexdigest()[:16])
+    return found
+
+
+def asset(name: str) -> str:
+    """The address of a static file; it changes with the content, so browsers may keep it for ever."""
+    return f"/static/{name}?v={assets()[name][2]}"
+
+
+def static(name: str) -> Response[bytes] | None:
+    """The file itself."""
+    if name not in assets():
+        return None
+    data, kind, mark = assets()[name]
+    kept = f"public, max-age={YEAR_S}, immutable"
+    return Response(data, media_type=kind, headers={"cache-control": kept, "etag": f'"{mark}"'})
