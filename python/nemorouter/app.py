@@ -11,6 +11,7 @@ from typing import Any
 
 from nemorouter import log, snapshot
 from nemorouter._core import Gate
+from nemorouter.control.bridge import Control
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front, not_ready
@@ -68,7 +69,8 @@ class App:
         forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers)
         pipeline = Pipeline(gate, settings, routes.resolve, forward)
         models = Models(pipeline, routes, _priced(store))
-        self._answer = Front(pipeline, models, Status(gate, settings.data_dir / "journal"))
+        control = Control(settings, store)
+        self._answer = Front(pipeline, models, Status(gate, settings.data_dir / "journal"), control)
 
     async def stop(self) -> None:
         """Refuse what comes now, and close everything in reverse order."""

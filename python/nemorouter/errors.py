@@ -6,6 +6,7 @@ NemoError
 │   ├── NotFoundError
 │   ├── ForbiddenError
 │   └── ConflictError
+├── BusyError            too many at once, or too soon after a failure: try again later
 ├── StoreError           the store cannot be read or written
 └── TicketError          a ticket was ended twice, or never existed
 """
@@ -40,6 +41,15 @@ class ForbiddenError(RefusedError):
 
 class ConflictError(RefusedError):
     """It already exists, or its state forbids the action."""
+
+
+class BusyError(NemoError):
+    """Too many at once (``throttled`` False), or too soon after failures (True); worth a try after ``retry_s``."""
+
+    def __init__(self, message: str, retry_s: int, *, throttled: bool = False) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+        self.throttled = throttled
 
 
 class StoreError(NemoError):

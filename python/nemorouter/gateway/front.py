@@ -1,6 +1,8 @@
-"""The front door: which path leads where. Everything that is not listed in ``paths`` is unknown."""
+"""The front door: which path leads where. Below ``/v1`` everything that is not listed in ``paths`` is unknown; the rest
+is the control plane's, which it is handed and does not know.
+"""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nemorouter.errors import Code
@@ -11,17 +13,21 @@ from nemorouter.gateway.pipeline import Pipeline
 from nemorouter.gateway.status import Status
 from nemorouter.gateway.wire import Connection, Scope
 
+Part = Callable[[Scope, Connection], Coroutine[Any, Any, None]]
+"""Something that answers a request."""
+
 
 class Front:
     """All that the gateway answers, once it is ready."""
 
-    __slots__ = ("_calls", "_models", "_pipeline", "_status")
+    __slots__ = ("_calls", "_control", "_models", "_pipeline", "_status")
 
-    def __init__(self, pipeline: Pipeline[Any], models: Models, status: Status) -> None:
+    def __init__(self, pipeline: Pipeline[Any], models: Models, status: Status, control: Part | None = None) -> None:
         self._calls = dict(paths.POST)
         self._pipeline = pipeline
         self._models = models
         self._status = status
+        self._control = control
 
     def __call__(self, scope: Scope, connection: Connection) -> Coroutine[Any, Any, None]:
         """The work of answering one request."""
@@ -33,7 +39,9 @@ class Front:
     async def _other(self, scope: Scope, connection: Connection) -> None:
         path, method = scope.path, scope.method
         allow = paths.allowed(path)
-        if allow is None:
+        if allow is None and self._control is not None and path != "/v1" and not path.startswith("/v1/"):
+            await self._control(scope, connection)
+        elif allow is None:
             self._refuse(connection, Code.UNKNOWN_URL)
         elif method not in allow.split(", "):
             self._refuse(connection, Code.METHOD_NOT_ALLOWED, ("allow", allow))

@@ -1,13 +1,76 @@
-"""Passwords of people: argon2id, off the event loop."""
+"""Passwords of people: argon2id in a bounded queue off the event loop, at the lowest priority of the machine.
+
+It must never let a crowd of sign-ins take memory or time from requests: at most one hash at a time in a process.
+"""
 
 import asyncio
-from typing import Final
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
 
+from nemorouter.errors import BusyError, RefusedError
+
+SHORTEST: Final = 8
+LONGEST: Final = 1024
+_QUEUE: Final = 16
+_NICE: Final = 10
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+# Of a random password that nobody knows: what unknown people are compared with, so that they take as long as others.
+_NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$QTQL6fErrZAH28ugyK5GhA$gINikH9+UOf69hAdLhDLGmPfnUEkepZeVmc9hVxzEIA"
+
+T = TypeVar("T")
+
+
+def _lower_priority() -> None:
+    with suppress(OSError):  # Linux gives threads a niceness of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+_pool: Final = ThreadPoolExecutor(1, thread_name_prefix="nemorouter-argon2", initializer=_lower_priority)
+_waiting = 0
 
 
 async def hash_password(password: str) -> str:
-    """The argon2id string that the store keeps."""
-    return await asyncio.to_thread(_HASHER.hash, password)
+    """The argon2id string that the store keeps. BusyError: too many wait."""
+    return await _queued(lambda: _HASHER.hash(password))
+
+
+async def verify_password(password: str, stored: str | None) -> bool:
+    """Does it match? Without a stored one the answer is no, and takes as long. BusyError: too many wait."""
+    matches = await _queued(lambda: _matches(password[: LONGEST + 1], _NOBODY if stored is None else stored))
+    return matches and stored is not None
+
+
+def checked(password: str, field: str = "password") -> str:
+    """A password that may be chosen."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise RefusedError(f"The password must have {SHORTEST} to {LONGEST} characters.", field=field)
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise RefusedError("The password holds characters that are not text.", field=field) from None
+    return password
+
+
+def _matches(password: str, stored: str) -> bool:
+    try:
+        return _HASHER.verify(stored, password.encode("utf-8", "replace"))
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+async def _queued(work: Callable[[], T]) -> T:
+    global _waiting
+    if _waiting >= _QUEUE:
+        raise BusyError("Too many people sign in at this moment. Try again in a few seconds.", retry_s=3)
+    _waiting += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_pool, work)
+    finally:
+        _waiting -= 1

@@ -1,0 +1,91 @@
+"""The control plane as an ASGI app: routes of API and pages, one guard, one error handler, the same headers for all.
+
+It is made by ``bridge`` when it is first needed, and must never be imported by the request path.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from nemorouter.control import api, pages, policy, problems
+from nemorouter.control.bridge import MAX_BODY
+from nemorouter.control.guards import guard
+from nemorouter.services.context import Context
+from nemorouter.settings import Settings
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+HEADERS: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; "
+        b"base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
+
+
+class _Headers:
+    """Puts the headers of safety on every answer, whoever made it."""
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI app
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:  # noqa: ANN401 - ASGI
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in given}
+                extra = [header for header in HEADERS if header[0] not in names]
+                if b"cache-control" not in names:
+                    extra.append(_NO_STORE)
+                if scope["scheme"] == "https":
+                    extra.append(_HSTS)
+                message["headers"] = [*given, *extra]
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def create_control(context: Context, settings: Settings) -> Any:  # noqa: ANN401 - an ASGI app
+    """The whole control plane of one worker, on a store that is open."""
+    return _Headers(litestar(context, settings))
+
+
+def litestar(context: Context, settings: Settings) -> Litestar:
+    """The routes. RuntimeError: one of them is not in the policy table."""
+    app = Litestar(
+        route_handlers=[*api.routes(), *pages.routes()],
+        guards=[guard],
+        exception_handlers={Exception: problems.handle},
+        state=State({"context": context, "settings": settings}),
+        request_max_body_size=MAX_BODY,
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+        pdb_on_exception=False,
+    )
+    missing = [route for route in served(app) if route not in policy.ROUTES]
+    if missing:
+        raise RuntimeError(f"Not in the policy table: {', '.join(missing)}")
+    return app
+
+
+def served(app: Litestar) -> list[str]:
+    """Every route as the policy table spells it."""
+    found = []
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            methods = getattr(handler, "http_methods", ())
+            found += [f"{method} {route.path_format}" for method in sorted(methods)]
+    return [route for route in found if not route.startswith("OPTIONS ")]

@@ -1,0 +1,147 @@
+"""Who asks: a person by cookie, or a program by management key. Asked once a request, by the guard of every route."""
+
+import ipaddress
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+from litestar.response import Response
+
+from nemorouter.control.problems import NotSignedInError
+from nemorouter.errors import RefusedError
+from nemorouter.roles import Actor
+from nemorouter.services import sessions
+from nemorouter.services.context import Context
+from nemorouter.services.sessions import Signed
+from nemorouter.settings import Settings
+
+SECURE_COOKIE: Final = "__Host-nemo"
+LOCAL_COOKIE: Final = "nemo_session"
+_KEY: Final = "nemorouter.signed"
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+
+def context_of(connection: AnyConnection) -> Context:
+    """The store and secrets that the services take."""
+    found: Context = connection.app.state.context
+    return found
+
+
+def require(connection: AnyConnection) -> Signed:
+    """Who asks; its ``actor`` is what the services take. NotSignedInError on a public route without a credential."""
+    found: Signed | None = connection.scope.get(_KEY)  # type: ignore[assignment]
+    if found is None:
+        raise NotSignedInError
+    return found
+
+
+def actor_of(connection: AnyConnection) -> Actor:
+    """On whose behalf the services act."""
+    return require(connection).actor
+
+
+async def optional(connection: AnyConnection) -> Signed | None:
+    """Who asks, if anybody is signed in: for public pages."""
+    try:
+        return await identify(connection)
+    except NotSignedInError:
+        return None
+
+
+async def identify(connection: AnyConnection) -> Signed:
+    """Find out, and remember it for this request. NotSignedInError: nobody, or two credentials at once."""
+    context = context_of(connection)
+    address = source_ip(connection)
+    given = connection.headers.getall("authorization", [])
+    if given:
+        scheme, _, secret = given[0].partition(" ")
+        found = None
+        if len(given) == 1 and scheme.lower() == "bearer":
+            found = await sessions.find_management_key(context, secret.strip(), address)
+    else:
+        token = connection.cookies.get(cookie_name(connection))
+        if token is None:
+            raise NotSignedInError
+        found = await sessions.find(context, token, address)
+    if found is None:
+        raise NotSignedInError(sent=bool(given))
+    connection.scope[_KEY] = found  # type: ignore[typeddict-unknown-key]
+    return found
+
+
+def sign_in(connection: AnyConnection, response: Response[Any], token: str) -> None:
+    """Give the browser its session."""
+    response.set_cookie(_cookie(connection, token, int(sessions.LIFE_MS / 1000)))
+
+
+def sign_out(connection: AnyConnection, response: Response[Any]) -> None:
+    """Take it away."""
+    response.set_cookie(_cookie(connection, "", 0))
+
+
+def is_secure(connection: AnyConnection) -> bool:
+    """Does the browser speak HTTPS, to us or to a proxy that is trusted?"""
+    if connection.scope["scheme"] == "https":
+        return True
+    return _from_proxy(connection) and connection.headers.get("x-forwarded-proto", "").lower() == "https"
+
+
+def require_safe_transport(connection: AnyConnection) -> None:
+    """RefusedError where a password would cross a network in the clear."""
+    host = connection.headers.get("host", "").rpartition(":")[0] or connection.headers.get("host", "")
+    if not is_secure(connection) and host.strip("[]").lower() not in _LOCAL:
+        raise RefusedError("Signing in needs HTTPS, except on this machine (localhost). Put a TLS proxy in front.")
+
+
+def cookie_name(connection: AnyConnection) -> str:
+    """Browsers take ``__Host-`` names over HTTPS only."""
+    return SECURE_COOKIE if is_secure(connection) else LOCAL_COOKIE
+
+
+def source_ip(connection: AnyConnection) -> str:
+    """The client's address; ``X-Forwarded-For`` counts only from ``trusted_proxies``."""
+    address = connection.scope["client"][0] if connection.scope["client"] else ""
+    if not _from_proxy(connection):
+        return address
+    hops = ",".join(connection.headers.getall("x-forwarded-for", [])).split(",")
+    for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
+        address = hop
+        if not _trusted(hop, _settings(connection)):
+            break
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return ""
+
+
+def _cookie(connection: AnyConnection, value: str, seconds: int) -> Cookie:
+    secure = is_secure(connection)
+    return Cookie(
+        key=SECURE_COOKIE if secure else LOCAL_COOKIE,
+        value=value,
+        path="/",
+        max_age=seconds,
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _settings(connection: AnyConnection) -> Settings:
+    return context_of(connection).settings
+
+
+def _from_proxy(connection: AnyConnection) -> bool:
+    client = connection.scope["client"]
+    return client is not None and _trusted(client[0], _settings(connection))
+
+
+def _trusted(address: str, settings: Settings) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(mapped in ipaddress.ip_network(block) for block in settings.trusted_proxies)

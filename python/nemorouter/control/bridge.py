@@ -1,0 +1,133 @@
+"""The way from the gateway's front door to the control plane: RSGI dressed up as ASGI, and the app made when first needed.
+
+Nothing heavy is imported here. What is, is imported and built in a thread, so that model calls go on meanwhile.
+"""
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from nemorouter.services.context import Context
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+MAX_BODY: Final = 1 << 20
+
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any
+]
+
+_TOO_LARGE: Final = (
+    b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
+)
+
+
+class Control:
+    """Answers what the gateway does not; callable as the gateway's own parts are."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._app: AsgiApp | None = None
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects, or ASGI's in their dress
+        """Answer one request."""
+        app = self._app or await self._make()
+        raw = getattr(connection, "raw", None)
+        if raw is not None:
+            await app(*raw)
+        else:
+            await serve(app, scope, connection)
+
+    async def _make(self) -> AsgiApp:
+        async with self._making:
+            if self._app is None:
+                context = await Context.attach(self._store, self._settings)
+                self._app = await asyncio.to_thread(_build, context, self._settings)
+            return self._app
+
+
+def _build(context: Context, settings: Settings) -> AsgiApp:
+    app: AsgiApp = importlib.import_module("nemorouter.control.app").create_control(context, settings)
+    return app
+
+
+async def serve(app: AsgiApp, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects
+    """One RSGI request through an ASGI app. The body is read whole, up to ``MAX_BODY``."""
+    body = await _body(connection)
+    if body is None:
+        connection.response_bytes(413, [("content-type", "application/json"), ("connection", "close")], _TOO_LARGE)
+        return
+    answer = _Answer(connection)
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await connection.client_disconnect()
+            return {"type": "http.disconnect"}
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    await app(asgi_scope(scope), receive, answer.send)
+
+
+async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in connection:
+        size += len(chunk)
+        if size > MAX_BODY:
+            return None
+        chunks.append(bytes(chunk))
+    return b"".join(chunks)
+
+
+def asgi_scope(scope: Any) -> MutableMapping[str, Any]:  # noqa: ANN401 - RSGI's scope
+    """The ASGI 3 scope of an RSGI request."""
+    host, _, port = scope.client.rpartition(":")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": scope.http_version,
+        "method": scope.method,
+        "scheme": scope.scheme,
+        "path": scope.path,
+        "raw_path": scope.path.encode(),
+        "query_string": scope.query_string.encode("latin-1", "replace"),
+        "root_path": "",
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()],
+        "client": (host.strip("[]"), int(port or 0)),
+        "server": None,
+        "state": {},
+        "extensions": {},
+    }
+
+
+class _Answer:
+    """ASGI's messages as one RSGI answer, whole where it comes whole."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - RSGI's connection
+        self._connection = connection
+        self._start: tuple[int, list[tuple[str, str]]] = (500, [])
+        self._stream: Any = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+            self._start = message["status"], headers
+            return
+        if message["type"] != "http.response.body":
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self._stream is None and not more:
+            self._connection.response_bytes(*self._start, bytes(body))
+            return
+        if self._stream is None:
+            headers = [(name, value) for name, value in self._start[1] if name != "content-length"]
+            self._stream = self._connection.response_stream(self._start[0], headers)
+        if body:
+            await self._stream.send_bytes(bytes(body))

@@ -1,0 +1,75 @@
+"""One table: every route, and what it takes to enter. A route that is not in it does not exist.
+
+An action is one of ``roles.ACTIONS``: the table of roles there says who may, and the services ask it. The routes' guard
+only finds out who somebody is, so that no rule is written twice.
+"""
+
+from typing import Final
+
+PUBLIC: Final = "public"
+"""Anybody; changes must come from our own pages."""
+
+SIGNED_IN: Final = "signed in"
+"""Anybody with a session or a management key, about themselves."""
+
+SESSION: Final = "session"
+"""Signed in by a browser; no management key."""
+
+API: Final = "/api/v1"
+
+_API: Final[dict[str, str]] = {
+    "GET /openapi.json": PUBLIC,
+    "GET /keys": "key.read",
+    "POST /keys": "key.create",
+    "GET /keys/{id}": "key.read",
+    "PATCH /keys/{id}": "key.update",
+    "DELETE /keys/{id}": "key.revoke",
+    "POST /keys/{id}/revoke": "key.revoke",
+    "POST /keys/{id}/duplicate": "key.create",
+    "GET /teams": "team.read",
+    "POST /teams": "team.create",
+    "GET /teams/{id}": "team.read",
+    "PATCH /teams/{id}": "team.update",
+    "GET /members": "member.read",
+    "POST /members": "member.add",
+    "GET /members/{id}": "member.read",
+    "PATCH /members/{id}": "member.update",
+    "DELETE /members/{id}": "member.remove",
+    "GET /invitations": "invitation.read",
+    "POST /invitations": "invitation.create",
+    "DELETE /invitations/{id}": "invitation.revoke",
+    "GET /budgets": "budget.read",
+    "PUT /budgets/{id}": "budget.set",
+    "DELETE /budgets/{id}": "budget.set",
+    "GET /management-keys": "management_key.read",
+    "POST /management-keys": "management_key.create",
+    "DELETE /management-keys/{id}": "management_key.revoke",
+    "GET /usage": "usage.read",
+    "GET /logs": "log.read",
+    "GET /audit": "audit.read",
+    "GET /audit/verify": "audit.read",
+    "GET /prices": "price.read",
+    "PUT /prices": "price.set",
+    "GET /alerts": "alert.read",
+    "GET /webhooks": "webhook.read",
+    "POST /webhooks": "webhook.create",
+    "DELETE /webhooks/{id}": "webhook.delete",
+    "GET /me": SIGNED_IN,
+    "PATCH /me": SIGNED_IN,
+    "GET /org": "org.read",
+    "PATCH /org": "org.update",
+    "DELETE /org": "org.delete",
+}
+
+_PAGES: Final[dict[str, str]] = {}
+
+ROUTES: Final[dict[str, str]] = {
+    **{f"{route.partition(' ')[0]} {API}{route.partition(' ')[2]}": access for route, access in _API.items()},
+    **_PAGES,
+}
+"""``METHOD /path/{parameter}``: what it takes."""
+
+
+def access(method: str, template: str) -> str | None:
+    """What the route takes; None if it is not in the table."""
+    return ROUTES.get(f"{method} {template}")

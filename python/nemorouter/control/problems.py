@@ -1,0 +1,126 @@
+"""What the control plane answers when it cannot do what was asked: the contract's error body, or a page for people."""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.response import Redirect
+
+from nemorouter.errors import (
+    BusyError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    StoreError,
+)
+from nemorouter.log import get_logger
+
+_log = get_logger(__name__)
+
+
+class Problem(NamedTuple):
+    """Status, and the three fields of the body."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+
+
+class NotSignedInError(Exception):
+    """No credential, or none that is worth anything. ``sent``: there was one."""
+
+    def __init__(self, *, sent: bool = False) -> None:
+        super().__init__("not signed in")
+        self.sent = sent
+
+
+class ForgedError(Exception):
+    """A change that did not come from our own pages."""
+
+
+_KINDS: Final[tuple[tuple[type[Exception], int, str, str], ...]] = (
+    (NotFoundError, 404, "not_found_error", "not_found"),
+    (ForbiddenError, 403, "permission_error", "not_allowed"),
+    (ConflictError, 409, "invalid_request_error", "conflict"),
+    (RefusedError, 400, "invalid_request_error", "invalid_request"),
+)
+_STATUSES: Final = {
+    400: ("invalid_request_error", "invalid_request"),
+    404: ("not_found_error", "unknown_url"),
+    405: ("invalid_request_error", "method_not_allowed"),
+    413: ("invalid_request_error", "request_too_large"),
+    415: ("invalid_request_error", "unsupported_media_type"),
+}
+
+
+def problem(error: Exception) -> Problem:
+    """What to tell of ``error``; nothing of its inside unless it is one of ours."""
+    for kind, status, type_, code in _KINDS:
+        if isinstance(error, kind):
+            return Problem(status, type_, code, str(error))
+    match error:
+        case NotSignedInError(sent=True):
+            return Problem(401, "authentication_error", "invalid_api_key", "Invalid API key provided.")
+        case NotSignedInError():
+            text = "Sign in, or send a management key as 'Authorization: Bearer mk-nemo-...'."
+            return Problem(401, "authentication_error", "missing_api_key", text)
+        case ForgedError():
+            return Problem(403, "permission_error", "csrf_failed", str(error))
+        case BusyError(throttled=True):
+            return Problem(429, "rate_limit_error", "too_many_attempts", str(error))
+        case BusyError():
+            return Problem(503, "server_error", "overloaded", str(error))
+        case StoreError():
+            return Problem(503, "server_error", "not_ready", str(error))
+        case HTTPException(status_code=status) if status in _STATUSES:
+            return Problem(status, *_STATUSES[status], _http_text(error))
+    _log.error("control_failed", reason=type(error).__name__, exc_info=error)
+    return Problem(500, "server_error", "internal_error", "Internal error. The server's log tells more.")
+
+
+def headers(error: Exception, found: Problem) -> dict[str, str]:
+    """What a client needs to do better next time."""
+    extra: dict[str, str] = {}
+    if isinstance(error, BusyError):
+        extra["retry-after"] = str(error.retry_s)
+    elif isinstance(error, StoreError):
+        extra["retry-after"] = "1"
+    elif isinstance(error, NotSignedInError):
+        extra["www-authenticate"] = 'Bearer realm="nemorouter"' + (', error="invalid_token"' if error.sent else "")
+    elif found.status == 405 and isinstance(error, HTTPException) and error.headers:
+        extra |= {name.lower(): value for name, value in error.headers.items()}
+    return extra
+
+
+def body(found: Problem) -> bytes:
+    return msgspec.json.encode({"error": {"message": found.message, "type": found.type, "code": found.code}})
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Litestar's handler of every exception: JSON for programs, pages for people."""
+    found = problem(error)
+    extra = headers(error, found)
+    from nemorouter.control import pages  # the pages stand beside this module, and may use it
+
+    render = getattr(pages, "problem", None)
+    if wants_page(request) and isinstance(error, NotSignedInError):
+        return Redirect("/login", status_code=303)
+    if not wants_page(request) or render is None:
+        return Response(body(found), status_code=found.status, headers=extra, media_type="application/json")
+    page: Response[Any] = render(request, found)
+    page.headers.update(extra)
+    return page
+
+
+def wants_page(request: Request[Any, Any, Any]) -> bool:
+    """Is it a person with a browser who asks?"""
+    return not request.scope["path"].startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def _http_text(error: Exception) -> str:
+    text = {404: "There is nothing at this URL.", 405: "This method is not allowed for this URL."}
+    assert isinstance(error, HTTPException)  # noqa: S101 - the caller matched it
+    return text.get(error.status_code) or "The request is not valid."
