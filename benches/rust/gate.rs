@@ -21,6 +21,9 @@ use nemorouter_core::{
 /// Tickets between two drains: what a busy worker admits in one tick of the drainer.
 const BATCH: usize = 256;
 
+/// A refusal: its name, its code, and the change of policy that causes it.
+type Spoilt = (&'static str, Code, fn(&mut Policy));
+
 struct World {
     gate: Gate<Arc<Arena>, Arc<Journal>>,
     journal: Arc<Journal>,
@@ -127,7 +130,7 @@ fn whole(c: &mut Criterion) {
 
 fn refusals(c: &mut Criterion) {
     let mut group = c.benchmark_group("refuse");
-    let spoilt: [(&str, Code, fn(&mut Policy)); 3] = [
+    let spoilt: [Spoilt; 3] = [
         ("rpm", Code::RateLimitExceeded, |p| p.rpm = Some(0)),
         ("tpm", Code::TpmLimitExceeded, |p| p.tpm = Some(0)),
         ("budget", Code::BudgetExceeded, |p| p.cap = Some(0)),

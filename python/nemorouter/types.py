@@ -69,8 +69,10 @@ class Outcome(IntEnum):
     RECOVERED = 5
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class Policy(msgspec.Struct, frozen=True):
     """All that the request path needs to know of one scope, as the store tells it to the arena.
+
+    Bulk loading builds it by position: the order of the fields is part of the interface.
 
     ``id``, ``org``, ``team`` and ``user`` are the store's 63-bit row ids; a key names its team, user (0 = none) and
     org, a team or user its org. ``version`` is the store's change sequence: an older policy never overwrites a newer.

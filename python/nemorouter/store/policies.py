@@ -114,27 +114,28 @@ def _price(row: Sequence[Any]) -> ModelPrice:
 def _key(row: tuple[Any, ...]) -> Policy:
     (id, version, status, rpm, rpm_burst, tpm, tpm_burst, models, name, cap, duration) = row[:11]
     (org, team, user, digest, last4, endpoints, ips, expires_ms) = row[11:]
+    # By position, since a million of these are made at a start: kind, id, version, status, owners, digest, limits, budget, allow-lists.
     return Policy(
-        kind=4,
-        id=id,
-        version=version,
-        status=status,
-        org=org,
-        team=team,
-        user=user or 0,
-        digest=digest,
-        rpm=rpm,
-        rpm_burst=rpm_burst,
-        tpm=tpm,
-        tpm_burst=tpm_burst,
-        cap=cap,
-        duration=3 if duration is None else duration,
-        expires_ms=expires_ms,
-        endpoints=endpoints,
-        models=() if models == "[]" else tuple(json.loads(models)),
-        ips=() if ips == "[]" else tuple(json.loads(ips)),
-        name=name,
-        last4=last4,
+        4,
+        id,
+        version,
+        status,
+        org,
+        team,
+        user or 0,
+        digest,
+        rpm,
+        rpm_burst,
+        tpm,
+        tpm_burst,
+        cap,
+        3 if duration is None else duration,
+        expires_ms,
+        endpoints,
+        () if models == "[]" else tuple(json.loads(models)),
+        () if ips == "[]" else tuple(json.loads(ips)),
+        name,
+        last4,
     )
 
 

@@ -12,12 +12,13 @@ mod write;
 
 use crate::{
     LAYOUT,
+    calendar::{Relation, Windows},
     clock::Clock,
     error::{Error, Result},
     heap::Stored,
     map::Map,
     model::ModelName,
-    money::FREEZE,
+    money::{FREEZE, Money},
     price::{self, Known},
     record::{RECORD_WORDS, Record},
     recount::{Window, recount},
@@ -229,6 +230,21 @@ impl Arena {
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
         let frozen = |index: &u32| Record(&records[*index as usize]).money().load(Ordering::Relaxed) & FREEZE != 0;
         (0..self.scopes()).filter(frozen).collect()
+    }
+
+    /// Turn money words that nobody came to since an older window. A tag names its window modulo 128, so a word must not be left alone
+    /// for that long. The drainer calls this now and then; the number of words turned.
+    pub fn turn(&self, wall_ms: u64) -> usize {
+        let windows = Windows::at(wall_ms);
+        let turn = |index: u32| {
+            let record = self.record(index)?;
+            let (now, seen) = (windows.tag(record.view()?.duration), record.money().load(Ordering::Acquire));
+            let stale = !Money(seen).is_frozen() && Money(seen).tag().relation(now) == Relation::Stale;
+            // A failed swap: somebody came after all.
+            let next = Money::new(now, 0).0;
+            stale.then(|| record.money().compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed).ok())?
+        };
+        (0..self.scopes()).filter_map(turn).count()
     }
 
     /// The budget window of a scope at `wall_ms`.

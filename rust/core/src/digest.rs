@@ -21,14 +21,16 @@ impl Pepper {
     }
 }
 
-/// The table's name for a scope that has no key. Its own derivation, so no key under any pepper shares it.
+/// Not a secret: it keeps the names of scopes apart from the digests of keys, which no pepper can make equal to them.
+const SCOPES: &[u8; 32] = b"nemorouter: scopes without a key";
+
+/// The table's name for a scope that has no key.
 #[must_use]
 pub fn of_scope(kind: u8, id: u64) -> [u8; 32] {
-    *blake3::Hasher::new_derive_key("nemorouter 2026 scope id")
-        .update(&[kind])
-        .update(&id.to_le_bytes())
-        .finalize()
-        .as_bytes()
+    let mut input = [0; 9];
+    input[0] = kind;
+    input[1..].copy_from_slice(&id.to_le_bytes());
+    *blake3::keyed_hash(SCOPES, &input).as_bytes()
 }
 
 #[cfg(test)]

@@ -35,10 +35,10 @@ pub struct Policy {
 }
 
 fn limit(what: &str, limit: Option<u64>, burst: Option<u64>) -> Result<Limit> {
-    let Some(rate) = limit else {
-        return Ok(Limit::UNLIMITED);
-    };
-    let limit = Limit { limit: rate, burst: burst.unwrap_or(rate) };
+    let Some(rate) = limit else { return Ok(Limit::UNLIMITED) };
+    // Zero blocks everything, whatever the burst.
+    let burst = if rate == 0 { 0 } else { burst.unwrap_or(rate) };
+    let limit = Limit { limit: rate, burst };
     if limit.limit > LIMIT_MAX || limit.burst > LIMIT_MAX {
         return Err(Error::Value(format!("{what} is above {LIMIT_MAX}")));
     }
@@ -58,7 +58,11 @@ impl Policy {
         <[u8; 32]>::try_from(self.digest.as_slice()).map_err(|_| Error::Value("a key's digest has 32 bytes".to_owned()))
     }
 
+    /// RPM and TPM. A user has budgets only.
     pub fn limits(&self) -> Result<(Limit, Limit)> {
+        if self.kind()? == Kind::User {
+            return Ok((Limit::UNLIMITED, Limit::UNLIMITED));
+        }
         Ok((limit("rpm", self.rpm, self.rpm_burst)?, limit("tpm", self.tpm, self.tpm_burst)?))
     }
 

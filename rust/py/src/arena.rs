@@ -12,7 +12,7 @@ use nemorouter_core::{
     units::{CAP_MAX, Price},
     verdict::Kind,
 };
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyIterator};
+use pyo3::{exceptions::PyValueError, prelude::*, pybacked::PyBackedBytes, types::PyIterator};
 
 use crate::{
     errors::{busy, no_scope, raise},
@@ -33,7 +33,7 @@ struct PyPolicy {
     org: u64,
     team: u64,
     user: u64,
-    digest: Vec<u8>,
+    digest: PyBackedBytes,
     rpm: Option<u64>,
     rpm_burst: Option<u64>,
     tpm: Option<u64>,
@@ -58,7 +58,7 @@ impl From<PyPolicy> for policy::Policy {
             org: p.org,
             team: p.team,
             user: p.user,
-            digest: p.digest,
+            digest: p.digest.to_vec(),
             rpm: p.rpm,
             rpm_burst: p.rpm_burst,
             tpm: p.tpm,
@@ -89,6 +89,13 @@ struct PyPrice {
 
 fn identity(bytes: &[u8]) -> PyResult<[u8; 32]> {
     bytes.try_into().map_err(|_| PyValueError::new_err("an arena's identity has 32 bytes"))
+}
+
+/// A negative number, a missing attribute or a wrong type: a bad value, with the binding's own words as the cause.
+fn bad_field(py: Python<'_>, cause: PyErr) -> PyErr {
+    let error = PyValueError::new_err(cause.to_string());
+    error.set_cause(py, Some(cause));
+    error
 }
 
 #[pymethods]
@@ -134,18 +141,20 @@ impl Arena {
         self.0.scopes()
     }
 
-    fn put(&self, policy: PyPolicy) -> PyResult<u32> {
+    fn put(&self, policy: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let policy: PyPolicy = policy.extract().map_err(|error| bad_field(policy.py(), error))?;
         self.0.put(&policy.into()).map_err(raise)
     }
 
     fn put_many(&self, policies: &Bound<'_, PyAny>) -> PyResult<()> {
         for policy in PyIterator::from_object(policies)? {
-            self.put(policy?.extract()?)?;
+            self.put(&policy?)?;
         }
         Ok(())
     }
 
-    fn put_price(&self, price: PyPrice) -> PyResult<()> {
+    fn put_price(&self, price: &Bound<'_, PyAny>) -> PyResult<()> {
+        let price: PyPrice = price.extract().map_err(|error| bad_field(price.py(), error))?;
         let model =
             ModelName::new(&price.model).ok_or_else(|| PyValueError::new_err("a model's name has 1 to 120 bytes"))?;
         let parts = [price.input, price.cached, Some(price.output), Some(price.request)];
@@ -220,6 +229,12 @@ impl Arena {
         self.0.frozen()
     }
 
+    #[pyo3(signature = (wall_ms = None))]
+    fn turn(&self, py: Python<'_>, wall_ms: Option<u64>) -> usize {
+        let wall_ms = wall_ms.unwrap_or_else(|| self.0.clock().wall_ms());
+        py.detach(|| self.0.turn(wall_ms))
+    }
+
     fn window(&self, index: u32, wall_ms: u64) -> PyResult<(u64, u64)> {
         let window = self.0.window(index, wall_ms).ok_or_else(|| no_scope(index))?;
         Ok((window.first_day(), window.end_day()))
@@ -234,7 +249,7 @@ impl Arena {
         journals: Vec<PyRef<'_, Journal>>,
     ) -> bool {
         let journals: Vec<_> = journals.iter().map(|journal| journal.0.clone()).collect();
-        // The one door that releases the GIL: a scan of every slot of the host, and a settlement may have to pass meanwhile.
+        // As `turn`, a scan without the GIL: of every slot of the host, and a settlement may have to pass meanwhile.
         py.detach(|| self.0.recount(index, first_day, ledger_nano, journals.iter().flat_map(|journal| journal.each())))
     }
 }

@@ -125,7 +125,7 @@ impl Gate {
     #[allow(clippy::too_many_arguments)]
     fn settle(
         &self,
-        ticket: u64,
+        ticket: i64,
         input: u64,
         cached: u64,
         output: u64,
@@ -136,6 +136,8 @@ impl Gate {
     ) -> PyResult<i64> {
         let ttft_us = u64::try_from(ttft_us).unwrap_or(NONE);
         let usage = gate::Usage { input, cached, output, status, outcome, latency_us, ttft_us };
+        // What is no ticket at all is a ticket that never existed.
+        let ticket = u64::try_from(ticket).unwrap_or(u64::MAX);
         let cost = self.inner.settle(ticket, &usage).map_err(raise)?;
         Ok(cost.map_or(-1, u64::cast_signed))
     }
@@ -166,7 +168,8 @@ impl Gate {
         format!("req_{:016x}{seq:016x}", journal.boot())
     }
 
-    fn reserved(&self, ticket: u64) -> PyResult<(u64, u64)> {
+    fn reserved(&self, ticket: i64) -> PyResult<(u64, u64)> {
+        let ticket = u64::try_from(ticket).unwrap_or(u64::MAX);
         self.inner.reserved(ticket).ok_or_else(|| raise(Error::Ticket(ticket)))
     }
 
