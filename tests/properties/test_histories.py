@@ -112,8 +112,6 @@ class Histories(RuleBasedStateMachine):
             expires, fields["ips"] = None, ()
         if kind not in (Kind.KEY, Kind.TEAM):
             fields |= {"models": (), "endpoints": 0}
-        if kind == Kind.USER:  # budgets only
-            fields |= dict.fromkeys(("rpm", "rpm_burst", "tpm", "tpm_burst"))
         old = self.policies[kind, id].duration
         expires_ms = None if expires is None else self.pair.wall_ms + expires
         self.write(kind, id, duration=old if same else duration, expires_ms=expires_ms, **fields)
