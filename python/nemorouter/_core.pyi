@@ -198,8 +198,10 @@ class Arena:
         """Indices of scopes whose money word waits for a recount."""
 
     def turn(self, wall_ms: int | None = None) -> int:
-        """Turn the money words of windows long past, and answer their number. Called at least every hundred windows (days), since a word
-        knows its window modulo 128."""
+        """Turn the money words of windows long past, and answer their number.
+
+        A word knows its window modulo 128: this is called at least every hundred windows (days).
+        """
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
         """First day and day after the last (days since 1970-01-01 UTC) of the budget window in which ``wall_ms`` lies.
