@@ -61,7 +61,27 @@ _API: Final[dict[str, str]] = {
     "DELETE /org": "org.delete",
 }
 
-_PAGES: Final[dict[str, str]] = {}
+_PAGES: Final[dict[str, str]] = {
+    "GET /": PUBLIC,
+    "GET /login": PUBLIC,
+    "POST /login": PUBLIC,
+    "POST /logout": SESSION,
+    "GET /setup": PUBLIC,
+    "POST /setup": PUBLIC,
+    "GET /invitations/accept": PUBLIC,
+    "POST /invitations/accept": PUBLIC,
+    "GET /static/{name}": PUBLIC,
+    "GET /favicon.ico": PUBLIC,
+    "GET /{org}": "usage.read",
+    "GET /{org}/keys": "key.read",
+    "GET /{org}/keys/new": "key.create",
+    "POST /{org}/keys/new": "key.create",
+    "GET /{org}/keys/{id}": "key.read",
+    "POST /{org}/keys/{id}": "key.update",
+    "POST /{org}/keys/{id}/duplicate": "key.create",
+    "GET /{org}/keys/{id}/delete": "key.revoke",
+    "POST /{org}/keys/{id}/delete": "key.revoke",
+}
 
 ROUTES: Final[dict[str, str]] = {
     **{f"{route.partition(' ')[0]} {API}{route.partition(' ')[2]}": access for route, access in _API.items()},

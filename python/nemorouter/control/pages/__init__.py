@@ -2,7 +2,27 @@
 
 from typing import Any
 
+from litestar import Response
+
+from nemorouter.control.pages import entry, home, keys
+from nemorouter.control.pages.render import page
+from nemorouter.control.problems import Problem
+
+_HEADINGS = {
+    403: "Not allowed",
+    404: "Not found",
+    429: "Too many attempts",
+    500: "Something went wrong here",
+    503: "Not ready",
+}
+
 
 def routes() -> list[Any]:
-    """The handlers of all pages."""
-    return []
+    """Every handler of the pages; each stands in ``policy.ROUTES``."""
+    return [handler for module in (entry, home, keys) for handler in module.HANDLERS]
+
+
+def problem(_: object, found: Problem) -> Response[Any]:
+    """The page of an error."""
+    heading = _HEADINGS.get(found.status, "That did not work")
+    return page("problem.html", status=found.status, heading=heading, message=found.message)

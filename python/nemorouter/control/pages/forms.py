@@ -7,8 +7,10 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.exceptions import ClientException
 
-from nemorouter.errors import RefusedError
+from nemorouter import ids
+from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.services.budgets import NewBudget
+from nemorouter.services.views import ScopeView
 
 MAX_FIELDS: Final = 200
 MAX_BODY: Final = 200_000
@@ -72,7 +74,11 @@ async def read(request: Request[Any, Any, Any]) -> Form:
         raise ClientException("The form is too large.", status_code=413)
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=200
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
         )
     except ValueError:
         raise ClientException("The form cannot be read.") from None
@@ -100,6 +106,12 @@ def budget(form: Form) -> NewBudget | None:
     return NewBudget(max_spend=amount, duration=form.text("duration") or "monthly")
 
 
+def lines(form: Form, name: str) -> tuple[str, ...]:
+    """Entries a line, or separated by commas; blanks within one stay."""
+    parts = form.text(name).replace(",", "\n").splitlines()
+    return tuple(part.strip() for part in parts if part.strip())
+
+
 def words(form: Form, name: str) -> tuple[str, ...]:
     """Entries separated by blanks, commas or lines."""
     return tuple(form.text(name).replace(",", " ").split())
@@ -108,3 +120,35 @@ def words(form: Form, name: str) -> tuple[str, ...]:
 def optional(form: Form, name: str) -> str | None:
     """Text; blank is None."""
     return form.text(name) or None
+
+
+def limits(view: ScopeView) -> dict[str, str | None]:
+    """The limits and the budget that hold now, as fields."""
+    return {
+        "rpm": None if view.rpm is None else str(view.rpm),
+        "tpm": None if view.tpm is None else str(view.tpm),
+        "max_spend": view.budget.max_spend if view.budget else None,
+        "duration": view.budget.duration if view.budget else "monthly",
+    }
+
+
+def again(form: Form, error: RefusedError) -> dict[str, Any]:
+    """What a template takes to show the form once more: typed values, errors beside fields, or one at the top."""
+    form = form.refused(error)
+    return {"form": form, "problem": form.problem}
+
+
+def status(error: RefusedError) -> int:
+    """HTTP status of a form that was refused."""
+    if isinstance(error, ForbiddenError):
+        return 403
+    return 409 if isinstance(error, ConflictError) else 400
+
+
+def only_id(kind: str, text: str) -> str:
+    """The id in an address. NotFoundError: it is none."""
+    try:
+        ids.from_text(kind, text)
+    except ValueError:
+        raise NotFoundError("There is nothing at this URL.") from None
+    return text

@@ -42,7 +42,7 @@ def environment() -> Environment:
     return made
 
 
-def page(template: str, *, status: int = 200, secret: bool = False, **values: Any) -> Response[str]:  # noqa: ANN401
+def page(template: str, *, status: int = 200, secret: bool = False, **values: Any) -> Response[str]:
     """A page of HTML. Nothing of it is kept by browsers or proxies."""
     return Response(
         environment().get_template(template).render(**values),

@@ -1,0 +1,158 @@
+"""The frame around each page: whose org it is, what the person may do there, and what happened just before."""
+
+import re
+import unicodedata
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from litestar import Request, Response
+
+from nemorouter.control import auth
+from nemorouter.control.pages.render import page
+from nemorouter.errors import ForbiddenError, NotFoundError
+from nemorouter.roles import ACTIONS, Actor
+from nemorouter.services import overview
+from nemorouter.services.context import Context
+
+AnyRequest = Request[Any, Any, Any]
+
+_NAV: Final = (
+    ("Home", "", "home", "usage.read"),
+    ("Keys", "/keys", "key", "key.read"),
+    ("Budgets", "/budgets", "budget", "budget.read"),
+    ("Teams", "/teams", "team", "team.read"),
+    ("People", "/people/members", "person", "member.read"),
+    ("Logs", "/logs", "log", "log.read"),
+    ("Audit", "/audit", "audit", "audit.read"),
+    ("Settings", "/settings", "settings", "team.read"),
+)
+_RESERVED: Final = frozenset(
+    {"api", "healthz", "invitations", "login", "logout", "metrics", "readyz", "setup", "static"}
+)
+
+DONE: Final = {
+    "key-saved": "Saved. It holds from the next request on.",
+    "key-deleted": "The key is deleted. It answers no request any more.",
+    "budget-saved": "The budget is saved. It holds from the next request on.",
+    "budget-removed": "The budget is removed.",
+    "team-created": "The team is made.",
+    "team-saved": "The team is saved.",
+    "member-saved": "Saved.",
+    "member-removed": "The person is removed, with all their sessions.",
+    "invitation-revoked": "The invitation is withdrawn. Its link is of no use any more.",
+    "org-saved": "The organization is saved.",
+    "price-saved": "The price is saved. It holds for requests that start from now on.",
+    "password-changed": "Your password is changed. All your other sessions have ended.",
+    "management-key-revoked": "The management key is deleted.",
+    "webhook-deleted": "The webhook is deleted.",
+    "sessions-ended": "All your other sessions have ended.",
+    "welcome": "Welcome. Everything is ready: create your first key.",
+    "signed-out": "You are signed out.",
+}
+"""What a page says after something was done. The address names the message, so nobody can put words into it."""
+
+
+class Org(NamedTuple):
+    """An org as the switcher shows it."""
+
+    name: str
+    path: str
+
+
+class Nav(NamedTuple):
+    """An entry of the navigation."""
+
+    name: str
+    href: str
+    icon: str
+
+
+class Frame(NamedTuple):
+    """What the base template shows, and what handlers need."""
+
+    context: Context
+    actor: Actor
+    email: str
+    csrf: str
+    session: int
+    org: Org
+    org_id: str
+    orgs: list[Org]
+    section: str
+    flash: str
+
+    @property
+    def path(self) -> str:
+        """Where the org's pages start: ``/acme``."""
+        return self.org.path
+
+    @property
+    def role(self) -> str:
+        """The person's role here."""
+        return self.actor.role.name.lower()
+
+    @property
+    def nav(self) -> list[Nav]:
+        """The pages that the person may open."""
+        return [Nav(name, self.path + path, icon) for name, path, icon, action in _NAV if self.can(action)]
+
+    def can(self, action: str) -> bool:
+        """May the person do this here? Decides what is shown; what is allowed, the services say."""
+        return self.actor.role in ACTIONS[action]
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response[str]:
+        """A page within this frame."""
+        return page(template, status=status, frame=self, **values)
+
+
+async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
+    """The frame of an org that the person may enter. NotFoundError: any other, whether it exists or not."""
+    signed = auth.require(request)
+    context = auth.context_of(request)
+    places = await overview.places(context, signed.actor)
+    paths = _paths(places)
+    here = next((place for place in places if org in (paths[place.id], place.id)), None)
+    if here is None:
+        raise NotFoundError("There is nothing at this URL.")
+    actor = Actor(
+        org=here.org, role=here.role, name=signed.email, user=signed.actor.user, source_ip=signed.actor.source_ip
+    )
+    orgs = [Org(place.name, "/" + quote(paths[place.id])) for place in places]
+    return Frame(
+        context=context,
+        actor=actor,
+        email=signed.email,
+        csrf=signed.csrf,
+        session=signed.session,
+        org=orgs[places.index(here)],
+        org_id=here.id,
+        orgs=orgs,
+        section=section,
+        flash=DONE.get(request.query_params.get("done", ""), ""),
+    )
+
+
+async def home_path(context: Context, actor: Actor) -> str:
+    """Where a person lands who has signed in: the org of the session. ForbiddenError: they belong to none."""
+    places = await overview.places(context, actor)
+    paths = _paths(places)
+    for place in sorted(places, key=lambda place: place.org != actor.org):
+        return "/" + quote(paths[place.id])
+    raise ForbiddenError("You belong to no organization any more.")
+
+
+def slug(name: str) -> str:
+    """``acme-labs`` of ``Acme Labs!``; may be empty."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40]
+
+
+def _paths(places: list[overview.Place]) -> dict[str, str]:
+    """The path segment of each org: a word made from its name where that is clear, else its id."""
+    slugs = [slug(place.name) for place in places]
+    return {
+        place.id: word
+        if word and word not in _RESERVED and slugs.count(word) == 1 and not word.startswith("v1")
+        else place.id
+        for place, word in zip(places, slugs, strict=True)
+    }
