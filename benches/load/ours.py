@@ -27,9 +27,9 @@ class Ours:
         self.keys: dict[str, Keys] = {}
         self.settings: dict[str, Settings] = {}
 
-    def rsgi(self, name: str = "NemoRouter RSGI", upstream_port: int = 0, workers: int = 1) -> Server:
+    def rsgi(self, name: str = "NemoRouter RSGI", upstream_port: int = 0, **options: int) -> Server:
         """As ``nemorouter serve`` runs."""
-        return self._server(name, lambda _: gateway(), upstream_port, workers)
+        return self._server(name, lambda _: gateway(), upstream_port, **options)
 
     def asgi(self, name: str = "NemoRouter ASGI", upstream_port: int = 0) -> Server:
         """The whole gateway on Granian's ASGI; its drainer is a thread of the worker."""
@@ -51,7 +51,6 @@ class Ours:
         self, name: str, command: Callable[[int], Sequence[str]], upstream_port: int = 0, workers: int = 1
     ) -> Server:
         folder = self._folder / name.replace(" ", "-").replace(",", "")
-        options: dict[str, object] = {"workers": workers}
         if upstream_port:
             upstream = Upstream(name="local", base_url=f"http://127.0.0.1:{upstream_port}/v1")
             options["upstreams"] = (upstream,)

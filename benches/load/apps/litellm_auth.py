@@ -1,0 +1,14 @@
+"""Runs in LiteLLM's own environment: keys with limits, without a database."""
+
+from fastapi import HTTPException, Request
+from litellm.proxy._types import UserAPIKeyAuth  # type: ignore[import-not-found, unused-ignore]
+
+_RPM = {"sk-nemo-" + "l" * 20: 10_000_000, "sk-nemo-" + "f" * 20: 5}
+
+
+async def user_api_key_auth(request: Request, api_key: str) -> UserAPIKeyAuth:
+    """A key, its requests and its tokens a minute."""
+    limit = _RPM.get(api_key)
+    if limit is None:
+        raise HTTPException(status_code=401, detail="Invalid API key provided.")
+    return UserAPIKeyAuth(api_key=api_key, rpm_limit=limit, tpm_limit=1_000_000_000)

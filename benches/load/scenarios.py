@@ -1,0 +1,192 @@
+"""The questions that are asked of whole servers, and who answers each of them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from benches.load import envoy, floor, litellm, tensorzero
+from benches.load.case import UPSTREAM_CORE, Case, Scenario, UnavailableError
+from benches.load.measure import Bench
+from benches.load.ours import Ours, spray
+from nemorouter.bench.client import request
+from nemorouter.bench.servers import BODY, CHAT, Keys
+
+RSGI, ASGI, FASTAPI, PURE = (
+    "NemoRouter RSGI",
+    "NemoRouter ASGI",
+    "NemoAuth around FastAPI",
+    "NemoRouter, pure-Python gate",
+)
+FORWARD_RSGI, FORWARD_ASGI = "NemoRouter RSGI, forwarding", "NemoRouter ASGI, forwarding"
+CHUNKS = 50
+_LITELLM_AUTH = "master key only: no key of a database, no limit, no budget, no log; answer mocked inside"
+_LITELLM_LIMITS = "keys through custom_auth, limits in its memory; no budget, no log; answer mocked inside"
+_ENVOY = "no body parsed, no tokens, no money, no log, no rate headers; one constant answer"
+_PURE = "gate and drainer in the one worker; nothing is shared or survives a crash"
+_FASTAPI = "compare with FastAPI alone"
+
+
+def start(bench: Bench, folder: Path, *, rivals: bool) -> Ours:
+    """Every server; the rivals that cannot be had are noted with the reason."""
+    ours = Ours(folder)
+    provider = bench.add(floor.upstream(), UPSTREAM_CORE)
+    if provider is None:
+        raise RuntimeError(bench.skipped[floor.upstream().name])
+    port = provider.port
+    for server in (floor.rsgi(), floor.asgi(), floor.fastapi(), floor.stream(), floor.forward(port)):
+        bench.add(server)
+    for server in (ours.rsgi(RSGI), ours.asgi(ASGI), ours.fastapi(), ours.pure()):
+        bench.add(server)
+    bench.add(ours.rsgi(FORWARD_RSGI, port))
+    bench.add(ours.asgi(FORWARD_ASGI, port))
+    if rivals:
+        for make in (
+            lambda: envoy.envoy(folder),
+            lambda: envoy.envoy(folder, port),
+            lambda: tensorzero.tensorzero(folder, port),
+            lambda: litellm.litellm(folder, limits=False, upstream_port=port),
+            lambda: litellm.litellm(folder, limits=True),
+        ):
+            try:
+                bench.add(make())
+            except UnavailableError as error:
+                bench.skipped[str(error).partition(" ")[0]] = str(error)
+    return ours
+
+
+def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
+    """In the order of the report; each adds one thing to the one before."""
+    yield Scenario("unread", "A constant answer, the body not read", floor.UNREAD, [floor.UNREAD_ASGI])
+    yield Scenario("read", "A constant answer, the body read", floor.READ, [floor.READ_ASGI, _fastapi()])
+    yield Scenario(
+        "authenticate",
+        "The key is checked (for NemoRouter: no limit and no budget; the log is always on)",
+        floor.READ,
+        [
+            *_ours(keys, lambda k: k.free),
+            Case("Envoy, API key", "Envoy", (request(CHAT, BODY, envoy.KEYS["free"]),), remark=_ENVOY),
+            Case(
+                "LiteLLM, master key",
+                "LiteLLM, master key",
+                (request(CHAT, BODY, litellm.MASTER),),
+                remark=_LITELLM_AUTH,
+            ),
+        ],
+    )
+    limited = Case(
+        "Envoy, API key and local rate limit", "Envoy", (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY
+    )
+    yield Scenario(
+        "limits",
+        "+ requests and tokens a minute, at key and team",
+        floor.READ,
+        [
+            *_ours(keys, lambda k: k.limited),
+            limited,
+            Case(
+                "LiteLLM, custom_auth, RPM and TPM",
+                "LiteLLM, custom_auth",
+                (request(CHAT, BODY, litellm.LIMITED),),
+                remark=_LITELLM_LIMITS,
+            ),
+        ],
+    )
+    yield Scenario(
+        "everything",
+        "+ budgets at key and team, and the request log: everything on",
+        floor.READ,
+        _ours(keys, lambda k: k.everything),
+    )
+    yield from _refusals(keys)
+    yield from _answers(keys)
+
+
+def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
+    yield Scenario(
+        "429",
+        "A key at its limit: every answer is a 429",
+        floor.READ,
+        [
+            *_ours(keys, lambda k: k.none, status=429),
+            Case("Envoy, over its limit", "Envoy", (request(CHAT, BODY, envoy.KEYS["none"]),), 429, _ENVOY),
+            Case(
+                "LiteLLM, over its limit",
+                "LiteLLM, custom_auth",
+                (request(CHAT, BODY, litellm.FIVE),),
+                429,
+                "refills a minute later: the storm is kept short",
+            ),
+        ],
+    )
+    unknown = spray()
+    yield Scenario(
+        "401",
+        "A spray of unknown keys: every answer is a 401, the body unread",
+        floor.UNREAD,
+        [
+            *(Case(name, name, unknown, 401, remark) for name, remark in _forms()),
+            Case("Envoy, unknown keys", "Envoy", unknown, 401, _ENVOY),
+            Case("LiteLLM, unknown keys", "LiteLLM, custom_auth", unknown, 401, "through custom_auth"),
+        ],
+    )
+
+
+def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
+    base = Case("bare Granian RSGI, 50 chunks", "Granian RSGI, chunks", (request(f"/{CHUNKS}", BODY),))
+    question = stream_body(CHUNKS)
+    yield Scenario(
+        "stream",
+        f"A streamed answer of {CHUNKS} chunks, everything on",
+        base,
+        [
+            Case(name, name, (request(CHAT, question, keys[name].everything),), remark="each chunk is made by echo")
+            for name in (RSGI, ASGI)
+            if name in keys
+        ],
+    )
+    real = BODY.replace(b'"gpt-4o"', b'"real"')
+    yield Scenario(
+        "provider",
+        "Through a local provider over HTTP, everything on",
+        Case("bare Granian RSGI and the same HTTP client", "Granian RSGI, pyreqwest", (request(CHAT, BODY),)),
+        [
+            *(
+                Case(name, name, (request(CHAT, BODY, keys[name].everything),))
+                for name in (FORWARD_RSGI, FORWARD_ASGI)
+                if name in keys
+            ),
+            Case("Envoy, proxied", "Envoy, proxied", (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY),
+            Case(
+                "TensorZero and its Redis",
+                "TensorZero",
+                (request(tensorzero.PATH, tensorzero.body("bench")),),
+                remark="requests and tokens by tag; no authentication, no budget, no log; Redis' time counts",
+            ),
+            Case("LiteLLM, proxied", "LiteLLM, master key", (request(CHAT, real, litellm.MASTER),), remark="no limit"),
+        ],
+    )
+
+
+def stream_body(chunks: int) -> bytes:
+    """A question whose echoed answer has that many chunks: role, words of four letters, finish, [DONE]."""
+    words = "word" * (chunks - 3)
+    message = {"role": "user", "content": words}
+    asked = {"model": "gpt-4o", "messages": [message], "max_tokens": chunks, "stream": True}
+    return msgspec.json.encode(asked)
+
+
+def _fastapi() -> Case:
+    return Case("FastAPI alone, body read", "FastAPI", (request(CHAT, BODY, floor.FAKE_KEY),))
+
+
+def _forms() -> list[tuple[str, str]]:
+    return [(RSGI, ""), (ASGI, ""), (FASTAPI, _FASTAPI), (PURE, _PURE)]
+
+
+def _ours(keys: dict[str, Keys], key: Callable[[Keys], str], status: int = 200) -> list[Case]:
+    return [
+        Case(name, name, (request(CHAT, BODY, key(keys[name])),), status, remark)
+        for name, remark in _forms()
+        if name in keys
+    ]

@@ -1,0 +1,32 @@
+"""What a figure was taken on: processor, memory, kernel, interpreter, date. No names and no paths."""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+
+def machine() -> dict[str, Any]:
+    """As plain data."""
+    kernel, _, _ = platform.release().partition("-")
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "kernel": f"Linux {kernel}",
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    """The model's name, and family and model by which instruction counts are keyed."""
+    fields: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    name = fields.get("model name", platform.machine())
+    if "cpu family" in fields:
+        return f"{name} (family {fields['cpu family']}, model {fields.get('model', '?')})"
+    return name
