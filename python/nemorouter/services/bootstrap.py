@@ -1,27 +1,21 @@
 """The first run: org, Default team, owner, prices, and a first key of either kind. In one transaction."""
 
-import secrets
-import string
-from typing import Final
-
 import msgspec
 from sqlalchemy import insert, select
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, NotFoundError
-from nemorouter.pepper import hash_key
 from nemorouter.roles import Actor, Role
-from nemorouter.services import keys, owners, prices, values
+from nemorouter.services import keys, management, owners, prices, values
 from nemorouter.services.context import Context
 from nemorouter.services.limits import NewScope
 from nemorouter.services.scopes import DEFAULT_TEAM, text_id
 from nemorouter.services.unit import Unit, change
+from nemorouter.services.views import ScopeView
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from nemorouter.store.schema import management_keys, orgs, teams
+from nemorouter.store.schema import orgs, teams
 from nemorouter.types import Kind
-
-_ALPHABET: Final = string.ascii_letters + string.digits
 
 
 class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,22 +52,19 @@ async def init(
     async with change(context, actor, "org.update") as unit:
         if (await unit.connection.execute(select(orgs.c.id).limit(1))).first() is not None:
             raise ConflictError("This store is set up already; its data directory holds an org.")
-        row = {"id": org_id, "name": values.name(org, "org"), "created_ms": unit.now_ms}
-        await unit.connection.execute(insert(orgs).values(**row))
-        await unit.touch(Kind.ORG, org_id)
-        await unit.record("org.created", text_id(Kind.ORG, org_id), None, {"name": row["name"]})
-        team = await owners.insert_team(unit, NewScope(name=DEFAULT_TEAM))
+        team = await _insert_org(unit, org)
         member = owners.NewMember(name=email.partition("@")[0], email=email, role="owner")
         user = await owners.insert_member(unit, member, password_hash)
         await prices.write_prices(unit, prices.builtin_prices(), replace=False)
         first = await keys.insert_key(unit, keys.NewKey(name=api_key)) if api_key else None
-        management = None if api_key else await _management_key(unit, ids.from_text("user", user.id))
+        new = management.NewManagementKey(name="first key")
+        managing = None if api_key else await management.insert_key(unit, new, ids.from_text("user", user.id))
     return FirstRun(
         org_id=text_id(Kind.ORG, org_id),
         team_id=team.id,
         user_id=user.id,
         api_key=first.key if first else None,
-        management_key=management,
+        management_key=managing.key if managing else None,
     )
 
 
@@ -87,22 +78,19 @@ async def local_actor(context: Context, name: str = "cli") -> Actor:
     return Actor(org=org, role=Role.OWNER, name=name)
 
 
-async def _management_key(unit: Unit, user: int) -> str:
-    """``mk-nemo-`` and 32 characters, for the management API; told once."""
-    pepper_id, pepper = unit.context.peppers[0]
-    secret = "mk-nemo-" + "".join(secrets.choice(_ALPHABET) for _ in range(32))
-    id = ids.new_id()
-    row = {
-        "id": id,
-        "org_id": unit.actor.org,
-        "user_id": user,
-        "name": "first key",
-        "digest": hash_key(secret, pepper),
-        "pepper_id": pepper_id,
-        "last4": secret[-4:],
-        "created_ms": unit.now_ms,
-    }
-    await unit.connection.execute(insert(management_keys).values(**row))
-    after = {"name": row["name"], "alias": f"mk-...{secret[-4:]}"}
-    await unit.record("management_key.created", ids.to_text("mk", id), None, after)
-    return secret
+async def add_org(context: Context, name: str) -> int:
+    """Another org with its team ``Default``, and nobody in it yet."""
+    org_id = ids.new_id()
+    async with change(context, Actor(org=org_id, role=Role.OWNER, name="cli"), "org.update") as unit:
+        await _insert_org(unit, name)
+    return org_id
+
+
+async def _insert_org(unit: Unit, name: str) -> ScopeView:
+    """Org and team ``Default``; answers the team."""
+    row = {"id": unit.actor.org, "name": values.name(name, "org"), "created_ms": unit.now_ms}
+    with owners.taken(Kind.ORG):
+        await unit.connection.execute(insert(orgs).values(**row))
+    await unit.touch(Kind.ORG, unit.actor.org)
+    await unit.record("org.created", text_id(Kind.ORG, unit.actor.org), None, {"name": row["name"]})
+    return await owners.insert_team(unit, NewScope(name=DEFAULT_TEAM))

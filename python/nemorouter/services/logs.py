@@ -113,9 +113,9 @@ def _filtered(query: Select[Any], where: LogFilter) -> Select[Any]:
     if where.outcome is not None:
         query = query.where(table.outcome == _outcome(where.outcome))
     if where.since is not None:
-        query = query.where(table.at_ms >= _instant(where.since, "since"))
+        query = query.where(table.at_ms >= instant(where.since, "since"))
     if where.until is not None:
-        query = query.where(table.at_ms < _instant(where.until, "until"))
+        query = query.where(table.at_ms < instant(where.until, "until"))
     return query
 
 
@@ -127,7 +127,7 @@ def _outcome(text: str) -> int:
         raise RefusedError(f"outcome must be one of {names}.", field="outcome") from None
 
 
-def _instant(text: str, field: str) -> int:
+def instant(text: str, field: str) -> int:
     try:
         at = datetime.fromisoformat(text)
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)

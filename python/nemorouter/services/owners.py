@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from msgspec import UNSET
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nemorouter import ids
@@ -17,8 +17,9 @@ from nemorouter.services.scopes import DEFAULT_TEAM, TABLES, find, text_id
 from nemorouter.services.unit import Unit, change
 from nemorouter.services.views import ScopeView, UserView, view, views
 from nemorouter.store.schema import memberships, teams, users
-from nemorouter.types import Kind
+from nemorouter.types import Kind, Status
 
+_READS: Final = {Kind.ORG: "org.read", Kind.TEAM: "team.read", Kind.USER: "member.read"}
 _UPDATES: Final = {Kind.ORG: "org.update", Kind.TEAM: "team.update", Kind.USER: "member.update"}
 _UPDATED: Final = {Kind.ORG: "org.updated", Kind.TEAM: "team.updated", Kind.USER: "member.updated"}
 
@@ -62,9 +63,7 @@ async def insert_member(unit: Unit, new: NewMember, password_hash: str | None = 
         "password_hash": password_hash,
         "created_ms": unit.now_ms,
     }
-    found: UserView = await _insert(unit, Kind.USER, row, new.budget, "member.added")
-    place = {"org_id": unit.actor.org, "user_id": row["id"], "role": int(role)}
-    await unit.connection.execute(insert(memberships).values(**place))
+    found: UserView = await _insert(unit, Kind.USER, row, new.budget, "member.added", role)
     return found
 
 
@@ -80,7 +79,8 @@ async def list_members(context: Context, actor: Actor) -> list[UserView]:
     """All people of the org, by e-mail."""
     require(actor, "member.read")
     async with context.store.read() as connection:
-        query = select(users).where(users.c.org_id == actor.org).order_by(users.c.email)
+        query = select(users).where(users.c.org_id == actor.org, users.c.status != int(Status.REVOKED))
+        query = query.order_by(users.c.email)
         return await views(connection, Kind.USER, list((await connection.execute(query)).all()), now_ms())
 
 
@@ -88,19 +88,36 @@ async def patch_owner(context: Context, actor: Actor, kind: Kind, reference: str
     """Change a team, a person or the org; obeyed at the next request. Disabled, it refuses all its keys at once."""
     async with change(context, actor, _UPDATES[kind]) as unit:
         old = await find(unit.connection, actor, kind, reference)
-        if kind is Kind.TEAM and old.name == DEFAULT_TEAM and given.name not in (UNSET, DEFAULT_TEAM):
-            raise ConflictError(f"The team {DEFAULT_TEAM} keeps its name: keys without a team go there.", field="name")
-        before = await view(unit.connection, kind, old.id, unit.now_ms)
-        row = columns(given)
-        if row:
-            table = TABLES[kind]
-            with taken(kind):
-                await unit.connection.execute(update(table).where(table.c.id == old.id).values(**row))
-        await budgets.patch_budget(unit, kind, old.id, given.budget)
-        await unit.touch(kind, old.id)
-        after: ScopeView = await view(unit.connection, kind, old.id, unit.now_ms)
-        await unit.record(_UPDATED[kind], text_id(kind, old.id), before, after)
-        return after
+        found: ScopeView = await write_patch(unit, kind, old, given)
+        return found
+
+
+async def write_patch(unit: Unit, kind: Kind, old: Row[Any], given: ScopePatch, role: Role | None = None) -> Any:  # noqa: ANN401 - by kind
+    """The same within a transaction that is open; a person may get another ``role`` with it."""
+    if kind is Kind.TEAM and old.name == DEFAULT_TEAM and given.name not in (UNSET, DEFAULT_TEAM):
+        raise ConflictError(f"The team {DEFAULT_TEAM} keeps its name: keys without a team go there.", field="name")
+    before = await view(unit.connection, kind, old.id, unit.now_ms)
+    row = columns(given)
+    if row:
+        table = TABLES[kind]
+        with taken(kind):
+            await unit.connection.execute(update(table).where(table.c.id == old.id).values(**row))
+    if role is not None:
+        place = (memberships.c.user_id == old.id) & (memberships.c.org_id == unit.actor.org)
+        await unit.connection.execute(update(memberships).where(place).values(role=int(role)))
+    await budgets.patch_budget(unit, kind, old.id, given.budget)
+    await unit.touch(kind, old.id)
+    after: ScopeView = await view(unit.connection, kind, old.id, unit.now_ms)
+    await unit.record(_UPDATED[kind], text_id(kind, old.id), before, after)
+    return after
+
+
+async def show_owner(context: Context, actor: Actor, kind: Kind, reference: str) -> Any:  # noqa: ANN401 - by kind
+    """One team, person, or the org."""
+    require(actor, _READS[kind])
+    async with context.store.read() as connection:
+        row = await find(connection, actor, kind, reference)
+        return await view(connection, kind, row.id, now_ms())
 
 
 def parse_role(text: str) -> Role:
@@ -125,9 +142,14 @@ class taken:  # noqa: N801 - reads as a phrase
             raise ConflictError(f"Another {self._kind.name.lower()} has this {field}.", field=field) from error
 
 
-async def _insert(unit: Unit, kind: Kind, row: dict[str, Any], budget: budgets.NewBudget | None, action: str) -> Any:  # noqa: ANN401
+async def _insert(
+    unit: Unit, kind: Kind, row: dict[str, Any], budget: budgets.NewBudget | None, action: str, role: Role | None = None
+) -> Any:  # noqa: ANN401
     with taken(kind):
         await unit.connection.execute(insert(TABLES[kind]).values(**row))
+    if role is not None:
+        place = {"org_id": unit.actor.org, "user_id": row["id"], "role": int(role)}
+        await unit.connection.execute(insert(memberships).values(**place))
     if budget is not None:
         await budgets.write_budget(unit, kind, row["id"], budget)
     await unit.touch(kind, row["id"])

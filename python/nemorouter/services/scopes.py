@@ -29,6 +29,8 @@ async def find(
     """
     table = TABLES[kind]
     query = select(table).where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
+    if kind is Kind.USER:
+        query = query.where(users.c.status != int(Status.REVOKED))  # removed from the org
     if reach is Reach.OWN and kind is Kind.KEY:
         query = query.where(table.c.user_id == actor.user)
     try:

@@ -96,10 +96,9 @@ async def find_management_key(context: Context, secret: str, source_ip: str) -> 
     return _signed(row, ids.to_text("mk", row.key), source_ip)
 
 
-async def end(context: Context, session: int) -> None:
-    """Sign out."""
-    async with context.store.begin() as connection:
-        await connection.execute(delete(sessions).where(sessions.c.id == session))
+async def end(connection: AsyncConnection, session: int) -> None:
+    """End one session."""
+    await connection.execute(delete(sessions).where(sessions.c.id == session))
 
 
 async def end_all(connection: AsyncConnection, user: int, *, but: int = 0) -> None:

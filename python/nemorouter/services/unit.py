@@ -71,7 +71,19 @@ class Unit:
 @asynccontextmanager
 async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[Unit]:
     """The transaction of ``action``. When the block ends well it is committed, and in force on this host."""
-    reach = require(actor, action)
+    async with _unit(context, actor, require(actor, action)) as unit:
+        yield unit
+
+
+@asynccontextmanager
+async def own_change(context: Context, actor: Actor) -> AsyncIterator[Unit]:
+    """The same for what everybody may do to themselves: the caller has made sure that it is them."""
+    async with _unit(context, actor, Reach.OWN) as unit:
+        yield unit
+
+
+@asynccontextmanager
+async def _unit(context: Context, actor: Actor, reach: Reach) -> AsyncIterator[Unit]:
     async with context.store.begin() as connection:
         unit = Unit(context, connection, actor, reach)
         yield unit

@@ -7,11 +7,12 @@ import msgspec
 from sqlalchemy import Row, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nemorouter.roles import Role
 from nemorouter.services.clock import iso
 from nemorouter.services.scopes import TABLES, text_id
 from nemorouter.services.values import endpoint_names, usd_text
 from nemorouter.store.ledger import DAY_MS, window_days
-from nemorouter.store.schema import budgets, spend_daily, spend_scope
+from nemorouter.store.schema import budgets, memberships, spend_daily, spend_scope
 from nemorouter.types import Duration, Kind, Status
 
 
@@ -40,6 +41,8 @@ class ScopeView(msgspec.Struct, frozen=True, kw_only=True):
 
 class UserView(ScopeView, frozen=True, kw_only=True):
     email: str
+    role: str
+    signs_in: bool  # has a password
 
 
 class KeyView(ScopeView, frozen=True, kw_only=True):
@@ -97,7 +100,17 @@ async def views(connection: AsyncConnection, kind: Kind, rows: list[Row[Any]], n
         query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id.in_(ids[start : start + 500]))
         for row in await connection.execute(query):
             limits[row.scope_id] = budget_view(row, spent.get(row.scope_id, Spend()), now_ms)
-    return [_view(kind, row, spent.get(row.id, Spend()), limits.get(row.id)) for row in rows]
+    roles = await _roles(connection, ids) if kind is Kind.USER else {}
+    return [_view(kind, row, spent.get(row.id, Spend()), limits.get(row.id), roles.get(row.id, "")) for row in rows]
+
+
+async def _roles(connection: AsyncConnection, ids: list[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for start in range(0, len(ids), 500):
+        query = select(memberships.c.user_id, memberships.c.role)
+        rows = await connection.execute(query.where(memberships.c.user_id.in_(ids[start : start + 500])))
+        found |= {user: Role(role).name.lower() for user, role in rows}
+    return found
 
 
 async def view(connection: AsyncConnection, kind: Kind, id: int, now_ms: int) -> Any:  # noqa: ANN401 - by kind
@@ -117,7 +130,7 @@ def budget_view(row: Row[Any], spend: Spend, now_ms: int) -> BudgetView:
     )
 
 
-def _view(kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None) -> ScopeView:
+def _view(kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None, role: str) -> ScopeView:
     common: dict[str, Any] = {
         "id": text_id(kind, row.id),
         "name": row.name,
@@ -132,7 +145,7 @@ def _view(kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None) ->
         "created_at": iso(row.created_ms),
     }
     if kind is Kind.USER:
-        return UserView(**common, email=row.email)
+        return UserView(**common, email=row.email, role=role, signs_in=row.password_hash is not None)
     if kind is not Kind.KEY:
         return ScopeView(**common)
     return KeyView(
