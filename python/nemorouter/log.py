@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, WrappedLogger
 
 _SECRET: Final = re.compile(r"(sk|mk)-nemo-[A-Za-z0-9]{8,}")
@@ -24,7 +25,9 @@ def configure(level: str = "info") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(  # never the values of variables: passwords and keys are among them
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             _redacted,
             structlog.processors.JSONRenderer(serializer=_to_json),
         ],
