@@ -6,7 +6,7 @@ Every query here looks at sums, by index, so that its cost does not grow with th
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Table, func, select
+from sqlalchemy import ColumnElement, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.errors import CATALOGUE, Code
@@ -183,12 +183,12 @@ async def _scope(
     return spend_scope, (spend_scope.c.kind == int(kind)) & (spend_scope.c.scope_id == id)
 
 
-def _sums(row: Row[Any]) -> Sums:
+def _sums(row: Any) -> Sums:  # noqa: ANN401 - a row of sums
     counts = {name: int(getattr(row, name)) for name in _SUMS if name != "cost_nano"}
     return Sums(day=day_text(row.day), model=row.model, cost=usd_text(int(row.cost_nano)), **counts)
 
 
-def _spender(kind: Kind, row: Row[Any]) -> Spender:
+def _spender(kind: Kind, row: Any) -> Spender:  # noqa: ANN401 - a row of sums
     cost = usd_text(int(row.cost_nano))
     return Spender(id=text_id(kind, row.id), name=row.name, requests=int(row.requests), cost=cost)
 

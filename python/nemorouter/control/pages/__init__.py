@@ -25,4 +25,4 @@ def routes() -> list[Any]:
 def problem(_: object, found: Problem) -> Response[Any]:
     """The page of an error."""
     heading = _HEADINGS.get(found.status, "That did not work")
-    return page("problem.html", status=found.status, heading=heading, message=found.message)
+    return page("problem.html", status=found.status, code=found.status, heading=heading, message=found.message)

@@ -132,7 +132,8 @@ def _told(series: Sequence[Series], i: int, tell: Callable[[Decimal], str]) -> s
 
 
 def _parts(values: Sequence[Decimal], top: Decimal) -> list[Part]:
-    parts, below = [], Decimal(0)
+    parts: list[Part] = []
+    below = Decimal(0)
     for colour, value in enumerate(values):
         if value > 0:
             height = value / top * HEIGHT

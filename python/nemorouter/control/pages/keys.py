@@ -6,8 +6,10 @@ from urllib.parse import urlencode
 
 from litestar import Response, get, post
 from litestar.response import Redirect
+from msgspec import UNSET
 
 from nemorouter import ids
+from nemorouter.control import auth
 from nemorouter.control.pages import forms, series
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
 from nemorouter.control.pages.render import go
@@ -93,7 +95,7 @@ async def duplicate_key(request: AnyRequest, org: str, id: str) -> Response[str]
 
 def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response[str]:
     """The one page that holds a full key."""
-    base = f"{request.base_url.scheme}://{request.headers.get('host', 'localhost')}/v1"
+    base = f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}/v1"
     return frame.page("key_created.html", key=made.view, secret=made.key, snippets=snippets(base, made.key))
 
 
@@ -121,7 +123,7 @@ async def save_key(request: AnyRequest, org: str, id: str) -> Response[str] | Re
             allowed_models=forms.lines(form, "allowed_models"),
             allowed_endpoints=form.all("allowed_endpoints"),
             allowed_ips=forms.words(form, "allowed_ips"),
-            **({} if expires == old.expires_at else {"expires_at": expires}),
+            expires_at=UNSET if expires == old.expires_at else expires,
         )
         await keys.patch(frame.context, frame.actor, old.id, given)
     except RefusedError as error:

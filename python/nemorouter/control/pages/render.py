@@ -38,11 +38,11 @@ def environment() -> Environment:
         "short_day": words.short_day,
         "title_word": words.title,
     }
-    made.globals |= {"percent": words.percent, "asset": asset}
+    made.globals |= {"percent": words.percent, "asset": asset, "scope_path": scope_path}
     return made
 
 
-def page(template: str, *, status: int = 200, secret: bool = False, **values: Any) -> Response[str]:
+def page(template: str, *, status: int = 200, **values: Any) -> Response[str]:
     """A page of HTML. Nothing of it is kept by browsers or proxies."""
     return Response(
         environment().get_template(template).render(**values),
@@ -59,6 +59,11 @@ def go(path: str, done: str = "") -> Redirect:
     if done:
         path += ("&" if "?" in path else "?") + "done=" + done
     return Redirect(path, status_code=HTTP_303_SEE_OTHER)
+
+
+def scope_path(kind: str, id: str) -> str:
+    """Where the page of a scope lies within its org."""
+    return {"key": f"/keys/{id}", "team": f"/teams/{id}", "user": f"/people/members/{id}"}.get(kind, "/settings")
 
 
 @cache
