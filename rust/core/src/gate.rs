@@ -126,9 +126,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             if view.has_ips && !self.arena().block(view.heap).allows_address(address) {
                 return Err(Code::KeyWrongIp);
             }
-            let team = self.arena().record(view.team).and_then(Record::view);
-            if endpoint != endpoint::MODELS
-                && !(view.allows_endpoint(endpoint) && team.is_none_or(|t| t.allows_endpoint(endpoint)))
+            let forbids = |record: Record| !record.standing().allows_endpoint(endpoint);
+            if endpoint != endpoint::MODELS && (forbids(record) || self.arena().record(view.team).is_some_and(forbids))
             {
                 return Err(Code::EndpointNotAllowed);
             }
@@ -146,7 +145,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             return Err(Code::KeyExpired);
         }
         for owner in view.owners().into_iter().filter(|owner| *owner != NOBODY) {
-            if self.arena().record(owner).is_some_and(|owner| owner.status() != ACTIVE) {
+            if self.arena().record(owner).is_some_and(|owner| owner.standing().status != ACTIVE) {
                 return Err(Code::OwnerDisabled);
             }
         }

@@ -55,6 +55,20 @@ pub struct View {
     pub has_ips: bool,
 }
 
+/// What every request of an owner's keys depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub status: u8,
+    endpoints: u16,
+}
+
+impl Standing {
+    #[must_use]
+    pub fn allows_endpoint(self, endpoint: u8) -> bool {
+        self.endpoints == 0 || self.endpoints >> endpoint & 1 == 1
+    }
+}
+
 /// What a writer puts into a record; digest and row id never change once set.
 #[derive(Clone, Copy, Debug)]
 pub struct Image {
@@ -121,10 +135,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The status alone: one word, so it needs no sequence.
+    /// Status and endpoints alone: they lie in one word, so they need no sequence.
     #[must_use]
-    pub fn status(self) -> u8 {
-        self.get(FACTS) as u8
+    pub fn standing(self) -> Standing {
+        let facts = self.get(FACTS);
+        Standing { status: facts as u8, endpoints: (facts >> 16) as u16 }
     }
 
     /// True while the policy is still the one read under `seq`.
@@ -220,11 +235,6 @@ impl View {
     #[must_use]
     pub fn owners(&self) -> [u32; 3] {
         [self.team, self.user, self.org]
-    }
-
-    #[must_use]
-    pub fn allows_endpoint(&self, endpoint: u8) -> bool {
-        self.endpoints == 0 || self.endpoints >> endpoint & 1 == 1
     }
 }
 

@@ -9,14 +9,14 @@ use nemorouter_core::{
     gate, journal,
     levels::Tightest,
     model::ModelName,
-    units::{NONE, go_duration},
+    units::{Digits, NONE, decimal, go_duration},
     verdict,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     intern,
     prelude::*,
-    types::{PyBytes, PyInt, PyList, PyString},
+    types::{PyBytes, PyInt, PyList, PyString, PyTuple},
 };
 
 use crate::{
@@ -149,14 +149,14 @@ impl Gate {
     fn rate_headers<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyList>> {
         let [requests, tokens] = self.inner.tightest(index);
         let headers = PyList::empty(py);
-        let put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> String| match bucket {
-            Some(bucket) => headers.append((name, value(bucket))),
+        let put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> Digits| match bucket {
+            Some(bucket) => headers.append(PyTuple::new(py, [name, &PyString::new(py, value(bucket).as_str())])?),
             None => Ok(()),
         };
-        put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| b.limit.to_string())?;
-        put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| b.limit.to_string())?;
-        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| b.remaining.to_string())?;
-        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| b.remaining.to_string())?;
+        put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| decimal(b.limit))?;
+        put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| decimal(b.limit))?;
+        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| decimal(b.remaining))?;
+        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| decimal(b.remaining))?;
         put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
         put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))?;
         Ok(headers)
