@@ -23,12 +23,13 @@ from granian.server import Server as GranianServer
 
 from nemorouter import log, snapshot
 from nemorouter._core import die_with_parent
-from nemorouter.app import App, upstream_routes
+from nemorouter.app import App
 from nemorouter.errors import ConfigurationError, NemoError
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.services.bootstrap import bootstrap
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
+from nemorouter.upstream.client import provider_keys
 
 _MISCONFIGURED = 3
 """Exit code of a worker that another start would not help."""
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
     log.configure(settings.log_level)
     try:
         _require_port(settings)
-        upstream_routes(settings)  # every provider can be spoken to
+        provider_keys(settings)
         key = asyncio.run(_prepare(settings))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")

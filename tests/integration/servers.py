@@ -37,11 +37,11 @@ def free_port() -> int:
         return port
 
 
-def until(done: Callable[[], Any], seconds: float = 15, what: str = "it did not happen") -> Any:
-    """Wait for a true answer, and answer it."""
+def until(done: Callable[[], Any], seconds: float = 30, what: str | Path = "it did not happen") -> Any:
+    """Wait for a true answer, and answer it; ``what`` went wrong otherwise, or the log that tells."""
     end = time.monotonic() + seconds
     while not (answer := done()):
-        assert time.monotonic() < end, what
+        assert time.monotonic() < end, what.read_text() if isinstance(what, Path) else what
         time.sleep(0.02)
     return answer
 
@@ -165,7 +165,7 @@ class Host:
 
     def rows(self, count: int) -> list[dict[str, Any]]:
         """The request log, once ``count`` rows are in it; AssertionError if there are more, or they do not come."""
-        until(lambda: self._count() >= count, what=f"{self._count()} of {count} rows")
+        until(lambda: self._count() >= count, what=f"fewer than {count} rows")
         time.sleep(0.15)  # one more turn of the drainer: a row too many would come now
         assert self._count() == count
         with sqlite3.connect(self.settings.data_dir / "nemorouter.db") as connection:
@@ -188,7 +188,7 @@ class Host:
             process = subprocess.Popen(_command(kind, app, port), env=env, stdout=output, stderr=output)
         server = Server(port, process, log)
         try:
-            until(lambda: _is_ready(server), what=f"no server: {log.read_text()}")
+            until(lambda: _is_ready(server), 60, log)
             yield server
         finally:
             process.send_signal(signal.SIGTERM)

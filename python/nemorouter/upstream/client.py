@@ -68,16 +68,22 @@ class HttpUpstream:
 
 
 def connect(settings: Settings) -> list[HttpUpstream]:
-    """All providers of the settings. ConfigurationError: a provider's key is named, but not in the environment."""
-    upstreams = []
+    """All providers of the settings. Not before a fork: the client's threads would stay behind."""
+    keys = provider_keys(settings)
+    return [HttpUpstream(one, _client(settings), key=key) for one, key in zip(settings.upstreams, keys, strict=True)]
+
+
+def provider_keys(settings: Settings) -> list[str | None]:
+    """The key of each provider. ConfigurationError: one is named, but not in the environment."""
+    keys = []
     for upstream in settings.upstreams:
         key = os.environ.get(upstream.api_key_env) if upstream.api_key_env else None
         if upstream.api_key_env and not key:
             raise ConfigurationError(
                 f"upstreams: {upstream.name!r} takes its key from {upstream.api_key_env}, which is not set."
             )
-        upstreams.append(HttpUpstream(upstream, _client(settings), key=key))
-    return upstreams
+        keys.append(key)
+    return keys
 
 
 def _client(settings: Settings) -> Client:
