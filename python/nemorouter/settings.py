@@ -78,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_total_timeout: float = 600.0
     trusted_proxies: tuple[str, ...] = ()  # CIDR blocks whose X-Forwarded-For is believed
     ietf_rate_limit_headers: bool = False
+    webhook_private_addresses: bool = False  # may budget alerts be posted to private and loopback addresses?
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     upstreams: tuple[Upstream, ...] = ()  # none: the built-in echo upstream
 

@@ -1,4 +1,4 @@
-"""The way from the gateway's front door to the control plane: RSGI dressed up as ASGI, and the app made when first needed.
+"""The way from the gateway's front door to the control plane: RSGI dressed up as ASGI, the app made when first needed.
 
 Nothing heavy is imported here. What is, is imported and built in a thread, so that model calls go on meanwhile.
 """

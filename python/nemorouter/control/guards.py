@@ -4,10 +4,11 @@ from typing import Any
 
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import BaseRouteHandler
 
 from nemorouter.control import auth, csrf, policy
-from nemorouter.errors import ForbiddenError, NotFoundError
+from nemorouter.errors import ForbiddenError
 
 
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -17,7 +18,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
     access = policy.access(method, connection.scope["path_template"])
     changes = method not in csrf.SAFE
     if access is None:
-        raise NotFoundError("There is nothing at this URL.")
+        raise MethodNotAllowedException()
     if access == policy.PUBLIC:
         if changes:
             csrf.check_origin(connection)

@@ -4,6 +4,7 @@ An action is one of ``roles.ACTIONS``: the table of roles there says who may, an
 only finds out who somebody is, so that no rule is written twice.
 """
 
+import re
 from typing import Final
 
 PUBLIC: Final = "public"
@@ -93,3 +94,14 @@ ROUTES: Final[dict[str, str]] = {
 def access(method: str, template: str) -> str | None:
     """What the route takes; None if it is not in the table."""
     return ROUTES.get(f"{method} {template}")
+
+
+def allowed(path: str) -> list[str]:
+    """The methods of a path; none if there is nothing."""
+    found = []
+    for route in ROUTES:
+        method, _, template = route.partition(" ")
+        pattern = re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path.rstrip("/") or "/"):
+            found.append(method)
+    return sorted(set(found))

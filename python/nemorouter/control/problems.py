@@ -7,14 +7,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
-from nemorouter.errors import (
-    BusyError,
-    ConflictError,
-    ForbiddenError,
-    NotFoundError,
-    RefusedError,
-    StoreError,
-)
+from nemorouter.control import policy
+from nemorouter.errors import BusyError, ConflictError, ForbiddenError, NotFoundError, RefusedError, StoreError
 from nemorouter.log import get_logger
 
 _log = get_logger(__name__)
@@ -35,6 +29,10 @@ class NotSignedInError(Exception):
     def __init__(self, *, sent: bool = False) -> None:
         super().__init__("not signed in")
         self.sent = sent
+
+
+class MediaTypeError(Exception):
+    """A body that is no JSON by its own account."""
 
 
 class ForgedError(Exception):
@@ -61,6 +59,10 @@ def problem(error: Exception) -> Problem:
     for kind, status, type_, code in _KINDS:
         if isinstance(error, kind):
             return Problem(status, type_, code, str(error))
+    return _other(error)
+
+
+def _other(error: Exception) -> Problem:
     match error:
         case NotSignedInError(sent=True):
             return Problem(401, "authentication_error", "invalid_api_key", "Invalid API key provided.")
@@ -69,6 +71,9 @@ def problem(error: Exception) -> Problem:
             return Problem(401, "authentication_error", "missing_api_key", text)
         case ForgedError():
             return Problem(403, "permission_error", "csrf_failed", str(error))
+        case MediaTypeError():
+            text = "Send the body as application/json."
+            return Problem(415, "invalid_request_error", "unsupported_media_type", text)
         case BusyError(throttled=True):
             return Problem(429, "rate_limit_error", "too_many_attempts", str(error))
         case BusyError():
@@ -81,7 +86,7 @@ def problem(error: Exception) -> Problem:
     return Problem(500, "server_error", "internal_error", "Internal error. The server's log tells more.")
 
 
-def headers(error: Exception, found: Problem) -> dict[str, str]:
+def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
     """What a client needs to do better next time."""
     extra: dict[str, str] = {}
     if isinstance(error, BusyError):
@@ -90,8 +95,8 @@ def headers(error: Exception, found: Problem) -> dict[str, str]:
         extra["retry-after"] = "1"
     elif isinstance(error, NotSignedInError):
         extra["www-authenticate"] = 'Bearer realm="nemorouter"' + (', error="invalid_token"' if error.sent else "")
-    elif found.status == 405 and isinstance(error, HTTPException) and error.headers:
-        extra |= {name.lower(): value for name, value in error.headers.items()}
+    elif found.status == 405:
+        extra["allow"] = ", ".join(policy.allowed(path))
     return extra
 
 
@@ -102,7 +107,7 @@ def body(found: Problem) -> bytes:
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Litestar's handler of every exception: JSON for programs, pages for people."""
     found = problem(error)
-    extra = headers(error, found)
+    extra = headers(error, found, request.scope["path"])
     from nemorouter.control import pages  # the pages stand beside this module, and may use it
 
     render = getattr(pages, "problem", None)

@@ -29,7 +29,7 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``action``: whole, or the part before its dot. ``since`` (included) and ``until`` (not): RFC 3339 times or days."""
+    """``action``: whole, or the part before its dot. ``since`` (included), ``until`` (not): RFC 3339 times or days."""
 
     actor: str | None = None
     action: str | None = None

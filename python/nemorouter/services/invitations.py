@@ -63,7 +63,7 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> CreatedI
             raise ConflictError("This person is a member already.", field="email")
         await _end_pending(unit, invitations.c.email == email)
         token = tokens.new_token()
-        row = {
+        row: dict[str, Any] = {
             "id": ids.new_id(),
             "org_id": actor.org,
             "email": email,

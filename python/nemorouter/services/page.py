@@ -46,3 +46,15 @@ def cursor_numbers(cursor: str, count: int) -> Sequence[int]:
     if len(parts) != count or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
         raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
     return [int(part) for part in parts]
+
+
+def sliced(rows: list[T], limit: int, cursor: str | None, name: str = "id") -> Page[T]:
+    """A page of rows that are all there; the cursor is the ``name`` of the last row before it."""
+    start = 0
+    if cursor is not None:
+        names = [getattr(row, name) for row in rows]
+        if cursor not in names:
+            raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
+        start = names.index(cursor) + 1
+    found, after = page(rows[start : start + checked(limit) + 1], limit)
+    return Page(data=found, next_cursor=getattr(after, name) if after is not None else None)

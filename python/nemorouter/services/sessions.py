@@ -31,6 +31,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
     actor: Actor
     email: str
     name: str
+    user_id: str
     org_id: str
     org_name: str
     session: int = 0
@@ -127,6 +128,7 @@ def _signed(row: Row[Any], name: str, source_ip: str, session: int = 0, csrf: st
         actor=Actor(org=row.org, role=Role(row.role), name=name, user=row.user, source_ip=source_ip),
         email=row.email,
         name=row.name,
+        user_id=text_id(Kind.USER, row.user),
         org_id=text_id(Kind.ORG, row.org),
         org_name=row.org_name,
         session=session,

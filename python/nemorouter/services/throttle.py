@@ -1,6 +1,7 @@
 """How often a password may be guessed: counted for the account and for the source, for the whole installation.
 
-An attempt is counted before it is judged, so that a hundred at once are a hundred; the right password clears the account.
+An attempt is counted before it is judged, so that a hundred at once are a hundred; the right password clears the
+account.
 """
 
 import ipaddress

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, case, func, select, true
+from sqlalchemy import ColumnElement, Row, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.roles import Role
@@ -77,6 +77,7 @@ def alias(last4: str) -> str:
 
 async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int) -> dict[int, Spend]:
     """Spend of each scope that has spent."""
+    of_kind: ColumnElement[bool]
     if kind is Kind.KEY:
         table, owner, of_kind = spend_daily, spend_daily.c.key_id, true()
     else:
