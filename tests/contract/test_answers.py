@@ -59,10 +59,17 @@ def test_upstreams_own_refusal_passes_unchanged(contract: Contract) -> None:
 
 
 PATHS = [
-    *("/v1/chat/completions/", "/v1//chat/completions", "//v1/chat/completions", "/V1/chat/completions"),
-    *("/v1/chat/./completions", "/v1/x/../chat/completions", "/v1/chat/completions;x", "/v1/chat/completions%00"),
-    *("/v1", "/v1/", "/", "/v1/models/", "/v1/models//x", "/v1/models/../models", "/api/v1/keys", "/v1/files"),
+    *("/v1/chat/completions/", "/v1//chat/completions", "/v1/chat/./completions", "/v1/x/../chat/completions"),
+    *("/v1/chat/completions;x", "/v1/chat/completions%00", "/v1", "/v1/", "/v1/models/", "/v1/models//x"),
+    *("/v1/models/../models", "/v1/files"),
 ]
+
+
+@pytest.mark.parametrize("path", ["//v1/chat/completions", "/V1/chat/completions", "/%2fv1/chat/completions"])
+def test_what_only_looks_like_v1_reaches_no_model(contract: Contract, path: str) -> None:
+    seen = len(contract.upstream.seen)
+    assert contract.server.call(path, chat("fake-ok"), contract.keys["plain"]).status >= 400
+    assert len(contract.upstream.seen) == seen
 
 
 @pytest.mark.parametrize("path", PATHS)
