@@ -1,20 +1,21 @@
 """Envoy: API keys, a local rate limit with one descriptor a key, and a constant answer or a local provider behind it.
 
-It counts requests only: no tokens, no money, no log. The buffer filter makes it read the body before it answers.
+It counts requests only: no tokens, no money, no log. The buffer filter stands first: without it,
+Envoy refuses before it has read the body, and closes the connection.
 """
 
 from pathlib import Path
 from typing import Any
 
 from benches.load.case import Server
-from benches.load.floor import BODY, CHAT
 from benches.load.rivals import environment, version, write_json
 from nemorouter.bench.client import ask, request
-from nemorouter.bench.servers import UNKNOWN_KEY, responds
+from nemorouter.bench.servers import BODY, CHAT, UNKNOWN_KEY, responds
 
 KEYS = {name: f"sk-nemo-{name:a>20}" for name in ("free", "limited", "five", "none")}
 _CONSTANT = '{"id":"chatcmpl-0","object":"chat.completion","choices":[]}'
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
+_NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 _FOR_EVER = "86400s"
 
 
@@ -58,14 +59,14 @@ def config(port: int, upstream_port: int) -> dict[str, Any]:
     }
     host = {"name": "all", "domains": ["*"], "routes": [route]}
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{_NETWORK}.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
         "generate_request_id": False,
         "route_config": {"virtual_hosts": [host]},
         "http_filters": [
+            _filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": 20 << 20}),
             _filter("api_key_auth", "api_key_auth.v3.ApiKeyAuth", _keys()),
             _filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", _limits()),
-            _filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": 20 << 20}),
             _filter("router", "router.v3.Router", {}),
         ],
     }

@@ -9,12 +9,11 @@ from pathlib import Path
 import msgspec
 
 from benches.load.case import Server
-from benches.load.floor import BODY, CHAT
 from benches.load.rivals import environment, version, write_json
 from nemorouter.bench.client import ask, request
-from nemorouter.bench.servers import UNKNOWN_KEY
+from nemorouter.bench.servers import BODY, CHAT, UNKNOWN_KEY
 
-MASTER, LIMITED, FIVE = ("sk-nemo-" + letter * 20 for letter in "mlf")
+MASTER, LIMITED, FIVE, NONE = ("sk-nemo-" + letter * 20 for letter in "mlfn")
 _AUTH = Path(__file__).parent / "apps" / "litellm_auth.py"
 _ENV = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
 _ANSWER = "Say hello to the world, and be brief about it."
@@ -52,6 +51,7 @@ def _check_master(port: int) -> None:
 
 def _check_limits(port: int) -> None:
     assert ask(port, request(CHAT, BODY, LIMITED)).status == 200
+    assert ask(port, request(CHAT, BODY, NONE)).status == 429
     five = [ask(port, request(CHAT, BODY, FIVE)).status for _ in range(8)]
     assert five[:5] == [200] * 5, five
     assert five[-1] == 429, five

@@ -26,20 +26,29 @@ class Bench:
         self._running: dict[str, Running] = {}
         self.versions: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self._rivals: set[str] = set()
         os.sched_setaffinity(0, {LOAD_CORE})
 
-    def add(self, server: Server, core: int = SERVE_CORE) -> Running | None:
-        """Start and check a server; None, and its reason kept, if it does not start. A wrong answer is an error."""
+    def add(self, server: Server, core: int = SERVE_CORE, *, rival: bool = False) -> Running | None:
+        """Start and check a server; None, and its reason kept, if it does not start.
+
+        A wrong answer ends the run, unless it is a rival's: that rival is then left out, with the reason.
+        """
         self._say(f"starting {server.name} {server.version}")
         try:
             up = self._stack.enter_context(server.start(self._folder, core))
             if server.port_of is not None:
                 up = up._replace(port=server.port_of(up))
         except (RuntimeError, OSError) as error:
-            self.skipped[server.name] = str(error)
-            self._say(f"skipped {server.name}: {error}")
-            return None
-        server.check(up.port)
+            return self._skip(server.name, error)
+        try:
+            server.check(up.port)
+        except AssertionError as error:
+            if not rival:
+                raise
+            return self._skip(server.name, error)
+        if rival:
+            self._rivals.add(server.name)
         self._running[server.name] = up
         self.versions[server.name] = server.version
         return up
@@ -47,15 +56,29 @@ class Bench:
     def scenario(self, scenario: Scenario, rounds: int, seconds: float) -> Figures:
         """Every case against the base, in pairs whose order alternates."""
         cases = [case for case in (scenario.base, *scenario.cases) if case.server in self._running]
-        for case in cases:
-            port = self._running[case.server].port
-            for payload in dict.fromkeys(case.payloads[:4]):
-                load(port, payload, case.status, 0.2, 4)
+        cases = [case for case in cases if self._answers(scenario, case)]
         rows = [self._pairs(scenario.base, case, rounds, seconds) for case in cases]
         for row in rows:
             cpu = row["cpu_us"]["median"]
             self._say(f"{scenario.name:14} {row['name']:40} {cpu:9.1f} us {row['ratio']['median']:7.3f}x")
         return {"name": scenario.name, "title": scenario.title, "base": scenario.base.name, "cases": rows}
+
+    def _answers(self, scenario: Scenario, case: Case) -> bool:
+        """Every status of a short run, checked one by one."""
+        port = self._running[case.server].port
+        try:
+            for payload in dict.fromkeys(case.payloads[:4]):
+                load(port, payload, case.status, 0.2, 4)
+        except (AssertionError, OSError) as error:
+            if case.server not in self._rivals:
+                raise
+            self._skip(f"{case.name} ({scenario.name})", error)
+            return False
+        return True
+
+    def _skip(self, name: str, reason: Exception) -> None:
+        self.skipped[name] = str(reason)[:300]
+        self._say(f"skipped {name}: {reason}")
 
     def _pairs(self, base: Case, case: Case, rounds: int, seconds: float) -> Figures:
         floors, figures = [], []

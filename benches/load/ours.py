@@ -5,6 +5,7 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -48,7 +49,7 @@ class Ours:
         return server._replace(cwd=ROOT)
 
     def _server(
-        self, name: str, command: Callable[[int], Sequence[str]], upstream_port: int = 0, workers: int = 1
+        self, name: str, command: Callable[[int], Sequence[str]], upstream_port: int = 0, **options: Any
     ) -> Server:
         folder = self._folder / name.replace(" ", "-").replace(",", "")
         if upstream_port:
@@ -106,6 +107,6 @@ def _wait_for_rows(settings: Settings, wanted: int) -> None:
         time.sleep(0.02)
 
 
-def spray(count: int = 997) -> Sequence[bytes]:
+def spray(count: int = 997) -> tuple[bytes, ...]:
     """Requests with as many different unknown keys."""
     return tuple(request(CHAT, BODY, f"sk-nemo-{number:020d}") for number in range(count))

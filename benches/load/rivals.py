@@ -31,8 +31,8 @@ def environment(name: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
-            pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGES[name]]
-            subprocess.run(pip, check=True, capture_output=True, text=True, timeout=900)
+            pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, PACKAGES[name]], check=True, capture_output=True, text=True, timeout=900)
         except (subprocess.SubprocessError, OSError) as error:
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             raise UnavailableError(f"{PACKAGES[name]} could not be installed: {said[-1] if said else error}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from benches.load import envoy, floor, litellm, tensorzero
-from benches.load.case import UPSTREAM_CORE, Case, Scenario, UnavailableError
+from benches.load.case import UPSTREAM_CORE, Case, Scenario, Server, UnavailableError
 from benches.load.measure import Bench
 from benches.load.ours import Ours, spray
 from nemorouter.bench.client import request
@@ -41,18 +41,22 @@ def start(bench: Bench, folder: Path, *, rivals: bool) -> Ours:
     bench.add(ours.rsgi(FORWARD_RSGI, port))
     bench.add(ours.asgi(FORWARD_ASGI, port))
     if rivals:
-        for make in (
-            lambda: envoy.envoy(folder),
-            lambda: envoy.envoy(folder, port),
-            lambda: tensorzero.tensorzero(folder, port),
-            lambda: litellm.litellm(folder, limits=False, upstream_port=port),
-            lambda: litellm.litellm(folder, limits=True),
-        ):
+        for make in _rivals(folder, port):
             try:
-                bench.add(make())
+                bench.add(make(), rival=True)
             except UnavailableError as error:
                 bench.skipped[str(error).partition(" ")[0]] = str(error)
     return ours
+
+
+def _rivals(folder: Path, port: int) -> list[Callable[[], Server]]:
+    return [
+        lambda: envoy.envoy(folder),
+        lambda: envoy.envoy(folder, port),
+        lambda: tensorzero.tensorzero(folder, port),
+        lambda: litellm.litellm(folder, limits=False, upstream_port=port),
+        lambda: litellm.litellm(folder, limits=True),
+    ]
 
 
 def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
@@ -113,9 +117,9 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
             Case(
                 "LiteLLM, over its limit",
                 "LiteLLM, custom_auth",
-                (request(CHAT, BODY, litellm.FIVE),),
+                (request(CHAT, BODY, litellm.NONE),),
                 429,
-                "refills a minute later: the storm is kept short",
+                _LITELLM_LIMITS,
             ),
         ],
     )

@@ -3,7 +3,7 @@
 from fastapi import HTTPException, Request
 from litellm.proxy._types import UserAPIKeyAuth  # type: ignore[import-not-found, unused-ignore]
 
-_RPM = {"sk-nemo-" + "l" * 20: 10_000_000, "sk-nemo-" + "f" * 20: 5}
+_RPM = {"sk-nemo-" + "l" * 20: 10_000_000, "sk-nemo-" + "f" * 20: 5, "sk-nemo-" + "n" * 20: 0}
 
 
 async def user_api_key_auth(request: Request, api_key: str) -> UserAPIKeyAuth:

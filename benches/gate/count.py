@@ -1,0 +1,118 @@
+"""Instructions of admit, refuse and settle, by callgrind, against the baseline: `python -m benches.gate.count`.
+
+Counts repeat on a noisy machine, where times do not. They depend on the compiler and on the instructions that the
+processor offers (valgrind hides AVX-512), so the baseline has an entry for each such pair; without one, it fails.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+BASELINE: Final = Path(__file__).with_name("baseline.json")
+TIMES: Final = 1_000  # as in count.rs
+TOLERANCE: Final = 0.03
+OPERATIONS: Final = (
+    *("identify", "admit", "settle"),
+    *("refuse-rpm", "refuse-tpm", "refuse-budget", "refuse-unknown", "refuse-malformed"),
+)
+
+Counts = dict[str, float]
+
+
+def build() -> Path:
+    """The binary that is counted."""
+    command = ["cargo", "bench", "--locked", "-p", "nemorouter-core", "--bench", "count", "--no-run"]
+    # Valgrind shows a program no vDSO, and rustix' own calls look for one; with libc it has none of its own.
+    env = os.environ | {"RUSTFLAGS": "--cfg rustix_use_libc", "CARGO_TARGET_DIR": str(ROOT / "target" / "count")}
+    lines = subprocess.run(
+        [*command, "--message-format", "json"], cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.splitlines()
+    artifacts = [json.loads(line) for line in lines if line.startswith("{")]
+    (found,) = [each["executable"] for each in artifacts if each.get("target", {}).get("name") == "count"]
+    return Path(found)
+
+
+def instructions(binary: Path, operation: str, folder: Path) -> int:
+    """Instructions below ``counted_step`` in one run."""
+    out = folder / operation
+    options = ["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=counted_step", "--cache-sim=no"]
+    subprocess.run(
+        ["valgrind", "-q", *options, f"--callgrind-out-file={out}", binary, operation],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    found = re.search(r"^(?:totals|summary): (\d+)", out.read_text("utf-8", "replace"), re.M)
+    assert found, f"callgrind wrote no total for {operation}"
+    return int(found[1])
+
+
+def count() -> Counts:
+    """Instructions of one operation, the empty loop taken off."""
+    binary = build()
+    with tempfile.TemporaryDirectory() as text:
+        empty = instructions(binary, "nothing", Path(text))
+        return {name: (instructions(binary, name, Path(text)) - empty) / TIMES for name in OPERATIONS}
+
+
+def signature() -> str:
+    """What counts depend on, beside the sources."""
+    flags = Path("/proc/cpuinfo").read_text("utf-8").partition("flags")[2].partition("\n")[0].split()
+    simd = next((name for name in ("avx2", "sse4_1", "asimd") if name in flags), "scalar")
+    rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return f"{platform.machine()} {simd}, rustc {rustc.split()[1]}"
+
+
+def compare(found: Counts, baseline: Counts) -> list[str]:
+    """One line for each operation that costs over 3 % more than the baseline, or that the baseline does not know."""
+    worse = []
+    for name, instructions_now in found.items():
+        before = baseline.get(name)
+        if before is None:
+            worse.append(f"{name}: not in the baseline")
+        elif instructions_now > before * (1 + TOLERANCE):
+            worse.append(f"{name}: {instructions_now:.0f} instructions, {instructions_now / before - 1:+.1%}")
+    return worse
+
+
+def table(found: Counts, baseline: Counts) -> str:
+    """One line an operation."""
+    lines = [f"{'operation':20}{'instructions':>14}{'baseline':>12}{'change':>10}"]
+    for name, now in found.items():
+        before = baseline.get(name)
+        told = f"{before:>12.1f}{now / before - 1:>+10.1%}" if before else f"{'-':>12}{'':>10}"
+        lines.append(f"{name:20}{now:>14.1f}{told}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compare, or write the baseline anew."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="make what is found the baseline")
+    arguments = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        sys.exit("valgrind is needed (Debian: apt-get install valgrind).")
+    entries: dict[str, Counts] = json.loads(BASELINE.read_text("utf-8")) if BASELINE.exists() else {}
+    key, found = signature(), count()
+    print(key)
+    print(table(found, entries.get(key, {})))
+    if arguments.write:
+        entries[key] = found
+        BASELINE.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+    elif key not in entries:
+        sys.exit(f"The baseline has no entry for {key}: make one on a commit you trust, with --write.")
+    elif worse := compare(found, entries[key]):
+        sys.exit("\n".join(worse))
+
+
+if __name__ == "__main__":
+    main()
