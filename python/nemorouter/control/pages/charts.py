@@ -74,6 +74,8 @@ def bars(
     series = _folded(series)
     totals = [sum((one.values[i] for one in series), Decimal(0)) for i in range(len(days))]
     top = ceiling(max(totals, default=Decimal(0)))
+    if tell is count and top % 2 and top < 10:
+        top += 1  # so that the middle of the axis is a whole number
     total = sum(totals, Decimal(0))
     column = Decimal(WIDTH) / max(1, len(days))
     drawn = [
