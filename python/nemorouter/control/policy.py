@@ -82,6 +82,14 @@ _PAGES: Final[dict[str, str]] = {
     "POST /{org}/keys/{id}/duplicate": "key.create",
     "GET /{org}/keys/{id}/delete": "key.revoke",
     "POST /{org}/keys/{id}/delete": "key.revoke",
+    "GET /{org}/budgets": "budget.read",
+    "POST /{org}/budgets": "budget.set",
+    "GET /{org}/budgets/{id}/remove": "budget.set",
+    "POST /{org}/budgets/{id}/remove": "budget.set",
+    "GET /{org}/teams": "team.read",
+    "POST /{org}/teams": "team.create",
+    "GET /{org}/teams/{id}": "team.read",
+    "POST /{org}/teams/{id}": "team.update",
 }
 
 ROUTES: Final[dict[str, str]] = {

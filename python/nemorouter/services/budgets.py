@@ -1,10 +1,12 @@
 """Budgets: the most that a key, team, person or org may spend in a window. At most one a scope."""
 
+from decimal import Decimal
 from typing import Final
 
 import msgspec
 from msgspec import UnsetType
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, true, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import NotFoundError
@@ -12,13 +14,16 @@ from nemorouter.roles import Actor, Reach, require
 from nemorouter.services import values
 from nemorouter.services.clock import now_ms
 from nemorouter.services.context import Context
+from nemorouter.services.page import Page, checked, cursor_numbers, page
 from nemorouter.services.scopes import TABLES, find, text_id
 from nemorouter.services.unit import Unit, change
 from nemorouter.services.views import BudgetView, Spend, budget_view, spends
-from nemorouter.store.schema import budgets
-from nemorouter.types import Kind
+from nemorouter.store.schema import alerts, budgets
+from nemorouter.types import Kind, Status
 
 _KINDS: Final = (Kind.ORG, Kind.TEAM, Kind.USER, Kind.KEY)
+_FEW: Final = 200
+_MONTH_MS: Final = 31 * 86_400_000
 
 
 class NewBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +97,90 @@ async def list_budgets(context: Context, actor: Actor) -> list[ScopeBudget]:
                 for row in rows
             ]
     return found
+
+
+async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str) -> ScopeBudget:
+    """One budget. NotFoundError: the scope has none, or the actor may not see it."""
+    reach = require(actor, "budget.read")
+    if reach is Reach.OWN and kind is not Kind.KEY:
+        raise NotFoundError(f"There is no budget of {reference!r}.")
+    async with context.store.read() as connection:
+        row = await find(connection, actor, kind, reference, reach)
+        found = await _some(connection, actor, reach, kind, budgets.c.scope_id == row.id, limit=1)
+    if not found:
+        raise NotFoundError(f"{text_id(kind, row.id)} has no budget.")
+    return found[0][1]
+
+
+async def page_budgets(
+    context: Context, actor: Actor, kind: Kind, *, limit: int = 50, cursor: str | None = None
+) -> Page[ScopeBudget]:
+    """The budgets of one kind of scope, oldest first."""
+    reach = require(actor, "budget.read")
+    if reach is Reach.OWN and kind is not Kind.KEY:
+        return Page(data=[])
+    after = budgets.c.id > (cursor_numbers(cursor, 1)[0] if cursor else 0)
+    async with context.store.read() as connection:
+        some = await _some(connection, actor, reach, kind, after, limit=checked(limit) + 1)
+    some, last = page(some, limit)
+    return Page(data=[one for _, one in some], next_cursor=str(last[0]) if last else None)
+
+
+async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int = 50) -> list[ScopeBudget]:
+    """Budgets of which at least ``per_cent`` is spent, the fullest first.
+
+    Where there are many, only those are looked at that raised an alert in a window that may still be open.
+    """
+    reach = require(actor, "budget.read")
+    found: list[ScopeBudget] = []
+    async with context.store.read() as connection:
+        for kind in (Kind.KEY,) if reach is Reach.OWN else _KINDS:
+            some = await _some(connection, actor, reach, kind, true(), limit=_FEW + 1)
+            if len(some) > _FEW:
+                told = select(alerts.c.scope_id).where(
+                    alerts.c.org_id == actor.org, alerts.c.kind == int(kind), alerts.c.at_ms > now_ms() - _MONTH_MS
+                )
+                newest = told.order_by(alerts.c.id.desc()).limit(_FEW)
+                some = await _some(connection, actor, reach, kind, budgets.c.scope_id.in_(newest), limit=_FEW)
+            found += [one for _, one in some]
+    near = [(share, one) for one in found if (share := _share(one.budget)) * 100 >= per_cent]
+    return [one for _, one in sorted(near, key=lambda pair: -pair[0])[:limit]]
+
+
+def _share(budget: BudgetView) -> Decimal:
+    cap = Decimal(budget.max_spend)
+    return Decimal(budget.spent) / cap if cap else Decimal(1)
+
+
+async def _some(
+    connection: AsyncConnection, actor: Actor, reach: Reach, kind: Kind, where: ColumnElement[bool], *, limit: int
+) -> list[tuple[int, ScopeBudget]]:
+    """Budgets of live scopes of one kind, with the id of their row."""
+    table, at = TABLES[kind], now_ms()
+    query = (
+        select(budgets, table.c.name)
+        .join(table, table.c.id == budgets.c.scope_id)
+        .where(budgets.c.kind == int(kind), table.c.status != int(Status.REVOKED), where)
+        .where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
+        .order_by(budgets.c.id)
+        .limit(limit)
+    )
+    if reach is Reach.OWN:
+        query = query.where(table.c.user_id == actor.user)
+    rows = (await connection.execute(query)).all()
+    spent = await spends(connection, kind, [row.scope_id for row in rows], at)
+    return [
+        (
+            row.id,
+            ScopeBudget(
+                kind=kind.name.lower(),
+                id=text_id(kind, row.scope_id),
+                name=row.name,
+                budget=budget_view(row, spent.get(row.scope_id, Spend()), at),
+            ),
+        )
+        for row in rows
+    ]
 
 
 async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:

@@ -1,7 +1,5 @@
 """The frame around each page: whose org it is, what the person may do there, and what happened just before."""
 
-import re
-import unicodedata
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -13,6 +11,7 @@ from nemorouter.errors import ForbiddenError, NotFoundError
 from nemorouter.roles import ACTIONS, Actor
 from nemorouter.services import overview
 from nemorouter.services.context import Context
+from nemorouter.services.orgs import slug
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -139,12 +138,6 @@ async def home_path(context: Context, actor: Actor) -> str:
     for place in sorted(places, key=lambda place: place.org != actor.org):
         return "/" + quote(paths[place.id])
     raise ForbiddenError("You belong to no organization any more.")
-
-
-def slug(name: str) -> str:
-    """``acme-labs`` of ``Acme Labs!``; may be empty."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40]
 
 
 def _paths(places: list[overview.Place]) -> dict[str, str]:

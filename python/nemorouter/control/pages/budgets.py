@@ -1,0 +1,117 @@
+"""The page of budgets: every cap of the org with what is spent of it, and the alerts that were raised."""
+
+from typing import Final
+from urllib.parse import quote
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from nemorouter.control.pages import forms, words
+from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
+from nemorouter.control.pages.render import go
+from nemorouter.errors import NotFoundError, RefusedError
+from nemorouter.services import alerts, budgets, owners
+from nemorouter.types import Kind
+
+PAGE: Final = 50
+_ALERTS: Final = 20
+_WORDS: Final = {"org": "Organization", "team": "Team", "user": "Person", "key": "Key"}
+
+
+@get("/{org:str}/budgets")
+async def show_budgets(request: AnyRequest, org: str) -> Response[str]:
+    """Budgets of the org, its teams and people, then those of keys, by pages."""
+    frame = await open_frame(request, org, "Budgets")
+    return await _page(frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor"))
+
+
+@post("/{org:str}/budgets", status_code=200)
+async def save_budget(request: AnyRequest, org: str) -> Response[str] | Redirect:
+    """Give a scope a budget in place of the one it has."""
+    frame = await open_frame(request, org, "Budgets")
+    form = await forms.read(request)
+    try:
+        new = forms.budget(form)
+        if new is None:
+            raise RefusedError("Type an amount in USD, such as 50.", field="max_spend")
+        await budgets.set_budget(frame.context, frame.actor, kind_of(form.text("scope")), form.text("scope"), new)
+    except RefusedError as error:
+        return await _page(frame, form, error)
+    return go(f"{frame.path}/budgets", "budget-saved")
+
+
+@get("/{org:str}/budgets/{id:str}/remove")
+async def ask_remove(request: AnyRequest, org: str, id: str) -> Response[str]:
+    """Names the budget, and what its end means."""
+    frame = await open_frame(request, org, "Budgets")
+    one = await budgets.show_budget(frame.context, frame.actor, kind_of(id), id)
+    return frame.page(
+        "confirm.html",
+        question="Remove this budget?",
+        name=one.name,
+        detail=f"{words.usd(one.budget.max_spend)} {one.budget.duration}",
+        consequences=[
+            f"The {_WORDS[one.kind].lower()} may spend without a cap of its own from the next request on.",
+            "Budgets of its other levels still hold.",
+        ],
+        verb="Remove budget",
+        action=f"{frame.path}/budgets/{one.id}/remove",
+        back=f"{frame.path}/budgets",
+        back_name="Budgets",
+        hidden={},
+    )
+
+
+@post("/{org:str}/budgets/{id:str}/remove", status_code=303)
+async def remove_budget(request: AnyRequest, org: str, id: str) -> Redirect:
+    """Take the budget away."""
+    frame = await open_frame(request, org, "Budgets")
+    await budgets.clear_budget(frame.context, frame.actor, kind_of(id), id)
+    return go(f"{frame.path}/budgets", "budget-removed")
+
+
+def kind_of(id: str) -> Kind:
+    """What an id stands for. NotFoundError: nothing that has a budget."""
+    prefix = id.partition("_")[0].upper()
+    if prefix not in Kind.__members__:
+        raise NotFoundError("Choose whose budget it is.", field="scope")
+    forms.only_id(prefix.lower(), id)
+    return Kind[prefix]
+
+
+async def _page(
+    frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
+) -> Response[str]:
+    context, actor = frame.context, frame.actor
+    found = []
+    if cursor is None:
+        for kind in (Kind.ORG, Kind.TEAM, Kind.USER):
+            found += (await budgets.page_budgets(context, actor, kind, limit=500)).data
+    keys = await budgets.page_budgets(context, actor, Kind.KEY, limit=PAGE, cursor=cursor)
+    here = f"{frame.path}/budgets"
+    return frame.page(
+        "budgets.html",
+        status=forms.status(error) if error else 200,
+        budgets=[*found, *keys.data],
+        kinds=_WORDS,
+        alerts=(await alerts.list_alerts(context, actor, limit=_ALERTS)).data,
+        scopes=await _scopes(frame) if frame.can("budget.set") else [],
+        durations=forms.DURATIONS,
+        next=f"{here}?cursor={quote(keys.next_cursor)}" if keys.next_cursor else None,
+        first=here if cursor else None,
+        **(forms.again(form, error) if error else {"form": form}),
+    )
+
+
+async def _scopes(frame: Frame) -> list[tuple[str, str]]:
+    """Whose budget can be set here: the org, teams, people. A key's budget stands on its own page."""
+    teams = await owners.list_teams(frame.context, frame.actor)
+    people = await owners.list_members(frame.context, frame.actor)
+    return [
+        (frame.org_id, f"Organization: {frame.org.name}"),
+        *((team.id, f"Team: {team.name}") for team in teams),
+        *((person.id, f"Person: {person.email}") for person in people),
+    ]
+
+
+HANDLERS: Final = [show_budgets, save_budget, ask_remove, remove_budget]
