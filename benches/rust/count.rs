@@ -39,9 +39,9 @@ fn scope(kind: u8, id: u64) -> Policy {
         team: of(2, kind == 4),
         user: of(3, kind == 4),
         digest: vec![],
-        rpm: Some(10_000_000_000),
+        rpm: Some(1_000_000_000),
         rpm_burst: None,
-        tpm: Some(10_000_000_000),
+        tpm: Some(1_000_000_000),
         tpm_burst: None,
         cap: Some(5_000_000_000_000_000),
         duration: 3,
@@ -60,7 +60,7 @@ fn secret(number: u64) -> String {
 
 fn world(change: impl Fn(&mut Policy)) -> Gate<Arc<Arena>, Arc<Journal>> {
     let arena = Arc::new(Arena::private(KEYS as usize + 8).unwrap());
-    let journal = Arc::new(Journal::private(TIMES as usize + 16, &[]).unwrap());
+    let journal = Arc::new(Journal::private(TIMES as usize + 16, &[], 1).unwrap());
     let pepper = Pepper::new(1, [7; 32]);
     for kind in 1..=3 {
         arena.put(&scope(kind, u64::from(kind))).unwrap();

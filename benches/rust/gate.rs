@@ -41,9 +41,9 @@ fn scope(kind: u8, id: u64) -> Policy {
         team: of(2, kind == 4),
         user: of(3, kind == 4),
         digest: vec![],
-        rpm: Some(10_000_000_000),
+        rpm: Some(1_000_000_000),
         rpm_burst: None,
-        tpm: Some(10_000_000_000),
+        tpm: Some(1_000_000_000),
         tpm_burst: None,
         cap: Some(5_000_000_000_000_000),
         duration: 3,
@@ -59,12 +59,12 @@ fn scope(kind: u8, id: u64) -> Policy {
 /// `keys` keys of one team, user and org, all with limits and budgets; `change` spoils the keys' policy.
 fn world(keys: u64, change: impl Fn(&mut Policy)) -> World {
     let arena = Arc::new(Arena::private(keys as usize + 8).unwrap());
-    let journal = Arc::new(Journal::private(16_384, &[]).unwrap());
+    let journal = Arc::new(Journal::private(16_384, &[], 1).unwrap());
     let pepper = Pepper::new(1, [7; 32]);
     for kind in 1..=3 {
         arena.put(&scope(kind, u64::from(kind))).unwrap();
     }
-    let price = Price { input: 2_500_000_000, cached: 1_250_000_000, output: 10_000_000_000, request: 0 };
+    let price = Price { input: 2_500_000_000, cached: 1_250_000_000, output: 1_000_000_000, request: 0 };
     arena.put_price(&model(), 1, Known { price: Some(price), max_output: 4_096 }).unwrap();
     let name = |i: u64| format!("sk-nemo-{i:020}");
     for i in 0..keys {

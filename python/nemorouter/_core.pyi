@@ -134,7 +134,7 @@ class Bucket:
     def give(self, n: int) -> None:
         """Refund ``n`` tokens."""
 
-    def owe(self, n: int) -> None:
+    def owe(self, n: int, now_us: int) -> None:
         """Take ``n`` tokens unconditionally (debt)."""
 
     def remaining(self, now_us: int) -> int: ...
@@ -197,11 +197,8 @@ class Arena:
     def frozen(self) -> list[int]:
         """Indices of scopes whose money word waits for a recount."""
 
-    def turn(self, wall_ms: int | None = None) -> int:
-        """Turn the money words of windows long past, and answer their number.
-
-        A word knows its window modulo 128: this is called at least every hundred windows (days).
-        """
+    def turn(self, wall_ms: int | None = None) -> None:
+        """Bring words that nobody came to up to date. Called every few minutes: words count on rings."""
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
         """First day and day after the last (days since 1970-01-01 UTC) of the budget window in which ``wall_ms`` lies.

@@ -14,8 +14,8 @@ NANO = 1_000_000_000
 MAX_SPEND_NANO = 10_000_000 * NANO
 """The largest budget of one window: what the arena's money word holds with room for overruns."""
 
-MAX_LIMIT = 10_000_000_000
-"""The largest RPM or TPM limit and burst; the token-domain word stays exact for more than ten years of uptime."""
+MAX_LIMIT = 1_000_000_000
+"""The largest RPM or TPM limit and burst: a bucket word is exact up to here."""
 
 MAX_MODEL_BYTES = 120
 """The longest model name, in UTF-8 bytes, that a journal slot carries."""

@@ -9,7 +9,7 @@ import pytest
 from nemorouter.types import Kind
 from tests.faults.server import Answer, Client, Server, chat, clients, free_port
 from tests.faults.world import KEY, World
-from tests.oracle import issued_at_least, issued_at_most, worst_window
+from tests.oracle import issued, worst_window
 
 WORKERS = 4
 
@@ -47,7 +47,7 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
         assert len(served) + len(refused) == 500
         start, end = min(answer.begun_us for answer in answers), max(answer.ended_us for answer in answers)
         pressed = max(answer.begun_us for answer in refused) - min(answer.ended_us for answer in answers)
-        assert 60 + issued_at_least(60, max(pressed, 0)) <= len(served) <= 60 + issued_at_most(60, end - start)
+        assert 60 + issued(60, max(pressed, 0)) <= len(served) <= 60 + issued(60, end - start)
         assert {answer.code for answer in refused} == {"rate_limit_exceeded"}
         # An honest Retry-After: who waits for it alone is served.
         last = max(refused, key=lambda answer: answer.ended_us)
@@ -76,10 +76,10 @@ async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -
     count, used, first, last = (int(str(value)) for value in rows)
     assert count == len(served) > 20, "what was given back was not admitted again"
     elapsed = (last - first + 2) * 1000
-    assert used <= limit + issued_at_most(limit, elapsed)
+    assert used <= limit + issued(limit, elapsed)
     # The net of reservation and refund, each at the latest time it can have happened, obeys every window.
     estimate = -(-len(body) // 4) + 95
     events = [(answer.ended_us, used // count) for answer in served]
     assert estimate > used // count
     slack = max(answer.ended_us - answer.begun_us for answer in served)
-    assert worst_window(sorted(events), limit) <= limit + issued_at_most(limit, slack)
+    assert worst_window(sorted(events), limit) <= limit + issued(limit, slack)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from nemorouter.errors import Code
 from nemorouter.reference import hash_key
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy
-from tests.oracle import Event, issued_at_least, issued_at_most, worst_window
+from tests.oracle import Event, issued, worst_window
 
 PEPPER = b"p" * 32
 SECRET = "sk-nemo-" + "P" * 20
@@ -59,7 +59,7 @@ class Host:
     burst=st.integers(1, 3_000),
     traffic=st.lists(st.tuples(gaps, st.integers(1, 800), st.integers(0, 100)), max_size=60),
 )
-@example(kind=Kind.KEY, limit=7, burst=7, traffic=[(0, 7, 100), (8_571_428, 1, 100), (1, 1, 100), (8_571_428, 1, 100)])
+@example(kind=Kind.KEY, limit=7, burst=7, traffic=[(5, 7, 100), (8_571_428, 1, 100), (1, 1, 100), (8_571_428, 1, 100)])
 def test_no_window_takes_more_than_burst_and_refill(
     gate_module: ModuleType, kind: Kind, limit: int, burst: int, traffic: list[tuple[int, int, int]]
 ) -> None:
@@ -141,8 +141,6 @@ def test_the_oracle_sees_one_token_too_many() -> None:
     assert worst_window([(0, 5), (9 * minute, 60), (9 * minute, -10), (9 * minute, 10), (9 * minute, 1)], 60) == 61
 
 
-@pytest.mark.parametrize(
-    ("limit", "elapsed_us", "least", "most"), [(60, 999_999, 0, 1), (60, 1_000_000, 1, 1)], ids=str
-)
-def test_what_any_window_issues(limit: int, elapsed_us: int, least: int, most: int) -> None:
-    assert (issued_at_least(limit, elapsed_us), issued_at_most(limit, elapsed_us)) == (least, most)
+@pytest.mark.parametrize(("limit", "elapsed_us", "tokens"), [(60, 999_999, 0), (60, 1_000_000, 1), (7, 8_571_429, 1)])
+def test_what_any_window_issues(limit: int, elapsed_us: int, tokens: int) -> None:
+    assert issued(limit, elapsed_us) == tokens

@@ -253,7 +253,7 @@ def test_an_old_version_is_not_heard(world: World) -> None:
         Policy(kind=Kind.KEY, id=9, version=9, org=1, team=1, digest=b"short"),
         Policy(kind=Kind.KEY, id=9, version=9, org=1, team=9, digest=b"x" * 32),
         Policy(kind=Kind.TEAM, id=9, version=9, org=9),
-        Policy(kind=Kind.ORG, id=9, version=9, rpm=10_000_000_001),
+        Policy(kind=Kind.ORG, id=9, version=9, rpm=1_000_000_001),
         Policy(kind=Kind.ORG, id=9, version=9, tpm=-1),
         Policy(kind=Kind.ORG, id=9, version=9, cap=10_000_000 * NANO + 1),
         Policy(kind=9, id=9, version=9),

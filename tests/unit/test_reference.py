@@ -61,7 +61,7 @@ def test_buckets(vectors: Vectors) -> None:
                 case "give":
                     bucket.give(step["n"])
                 case "owe":
-                    bucket.owe(step["n"])
+                    bucket.owe(step["n"], step["at_us"])
                 case "remaining":
                     assert bucket.remaining(step["at_us"]) == step["tokens"], step
                 case "wait":
@@ -78,7 +78,9 @@ def test_buckets_of_both(gate_module: ModuleType, vectors: Vectors) -> None:
         for step in case["steps"]:
             if step["op"] == "take":
                 assert bucket.take(step["n"], step["at_us"]) is step["ok"], step
-            elif step["op"] in ("give", "owe"):
-                getattr(bucket, step["op"])(step["n"])
+            elif step["op"] == "give":
+                bucket.give(step["n"])
+            elif step["op"] == "owe":
+                bucket.owe(step["n"], step["at_us"])
             elif step["op"] == "remaining":
                 assert bucket.remaining(step["at_us"]) == step["tokens"], step

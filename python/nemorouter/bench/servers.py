@@ -21,7 +21,7 @@ BODY: Final = (
     b'{"role":"user","content":"Say hello to the world, and be brief about it."}],"max_tokens":16}'
 )
 UNKNOWN_KEY: Final = "sk-nemo-" + "x" * 20
-_MOST: Final = 10_000_000_000
+_MOST: Final = 1_000_000_000
 _WIDE: Final[dict[str, Any]] = {"rpm": _MOST, "tpm": _MOST}
 _BUDGET: Final = NewBudget(max_spend="1000000", duration="monthly")
 _SERVE: Final = "from nemorouter.serve import run; from nemorouter.settings import Settings; run(Settings.load())"

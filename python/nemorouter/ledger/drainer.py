@@ -28,6 +28,7 @@ _IDLE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
 _FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well
 _RETAIN_S: Final = 60.0
+_REFRESH_S: Final = 600.0  # how often words that nobody came to are brought up to date
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _REPEAT_S: Final = 60.0  # the same error is logged this often
 
@@ -96,8 +97,9 @@ class Drainer:
         """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
         store = await Store.open(self._settings, migrate=False)
         try:
-            drain = Drain(self._data, await snapshot.attach(self._settings, store), store)
-            retain_at = time.monotonic()
+            arena = await snapshot.attach(self._settings, store)
+            drain = Drain(self._data, arena, store)
+            retain_at = refresh_at = time.monotonic()
             while not self._stopping.is_set():
                 moved = await self._turn(drain)
                 if moved is None:
@@ -106,6 +108,9 @@ class Drainer:
                 if time.monotonic() >= retain_at:
                     more = await retain(store, self._settings.log_retention_days, _now_ms())
                     retain_at = time.monotonic() + (_IDLE_S if more else _RETAIN_S)
+                if time.monotonic() >= refresh_at:
+                    arena.turn()
+                    refresh_at = time.monotonic() + _REFRESH_S
                 await self._pause(_BUSY_S if moved else _IDLE_S)
             self._went_well(await drain.last_turn())
             self._tell(drain.applied)

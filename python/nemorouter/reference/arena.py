@@ -95,9 +95,8 @@ class Arena:
         with self.lock:
             return [scope.index for scope in self.records if scope.frozen]
 
-    def turn(self, wall_ms: int | None = None) -> int:
-        """Nothing to do: these words know their whole window, not its number modulo 128."""
-        return 0
+    def turn(self, wall_ms: int | None = None) -> None:
+        """Nothing to do: these words are whole numbers, not places on rings."""
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
         """First day and day after the last of the window of ``wall_ms``, or of the later one that the word is in."""

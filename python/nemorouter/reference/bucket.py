@@ -1,14 +1,14 @@
-"""The token-domain bucket: one integer of state, exact for every limit, no rounding that adds up."""
+"""The token bucket: one integer of state, exact for every limit, nothing ever rounded."""
 
 PERIOD_US = 60_000_000
-"""Limits are per minute; time is in microseconds."""
+"""Limits are per minute, times in microseconds. Also the shares in a token: a limit of one issues a share in 1 us."""
 
 
 class Bucket:
-    """``limit`` a minute, up to ``burst`` (default: the limit) at once. The one word counts tokens, not time.
+    """``limit`` a minute, up to ``burst`` (default: the limit) at once. The one word counts shares of tokens, not time.
 
-    E(t) = floor(t * limit / 60 s) is what has flowed in since boot; ``word`` is what has been taken, in the same unit.
-    Whatever lies below E has been refilled, so the bucket is full at ``word <= E`` and empty at ``word == E + burst``.
+    E(t) = t * limit is what has flowed in since boot; ``word`` is what has been taken, in the same unit. Whatever lies
+    below E has been refilled, so the bucket is full at ``word <= E`` and empty at ``word == E + burst * PERIOD_US``.
     """
 
     __slots__ = ("burst", "limit", "word")
@@ -20,9 +20,9 @@ class Bucket:
 
     def decide(self, n: int, now_us: int) -> int | None:
         """What ``word`` becomes when ``n`` tokens are taken now; None if they do not fit."""
-        flowed = now_us * self.limit // PERIOD_US
-        word = (self.word if self.word > flowed else flowed) + n
-        return word if word <= flowed + self.burst else None
+        flowed = now_us * self.limit
+        word = (self.word if self.word > flowed else flowed) + n * PERIOD_US
+        return word if word <= flowed + self.burst * PERIOD_US else None
 
     def take(self, n: int, now_us: int) -> bool:
         """Take ``n`` tokens or none."""
@@ -34,16 +34,16 @@ class Bucket:
 
     def give(self, n: int) -> None:
         """Refund ``n`` tokens. A full bucket stays full: what lies below E has no effect."""
-        self.word = max(0, self.word - n)
+        self.word -= n * PERIOD_US
 
-    def owe(self, n: int) -> None:
-        """Take ``n`` tokens unconditionally (debt)."""
-        self.word += n
+    def owe(self, n: int, now_us: int) -> None:
+        """Take ``n`` tokens unconditionally (debt), as far as the native word can tell."""
+        room = max(0, _USED_MAX - self._used(now_us))
+        self.word += min(n * PERIOD_US, room)
 
     def remaining(self, now_us: int) -> int:
-        """Tokens left; negative while in debt."""
-        flowed = now_us * self.limit // PERIOD_US
-        return flowed + self.burst - max(self.word, flowed)
+        """Whole tokens left; negative while in debt."""
+        return (self.burst * PERIOD_US - self._used(now_us)) // PERIOD_US
 
     def wait_us(self, n: int, now_us: int) -> int | None:
         """Microseconds until ``n`` tokens fit if nobody else takes any; None = they never do."""
@@ -51,19 +51,25 @@ class Bucket:
             return 0
         if n > self.burst or self.limit == 0:
             return None
-        return self._until(self.word + n - self.burst, now_us)
+        return self._time_for(self._used(now_us) + (n - self.burst) * PERIOD_US)
 
     def full_us(self, now_us: int) -> int:
         """Microseconds until the bucket is full if nobody takes any; 0 for a limit of 0, which never fills."""
-        return 0 if self.limit == 0 else self._until(self.word, now_us)
+        return 0 if self.limit == 0 else self._time_for(self._used(now_us))
 
     def relimit(self, limit: int, burst: int | None, now_us: int) -> None:
         """Change the limit and keep what was used."""
         if limit != self.limit:
-            used = max(0, self.word - now_us * self.limit // PERIOD_US)
-            self.word = now_us * limit // PERIOD_US + used
+            self.word = now_us * limit + self._used(now_us)
         self.limit, self.burst = limit, limit if burst is None or limit == 0 else burst
 
-    def _until(self, flowed: int, now_us: int) -> int:
-        """Microseconds from now until E reaches ``flowed``."""
-        return max(0, -(-flowed * PERIOD_US // self.limit) - now_us)
+    def _used(self, now_us: int) -> int:
+        """Shares used up now."""
+        return max(0, self.word - now_us * self.limit)
+
+    def _time_for(self, shares: int) -> int:
+        """Microseconds in which these shares flow in."""
+        return -(-shares // self.limit)
+
+
+_USED_MAX = 1 << 61

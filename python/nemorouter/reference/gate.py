@@ -123,7 +123,7 @@ class Gate:
             if slot.price is not None:
                 produced = outcome == Outcome.OK or input or output
                 slot.cost = cost(slot.price, input, slot.cached, output, slot.units) if produced else 0
-            _correct(slot)
+            _correct(slot, self._read_clocks()[0])
             self.journal.counts["settled"] += 1
             return -1 if slot.cost is None else slot.cost
 
@@ -187,14 +187,14 @@ def _source_refusal(key: Scope, client_ip: str, endpoint: int) -> int:
     return 0
 
 
-def _correct(slot: Slot) -> None:
+def _correct(slot: Slot, now_us: int) -> None:
     """Bring every meter from what was reserved to what was used, and end the slot."""
     over = slot.input + slot.output - slot.reserved_in - slot.reserved_out
     for scope in slot.charged:
         if scope.tpm is None:
             continue  # unlimited by now: whatever limit comes next begins full
         if over > 0:
-            scope.tpm.owe(over)
+            scope.tpm.owe(over, now_us)
         else:
             scope.tpm.give(-over)
     slot.state = State.ENDED

@@ -8,7 +8,7 @@ from nemorouter.types import Duration
 DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 _NEVER = (1 << 32) - 1  # a day far beyond the calendar
-_BELIEVED_AHEAD = 2
+_BELIEVED_AHEAD = 31
 _MONDAY = 3  # 1970-01-01 was a Thursday: weeks start three days before it
 
 
@@ -22,9 +22,9 @@ def window_at(duration: int, wall_ms: int) -> Window:
 
 
 def ahead(word: Window, now: Window) -> int:
-    """How many windows a money word is ahead of ``now``, since the wall clock was set back: 0, 1 or 2.
+    """How many windows a money word is ahead of ``now``, since the wall clock was set back: 0 to 31.
 
-    -1: it does not count in ``now``. More than two windows ahead is taken for long ago.
+    -1: it does not count in ``now``. Further ahead is taken for long ago.
     """
     by = word[1] - now[1]
     return by if word[0] == now[0] and 0 <= by <= _BELIEVED_AHEAD else -1

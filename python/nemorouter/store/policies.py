@@ -114,7 +114,7 @@ def _price(row: Sequence[Any]) -> ModelPrice:
 def _key(row: tuple[Any, ...]) -> Policy:
     (id, version, status, rpm, rpm_burst, tpm, tpm_burst, models, name, cap, duration) = row[:11]
     (org, team, user, digest, last4, endpoints, ips, expires_ms) = row[11:]
-    # By position, since a million of these are made at a start: kind, id, version, status, owners, digest, limits, budget, allow-lists.
+    # By position, in the order of the fields, since a million of these are made at a start.
     return Policy(
         4,
         id,

@@ -11,7 +11,7 @@ use std::{
 mod write;
 
 use crate::{
-    LAYOUT,
+    LAYOUT, bucket,
     calendar::{Relation, Windows},
     clock::Clock,
     error::{Error, Result},
@@ -232,19 +232,21 @@ impl Arena {
         (0..self.scopes()).filter(frozen).collect()
     }
 
-    /// Turn money words that nobody came to since an older window. A tag names its window modulo 128, so a word must not be left alone
-    /// for that long. The drainer calls this now and then; the number of words turned.
-    pub fn turn(&self, wall_ms: u64) -> usize {
-        let windows = Windows::at(wall_ms);
-        let turn = |index: u32| {
-            let record = self.record(index)?;
-            let (now, seen) = (windows.tag(record.view()?.duration), record.money().load(Ordering::Acquire));
-            let stale = !Money(seen).is_frozen() && Money(seen).tag().relation(now) == Relation::Stale;
-            // A failed swap: somebody came after all.
-            let next = Money::new(now, 0).0;
-            stale.then(|| record.money().compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed).ok())?
-        };
-        (0..self.scopes()).filter_map(turn).count()
+    /// Bring words that nobody came to up to date: money words turn to the current window, since a tag names its window modulo 128, and
+    /// buckets that are long full come to now (see [`bucket::settle_down`]). The drainer calls this every few minutes.
+    pub fn turn(&self, wall_ms: u64) {
+        let (windows, now_us) = (Windows::at(wall_ms), self.clock().boot_us());
+        for record in (0..self.scopes()).filter_map(|index| self.record(index)) {
+            let Some(view) = record.view() else { continue };
+            bucket::settle_down(record.rpm(), view.rpm, now_us);
+            bucket::settle_down(record.tpm(), view.tpm, now_us);
+            let (now, seen) = (windows.tag(view.duration), record.money().load(Ordering::Acquire));
+            if !Money(seen).is_frozen() && Money(seen).tag().relation(now) == Relation::Stale {
+                // A failed swap: somebody came after all.
+                let next = Money::new(now, 0).0;
+                let _ = record.money().compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The budget window of a scope at `wall_ms`.

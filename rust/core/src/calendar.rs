@@ -3,6 +3,8 @@
 use crate::sync::{AtomicU64, Ordering};
 
 pub const DAY_MS: u64 = 86_400_000;
+/// How many windows a word may be ahead of the wall clock. The rest of the tag's 128 is for words that nobody came to.
+pub const AHEAD_MAX: u64 = 31;
 
 /// Length of a budget window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     Same,
-    /// The word is this many windows ahead (1 or 2): the wall clock was set back, or another worker's clock is a little faster.
+    /// The word is this many windows ahead: the wall clock was set back, or another worker's clock is a little faster.
     Ahead(u64),
     /// The word is of an older window, or of none: it turns.
     Stale,
@@ -126,7 +128,8 @@ impl Tag {
         Self::new(duration, duration.ordinal(wall_ms))
     }
 
-    /// How `self`, found in a word, stands to the tag `now`. More than two windows ahead cannot be told from long ago, and is taken for it.
+    /// How `self`, found in a word, stands to the tag `now`. More than [`AHEAD_MAX`] windows ahead cannot be told from long ago, and is
+    /// taken for it.
     #[must_use]
     pub fn relation(self, now: Self) -> Relation {
         if self == now {
@@ -134,7 +137,7 @@ impl Tag {
         }
         let same_duration = self.0 >> 7 == now.0 >> 7;
         match u64::from(self.0.wrapping_sub(now.0) & 127) {
-            ahead @ 1..=2 if same_duration => Relation::Ahead(ahead),
+            ahead @ 1..=AHEAD_MAX if same_duration => Relation::Ahead(ahead),
             _ => Relation::Stale,
         }
     }
@@ -195,11 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_ahead_by_at_most_two() {
+    fn a_tag_is_ahead_by_at_most_a_month() {
         let tag = |o| Tag::new(Duration::Daily, o);
         assert_eq!(tag(127).relation(tag(127)), Relation::Same);
-        assert_eq!(tag(129).relation(tag(127)), Relation::Ahead(2));
-        assert_eq!(tag(130).relation(tag(127)), Relation::Stale);
+        assert_eq!(tag(127 + 31).relation(tag(127)), Relation::Ahead(31));
+        assert_eq!(tag(127 + 32).relation(tag(127)), Relation::Stale);
         assert_eq!(tag(126).relation(tag(127)), Relation::Stale);
         assert_eq!(Tag::new(Duration::Weekly, 5).relation(tag(4)), Relation::Stale);
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     arena::Arena,
-    bucket::{self, Moment},
+    bucket,
     calendar::Windows,
     clock::Clock,
     credential::{Credential, parse},
@@ -176,7 +176,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             let Some(known) = self.arena().price(&request.model) else {
                 continue;
             };
-            let levels = Levels { scopes, now: Moment::new(self.clock.boot_us()) };
+            let levels = Levels { scopes, now_us: self.clock.boot_us() };
             if known.price.is_none() && levels.any_cap() {
                 return Err(refuse(Code::ModelPriceUnknown));
             }
@@ -275,7 +275,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         };
         slot.settle(seq, &end);
         let records = slot.indices().map(|index| self.arena().record(index));
-        let corrected = correct(slot, records, input.saturating_add(output), cost);
+        let corrected = correct(slot, records, input.saturating_add(output), cost, || self.clock.boot_us());
         slot.become_state(seq, if corrected { State::Applied } else { State::Deferred });
         Ok(meta.priced.then_some(cost))
     }
@@ -292,14 +292,14 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     /// The tightest RPM and TPM of a key's levels, as of now.
     #[must_use]
     pub fn tightest(&self, index: u32) -> [Option<Tightest>; 2] {
-        let now = Moment::new(self.clock.boot_us());
+        let now_us = self.clock.boot_us();
         let Some(scopes) = self.scopes(index) else {
             return [None, None];
         };
         let rated = || scopes.iter().flatten().filter(|level| level.view.kind != Some(crate::verdict::Kind::User));
         [
-            tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now),
-            tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now),
+            tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now_us),
+            tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now_us),
         ]
     }
 

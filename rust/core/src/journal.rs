@@ -67,10 +67,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn private(slots: usize, upstreams: &[String]) -> Result<Self> {
+    pub fn private(slots: usize, upstreams: &[String], boot: u64) -> Result<Self> {
         Self::check(slots, upstreams)?;
         let map = Map::private(FIRST_SLOT + slots * SLOT_WORDS)?;
-        Ok(Self::begin(map, None, slots, 1, upstreams))
+        Ok(Self::begin(map, None, slots, boot, upstreams))
     }
 
     /// A new locked file `<boot, 16 hex digits>.journal` in `directory`, wholly allocated.
@@ -190,6 +190,17 @@ impl Journal {
         self.all().iter().map(Slot)
     }
 
+    /// Slots that are not free, with their places. The scan ends after as many as are in use, so that an idle journal of thousands of slots
+    /// costs nothing. What is claimed while it runs may be left out; what was claimed before it is not.
+    pub fn used(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
+        // Every step counts itself after it freed a slot and before it claims one, and what gave slots back is read first: `in_use` may be
+        // too large, never too small. Acquire: partner of the releases of `claim`, `unclaim` and `free`.
+        let returned = self.word(H_UNCLAIMED).load(Ordering::Acquire) + self.word(H_FREED).load(Ordering::Acquire);
+        let in_use = self.word(H_SEQ).load(Ordering::Acquire).saturating_sub(returned);
+        let slots = self.each().enumerate().map(|(at, slot)| (at, slot.head(), slot));
+        slots.filter(|(_, head, _)| head.state() != State::Free).take(usize::try_from(in_use).unwrap_or(usize::MAX))
+    }
+
     pub fn count_refusal(&self, code: Code) {
         self.word(H_REFUSED + code as usize).fetch_add(1, Ordering::Relaxed);
     }
@@ -198,10 +209,10 @@ impl Journal {
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
         let get = |at: usize| self.word(at).load(Ordering::Relaxed);
-        let ended = |slot: &Slot| matches!(slot.head().state(), State::Settled | State::Deferred | State::Applied);
+        let ended = |head: Head| matches!(head.state(), State::Settled | State::Deferred | State::Applied);
         let mut all = vec![
             ("admitted".to_owned(), get(H_SEQ).saturating_sub(get(H_UNCLAIMED))),
-            ("settled".to_owned(), get(H_FREED) + self.each().filter(ended).count() as u64),
+            ("settled".to_owned(), get(H_FREED) + self.used().filter(|(_, head, _)| ended(*head)).count() as u64),
             ("tallies_dropped".to_owned(), get(H_TALLIES_DROPPED)),
         ];
         all.extend(Code::ALL.iter().map(|(code, name)| (format!("refused_{name}"), get(H_REFUSED + *code as usize))));
@@ -238,7 +249,7 @@ impl Journal {
     pub fn claim(&self) -> Option<(usize, u64)> {
         // Acquire: partner of `free`.
         let freed = self.word(H_FREED).load(Ordering::Acquire);
-        let seq = self.word(H_SEQ).fetch_add(1, Ordering::Relaxed) + 1;
+        let seq = self.word(H_SEQ).fetch_add(1, Ordering::AcqRel) + 1;
         let returned = freed + self.word(H_UNCLAIMED).load(Ordering::Relaxed);
         if seq.saturating_sub(returned) <= self.slots as u64 {
             // After the drainer freed some, begin again at the first: few slots are then in use, and they stay in the cache.
@@ -255,7 +266,7 @@ impl Journal {
                 }
             }
         }
-        self.word(H_UNCLAIMED).fetch_add(1, Ordering::Relaxed);
+        self.word(H_UNCLAIMED).fetch_add(1, Ordering::AcqRel);
         None
     }
 
@@ -263,7 +274,7 @@ impl Journal {
     pub fn unclaim(&self, at: usize, seq: u64) {
         if let Some(slot) = self.slot(at) {
             slot.become_state(seq, State::Free);
-            self.word(H_UNCLAIMED).fetch_add(1, Ordering::Relaxed);
+            self.word(H_UNCLAIMED).fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -313,8 +324,7 @@ impl Journal {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         listed.clear();
         let mut scopes = HashSet::new();
-        for (at, slot) in self.each().enumerate() {
-            let head = slot.head();
+        for (at, head, slot) in self.used() {
             if head.state() == State::Deferred {
                 listed.insert((at, head.seq()));
                 scopes.extend(slot.indices().into_iter().filter(|index| *index != NOBODY));
@@ -334,10 +344,7 @@ impl Journal {
 
     /// Ended tickets, up to `limit`, lowest place first.
     pub fn ended(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
-        self.each()
-            .enumerate()
-            .map(|(at, slot)| (at, slot.head(), slot))
-            .filter(|(_, head, _)| head.state() == State::Applied)
+        self.used().filter(|(_, head, _)| head.state() == State::Applied)
     }
 
     /// Give slots back after their rows are in the ledger.

@@ -4,7 +4,7 @@
 //! all of them first ([`Levels::check`]) keeps refusals from touching any.
 
 use crate::{
-    bucket::{self, Limit, Moment},
+    bucket::{self, Claimed, Limit},
     calendar::{Relation, Tag, Windows},
     money::{self, Corrected, Money},
     record::{Record, View},
@@ -43,7 +43,8 @@ pub enum Stop {
 /// The scopes of a request, in the order of the checks: key, team, user, org.
 pub struct Levels<'a> {
     pub scopes: [Option<Level<'a>>; SCOPES],
-    pub now: Moment,
+    /// The boot clock.
+    pub now_us: u64,
 }
 
 /// The words of all scopes as [`Levels::check`] saw them.
@@ -111,13 +112,13 @@ impl<'a> Levels<'a> {
             let Level { record, view, .. } = level;
             if !view.rpm.is_unlimited() {
                 seen.rpm[i] = bucket::look(record.rpm());
-                if view.rpm.decide(seen.rpm[i] >> 1, 1, self.now).is_none() {
+                if view.rpm.decide(seen.rpm[i].into(), 1, self.now_us).is_none() {
                     return Err(self.short(level, Code::RateLimitExceeded, cost));
                 }
             }
             if !view.tpm.is_unlimited() {
                 seen.tpm[i] = bucket::look(record.tpm());
-                if view.tpm.decide(seen.tpm[i] >> 1, cost.tokens, self.now).is_none() {
+                if view.tpm.decide(seen.tpm[i].into(), cost.tokens, self.now_us).is_none() {
                     return Err(self.short(level, Code::TpmLimitExceeded, cost));
                 }
             }
@@ -142,12 +143,12 @@ impl<'a> Levels<'a> {
             let Level { record, view, .. } = level;
             let current = || record.is_current(view.seq);
             if !view.rpm.is_unlimited() {
-                bucket::take(record.rpm(), seen.rpm[i], view.rpm, 1, self.now, current)
+                bucket::take(record.rpm(), seen.rpm[i], view.rpm, 1, self.now_us, current)
                     .map_err(|stop| self.bucket_stop(stop, level, Code::RateLimitExceeded, cost))?;
                 taken.rpm |= 1 << i;
             }
             if !view.tpm.is_unlimited() {
-                bucket::take(record.tpm(), seen.tpm[i], view.tpm, cost.tokens, self.now, current)
+                bucket::take(record.tpm(), seen.tpm[i], view.tpm, cost.tokens, self.now_us, current)
                     .map_err(|stop| self.bucket_stop(stop, level, Code::TpmLimitExceeded, cost))?;
                 taken.tpm |= 1 << i;
             }
@@ -207,8 +208,8 @@ impl<'a> Levels<'a> {
     fn wait(&self, cost: Cost) -> Option<u64> {
         let mut longest = 0;
         for (_, Level { record, view, .. }) in self.rated() {
-            let rpm = view.rpm.wait(bucket::claimed(record.rpm()), 1, self.now)?;
-            let tpm = view.tpm.wait(bucket::claimed(record.tpm()), cost.tokens, self.now)?;
+            let rpm = view.rpm.wait(bucket::claimed(record.rpm()), 1, self.now_us)?;
+            let tpm = view.tpm.wait(bucket::claimed(record.tpm()), cost.tokens, self.now_us)?;
             longest = longest.max(rpm).max(tpm);
         }
         Some(longest)
@@ -240,9 +241,15 @@ impl Level<'_> {
 }
 
 /// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond the reservation is owed.
-/// `records` in the order of the scopes. False: a money word was frozen, the slot is to be *deferred*.
+/// `records` in the order of the scopes; the boot clock is only read for debt. False: a money word was frozen, the slot is to be *deferred*.
 #[must_use]
-pub fn correct(slot: Slot, records: [Option<Record>; SCOPES], tokens: u64, cost: u64) -> bool {
+pub fn correct(
+    slot: Slot,
+    records: [Option<Record>; SCOPES],
+    tokens: u64,
+    cost: u64,
+    now_us: impl Fn() -> u64,
+) -> bool {
     let reserved = slot.reserved_input().saturating_add(slot.reserved_output());
     let nano = slot.reserved_nano();
     let charged = slot.meta().tpm;
@@ -251,7 +258,9 @@ pub fn correct(slot: Slot, records: [Option<Record>; SCOPES], tokens: u64, cost:
         if charged >> i & 1 == 1 {
             match tokens.cmp(&reserved) {
                 std::cmp::Ordering::Less => bucket::give(record.tpm(), reserved - tokens),
-                std::cmp::Ordering::Greater => bucket::owe(record.tpm(), tokens - reserved),
+                std::cmp::Ordering::Greater => {
+                    bucket::owe(record.tpm(), record.tpm_limit(), tokens - reserved, now_us());
+                }
                 std::cmp::Ordering::Equal => {}
             }
         }
@@ -271,13 +280,13 @@ pub struct Tightest {
 }
 
 /// The level with the least remaining, of those that have a limit.
-pub fn tightest(buckets: impl Iterator<Item = (Limit, u64)>, now: Moment) -> Option<Tightest> {
+pub fn tightest(buckets: impl Iterator<Item = (Limit, Claimed)>, now_us: u64) -> Option<Tightest> {
     buckets
         .filter(|(limit, _)| !limit.is_unlimited())
         .map(|(limit, claimed)| Tightest {
             limit: limit.limit,
-            remaining: limit.remaining(claimed, now).max(0).unsigned_abs(),
-            full_in_us: limit.full_in(claimed, now),
+            remaining: limit.remaining(claimed, now_us).max(0).unsigned_abs(),
+            full_in_us: limit.full_in(claimed, now_us),
         })
         .min_by_key(|bucket| bucket.remaining)
 }

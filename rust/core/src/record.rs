@@ -142,6 +142,12 @@ impl<'a> Record<'a> {
         Standing { status: facts as u8, endpoints: (facts >> 16) as u16 }
     }
 
+    /// The TPM limit alone, for debt: while it is being written, the old one or the new or one's rate with the other's burst.
+    #[must_use]
+    pub fn tpm_limit(self) -> Limit {
+        self.limit(TPM)
+    }
+
     /// True while the policy is still the one read under `seq`.
     #[must_use]
     pub fn is_current(self, seq: u64) -> bool {

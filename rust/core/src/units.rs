@@ -5,7 +5,7 @@ pub const AMOUNT_MAX: u64 = (1 << 54) - 1;
 /// Largest cap of a budget window, nano-USD.
 pub const CAP_MAX: u64 = 10_000_000 * 1_000_000_000;
 /// Largest limit or burst of a bucket, a minute.
-pub const LIMIT_MAX: u64 = 10_000_000_000;
+pub const LIMIT_MAX: u64 = 1_000_000_000;
 /// Largest number of tokens a reservation or a settlement counts.
 pub const TOKENS_MAX: u64 = (1 << 53) - 1;
 /// No limit, no cap, no expiry.

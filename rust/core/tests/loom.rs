@@ -5,7 +5,7 @@
 
 use loom::{sync::Arc, thread};
 use nemorouter_core::{
-    bucket::{self, Limit, Moment},
+    bucket::{self, Limit},
     calendar::{Duration, Tag, Windows},
     levels::{Cost, Level, Levels, correct},
     model::ModelName,
@@ -18,7 +18,7 @@ use nemorouter_core::{
     verdict::Kind,
 };
 
-const NOW: Moment = Moment::new(60_000_000);
+const NOW: u64 = 60_000_000;
 const DAY: u64 = 20_000;
 const AT_MS: u64 = DAY * 86_400_000;
 
@@ -68,7 +68,7 @@ impl World {
     fn admit(&self, at: usize, nano: u64, tokens: u64) -> bool {
         let Some(view) = self.record().view() else { return false };
         let level = Level { record: self.record(), view, index: 0 };
-        let levels = Levels { scopes: [Some(level), None, None, None], now: NOW };
+        let levels = Levels { scopes: [Some(level), None, None, None], now_us: NOW };
         let tags = levels.tags(&Windows::at(AT_MS));
         let cost = Cost { tokens, nano };
         let Ok(seen) = levels.check(cost, tags) else { return false };
@@ -97,7 +97,7 @@ impl World {
             return false;
         }
         slot.settle(seq, &End { cost, ttft_us: NONE, ..End::default() });
-        let done = correct(slot, [Some(self.record()), None, None, None], tokens, cost);
+        let done = correct(slot, [Some(self.record()), None, None, None], tokens, cost, || NOW);
         slot.become_state(seq, if done { State::Applied } else { State::Deferred });
         true
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use nemorouter_core::{
-    bucket::{self, Limit, Moment},
+    bucket::{self, Limit},
     calendar::Duration,
     credential::{Credential, parse},
     digest::Pepper,
@@ -92,7 +92,7 @@ fn buckets() {
         let word = AtomicU64::new(0);
         for step in row["steps"].as_array().unwrap() {
             let n = step["n"].as_u64().unwrap_or(0);
-            let now = Moment::new(step["at_us"].as_u64().unwrap_or(0));
+            let now = step["at_us"].as_u64().unwrap_or(0);
             let claimed = bucket::claimed(&word);
             match step["op"].as_str().unwrap() {
                 "take" => {
@@ -100,7 +100,7 @@ fn buckets() {
                     assert_eq!(took, step["ok"].as_bool().unwrap(), "{step}");
                 }
                 "give" => bucket::give(&word, n),
-                "owe" => bucket::owe(&word, n),
+                "owe" => bucket::owe(&word, limit, n, now),
                 "wait" => assert_eq!(limit.wait(claimed, n, now), step["us"].as_u64(), "{step}"),
                 "remaining" => assert_eq!(limit.remaining(claimed, now), step["tokens"].as_i64().unwrap(), "{step}"),
                 "full" => assert_eq!(limit.full_in(claimed, now), number(step, "us"), "{step}"),

@@ -210,11 +210,12 @@ impl Arena {
         let record = self.0.record(index).ok_or_else(|| no_scope(index))?;
         let view = record.view().ok_or_else(busy)?;
         let clock = self.0.clock();
-        let now = bucket::Moment::new(boot_us.unwrap_or_else(|| clock.boot_us()));
+        let now_us = boot_us.unwrap_or_else(|| clock.boot_us());
         let wall_ms = wall_ms.unwrap_or_else(|| clock.wall_ms());
         let money = Money(record.money().load(nemorouter_core::sync::Ordering::Acquire));
-        let left =
-            |limit: bucket::Limit, word| (!limit.is_unlimited()).then(|| limit.remaining(bucket::claimed(word), now));
+        let left = |limit: bucket::Limit, word| {
+            (!limit.is_unlimited()).then(|| limit.remaining(bucket::claimed(word), now_us))
+        };
         Ok(Meters {
             rpm_remaining: left(view.rpm, record.rpm()),
             tpm_remaining: left(view.tpm, record.tpm()),
@@ -230,9 +231,9 @@ impl Arena {
     }
 
     #[pyo3(signature = (wall_ms = None))]
-    fn turn(&self, py: Python<'_>, wall_ms: Option<u64>) -> usize {
+    fn turn(&self, py: Python<'_>, wall_ms: Option<u64>) {
         let wall_ms = wall_ms.unwrap_or_else(|| self.0.clock().wall_ms());
-        py.detach(|| self.0.turn(wall_ms))
+        py.detach(|| self.0.turn(wall_ms));
     }
 
     fn window(&self, index: u32, wall_ms: u64) -> PyResult<(u64, u64)> {

@@ -1,7 +1,7 @@
 //! Pure functions of the core, for the control plane, tests and benchmarks.
 
 use nemorouter_core::{
-    bucket::{self, Limit, Moment},
+    bucket::{self, Limit},
     credential::{Credential, parse},
     digest::Pepper,
     error::Error,
@@ -73,18 +73,18 @@ impl Bucket {
     }
 
     fn take(&self, n: u64, now_us: u64) -> bool {
-        bucket::take(&self.word, bucket::look(&self.word), self.limit, n, Moment::new(now_us), || true).is_ok()
+        bucket::take(&self.word, bucket::look(&self.word), self.limit, n, now_us, || true).is_ok()
     }
 
     fn give(&self, n: u64) {
         bucket::give(&self.word, n);
     }
 
-    fn owe(&self, n: u64) {
-        bucket::owe(&self.word, n);
+    fn owe(&self, n: u64, now_us: u64) {
+        bucket::owe(&self.word, self.limit, n, now_us);
     }
 
     fn remaining(&self, now_us: u64) -> i64 {
-        self.limit.remaining(bucket::claimed(&self.word), Moment::new(now_us))
+        self.limit.remaining(bucket::claimed(&self.word), now_us)
     }
 }

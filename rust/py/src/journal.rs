@@ -22,7 +22,9 @@ impl Journal {
     #[staticmethod]
     #[pyo3(signature = (slots = 1_024, upstreams = vec![]))]
     fn private(slots: usize, upstreams: Vec<String>) -> PyResult<Self> {
-        journal::Journal::private(slots, &upstreams).map(|journal| Self(Arc::new(journal))).map_err(raise)
+        journal::Journal::private(slots, &upstreams, random_boot()?)
+            .map(|journal| Self(Arc::new(journal)))
+            .map_err(raise)
     }
 
     #[staticmethod]

@@ -113,15 +113,15 @@ impl Arena {
     /// words are of the old rate or the new is then not known, so they begin empty, which admits too little for a minute and never
     /// too much.
     fn convert(&self, record: Record, old: Option<View>, new: &View) {
-        let now = bucket::Moment::new(self.clock().boot_us());
+        let now_us = self.clock().boot_us();
         let buckets =
             [(record.rpm(), old.map(|old| old.rpm), new.rpm), (record.tpm(), old.map(|old| old.tpm), new.tpm)];
         for (word, from, to) in buckets {
             match from {
                 Some(from) if from.limit == to.limit => {}
-                Some(from) => bucket::change(word, |claimed| from.convert(claimed, to, now)),
+                Some(from) => bucket::change(word, |claimed| from.convert(claimed, to, now_us)),
                 None if to.is_unlimited() => {}
-                None => bucket::change(word, |_| to.issued(now).saturating_add(to.burst)),
+                None => bucket::change(word, |_| to.empty(now_us)),
             }
         }
         if old.is_none_or(|old| old.duration != new.duration) {
