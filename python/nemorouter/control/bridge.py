@@ -67,12 +67,15 @@ async def serve(app: AsgiApp, scope: Any, connection: Any) -> None:  # noqa: ANN
     async def receive() -> Message:
         nonlocal given
         if given:
-            await connection.client_disconnect()
+            await answer.done.wait()
             return {"type": "http.disconnect"}
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    await app(asgi_scope(scope), receive, answer.send)
+    try:
+        await app(asgi_scope(scope), receive, answer.send)
+    finally:
+        answer.close()
 
 
 async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
@@ -114,6 +117,11 @@ class _Answer:
         self._connection = connection
         self._start: tuple[int, list[tuple[str, str]]] = (500, [])
         self._stream: Any = None
+        self.done = asyncio.Event()
+
+    def close(self) -> None:
+        """Let go of the stream: Granian ends it when nobody holds it any more, and the app may hold us."""
+        self._stream = self._connection = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -123,6 +131,8 @@ class _Answer:
         if message["type"] != "http.response.body":
             return
         body, more = message.get("body", b""), message.get("more_body", False)
+        if not more:
+            self.done.set()
         if self._stream is None and not more:
             self._connection.response_bytes(*self._start, bytes(body))
             return
