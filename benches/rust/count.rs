@@ -24,7 +24,7 @@ const KEYS: u64 = 64;
 /// One call of what is counted; callgrind counts only what happens below this name.
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn counted_step(step: &mut dyn FnMut(u64), at: u64) {
+extern "Rust" fn counted_step(step: &mut dyn FnMut(u64), at: u64) {
     step(at);
 }
 
