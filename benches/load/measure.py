@@ -40,13 +40,15 @@ class Bench:
             if server.port_of is not None:
                 up = up._replace(port=server.port_of(up))
         except (RuntimeError, OSError) as error:
-            return self._skip(server.name, error)
+            self._skip(server.name, error)
+            return None
         try:
             server.check(up.port)
         except AssertionError as error:
             if not rival:
                 raise
-            return self._skip(server.name, error)
+            self._skip(server.name, error)
+            return None
         if rival:
             self._rivals.add(server.name)
         self._running[server.name] = up

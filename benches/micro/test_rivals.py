@@ -1,0 +1,129 @@
+"""One decision in memory: both gates, and the limiters of PyPI; few keys and many, one hot or all even, threads.
+
+A limiter takes one request from one limit. A gate does its whole work: it checks the key, takes requests, tokens and
+money at four scopes, writes a slot and settles it.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benches.micro.limiters import RIVALS, STEPS, WIDE, Step, gate, key_names, world_of
+from benches.micro.world import CHAT, MODEL
+from nemorouter.errors import Code
+
+ROUNDS = 12
+SIZES = (1_000, 100_000, 1_000_000)
+SPREADS = ("hot", "even")
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[tuple[int, Callable[[Callable[[], None]], None]]]:
+    """How many, and what runs a round on all of them at once."""
+    count: int = request.param
+    if count == 1:
+        yield 1, lambda run: run()
+        return
+    with ThreadPoolExecutor(count) as pool:
+
+        def both(run: Callable[[], None]) -> None:
+            for done in [pool.submit(run) for _ in range(count)]:
+                done.result()
+
+        yield count, both
+
+
+def measure(benchmark: BenchmarkFixture, run: Callable[[], Any], setup: Callable[[], Any], steps: int) -> None:
+    benchmark.extra_info["times"] = steps
+    benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=1)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("keys", SIZES)
+@pytest.mark.parametrize("name", ["native", "reference"])
+def test_decide(benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: Any) -> None:
+    count, on_all = threads
+    run, between = gate(name, keys, spread)
+    run()
+    between()
+    measure(benchmark, lambda: on_all(run), between, STEPS * count)
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("keys", SIZES)
+@pytest.mark.parametrize("name", RIVALS)
+def test_decide_rival(benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: Any) -> None:
+    count, on_all = threads
+    make = rival(name)
+    five = make(16, 5)
+    assert [bool(five("a")) for _ in range(6)] == [True] * 5 + [False]
+    assert five("b"), "another key has its own limit"
+    step = make(keys, WIDE)
+    for number in range(keys):
+        step(f"key {number}")
+    names = key_names(keys, spread)
+
+    def run() -> None:
+        for each in names:
+            step(each)
+
+    assert all(step(each) for each in names)
+    measure(benchmark, lambda: on_all(run), lambda: None, STEPS * count)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_refuse_rival(benchmark: BenchmarkFixture, name: str) -> None:
+    step = rival(name)(16, 5)
+    for _ in range(6):
+        step("a")
+    assert not step("a")
+
+    def run() -> None:
+        for _ in range(STEPS):
+            step("a")
+
+    measure(benchmark, run, lambda: None, STEPS)
+    assert not step("a")
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        (Code.KEY_REVOKED, {"status": 2}),
+        (Code.KEY_EXPIRED, {"expires_ms": 1}),
+        (Code.KEY_WRONG_IP, {"ips": ("198.51.100.0/24",)}),
+        (Code.ENDPOINT_NOT_ALLOWED, {"endpoints": 1 << 3}),
+        (Code.MODEL_NOT_ALLOWED, {"models": ("claude-*",)}),
+    ],
+    ids=["revoked", "expired", "address", "endpoint", "model"],
+)
+@pytest.mark.parametrize("name", ["native", "reference"])
+def test_refuse(benchmark: BenchmarkFixture, name: str, code: Code, fields: dict[str, Any]) -> None:
+    world = world_of(name, 10, **fields)
+    header, identify, admit = world.headers[0], world.gate.identify, world.gate.admit
+    index = identify(header, "192.0.2.1", CHAT)
+    if index < 0:
+        assert index == -code
+
+        def run() -> None:
+            for _ in range(STEPS):
+                identify(header, "192.0.2.1", CHAT)
+
+    else:
+        assert world.admit(index).code == code
+
+        def run() -> None:
+            for _ in range(STEPS):
+                admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False)
+
+    measure(benchmark, run, world.drain, STEPS)
+
+
+def rival(name: str) -> Callable[[int, int], Step]:
+    """Makes the limiter; skips where it is not installed."""
+    module, make = RIVALS[name]
+    pytest.importorskip(module, reason=f"{module} is not installed: pip install -r requirements/bench.txt")
+    return make
