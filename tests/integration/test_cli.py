@@ -17,6 +17,7 @@ import nemorouter
 from nemorouter.cli import COMMANDS, main
 from nemorouter.cli.output import inert
 from nemorouter.cli.run import run
+from nemorouter.store.schema import SCHEMA_VERSION
 
 PACKAGE = str(Path(nemorouter.__file__).parents[1])
 PROGRAM = [sys.executable, "-c", "from nemorouter.cli import main; main()"]
@@ -178,7 +179,7 @@ def test_reports_and_upkeep(shell: Shell) -> None:
     assert shell.json("usage", "--by", "model") == {"data": []}
     assert shell.json("logs") == {"data": [], "next_cursor": None}
     assert shell.json("db", "status")["current"] is True
-    assert shell.json("db", "upgrade")["after"] == 1
+    assert shell.json("db", "upgrade")["after"] == SCHEMA_VERSION
     assert shell.json("keys", "rotate-pepper") == {"peppers": [2, 1]}
     assert shell.json("keys", "rotate-pepper", "--retire") == {"peppers": [2]}
     assert shell.json("audit", "verify")["broken_at"] is None
