@@ -12,6 +12,8 @@ from nemorouter.roles import ACTIONS, Actor
 from nemorouter.services import overview
 from nemorouter.services.context import Context
 from nemorouter.services.orgs import slug
+from nemorouter.services.scopes import text_id
+from nemorouter.types import Kind
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -98,6 +100,10 @@ class Frame(NamedTuple):
     def can(self, action: str) -> bool:
         """May the person do this here? Decides what is shown; what is allowed, the services say."""
         return self.actor.role in ACTIONS[action]
+
+    def is_me(self, id: str) -> bool:
+        """Is this the id of the person who looks?"""
+        return id == text_id(Kind.USER, self.actor.user)
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response[str]:
         """A page within this frame."""

@@ -1,0 +1,165 @@
+"""Pages of the people: members with their roles, invitations, and one person with limits of their own."""
+
+from typing import Final
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from nemorouter.control import auth
+from nemorouter.control.pages import forms, series, teams
+from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
+from nemorouter.control.pages.render import go
+from nemorouter.errors import RefusedError
+from nemorouter.roles import Role, require
+from nemorouter.services import invitations, overview, owners, people
+from nemorouter.services.views import UserView
+from nemorouter.types import Kind
+
+_ROLES: Final = {
+    "owner": "Owner: everything",
+    "admin": "Admin: all but deleting the organization",
+    "member": "Member: own keys and usage",
+    "viewer": "Viewer: reads",
+}
+
+
+@get("/{org:str}/people/members")
+async def show_members(request: AnyRequest, org: str) -> Response[str]:
+    """Members and invitations."""
+    return await _list(await open_frame(request, org, "People"), forms.filled({"role": "member"}))
+
+
+@post("/{org:str}/people/invitations", status_code=200)
+async def invite(request: AnyRequest, org: str) -> Response[str]:
+    """Invite a person; the link is shown this once."""
+    frame = await open_frame(request, org, "People")
+    form = await forms.read(request)
+    try:
+        new = invitations.NewInvitation(email=form.text("email"), role=form.text("role"))
+        made = await invitations.create(frame.context, frame.actor, new)
+    except RefusedError as error:
+        return await _list(frame, form, error)
+    scheme = "https" if auth.is_secure(request) else "http"
+    link = f"{scheme}://{request.headers.get('host', 'localhost')}/invitations/accept?token={made.token}"
+    return frame.page("invited.html", invitation=made.view, link=link)
+
+
+@post("/{org:str}/people/invitations/{id:str}/revoke", status_code=303)
+async def revoke_invitation(request: AnyRequest, org: str, id: str) -> Redirect:
+    """Withdraw an invitation."""
+    frame = await open_frame(request, org, "People")
+    await invitations.revoke(frame.context, frame.actor, id)
+    return go(f"{frame.path}/people/members", "invitation-revoked")
+
+
+@get("/{org:str}/people/members/{id:str}")
+async def show_member(request: AnyRequest, org: str, id: str) -> Response[str]:
+    """One person."""
+    frame = await open_frame(request, org, "People")
+    return await _member(frame, await _find(frame, id))
+
+
+@post("/{org:str}/people/members/{id:str}", status_code=200)
+async def save_member(request: AnyRequest, org: str, id: str) -> Response[str] | Redirect:
+    """Change role, state, limits, budget."""
+    frame = await open_frame(request, org, "People")
+    form = await forms.read(request)
+    old = await _find(frame, id)
+    try:
+        role = form.text("role")
+        given = people.MemberPatch(
+            name=form.text("name"),
+            status=form.text("status"),
+            rpm=forms.number(form, "rpm"),
+            tpm=forms.number(form, "tpm"),
+            budget=forms.budget(form),
+            allowed_models=forms.lines(form, "allowed_models"),
+            role=role or old.role,
+        )
+        await people.patch_member(frame.context, frame.actor, old.id, given)
+    except RefusedError as error:
+        return await _member(frame, old, form, error)
+    return go(f"{frame.path}/people/members/{old.id}", "member-saved")
+
+
+@get("/{org:str}/people/members/{id:str}/remove")
+async def ask_remove(request: AnyRequest, org: str, id: str) -> Response[str]:
+    """Names the person, and what their leaving means."""
+    frame = await open_frame(request, org, "People")
+    require(frame.actor, "member.remove")
+    one = await _find(frame, id)
+    return frame.page(
+        "confirm.html",
+        question="Remove this person?",
+        name=one.name,
+        detail=one.email,
+        consequences=[
+            "All their sessions and management keys end.",
+            "All API keys of theirs are deleted; the next request with one is refused.",
+            "Their spend and their logs stay.",
+        ],
+        verb="Remove person",
+        action=f"{frame.path}/people/members/{one.id}/remove",
+        back=f"{frame.path}/people/members/{one.id}",
+        back_name="Back to the person",
+        hidden={},
+    )
+
+
+@post("/{org:str}/people/members/{id:str}/remove", status_code=200)
+async def remove_member(request: AnyRequest, org: str, id: str) -> Response[str] | Redirect:
+    """Remove the person."""
+    frame = await open_frame(request, org, "People")
+    one = await _find(frame, id)
+    try:
+        await people.remove_member(frame.context, frame.actor, one.id)
+    except RefusedError as error:
+        return await _member(frame, one, teams.as_form(one), error)
+    return go(f"{frame.path}/people/members", "member-removed")
+
+
+async def _find(frame: Frame, id: str) -> UserView:
+    found: UserView = await owners.show_owner(frame.context, frame.actor, Kind.USER, forms.only_id("user", id))
+    return found
+
+
+async def _list(frame: Frame, form: forms.Form, error: RefusedError | None = None) -> Response[str]:
+    invited = []
+    if frame.can("invitation.read"):
+        invited = await invitations.list_invitations(frame.context, frame.actor)
+    return frame.page(
+        "members.html",
+        status=forms.status(error) if error else 200,
+        members=await owners.list_members(frame.context, frame.actor),
+        invitations=[one for one in invited if one.status in ("pending", "expired")],
+        roles=_roles(frame),
+        **(forms.again(form, error) if error else {"form": form}),
+    )
+
+
+async def _member(
+    frame: Frame, one: UserView, form: forms.Form | None = None, error: RefusedError | None = None
+) -> Response[str]:
+    start = teams.as_form(one)
+    start = start._replace(values={**start.values, "role": one.role})
+    shows_usage = frame.can("usage.read") and (frame.actor.role is not Role.MEMBER or frame.is_me(one.id))
+    days = await overview.daily(frame.context, frame.actor, Kind.USER, one.id) if shows_usage else []
+    return frame.page(
+        "member.html",
+        status=forms.status(error) if error else 200,
+        member=one,
+        shows_usage=shows_usage,
+        total=series.total(days),
+        spend_chart=series.spend(days, "member-spend"),
+        roles=_roles(frame),
+        durations=forms.DURATIONS,
+        **(forms.again(form, error) if form is not None and error is not None else {"form": start}),
+    )
+
+
+def _roles(frame: Frame) -> list[tuple[str, str]]:
+    """The roles to choose from; what may be given, the services say."""
+    return [(role, text) for role, text in _ROLES.items() if role != "owner" or frame.actor.role is Role.OWNER]
+
+
+HANDLERS: Final = [show_members, invite, revoke_invitation, show_member, save_member, ask_remove, remove_member]

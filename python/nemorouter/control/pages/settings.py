@@ -1,0 +1,179 @@
+"""Settings: the org, the person's own password and sessions, management keys, webhooks, prices."""
+
+from typing import Any, Final
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from nemorouter.control import auth
+from nemorouter.control.pages import forms, teams
+from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
+from nemorouter.control.pages.render import go
+from nemorouter.errors import BusyError, RefusedError
+from nemorouter.services import management, owners, prices, signin, webhooks
+from nemorouter.services.management import NewManagementKey
+from nemorouter.services.views import ScopeView
+from nemorouter.services.webhooks import NewWebhook
+from nemorouter.types import Kind
+
+_SECTIONS: Final = ("org_form", "password_form", "key_form", "hook_form")
+
+
+@get("/{org:str}/settings")
+async def show_settings(request: AnyRequest, org: str) -> Response[str]:
+    """All sections that the person may see."""
+    return await _page(await open_frame(request, org, "Settings"))
+
+
+@post("/{org:str}/settings/org", status_code=200)
+async def save_org(request: AnyRequest, org: str) -> Response[str] | Redirect:
+    """Name and limits of the org."""
+    frame = await open_frame(request, org, "Settings")
+    form = await forms.read(request)
+    try:
+        await owners.patch_owner(frame.context, frame.actor, Kind.ORG, frame.org_id, teams.patch(form))
+    except RefusedError as error:
+        return await _page(frame, "org_form", form, error)
+    return go(f"/{frame.org_id}/settings", "org-saved")  # its name, and so its address, may be another now
+
+
+@post("/{org:str}/settings/password", status_code=200)
+async def change_password(request: AnyRequest, org: str) -> Response[str] | Redirect:
+    """A new password; other sessions end."""
+    frame = await open_frame(request, org, "Settings")
+    form = await forms.read(request)
+    try:
+        auth.require_safe_transport(request)
+        new = form.values.get("new_password", "")
+        if new != form.values.get("again", ""):
+            raise RefusedError("The two passwords differ.", field="again")
+        current = form.values.get("current_password", "")
+        await signin.change_password(frame.context, auth.require(request), current, new)
+    except RefusedError as error:
+        return await _page(frame, "password_form", form, error)
+    except BusyError as error:
+        answer = await _page(frame, "password_form", form, RefusedError(str(error)))
+        answer.status_code = 429 if error.throttled else 503
+        answer.headers["retry-after"] = str(error.retry_s)
+        return answer
+    return go(f"{frame.path}/settings", "password-changed")
+
+
+@post("/{org:str}/settings/management-keys", status_code=200)
+async def create_management_key(request: AnyRequest, org: str) -> Response[str]:
+    """A key of the management API, shown this once."""
+    frame = await open_frame(request, org, "Settings")
+    form = await forms.read(request)
+    try:
+        made = await management.create(frame.context, frame.actor, NewManagementKey(name=form.text("name")))
+    except RefusedError as error:
+        return await _page(frame, "key_form", form, error)
+    return frame.page(
+        "secret.html",
+        heading="Your new management key",
+        about=f"It manages {frame.org.name} as you do: send it to /api/v1 as Authorization: Bearer. It calls no model.",
+        secret=made.key,
+        back=f"{frame.path}/settings",
+    )
+
+
+@post("/{org:str}/settings/management-keys/{id:str}/revoke", status_code=303)
+async def revoke_management_key(request: AnyRequest, org: str, id: str) -> Redirect:
+    """End a management key."""
+    frame = await open_frame(request, org, "Settings")
+    await management.revoke(frame.context, frame.actor, id)
+    return go(f"{frame.path}/settings", "management-key-revoked")
+
+
+@post("/{org:str}/settings/webhooks", status_code=200)
+async def create_webhook(request: AnyRequest, org: str) -> Response[str]:
+    """An address for alerts; its signing secret is shown this once."""
+    frame = await open_frame(request, org, "Settings")
+    form = await forms.read(request)
+    try:
+        made = await webhooks.create(frame.context, frame.actor, NewWebhook(url=form.text("url")))
+    except RefusedError as error:
+        return await _page(frame, "hook_form", form, error)
+    return frame.page(
+        "secret.html",
+        heading="The webhook’s signing secret",
+        about="Check the signature of each delivery with it, so that nobody else can post alerts to you.",
+        secret=made.secret,
+        back=f"{frame.path}/settings",
+    )
+
+
+@post("/{org:str}/settings/webhooks/{id:str}/delete", status_code=303)
+async def delete_webhook(request: AnyRequest, org: str, id: str) -> Redirect:
+    """Post nothing there any more."""
+    frame = await open_frame(request, org, "Settings")
+    await webhooks.delete_webhook(frame.context, frame.actor, id)
+    return go(f"{frame.path}/settings", "webhook-deleted")
+
+
+@get("/{org:str}/settings/prices")
+async def show_prices(request: AnyRequest, org: str) -> Response[str]:
+    """Prices of models, for the whole installation."""
+    frame = await open_frame(request, org, "Settings")
+    return await _prices(frame, forms.filled({"output": "0", "max_output": "4096"}))
+
+
+@post("/{org:str}/settings/prices", status_code=200)
+async def save_price(request: AnyRequest, org: str) -> Response[str] | Redirect:
+    """Set the price of a model."""
+    frame = await open_frame(request, org, "Settings")
+    form = await forms.read(request)
+    try:
+        most = forms.number(form, "max_output")
+        new = prices.Price(
+            model=form.text("model"),
+            input=forms.optional(form, "input"),
+            cached=forms.optional(form, "cached"),
+            output=form.text("output") or "0",
+            request=form.text("request") or "0",
+            max_output=4096 if most is None else most,
+        )
+        await prices.set_price(frame.context, frame.actor, new)
+    except RefusedError as error:
+        return await _prices(frame, form, error)
+    return go(f"{frame.path}/settings/prices", "price-saved")
+
+
+async def _prices(frame: Frame, form: forms.Form, error: RefusedError | None = None) -> Response[str]:
+    return frame.page(
+        "prices.html",
+        status=forms.status(error) if error else 200,
+        prices=await prices.list_prices(frame.context, frame.actor),
+        **(forms.again(form, error) if error else {"form": form}),
+    )
+
+
+async def _page(
+    frame: Frame, section: str = "", form: forms.Form | None = None, error: RefusedError | None = None
+) -> Response[str]:
+    """All sections; the one that was refused keeps what was typed."""
+    org: ScopeView = await owners.show_owner(frame.context, frame.actor, Kind.ORG, frame.org_id)
+    said: dict[str, Any] = dict.fromkeys(_SECTIONS, forms.Form()) | {"org_form": teams.as_form(org), "problem": ""}
+    if form is not None and error is not None:
+        again = forms.again(form, error)
+        said |= {section: again["form"], "problem": again["problem"]}
+    if frame.can("management_key.read"):
+        said["management_keys"] = await management.list_management_keys(frame.context, frame.actor)
+    if frame.can("webhook.read"):
+        said["webhooks"] = await webhooks.list_webhooks(frame.context, frame.actor)
+    return frame.page(
+        "settings.html", status=forms.status(error) if error else 200, org=org, durations=forms.DURATIONS, **said
+    )
+
+
+HANDLERS: Final = [
+    show_settings,
+    save_org,
+    change_password,
+    create_management_key,
+    revoke_management_key,
+    create_webhook,
+    delete_webhook,
+    show_prices,
+    save_price,
+]
