@@ -338,10 +338,21 @@ class Gate:
     def rate_headers(self, index: int) -> list[tuple[str, str]]:
         """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
 
+    def answer_headers(
+        self, index: int, own: Sequence[tuple[str, str]], request_id: str, started_us: int, cost: int
+    ) -> list[tuple[str, str]]:
+        """``rate_headers``, then ``own``, then x-nemo-request-id, x-nemo-latency-ms and x-nemo-request-cost.
+
+        ``started_us``: of ``now_us``. ``cost``: nano-USD; -1 leaves it out.
+        """
+
     def request_id(self, ticket: int) -> str:
         """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no ticket: a fresh
         number is drawn.
         """
+
+    def recorded(self, ticket: int) -> bool:
+        """True once the settled ticket's row is in the store (its slot was freed)."""
 
     def reserved(self, ticket: int) -> tuple[int, int]:
         """Tokens of input (estimate) and of output that the ticket reserved."""

@@ -52,6 +52,11 @@ class NemoAuth:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         if not hasattr(self._app, "__rsgi__"):
             raise ConfigurationError("The wrapped app speaks ASGI only: serve it with Granian's `--interface asgi`.")
+        if self._settings.durability == "commit":
+            raise ConfigurationError(
+                'RSGI sends whole answers at once, so their end cannot wait for a commit. With durability = "commit", '
+                "serve a wrapped app with Granian's `--interface asgi`."
+            )
         loop.run_until_complete(self._start(WrappedRsgi(ietf_headers=self._settings.ietf_rate_limit_headers)))
         if hasattr(self._app, "__rsgi_init__"):
             self._app.__rsgi_init__(loop)

@@ -49,18 +49,18 @@ class Forwarder:
         try:
             answer = await upstream.send(request)
         except UpstreamTimeoutError:
-            self._fail(call, connection, Code.UPSTREAM_TIMEOUT, Outcome.TIMEOUT)
+            await self._fail(call, connection, Code.UPSTREAM_TIMEOUT, Outcome.TIMEOUT)
         except UpstreamFailedError:
-            self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
+            await self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
         else:
             if answer.chunks is not None:
                 await self._stream(call, connection, answer, answer.chunks, strip)
             elif answer.status < 300 or (answer.headers and answer.status >= 400 and _is_json(answer.headers)):
-                self._whole(call, connection, answer)
+                await self._whole(call, connection, answer)
             else:
-                self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
+                await self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
 
-    def _whole(self, call: Call, connection: Connection, answer: Answer) -> None:
+    async def _whole(self, call: Call, connection: Connection, answer: Answer) -> None:
         status = answer.status
         if status < 400:
             call.usage = answer.usage or usage.read(answer.body)
@@ -69,6 +69,8 @@ class Forwarder:
             cost = call.end(Outcome.OK, status)
         else:
             cost = call.end(Outcome.UPSTREAM_ERROR, status)
+        if call.durable:
+            await call.recorded()
         connection.response_bytes(status, answer_headers(call, answer.headers, cost, ietf=self._ietf), answer.body)
 
     async def _stream(
@@ -82,7 +84,10 @@ class Forwarder:
             async with aclosing(cast("Any", chunks)):
                 async for chunk in chunks:
                     call.begun()
-                    if shown := scanner.feed(chunk):
+                    shown = scanner.feed(chunk)
+                    if call.durable and call.ended:  # the chunk that tells the usage, and all after it
+                        await call.recorded()
+                    if shown:
                         await _send(transport.send_bytes(shown))
             if shown := scanner.flush():
                 await _send(transport.send_bytes(shown))
@@ -95,10 +100,14 @@ class Forwarder:
             call.usage = call.usage or scanner.usage
             call.produced = scanner.produced
         call.end(outcome, answer.status)
+        if call.durable:
+            await call.recorded()
 
-    def _fail(self, call: Call, connection: Connection, code: Code, outcome: Outcome) -> None:
+    async def _fail(self, call: Call, connection: Connection, code: Code, outcome: Outcome) -> None:
         status, headers, body = problem(code)
         cost = call.end(outcome, status)
+        if call.durable:
+            await call.recorded()
         connection.response_bytes(status, answer_headers(call, headers, cost, ietf=self._ietf), body)
 
 

@@ -5,7 +5,6 @@ from nemorouter.types import NANO
 
 REQUEST_ID = "x-nemo-request-id"
 LATENCY = "x-nemo-latency-ms"
-COST = "x-nemo-request-cost"
 
 
 def usd(nano: int) -> str:

@@ -41,7 +41,18 @@ class Route(Protocol[T_co]):
 class Pipeline(Generic[T]):
     """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an admitted call."""
 
-    __slots__ = ("_identify", "_ietf", "_max_body", "_max_headers", "_now", "_resolve", "_serve", "_source", "gate")
+    __slots__ = (
+        "_durable",
+        "_identify",
+        "_ietf",
+        "_max_body",
+        "_max_headers",
+        "_now",
+        "_resolve",
+        "_serve",
+        "_source",
+        "gate",
+    )
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class Pipeline(Generic[T]):
         self._max_body = settings.max_body_bytes
         self._max_headers = settings.max_header_bytes
         self._ietf = settings.ietf_rate_limit_headers
+        self._durable = settings.durability == "commit"
 
     def identify(self, scope: Scope, endpoint: int) -> int:
         """The key's index, or minus the code of its refusal."""
@@ -86,6 +98,7 @@ class Pipeline(Generic[T]):
             if not isinstance(ticket, int):
                 ticket = await insist(ticket, partial(admit, gate, index, seen, endpoint, route.number, len(body)))
             call = Call(gate, index, ticket, started, endpoint, scope.path, body, seen, gate.request_id(ticket))
+            call.durable = self._durable
             await self._serve(route.upstream, call, scope, connection)
         except RejectedError as rejected:
             self._reject(connection, started, rejected)

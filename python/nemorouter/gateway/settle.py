@@ -1,13 +1,14 @@
 """An admitted request from its ticket to its end. Whatever happens, ``end`` settles it exactly once.
 
-It never waits, so no cancellation can come between the decision to settle and the settlement.
+Settling never waits, so no cancellation can come between the decision to settle and the settlement.
 """
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from nemorouter.gateway.headers import COST, LATENCY, REQUEST_ID, ietf_headers, milliseconds, usd
+from nemorouter.gateway.headers import ietf_headers, usd
 from nemorouter.gateway.wire import HeaderList
 from nemorouter.types import Outcome
 from nemorouter.upstream.usage import Usage, estimate
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from nemorouter.gateway.peek import Peek
 
 _NOTHING: Usage = (0, 0, 0)
+_RECORD_S = 30.0
+_LOOK_S = 0.001
 
 
 class Call(msgspec.Struct, gc=False):
@@ -41,6 +44,8 @@ class Call(msgspec.Struct, gc=False):
     """From the start until the first byte of a streamed answer."""
     ended: bool = False
     cost: int = -1
+    durable: bool = False
+    """The end of the answer waits until its row is on disk."""
 
     def begun(self) -> None:
         """A streamed answer's first bytes are here."""
@@ -64,6 +69,12 @@ class Call(msgspec.Struct, gc=False):
         cost = self.end(Outcome.OK, self.status)
         return None if cost < 0 else usd(cost)
 
+    async def recorded(self) -> None:
+        """Wait until the row is on disk. TimeoutError: it is not, and the answer must not say that all is well."""
+        async with asyncio.timeout(_RECORD_S):
+            while not self.gate.recorded(self.ticket):
+                await asyncio.sleep(_LOOK_S)
+
     def _estimated(self, outcome: int) -> Usage:
         """The charge where no usage came: what was produced, and the input wherever an upstream has read it."""
         if not self.produced and outcome in (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT):
@@ -73,12 +84,7 @@ class Call(msgspec.Struct, gc=False):
 
 def answer_headers(call: Call, own: HeaderList, cost: int, *, ietf: bool) -> HeaderList:
     """The rate limits as they are now, the answer's own headers, and ours; ``cost`` -1 = not known yet, or never."""
-    gate = call.gate
-    headers = gate.rate_headers(call.index)
+    headers = call.gate.answer_headers(call.index, own, call.request_id, call.started_us, cost)
     if ietf:
         headers += ietf_headers(headers)
-    headers += own
-    headers += (REQUEST_ID, call.request_id), (LATENCY, milliseconds(gate.now_us() - call.started_us))
-    if cost >= 0:
-        headers.append((COST, usd(cost)))
     return headers

@@ -82,6 +82,8 @@ class _Answering:
             await self._pass({**start, "headers": [*start.get("headers", []), *ours]})
 
     async def _pass(self, message: Message) -> None:
+        if self._call.durable and self._call.ended:
+            await self._call.recorded()
         try:
             await self._send(message)
         except Exception as error:

@@ -23,8 +23,8 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 _CANDIDATE_S: Final = 0.25  # how often the lock is tried
-_BUSY_S: Final = 0.020  # between turns while there are rows
-_IDLE_S: Final = 0.050
+_PAUSES_S: Final = {"process": (0.020, 0.050), "commit": (0.002, 0.005)}  # between turns: with rows, without
+_RETAIN_MORE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
 _FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well
 _RETAIN_S: Final = 60.0
@@ -95,6 +95,7 @@ class Drainer:
 
     async def _hold(self) -> None:
         """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
+        busy_s, idle_s = _PAUSES_S[self._settings.durability]
         store = await Store.open(self._settings, migrate=False)
         try:
             arena = await snapshot.attach(self._settings, store)
@@ -107,11 +108,11 @@ class Drainer:
                     continue
                 if time.monotonic() >= retain_at:
                     more = await retain(store, self._settings.log_retention_days, _now_ms())
-                    retain_at = time.monotonic() + (_IDLE_S if more else _RETAIN_S)
+                    retain_at = time.monotonic() + (_RETAIN_MORE_S if more else _RETAIN_S)
                 if time.monotonic() >= refresh_at:
                     arena.turn()
                     refresh_at = time.monotonic() + _REFRESH_S
-                await self._pause(_BUSY_S if moved else _IDLE_S)
+                await self._pause(busy_s if moved else idle_s)
             self._went_well(await drain.last_turn())
             self._tell(drain.applied)
         finally:

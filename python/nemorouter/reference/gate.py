@@ -13,7 +13,7 @@ from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.slot import Slot, State
 from nemorouter.reference.values import Refusal
-from nemorouter.types import MAX_MODEL_BYTES, Endpoint, Outcome
+from nemorouter.types import MAX_MODEL_BYTES, NANO, Endpoint, Outcome
 
 _PEPPER_BYTES = 32
 
@@ -145,6 +145,26 @@ class Gate:
             with self._lock:
                 ticket = self.journal.next_seq()
         return f"req_{self.journal.boot:016x}{ticket:016x}"
+
+    def answer_headers(
+        self, index: int, own: Sequence[tuple[str, str]], request_id: str, started_us: int, cost: int
+    ) -> list[tuple[str, str]]:
+        """The rate headers, then ``own``, then request id, latency, and the cost unless it is -1."""
+        latency = max(0, self.now_us() - started_us)
+        headers = [
+            *self.rate_headers(index),
+            *own,
+            ("x-nemo-request-id", request_id),
+            ("x-nemo-latency-ms", f"{latency // 1000}.{latency % 1000:03d}"),
+        ]
+        if cost >= 0:
+            headers.append(("x-nemo-request-cost", f"{cost // NANO}.{cost % NANO:09d}"))
+        return headers
+
+    def recorded(self, ticket: int) -> bool:
+        """True once the ticket's slot was freed."""
+        with self._lock:
+            return ticket not in self.journal.live
 
     def reserved(self, ticket: int) -> tuple[int, int]:
         """Tokens of input (estimate) and of output that the ticket reserved."""

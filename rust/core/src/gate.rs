@@ -13,7 +13,7 @@ use crate::{
     model::ModelName,
     price::Known,
     record::{ACTIVE, Record, View},
-    slot::{End, Intent, Meta, NOBODY, SCOPES, State},
+    slot::{End, Intent, Meta, NOBODY, SCOPES, Slot, State},
     sync::AtomicU64,
     units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX, estimate},
     verdict::{Code, Refusal},
@@ -301,6 +301,13 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now_us),
             tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now_us),
         ]
+    }
+
+    /// True once the ticket's row is in the ledger: the drainer frees a slot only after its commit.
+    #[must_use]
+    pub fn recorded(&self, ticket: u64) -> bool {
+        let head = self.tickets().slot((ticket & 0xffff) as usize).map(Slot::head);
+        head.is_none_or(|head| head.seq() != ticket >> 16 || head.state() == State::Free)
     }
 
     /// Input and output tokens that a ticket reserved.

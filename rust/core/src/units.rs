@@ -92,6 +92,16 @@ pub fn decimal(n: u64) -> Digits {
     text
 }
 
+/// A number of thousandths or smaller parts, with all its `places`: 1,500 in three places is `1.500`.
+#[must_use]
+pub fn fixed(n: u64, places: u32) -> Digits {
+    let unit = 10u64.pow(places);
+    let mut text = decimal(n / unit);
+    text.push(b".");
+    text.number(n % unit, places as usize);
+    text
+}
+
 /// A duration as Go prints it (`20ms`, `1h2m3.5s`), rounded up to milliseconds: the form of `OpenAI`'s reset headers.
 #[must_use]
 pub fn go_duration(us: u64) -> Digits {
@@ -153,6 +163,9 @@ mod tests {
         for n in [0, 1, 10, 4_096, u64::MAX] {
             assert_eq!(decimal(n).as_str(), n.to_string());
         }
+        assert_eq!(fixed(1_500, 3).as_str(), "1.500");
+        assert_eq!(fixed(6_000, 9).as_str(), "0.000006000");
+        assert_eq!(fixed(u64::MAX, 9).as_str(), "18446744073.709551615");
         assert!(!go_duration(u64::MAX).as_str().is_empty());
     }
 

@@ -9,7 +9,7 @@ use nemorouter_core::{
     gate, journal,
     levels::Tightest,
     model::ModelName,
-    units::{Digits, NONE, decimal, go_duration},
+    units::{Digits, NONE, decimal, fixed, go_duration},
     verdict,
 };
 use pyo3::{
@@ -162,10 +162,39 @@ impl Gate {
         Ok(headers)
     }
 
+    fn answer_headers<'py>(
+        &self,
+        py: Python<'py>,
+        index: u32,
+        own: &Bound<'py, PyAny>,
+        request_id: &Bound<'py, PyString>,
+        started_us: u64,
+        cost: i64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let headers = self.rate_headers(py, index)?;
+        for header in own.try_iter()? {
+            headers.append(header?)?;
+        }
+        let put = |name: &Bound<'py, PyString>, value: &Bound<'py, PyString>| {
+            headers.append(PyTuple::new(py, [name, value])?)
+        };
+        let latency = self.inner.clock().boot_us().saturating_sub(started_us);
+        put(intern!(py, "x-nemo-request-id"), request_id)?;
+        put(intern!(py, "x-nemo-latency-ms"), &PyString::new(py, fixed(latency, 3).as_str()))?;
+        if let Ok(nano) = u64::try_from(cost) {
+            put(intern!(py, "x-nemo-request-cost"), &PyString::new(py, fixed(nano, 9).as_str()))?;
+        }
+        Ok(headers)
+    }
+
     fn request_id(&self, ticket: i64) -> String {
         let journal = &self.inner.journal().0;
         let seq = u64::try_from(ticket).map_or_else(|_| journal.next_stray(), |ticket| ticket >> 16);
         format!("req_{:016x}{seq:016x}", journal.boot())
+    }
+
+    fn recorded(&self, ticket: u64) -> bool {
+        self.inner.recorded(ticket)
     }
 
     fn reserved(&self, ticket: i64) -> PyResult<(u64, u64)> {
