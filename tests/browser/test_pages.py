@@ -1,0 +1,216 @@
+"""Every page: usable by a screen reader, as wide as its window, with stored text that does nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from nemorouter.services import invitations, keys, prices
+from nemorouter.services.budgets import NewBudget
+from tests.browser.conftest import EMAIL, PASSWORD, Open, Site, apart
+from tests.integration.servers import chat, until
+
+PAYLOADS = {
+    "script": "<script>alert('name')</script>",
+    "attribute": "\"><img src=x onerror=alert('attribute')>",
+    "formula": "=cmd()|' /C calc'!A0",
+    "marks": "evil \u202etxt.exe\u202c مفتاح",
+    "template": "{{ 7 * 191 }} {% raw %}",
+}
+PATHS = [
+    "",
+    "/keys",
+    "/keys/new",
+    "/budgets",
+    "/teams",
+    "/people/members",
+    "/logs",
+    "/audit",
+    "/settings",
+    "/settings/prices",
+    "KEY",
+    "KEY/delete",
+    "TEAM",
+    "MEMBER",
+]
+
+
+@pytest.fixture(scope="module")
+def filled(site: Site) -> Site:
+    """The site with hostile names everywhere, requests of each key, an invitation and an odd price."""
+    for name in PAYLOADS.values():
+        secret = apart(lambda name=name: site.host.key(name, rpm=600, budget=NewBudget(max_spend="1")))
+        assert site.server.call(body=chat(), key=secret).status == 200
+        assert site.server.call(body=chat(model="none<script>"), key=secret).status == 403
+    site.change(lambda c, a: invitations.create(c, a, invitations.NewInvitation(email="<b>bob@example.com")))
+    site.change(lambda c, a: prices.set_price(c, a, prices.Price(model="<script>m", input="1")))
+    until(lambda: site.host._count() >= len(PAYLOADS), what="the requests do not appear in the log")
+    return site
+
+
+def _ids(site: Site) -> dict[str, str]:
+    listed = site.change(lambda c, a: keys.list_keys(c, a, q="<script>")).data
+    return {"KEY": f"/keys/{listed[0].id}", "TEAM": f"/teams/{listed[0].team_id}"}
+
+
+def _goto(page: Page, site: Site, path: str) -> None:
+    if path == "MEMBER":
+        page.goto(f"{site.url}{site.path}/people/members")
+        page.click("tbody a >> nth=0")
+        return
+    for word, real in _ids(site).items():
+        path = path.replace(word, real)
+    page.goto(f"{site.url}{site.path}{path}")
+
+
+def _serious(page: Page) -> list[str]:
+    found: Any = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_pages_are_accessible_fit_and_inert(filled: Site, open_page: Open, path: str) -> None:
+    page = open_page()
+    _goto(page, filled, path)
+    assert page.locator("h1").count() == 1
+    assert page.locator("script").count() == 1
+    assert page.locator("img").count() == 0
+    assert _serious(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert _serious(page) == []
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("path", ["/login", "/setup", "/invitations/accept?token=x", "/nowhere/at/all"])
+def test_pages_for_strangers_are_accessible(site: Site, browser: Browser, path: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(site.url + path)
+    assert _serious(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert _serious(page) == []
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAYLOADS.values(), ids=PAYLOADS)
+def test_names_are_shown_as_they_are(filled: Site, open_page: Open, name: str) -> None:
+    page = open_page("/keys")
+    assert name in page.locator("tbody bdi").all_text_contents()
+    page = open_page("/logs")
+    assert name in page.locator("tbody bdi").all_text_contents()
+    page.goto(f"{filled.url}{filled.path}/audit?action=key.created")
+    assert name in page.locator("bdi.now").all_text_contents()
+
+
+def test_csv_runs_no_formula(filled: Site, open_page: Open) -> None:
+    page = open_page("/logs")
+    with page.expect_download() as download:
+        page.click("text=Download CSV")
+    text = download.value.path().read_text("utf-8")
+    assert text.startswith("request_id,at,")
+    assert "'=cmd()" in text
+    assert ",=cmd()" not in text
+
+
+def test_a_refused_form_keeps_what_was_typed(site: Site, open_page: Open) -> None:
+    page = open_page("/keys/new")
+    page.evaluate("document.querySelectorAll('[maxlength]').forEach(e => e.removeAttribute('maxlength'))")
+    page.fill("[name=name]", "n" * 10_000)
+    page.fill("[name=rpm]", "60")
+    page.click("main button.primary")
+    assert page.input_value("[name=name]") == "n" * 10_000
+    assert page.input_value("[name=rpm]") == "60"
+    described = page.get_attribute("[name=name]", "aria-describedby") or ""
+    assert page.inner_text(f"#{described.split()[0]}") == "The name must have 1 to 200 characters."
+    page.fill("[name=name]", "fine")
+    page.fill("[name=rpm]", "lots")
+    page.click("main button.primary")
+    assert "whole number" in page.inner_text(".error")
+    assert page.input_value("[name=name]") == "fine"
+
+
+def test_limits_change_in_place(filled: Site, open_page: Open) -> None:
+    page = open_page()
+    _goto(page, filled, "KEY")
+    page.fill("[name=rpm]", "1,234")
+    page.fill("[name=max_spend]", "")
+    page.click("#edit button.primary")
+    assert "Saved" in page.inner_text("[role=status]")
+    assert page.input_value("[name=rpm]") == "1234"
+    assert "None of its own" in page.inner_text("main")
+
+
+def test_duplicate_reveals_another_key(filled: Site, open_page: Open) -> None:
+    page = open_page()
+    _goto(page, filled, "KEY")
+    page.click('button:text("Duplicate")')
+    assert filled.server.call(body=chat(), key=page.inner_text("#new-key")).status == 200
+
+
+def test_a_form_without_its_token_does_nothing(site: Site, open_page: Open) -> None:
+    page = open_page("/keys/new")
+    page.fill("[name=name]", "forged")
+    page.evaluate("document.querySelectorAll('[name=csrf_token]').forEach(e => { e.value = 'x'; })")
+    page.click("main button.primary")
+    assert "Not allowed" in page.inner_text("h1")
+    assert site.change(lambda c, a: keys.list_keys(c, a, q="forged")).data == []
+
+
+@pytest.fixture
+def stranger(browser: Browser, site: Site) -> Iterator[Page]:
+    """Somebody who has not signed in."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+def test_invited_people_join_with_their_role(site: Site, open_page: Open, stranger: Page) -> None:
+    page = open_page("/people/members")
+    page.fill("[name=email]", "mia@example.com")
+    page.select_option("[name=role]", "member")
+    page.click('button:text("Make an invitation")')
+    link = page.inner_text("#link")
+    stranger.goto(link)
+    stranger.fill("[name=name]", "Mia")
+    stranger.fill("[name=password]", PASSWORD)
+    stranger.fill("[name=again]", PASSWORD + "?")
+    stranger.click("main button")
+    assert "differ" in stranger.inner_text(".error")
+    stranger.fill("[name=password]", PASSWORD)
+    stranger.fill("[name=again]", PASSWORD)
+    stranger.click("main button")
+    assert stranger.locator("nav >> text=Keys").count() == 1
+    assert stranger.locator("nav >> text=Audit").count() == 0
+    stranger.goto(f"{site.url}{site.path}/keys")
+    assert "No keys yet" in stranger.inner_text("main")  # the owner's are not a member's to see
+    stranger.goto(f"{site.url}{site.path}/audit")
+    assert "Not allowed" in stranger.inner_text("h1")
+    stranger.goto(link)
+    assert "does not work" in stranger.inner_text("h1")
+
+
+def test_sign_in_and_out(site: Site, stranger: Page) -> None:
+    stranger.goto(f"{site.url}{site.path}/keys")
+    assert stranger.url.endswith("/login")
+    stranger.fill("[name=email]", EMAIL)
+    stranger.fill("[name=password]", "wrong horse")
+    stranger.click("main button")
+    assert "wrong" in stranger.inner_text(".error")
+    assert stranger.input_value("[name=email]") == EMAIL
+    assert stranger.input_value("[name=password]") == ""
+    stranger.fill("[name=password]", PASSWORD)
+    stranger.click("main button")
+    assert stranger.url == f"{site.url}{site.path}"
+    stranger.click("summary[aria-label^=Account]")
+    stranger.click("text=Sign out")
+    assert "signed out" in stranger.inner_text("[role=status]")
+    stranger.goto(f"{site.url}{site.path}")
+    assert stranger.url.endswith("/login")

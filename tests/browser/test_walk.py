@@ -1,0 +1,63 @@
+"""The whole way of a newcomer, with scripts and without: set up, team, key, request, spend, delete, refused."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import apart, set_up
+from tests.integration.servers import Host, chat, until
+
+
+def _spend(page: Page) -> str:
+    page.reload()
+    return page.inner_text("dl.stats dd >> nth=0")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_from_nothing_to_a_deleted_key(browser: Browser, tmp_path: Path, scripts: bool) -> None:
+    host = apart(lambda: Host(tmp_path))
+    with host.serve(workers=1) as server:
+        context = browser.new_context(java_script_enabled=scripts)
+        if scripts:
+            context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        home = set_up(page, server)
+        assert home == "/acme-labs"
+
+        page.click("nav >> text=Teams")
+        page.fill("[name=name]", "Research")
+        page.click('button:text("Create team")')
+        assert page.inner_text("h1") == "Research"
+
+        page.click("nav >> text=Keys")
+        page.click("header >> text=Create Key")
+        assert page.url.endswith("/keys" if scripts else "/keys/new")
+        form = "dialog " if scripts else "main "
+        page.fill(form + "[name=name]", "production chat")
+        page.select_option(form + "[name=team]", label="Research")
+        page.fill(form + "[name=max_spend]", "5")
+        page.click(form + "button.primary")
+        key = page.inner_text("#new-key")
+        assert len(key) == 28
+        assert page.is_visible("[data-copy=new-key]") is scripts
+        if scripts:
+            page.click("[data-copy=new-key]")
+            page.wait_for_selector("text=Copied")
+            assert page.evaluate("navigator.clipboard.readText()") == key
+            page.reload()  # shows the key's page, and makes no second key
+            assert page.inner_text("h1") == "production chat"
+        else:
+            page.click("text=Done")
+        assert key not in page.content()
+
+        assert server.call(body=chat(), key=key).status == 200
+        until(lambda: _spend(page) != "$0.00", what="the spend does not appear")
+        assert "$5.00 monthly" in page.inner_text(".bar")
+
+        page.click('a:text-is("Delete")')
+        assert "production chat" in page.inner_text("main")
+        page.click("main button")
+        assert "Revoked" in page.inner_text("h1 + p")
+        assert server.call(body=chat(), key=key).status == 401
+        context.close()
