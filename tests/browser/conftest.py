@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ class Site:
     server: Server
     path: str
     cookies: Path
+    ids: dict[str, str] = field(default_factory=dict)
+    """Words for paths that hold ids."""
 
     def change(self, work: Callable[[Context, Actor], Any]) -> Any:
         """Run one service as the owner."""

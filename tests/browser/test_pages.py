@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import Browser, Page
 
 from nemorouter.services import invitations, keys, prices
@@ -41,18 +41,19 @@ PATHS = [
 def filled(site: Site) -> Site:
     """The site with hostile names everywhere, requests of each key, an invitation and an odd price."""
     for name in PAYLOADS.values():
-        secret = apart(lambda name=name: site.host.key(name, rpm=600, budget=NewBudget(max_spend="1")))
+        secret = _key(site, name)
         assert site.server.call(body=chat(), key=secret).status == 200
         assert site.server.call(body=chat(model="none<script>"), key=secret).status == 403
-    site.change(lambda c, a: invitations.create(c, a, invitations.NewInvitation(email="<b>bob@example.com")))
+    site.change(lambda c, a: invitations.create(c, a, invitations.NewInvitation(email="o'bob&co@example.com")))
     site.change(lambda c, a: prices.set_price(c, a, prices.Price(model="<script>m", input="1")))
+    listed = site.change(lambda c, a: keys.list_keys(c, a, q="<script>")).data
+    site.ids |= {"KEY": f"/keys/{listed[0].id}", "TEAM": f"/teams/{listed[0].team_id}"}
     until(lambda: site.host._count() >= len(PAYLOADS), what="the requests do not appear in the log")
     return site
 
 
-def _ids(site: Site) -> dict[str, str]:
-    listed = site.change(lambda c, a: keys.list_keys(c, a, q="<script>")).data
-    return {"KEY": f"/keys/{listed[0].id}", "TEAM": f"/teams/{listed[0].team_id}"}
+def _key(site: Site, name: str) -> str:
+    return apart(lambda: site.host.key(name, rpm=600, budget=NewBudget(max_spend="1")))
 
 
 def _goto(page: Page, site: Site, path: str) -> None:
@@ -60,7 +61,7 @@ def _goto(page: Page, site: Site, path: str) -> None:
         page.goto(f"{site.url}{site.path}/people/members")
         page.click("tbody a >> nth=0")
         return
-    for word, real in _ids(site).items():
+    for word, real in site.ids.items():
         path = path.replace(word, real)
     page.goto(f"{site.url}{site.path}{path}")
 

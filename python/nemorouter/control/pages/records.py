@@ -12,6 +12,7 @@ from nemorouter.control.api import csv_text
 from nemorouter.control.pages import diff, forms
 from nemorouter.control.pages.frame import AnyRequest, open_frame
 from nemorouter.errors import RefusedError
+from nemorouter.roles import require
 from nemorouter.services import audit, logs
 from nemorouter.services.page import Page
 from nemorouter.types import Outcome
@@ -25,6 +26,7 @@ _AUDIT_FILTERS: Final = ("actor", "action", "resource", "since", "until")
 async def show_logs(request: AnyRequest, org: str) -> Response[str]:
     """Requests, newest first."""
     frame = await open_frame(request, org, "Logs")
+    require(frame.actor, "log.read")
     asked = _asked(request, _LOG_FILTERS)
     cursor = request.query_params.get("cursor")
     form, status, found = forms.filled(asked), 200, Page[logs.LogRow](data=[])
@@ -47,6 +49,7 @@ async def show_logs(request: AnyRequest, org: str) -> Response[str]:
 async def show_audit(request: AnyRequest, org: str) -> Response[str]:
     """Events, newest first, with what changed field by field."""
     frame = await open_frame(request, org, "Audit")
+    require(frame.actor, "audit.read")
     asked = _asked(request, _AUDIT_FILTERS)
     cursor = request.query_params.get("cursor")
     form, status, found = forms.filled(asked), 200, Page[audit.AuditView](data=[])
