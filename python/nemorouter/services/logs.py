@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
@@ -19,6 +19,8 @@ from nemorouter.services.views import alias
 from nemorouter.store.schema import keys, requests
 from nemorouter.types import Kind, Outcome
 
+_LOOKED_AT: Final = 20_000
+_NEWEST: Final = (requests.c.at_ms.desc(), requests.c.boot.desc(), requests.c.seq.desc())
 _ENDPOINT_NAMES: Final = {int(endpoint): f"/v1/{name}" for name, endpoint in ENDPOINTS.items()}
 
 
@@ -61,18 +63,23 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 async def logs(
     context: Context, actor: Actor, where: LogFilter | None = None, *, limit: int = 100, cursor: str | None = None
 ) -> Page[LogRow]:
-    """A page of the log, newest first."""
-    where = where or LogFilter()
-    table = requests.c
+    """A page of the log, newest first.
+
+    With a filter that no index holds, a page looks at 20,000 rows at most: it may hold fewer rows than asked for, or
+    none, and still have a ``next_cursor``.
+    """
+    checked(limit)
     async with context.store.read() as connection:
-        query = await _query(connection, actor, where)
-        query = query.order_by(table.at_ms.desc(), table.boot.desc(), table.seq.desc()).limit(checked(limit) + 1)
+        indexed, others = await _conditions(connection, actor, where or LogFilter())
         if cursor is not None:
-            at, boot, seq = cursor_numbers(cursor, 3)
-            earlier = and_(table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq)))
-            query = query.where(or_(table.at_ms < at, earlier))
+            indexed.append(_behind(*cursor_numbers(cursor, 3)))
+        floor = await _floor(connection, indexed) if others else None
+        if floor is not None:
+            others += [requests.c.at_ms >= floor.at_ms, not_(_behind(floor.at_ms, floor.boot, floor.seq))]
+        query = _select(indexed, others).order_by(*_NEWEST).limit(limit + 1)
         rows, after = page(list((await connection.execute(query)).all()), limit)
-    cursor = f"{after.at_ms}.{after.boot}.{after.seq}" if after else None
+    last = after or floor
+    cursor = f"{last.at_ms}.{last.boot}.{last.seq}" if last is not None else None
     return Page(data=[_view(row) for row in rows], next_cursor=cursor)
 
 
@@ -82,41 +89,58 @@ async def ended_since(context: Context, actor: Actor, where: LogFilter, ended_ms
     earliest = ended_ms - int(context.settings.upstream_total_timeout * 1000) - 60_000
     ended = table.at_ms + table.latency_us / 1000
     async with context.store.read() as connection:
-        query = await _query(connection, actor, where)
+        query = _select(*await _conditions(connection, actor, where))
         query = query.where(table.at_ms > earliest, ended > ended_ms).order_by(ended).limit(MAX_LIMIT)
         return [_view(row) for row in await connection.execute(query)]
 
 
-async def _query(connection: AsyncConnection, actor: Actor, where: LogFilter) -> Select[Any]:
+def _select(*conditions: list[ColumnElement[bool]]) -> Select[Any]:
+    every = [one for some in conditions for one in some]
+    return (
+        select(requests, keys.c.name.label("key_name"), keys.c.last4)
+        .join(keys, keys.c.id == requests.c.key_id, isouter=True)
+        .where(*every)
+    )
+
+
+def _behind(at: int, boot: int, seq: int) -> ColumnElement[bool]:
+    """Rows that come after this one, newest first; the first condition lets the index find the place."""
+    table = requests.c
+    earlier = and_(table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq)))
+    return and_(table.at_ms <= at, or_(table.at_ms < at, earlier))
+
+
+async def _floor(connection: AsyncConnection, indexed: list[ColumnElement[bool]]) -> Any:  # noqa: ANN401 - three numbers
+    """The last row that a page with other conditions looks at, found in the index alone; None if there are fewer."""
+    table = requests.c
+    place = select(table.at_ms, table.boot, table.seq).where(*indexed).order_by(*_NEWEST)
+    return (await connection.execute(place.offset(_LOOKED_AT - 1).limit(1))).first()
+
+
+async def _conditions(
+    connection: AsyncConnection, actor: Actor, where: LogFilter
+) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+    """Of the rows that the actor may see and asks for: what an index holds, and what only the rows tell."""
     reach = require(actor, "log.read")
     table = requests.c
-    query = (
-        select(requests, keys.c.name.label("key_name"), keys.c.last4)
-        .join(keys, keys.c.id == table.key_id, isouter=True)
-        .where(table.org_id == actor.org)
-    )
+    indexed, others = [table.org_id == actor.org], []
     if reach is Reach.OWN:
-        query = query.where(table.user_id == actor.user)
+        others.append(table.user_id == actor.user)
     if where.key is not None:
-        query = query.where(table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id)
-    if where.team is not None:
-        query = query.where(table.team_id == (await find(connection, actor, Kind.TEAM, where.team)).id)
-    return _filtered(query, where)
-
-
-def _filtered(query: Select[Any], where: LogFilter) -> Select[Any]:
-    table = requests.c
-    if where.model is not None:
-        query = query.where(table.model == where.model)
-    if where.status is not None:
-        query = query.where(table.status == where.status)
-    if where.outcome is not None:
-        query = query.where(table.outcome == _outcome(where.outcome))
+        indexed.append(table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id)
     if where.since is not None:
-        query = query.where(table.at_ms >= instant(where.since, "since"))
+        indexed.append(table.at_ms >= instant(where.since, "since"))
     if where.until is not None:
-        query = query.where(table.at_ms < instant(where.until, "until"))
-    return query
+        indexed.append(table.at_ms < instant(where.until, "until"))
+    if where.team is not None:
+        others.append(table.team_id == (await find(connection, actor, Kind.TEAM, where.team)).id)
+    if where.model is not None:
+        others.append(table.model == where.model)
+    if where.status is not None:
+        others.append(table.status == where.status)
+    if where.outcome is not None:
+        others.append(table.outcome == _outcome(where.outcome))
+    return indexed, others
 
 
 def _outcome(text: str) -> int:

@@ -1,15 +1,19 @@
 """Usage, request log and audit log: exactly what is in the store, and only to whom it belongs."""
 
+from decimal import Decimal
+
 import pytest
 
 from nemorouter import ids
-from nemorouter.errors import ForbiddenError, RefusedError
+from nemorouter.errors import Code, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.roles import Actor
-from nemorouter.services import audit, keys, logs, usage
+from nemorouter.services import audit, budgets, keys, logs, overview, owners, usage
+from nemorouter.services.budgets import NewBudget
 from nemorouter.services.clock import now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.logs import LogFilter
-from nemorouter.store.ledger import DAY_MS, record
+from nemorouter.store.ledger import DAY_MS, month_of, record
+from nemorouter.types import Kind
 from tests.unit.services.conftest import scalar
 
 AT = now_ms() - 1000
@@ -161,3 +165,72 @@ async def test_the_audit_log_tells_who_did_what(context: Context, owner: Actor) 
         event = (await connection.exec_driver_sql(query)).one()
     assert tuple(event[:4]) == ("a@b.c", "192.0.2.1", "key.revoked", view.id)
     assert (event.before, event.after) == ('{"status":"active"}', '{"status":"revoked"}')
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_a_narrow_filter_looks_at_so_many_rows_and_goes_on(
+    context: Context, owner: Actor, used: list[int], monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(logs, "_LOOKED_AT", 3)
+    first = await logs.logs(context, owner, LogFilter(model="n"), limit=limit)
+    assert (first.data, first.next_cursor is None) == ([], False)
+    seen, cursor = [], first.next_cursor
+    while cursor is not None:
+        found = await logs.logs(context, owner, LogFilter(model="n"), limit=limit, cursor=cursor)
+        seen += [row.request_id for row in found.data]
+        cursor = found.next_cursor
+    every = (await logs.logs(context, owner)).data
+    assert seen == [row.request_id for row in every if row.model == "n"]
+    assert len(seen) == 3
+
+
+async def test_the_sums_of_owners_are_those_of_their_keys(
+    context: Context, owner: Actor, member: Actor, used: list[int]
+) -> None:
+    by_org = await overview.daily(context, owner)
+    assert [row.requests for row in by_org] == [1] * 7
+    assert sum(Decimal(row.cost) for row in by_org) == Decimal("0.000006018")
+    key = ids.to_text("key", used[1])
+    assert sum(row.requests for row in await overview.daily(context, owner, Kind.KEY, key)) == 3
+    assert sum(row.requests for row in await overview.daily(context, member)) == 3
+    assert sum(row.requests for row in await overview.daily(context, owner, Kind.TEAM, "Default")) == 7
+    assert sum(row.requests for row in await overview.daily(context, member, Kind.TEAM, "Default")) == 3
+    with pytest.raises(RefusedError, match="no key"):
+        await overview.daily(context, member, Kind.KEY, ids.to_text("key", used[0]))
+    (team,) = [one for one in await owners.list_teams(context, owner) if one.name == "Default"]
+    assert team.spend == "0.000006018"
+
+
+async def test_top_keys_are_those_of_this_month(context: Context, owner: Actor, member: Actor, used: list[int]) -> None:
+    month = month_of(now_ms() // DAY_MS)
+    of_month = [n for n in range(7) if month_of((AT - n * DAY_MS) // DAY_MS) == month]
+    found = await overview.top_keys(context, owner)
+    assert sum(one.requests for one in found) == len(of_month)
+    assert [Decimal(one.cost) for one in found] == sorted((Decimal(one.cost) for one in found), reverse=True)
+    assert {one.name for one in await overview.top_keys(context, member)} <= {"member@acme.test"}
+    assert [one.requests for one in await overview.top_teams(context, owner)] == [len(of_month)]
+    assert await overview.top_teams(context, member) == []
+
+
+async def test_refusals_are_counted_for_who_may_see_them(
+    context: Context, owner: Actor, member: Actor, used: list[int]
+) -> None:
+    async with context.store.begin() as connection:
+        for key, count in ((used[0], 2), (used[1], 3)):
+            values = (now_ms() // 60_000, key, int(Code.BUDGET_EXCEEDED), count)
+            await connection.exec_driver_sql("INSERT INTO refusals VALUES (?, ?, ?, ?)", values)
+    assert [(one.code, one.count) for one in await overview.refused(context, owner)] == [("budget_exceeded", 5)]
+    assert [one.count for one in await overview.refused(context, member)] == [3]
+    assert [one.count for one in await overview.refused(context, owner, ids.to_text("key", used[0]))] == [2]
+
+
+async def test_budgets_near_their_cap(context: Context, owner: Actor, member: Actor, used: list[int]) -> None:
+    for kind, name, cap in ((Kind.ORG, owner.org, "0.000007"), (Kind.TEAM, "Default", "1")):
+        reference = ids.to_text("org", name) if isinstance(name, int) else name
+        await budgets.set_budget(context, owner, kind, reference, NewBudget(max_spend=cap, duration="total"))
+    assert [one.kind for one in await budgets.near_cap(context, owner)] == ["org"]
+    assert await budgets.near_cap(context, member) == []
+    assert [one.name for one in (await budgets.page_budgets(context, owner, Kind.TEAM)).data] == ["Default"]
+    assert (await budgets.page_budgets(context, member, Kind.TEAM)).data == []
+    with pytest.raises(NotFoundError):
+        await budgets.show_budget(context, member, Kind.TEAM, "Default")

@@ -19,7 +19,8 @@ async def home(request: AnyRequest, org: str) -> Response[str]:
     context, actor = frame.context, frame.actor
     days = await overview.daily(context, actor, days=31)
     today = datetime.now(UTC).date()
-    shown = [row for row in days if row.day >= series.last_days()[0]]
+    first = series.last_days()[0]
+    shown = [row for row in days if row.day >= first]
     refused = await overview.refused(context, actor)
     return frame.page(
         "home.html",

@@ -53,40 +53,37 @@ def by_model(rows: Sequence[Sums]) -> list[Total]:
     return sorted(found, key=lambda one: (Decimal(one.cost), one.requests), reverse=True)
 
 
-def spend(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
-    """Spend by day, stacked by model."""
-    return _by_model(rows, id, "Spend by day", lambda row: Decimal(row.cost), charts.money, days)
-
-
 def requests(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
     """Requests by day."""
     days = days or last_days()
-    values = [Decimal(sum(row.requests for row in rows if row.day == day)) for day in days]
-    return charts.bars(id, "Requests by day", days, [charts.Series("Requests", values)])
+    one = charts.Series("Requests", _by_day(rows, days, lambda row: row.requests))
+    return charts.bars(id, "Requests by day", days, [one])
 
 
 def tokens(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
     """Input and output tokens by day."""
     days = days or last_days()
-    input = [Decimal(sum(row.input_tokens for row in rows if row.day == day)) for day in days]
-    output = [Decimal(sum(row.output_tokens for row in rows if row.day == day)) for day in days]
-    both = [charts.Series("Input", input), charts.Series("Output", output)]
-    return charts.bars(id, "Tokens by day", days, both)
+    input = charts.Series("Input", _by_day(rows, days, lambda row: row.input_tokens))
+    output = charts.Series("Output", _by_day(rows, days, lambda row: row.output_tokens))
+    return charts.bars(id, "Tokens by day", days, [input, output])
 
 
-def _by_model(
-    rows: Sequence[Sums],
-    id: str,
-    title: str,
-    value: Callable[[Sums], Decimal],
-    tell: Callable[[Decimal], str],
-    days: Sequence[str] | None,
-) -> charts.Chart:
+def spend(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
+    """Spend by day, stacked by model."""
     days = days or last_days()
-    place = {day: i for i, day in enumerate(days)}
-    columns: dict[str, list[Decimal]] = {}
+    models: dict[str, list[Sums]] = {}
     for row in rows:
-        if row.day in place:
-            column = columns.setdefault(row.model, [Decimal(0)] * len(days))
-            column[place[row.day]] += value(row)
-    return charts.bars(id, title, days, [charts.Series(*one) for one in sorted(columns.items())], tell)
+        models.setdefault(row.model, []).append(row)
+    stacked = [
+        charts.Series(model, _by_day(some, days, lambda row: Decimal(row.cost)))
+        for model, some in sorted(models.items())
+    ]
+    return charts.bars(id, "Spend by day", days, stacked, charts.money)
+
+
+def _by_day(rows: Sequence[Sums], days: Sequence[str], value: Callable[[Sums], Decimal | int]) -> list[Decimal]:
+    sums = dict.fromkeys(days, Decimal(0))
+    for row in rows:
+        if row.day in sums:
+            sums[row.day] += value(row)
+    return list(sums.values())
