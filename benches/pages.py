@@ -152,7 +152,13 @@ async def ask(app: Any, path: str, cookie: str) -> tuple[int, float, bytes]:
     """One GET: status, milliseconds, body."""
     where, _, query = path.partition("?")
     headers = [(b"host", b"localhost"), (b"accept", b"text/html"), (b"cookie", f"nemo_session={cookie}".encode())]
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+    }
     scope |= {"path": where, "raw_path": where.encode(), "query_string": query.encode(), "root_path": ""}
     scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": None, "state": {}, "extensions": {}}
     status, body = 0, b""

@@ -22,7 +22,7 @@ from nemorouter.store.schema import alerts, budgets
 from nemorouter.types import Kind, Status
 
 _KINDS: Final = (Kind.ORG, Kind.TEAM, Kind.USER, Kind.KEY)
-_FEW: Final = 200
+_FEW: Final = 50
 _MONTH_MS: Final = 31 * 86_400_000
 
 

@@ -12,7 +12,7 @@ from nemorouter.services.clock import iso
 from nemorouter.services.scopes import TABLES, text_id
 from nemorouter.services.values import endpoint_names, usd_text
 from nemorouter.store.ledger import DAY_MS, window_days
-from nemorouter.store.schema import budgets, memberships, spend_daily, spend_scope
+from nemorouter.store.schema import budgets, memberships, spend_daily, spend_month, spend_scope
 from nemorouter.types import Duration, Kind, Status
 
 
@@ -76,19 +76,22 @@ def alias(last4: str) -> str:
 
 
 async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int) -> dict[int, Spend]:
-    """Spend of each scope that has spent."""
-    of_kind: ColumnElement[bool]
-    if kind is Kind.KEY:
-        table, owner, of_kind = spend_daily, spend_daily.c.key_id, true()
-    else:
-        table, owner, of_kind = spend_scope, spend_scope.c.scope_id, spend_scope.c.kind == int(kind)
-    cost, day = table.c.cost_nano, table.c.day
+    """Spend of each scope that has spent: all of it from the sums of months, the windows from those of days."""
+    is_key = kind is Kind.KEY
+    ever, days = (spend_month, spend_daily) if is_key else (spend_scope, spend_scope)
+    owner, of_day = (ever.c.key_id, days.c.key_id) if is_key else (ever.c.scope_id, days.c.scope_id)
+    of_kind: ColumnElement[bool] = true() if is_key else spend_scope.c.kind == int(kind)
+    cost, day = days.c.cost_nano, days.c.day
     first = [window_days(one, now_ms // DAY_MS)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY)]
-    sums = [func.sum(cost), *(func.sum(case((day >= start, cost), else_=0)) for start in first)]
+    windows = [func.sum(case((day >= start, cost), else_=0)) for start in first]
     found: dict[int, Spend] = {}
     for start in range(0, len(ids), 500):
-        query = select(owner, *sums).where(of_kind, owner.in_(ids[start : start + 500])).group_by(owner)
-        found |= {row[0]: Spend(*map(int, row[1:])) for row in await connection.execute(query)}
+        some = ids[start : start + 500]
+        total = select(owner, func.sum(ever.c.cost_nano)).where(of_kind, owner.in_(some)).group_by(owner)
+        recent = select(of_day, *windows).where(of_kind, of_day.in_(some), day >= min(first)).group_by(of_day)
+        latest = {row[0]: map(int, row[1:]) for row in await connection.execute(recent)}
+        for id, nano in await connection.execute(total):
+            found[id] = Spend(int(nano), *latest.get(id, ()))
     return found
 
 

@@ -170,6 +170,8 @@ async def test_spend_is_the_sum_of_the_ledger(context: Context, owner: Actor) ->
         for day, cost in ((1, 2), (2**31 - 1, 5)):
             values = (day, owner.org, 1, 0, key, "m", cost)
             await connection.exec_driver_sql(f"INSERT INTO spend_daily {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            month = (day, owner.org, key, 1, cost)
+            await connection.exec_driver_sql("INSERT INTO spend_month VALUES (?, ?, ?, ?, ?)", month)
     view = await keys.show(context, owner, "ci")
     assert view.spend == "0.000000007"
     assert view.budget is not None

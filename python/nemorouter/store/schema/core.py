@@ -204,6 +204,7 @@ spend_month = Table(
     big_("cost_nano", zero=True),
     PrimaryKeyConstraint("month", "org_id", "key_id"),
     Index(None, "org_id", "month", "cost_nano"),
+    Index(None, "key_id"),
     sqlite_with_rowid=False,
 )
 """Which keys spend the most."""
