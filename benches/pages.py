@@ -103,9 +103,9 @@ async def fill(context: Context, keys: int, rows: int) -> None:
 
 async def _log(connection: AsyncConnection, count: str, keys: int, rows: int, given: dict[str, Any]) -> None:
     found = await connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_master WHERE tbl_name = 'requests' AND sql LIKE 'CREATE INDEX%'"
+        "SELECT name, sql FROM sqlite_master WHERE tbl_name = 'requests' AND type = 'index' AND sql IS NOT NULL"
     )
-    indexes = found.all()
+    indexes: list[Any] = list(found.all())
     for name, _ in indexes:
         await _sql(connection, f"DROP INDEX {name}")
     models = " ".join(f"WHEN {i} THEN '{model}'" for i, model in enumerate(MODELS))
