@@ -66,13 +66,15 @@ fmt: venv ## Format and mend what the linters can
 	$(BIN)/ruff format .
 	cargo fmt
 
-.PHONY: bench bench-size bench-rust
+.PHONY: bench bench-size bench-pages bench-rust
 bench: build ## Native gate against the reference, as ratios of one run
 	mkdir -p .benchmarks
 	$(BIN)/pytest -q benches/micro -p no:xdist --benchmark-enable --benchmark-timer=time.process_time --benchmark-json=.benchmarks/micro.json --benchmark-quiet
 	$(BIN)/python -m benches.micro.report .benchmarks/micro.json
 bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	$(BIN)/python -m benches.micro.size
+bench-pages: build ## Every page of the dashboard with 100 k keys and 10 M log rows (some minutes, 5 GB)
+	$(BIN)/python -m benches.pages $(ARGS)
 bench-rust: ## The core alone, by criterion
 	cargo bench --locked -p nemorouter-core --bench gate
 

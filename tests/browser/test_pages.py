@@ -215,3 +215,24 @@ def test_sign_in_and_out(site: Site, stranger: Page) -> None:
     assert "signed out" in stranger.inner_text("[role=status]")
     stranger.goto(f"{site.url}{site.path}")
     assert stranger.url.endswith("/login")
+
+
+def test_a_new_password_ends_other_sessions(site: Site, open_page: Open, browser: Browser) -> None:
+    others = []
+    for _ in range(2):
+        context = browser.new_context()
+        others.append(context.new_page())
+        others[-1].goto(site.url + "/login")
+        others[-1].fill("[name=email]", EMAIL)
+        others[-1].fill("[name=password]", PASSWORD)
+        others[-1].click("main button")
+    page = open_page("/settings")
+    page.fill("[name=current_password]", PASSWORD)
+    page.fill("[name=new_password]", PASSWORD)
+    page.fill("[name=again]", PASSWORD)
+    page.click("button:text('Change password')")
+    assert "changed" in page.inner_text("[role=status]")
+    for other in others:
+        other.goto(site.url + site.path)
+        assert other.url.endswith("/login")
+        other.context.close()

@@ -104,6 +104,7 @@ _PAGES: Final[dict[str, str]] = {
     "GET /{org}/settings": "org.read",
     "POST /{org}/settings/org": "org.update",
     "POST /{org}/settings/password": SESSION,
+    "POST /{org}/settings/sessions": SESSION,
     "POST /{org}/settings/management-keys": "management_key.create",
     "POST /{org}/settings/management-keys/{id}/revoke": "management_key.revoke",
     "POST /{org}/settings/webhooks": "webhook.create",

@@ -77,3 +77,10 @@ async def sign_out(context: Context, signed: Signed) -> None:
     async with own_change(context, signed.actor) as unit:
         await sessions.end(unit.connection, signed.session)
         await unit.record("session.ended", text_id(Kind.USER, signed.actor.user))
+
+
+async def end_other_sessions(context: Context, signed: Signed) -> None:
+    """End all sessions of the person but this one."""
+    async with own_change(context, signed.actor) as unit:
+        await sessions.end_all(unit.connection, signed.actor.user, but=signed.session)
+        await unit.record("session.others_ended", text_id(Kind.USER, signed.actor.user))

@@ -59,6 +59,14 @@ async def change_password(request: AnyRequest, org: str) -> Response[str] | Redi
     return go(f"{frame.path}/settings", "password-changed")
 
 
+@post("/{org:str}/settings/sessions", status_code=303)
+async def end_sessions(request: AnyRequest, org: str) -> Redirect:
+    """Sign out everywhere else."""
+    frame = await open_frame(request, org, "Settings")
+    await signin.end_other_sessions(frame.context, auth.require(request))
+    return go(f"{frame.path}/settings", "sessions-ended")
+
+
 @post("/{org:str}/settings/management-keys", status_code=200)
 async def create_management_key(request: AnyRequest, org: str) -> Response[str]:
     """A key of the management API, shown this once."""
@@ -170,6 +178,7 @@ HANDLERS: Final = [
     show_settings,
     save_org,
     change_password,
+    end_sessions,
     create_management_key,
     revoke_management_key,
     create_webhook,
