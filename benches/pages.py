@@ -8,8 +8,8 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +84,6 @@ async def fill(context: Context, keys: int, rows: int) -> None:
             "INSERT INTO budgets SELECT id, 4, id, 50000000000, 3, 0 FROM keys WHERE id % 10 = 0 "
             "UNION ALL SELECT id + 1000000000, 2, id, 900000000000, 3, 0 FROM teams WHERE name <> 'Default'",
         )
-        with told("the log"):
-            await _log(connection, count, keys, rows, given)
-        with told("the sums"):
-            await _sums(connection)
         await _sql(
             connection,
             f"{count} INSERT OR IGNORE INTO refusals SELECT :now / 60000 - i % 40000, :base + abs(random()) % :keys, 11, 3 FROM n",  # noqa: E501
@@ -96,18 +92,32 @@ async def fill(context: Context, keys: int, rows: int) -> None:
             now=now,
             base=base,
         )
+    with told("the log"):
+        async with without_indexes(context, "requests") as connection:
+            await _log(connection, count, keys, rows, given)
+    with told("the sums"):
+        async with without_indexes(context, "spend_daily") as connection:
+            await _sums(connection)
     async with context.store.begin() as connection:
         await _sql(connection, "ANALYZE")
     print(f"  org {first.org_id}")
 
 
+@asynccontextmanager
+async def without_indexes(context: Context, table: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction that fills a table, whose indexes are made again at its end."""
+    query = f"SELECT name, sql FROM sqlite_master WHERE tbl_name = '{table}' AND type = 'index' AND sql IS NOT NULL"
+    async with context.store.begin() as connection:
+        await _sql(connection, "PRAGMA cache_size = -2000000")
+        indexes: list[Any] = list((await connection.exec_driver_sql(query)).all())
+        for name, _ in indexes:
+            await _sql(connection, f"DROP INDEX {name}")
+        yield connection
+        for _, sql in indexes:
+            await _sql(connection, sql)
+
+
 async def _log(connection: AsyncConnection, count: str, keys: int, rows: int, given: dict[str, Any]) -> None:
-    found = await connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_master WHERE tbl_name = 'requests' AND type = 'index' AND sql IS NOT NULL"
-    )
-    indexes: list[Any] = list(found.all())
-    for name, _ in indexes:
-        await _sql(connection, f"DROP INDEX {name}")
     models = " ".join(f"WHEN {i} THEN '{model}'" for i, model in enumerate(MODELS))
     await _sql(
         connection,
@@ -122,8 +132,6 @@ async def _log(connection: AsyncConnection, count: str, keys: int, rows: int, gi
         org=given["org"],
         base=given["base"],
     )
-    for _, sql in indexes:
-        await _sql(connection, sql)
 
 
 async def _sums(connection: AsyncConnection) -> None:

@@ -1,11 +1,10 @@
 """Budgets: the most that a key, team, person or org may spend in a window. At most one a scope."""
 
-from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UnsetType
-from sqlalchemy import ColumnElement, delete, insert, select, true, update
+from sqlalchemy import ColumnElement, Row, delete, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
@@ -109,7 +108,7 @@ async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str
         found = await _some(connection, actor, reach, kind, budgets.c.scope_id == row.id, limit=1)
     if not found:
         raise NotFoundError(f"{text_id(kind, row.id)} has no budget.")
-    return found[0][1]
+    return _shown(kind, *found[0])
 
 
 async def page_budgets(
@@ -123,7 +122,7 @@ async def page_budgets(
     async with context.store.read() as connection:
         some = await _some(connection, actor, reach, kind, after, limit=checked(limit) + 1)
     some, last = page(some, limit)
-    return Page(data=[one for _, one in some], next_cursor=str(last[0]) if last else None)
+    return Page(data=[_shown(kind, *one) for one in some], next_cursor=str(last[0].id) if last else None)
 
 
 async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int = 50) -> list[ScopeBudget]:
@@ -132,7 +131,7 @@ async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int
     Where there are many, only those are looked at that raised an alert in a window that may still be open.
     """
     reach = require(actor, "budget.read")
-    found: list[ScopeBudget] = []
+    found: list[tuple[float, Kind, Row[Any], Spend]] = []
     async with context.store.read() as connection:
         for kind in (Kind.KEY,) if reach is Reach.OWN else _KINDS:
             some = await _some(connection, actor, reach, kind, true(), limit=_FEW + 1)
@@ -142,21 +141,19 @@ async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int
                 )
                 newest = told.order_by(alerts.c.id.desc()).limit(_FEW)
                 some = await _some(connection, actor, reach, kind, budgets.c.scope_id.in_(newest), limit=_FEW)
-            found += [one for _, one in some]
-    near = [(share, one) for one in found if (share := _share(one.budget)) * 100 >= per_cent]
-    return [one for _, one in sorted(near, key=lambda pair: -pair[0])[:limit]]
-
-
-def _share(budget: BudgetView) -> Decimal:
-    cap = Decimal(budget.max_spend)
-    return Decimal(budget.spent) / cap if cap else Decimal(1)
+            for row, spend in some:
+                spent, cap = spend.within(row.duration), row.max_spend_nano
+                if spent * 100 >= cap * per_cent:
+                    found.append((spent / cap if cap else 1, kind, row, spend))
+    found.sort(key=lambda one: -one[0])
+    return [_shown(kind, row, spend) for _, kind, row, spend in found[:limit]]
 
 
 async def _some(
     connection: AsyncConnection, actor: Actor, reach: Reach, kind: Kind, where: ColumnElement[bool], *, limit: int
-) -> list[tuple[int, ScopeBudget]]:
-    """Budgets of live scopes of one kind, with the id of their row."""
-    table, at = TABLES[kind], now_ms()
+) -> list[tuple[Row[Any], Spend]]:
+    """Budgets of live scopes of one kind with their names, and what was spent."""
+    table = TABLES[kind]
     query = (
         select(budgets, table.c.name)
         .join(table, table.c.id == budgets.c.scope_id)
@@ -168,19 +165,13 @@ async def _some(
     if reach is Reach.OWN:
         query = query.where(table.c.user_id == actor.user)
     rows = (await connection.execute(query)).all()
-    spent = await spends(connection, kind, [row.scope_id for row in rows], at)
-    return [
-        (
-            row.id,
-            ScopeBudget(
-                kind=kind.name.lower(),
-                id=text_id(kind, row.scope_id),
-                name=row.name,
-                budget=budget_view(row, spent.get(row.scope_id, Spend()), at),
-            ),
-        )
-        for row in rows
-    ]
+    spent = await spends(connection, kind, [row.scope_id for row in rows], now_ms())
+    return [(row, spent.get(row.scope_id, Spend())) for row in rows]
+
+
+def _shown(kind: Kind, row: Row[Any], spend: Spend) -> ScopeBudget:
+    budget = budget_view(row, spend, now_ms())
+    return ScopeBudget(kind=kind.name.lower(), id=text_id(kind, row.scope_id), name=row.name, budget=budget)
 
 
 async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:

@@ -150,6 +150,17 @@ async def top_teams(context: Context, actor: Actor, limit: int = 5) -> list[Spen
         return [_spender(Kind.TEAM, row) for row in await connection.execute(query)]
 
 
+async def choices(context: Context, actor: Actor, kind: Kind, limit: int = 1000) -> list[tuple[str, str]]:
+    """Ids and names of teams, or ids and e-mail addresses of people, to choose from."""
+    require(actor, "member.read" if kind is Kind.USER else "team.read")
+    table = TABLES[kind]
+    label = table.c.email if kind is Kind.USER else table.c.name
+    query = select(table.c.id, label).where(table.c.org_id == actor.org, table.c.status != int(Status.REVOKED))
+    async with context.store.read() as connection:
+        rows = await connection.execute(query.order_by(label).limit(limit))
+        return [(text_id(kind, id), text) for id, text in rows]
+
+
 async def names(context: Context, actor: Actor, kind: Kind, ids: list[int]) -> dict[str, str]:
     """Names of scopes of the org, by text id; what is not the org's has none."""
     table = TABLES[kind]

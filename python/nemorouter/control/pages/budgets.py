@@ -10,7 +10,7 @@ from nemorouter.control.pages import forms, words
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
 from nemorouter.control.pages.render import go
 from nemorouter.errors import NotFoundError, RefusedError
-from nemorouter.services import alerts, budgets, owners
+from nemorouter.services import alerts, budgets, overview
 from nemorouter.types import Kind
 
 PAGE: Final = 50
@@ -105,12 +105,12 @@ async def _page(
 
 async def _scopes(frame: Frame) -> list[tuple[str, str]]:
     """Whose budget can be set here: the org, teams, people. A key's budget stands on its own page."""
-    teams = await owners.list_teams(frame.context, frame.actor)
-    people = await owners.list_members(frame.context, frame.actor)
+    teams = await overview.choices(frame.context, frame.actor, Kind.TEAM)
+    people = await overview.choices(frame.context, frame.actor, Kind.USER)
     return [
         (frame.org_id, f"Organization: {frame.org.name}"),
-        *((team.id, f"Team: {team.name}") for team in teams),
-        *((person.id, f"Person: {person.email}") for person in people),
+        *((id, f"Team: {name}") for id, name in teams),
+        *((id, f"Person: {email}") for id, email in people),
     ]
 
 

@@ -16,7 +16,7 @@ from nemorouter.control.pages.render import go
 from nemorouter.control.pages.snippets import snippets
 from nemorouter.errors import RefusedError
 from nemorouter.roles import require
-from nemorouter.services import keys, overview, owners
+from nemorouter.services import keys, overview
 from nemorouter.services.values import ENDPOINTS
 from nemorouter.services.views import KeyView
 from nemorouter.types import Kind
@@ -212,8 +212,8 @@ def _state(key: KeyView) -> str:
 
 
 async def team_options(frame: Frame) -> list[tuple[str, str]]:
-    """The org's teams, to choose from: those of the first page."""
-    return [(team.id, team.name) for team in await owners.list_teams(frame.context, frame.actor)]
+    """The org's teams, to choose from."""
+    return await overview.choices(frame.context, frame.actor, Kind.TEAM)
 
 
 def default_team(teams: list[tuple[str, str]]) -> str:
