@@ -26,7 +26,9 @@ from nemorouter._core import die_with_parent
 from nemorouter.app import App
 from nemorouter.errors import ConfigurationError, NemoError
 from nemorouter.ledger.drainer import Drainer
+from nemorouter.services import setup
 from nemorouter.services.bootstrap import bootstrap
+from nemorouter.services.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.upstream.client import provider_keys
@@ -49,11 +51,11 @@ def run(settings: Settings) -> None:
     try:
         _require_port(settings)
         provider_keys(settings)
-        key = asyncio.run(_prepare(settings))
+        key, setup_token = asyncio.run(_prepare(settings))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")
     os.environ.update(settings.to_env())
-    _tell(settings, key)
+    _tell(settings, key, setup_token)
     server = _Server(
         "nemorouter.serve:worker",
         factory=True,
@@ -124,15 +126,16 @@ class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serv
                 self._reload(spawn_target, target_loader)
 
 
-async def _prepare(settings: Settings) -> str | None:
-    """Make the data directory fit to serve from; the first key, if this is the first run."""
+async def _prepare(settings: Settings) -> tuple[str | None, str | None]:
+    """Make the data directory fit to serve from; the first key, if this is the first run, and the token of setup."""
     store = await Store.open(settings, migrate=True)
     try:
         first = await bootstrap(store, settings)
+        token = await setup.issue(await Context.attach(store, settings))
         await snapshot.attach(settings, store)  # before the workers, so that they find it ready
     finally:
         await store.close()
-    return first.api_key if first is not None else None
+    return first.api_key if first is not None else None, token
 
 
 def _require_port(settings: Settings) -> None:
@@ -156,7 +159,7 @@ def _connections() -> int:
     return max(128, min(_CONNECTIONS, soft // 2))
 
 
-def _tell(settings: Settings, key: str | None) -> None:
+def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     """Print where the server is, and on the first run a command that works when it is pasted."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{settings.port}"
@@ -165,6 +168,8 @@ def _tell(settings: Settings, key: str | None) -> None:
         print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n  curl {url}/v1/chat/completions \\")
         print(f'    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\')
         print("""    -d '{"model": "echo", "messages": [{"role": "user", "content": "Hello, Nemo!"}]}'\n""")
+    if setup_token is not None:
+        print(f"Set up the owner's sign-in, once:\n\n  {url}/setup?token={setup_token}\n")
     sys.stdout.flush()
 
 

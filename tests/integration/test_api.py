@@ -197,7 +197,7 @@ def test_the_audit_log_tells_who_did_what(api: Api) -> None:
 
 def test_people_come_and_go(host: Host, api: Api, server: Server) -> None:
     invited = api.ok("POST", "/invitations", {"email": f"dory{server.port}@example.org", "role": "viewer"})
-    assert invited["path"].startswith("/invitation?token=")
+    assert invited["path"].startswith("/invitations/accept?token=")
     assert api("DELETE", f"/invitations/{invited['id']}").status == 204
     assert api("DELETE", f"/invitations/{invited['id']}").status == 404
     person = api.ok("POST", "/members", {"name": "Dory", "email": f"d{server.port}@example.org"})

@@ -93,7 +93,7 @@ async def list_invitations(call: Call) -> Page[invitations.InvitationView]:
 
 async def invite(call: Call) -> CreatedInvitation:
     created = await invitations.create(call.context, call.actor, call.body)
-    return CreatedInvitation(**msgspec.structs.asdict(created.view), path=f"/invitation?token={created.token}")
+    return CreatedInvitation(**msgspec.structs.asdict(created.view), path=f"/invitations/accept?token={created.token}")
 
 
 async def end_invitation(call: Call) -> None:
