@@ -29,6 +29,7 @@ from nemorouter.ledger.drainer import Drainer
 from nemorouter.services import setup
 from nemorouter.services.bootstrap import bootstrap
 from nemorouter.services.context import Context
+from nemorouter.services.watch import Watcher
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.upstream.client import provider_keys
@@ -203,7 +204,10 @@ def drain() -> None:
     end = time.monotonic() + _ELECTION_S
     while time.monotonic() < end and ((status := drainer.status) is None or status.pid != os.getpid()):
         time.sleep(0.005)
+    watcher = Watcher(settings)
+    watcher.start()
     print("ready", flush=True)
     while signal.sigwait(signals) != signal.SIGTERM:
         pass  # Ctrl-C reaches all of the group; the workers still need us
+    watcher.stop()
     drainer.stop()
