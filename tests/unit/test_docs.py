@@ -19,6 +19,8 @@ import msgspec
 import pytest
 
 from nemorouter.cli import COMMANDS
+from nemorouter.control.api import ROUTES
+from nemorouter.control.api.call import Route
 from nemorouter.errors import CATALOGUE
 from nemorouter.gateway import paths
 from nemorouter.settings import Settings
@@ -75,6 +77,11 @@ def test_every_error_is_told(row: tuple[int, str, str]) -> None:
 @pytest.mark.parametrize("path", [*paths.POST, paths.MODELS, paths.HEALTH, paths.READY, paths.METRICS])
 def test_every_path_is_told(path: str) -> None:
     assert f"`{path}`" in REFERENCE
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_call_of_the_api_is_told(route: Route) -> None:
+    assert f"| `{route.method} {route.path}` | " in REFERENCE
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

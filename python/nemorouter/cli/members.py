@@ -1,10 +1,13 @@
 """``nemorouter members``."""
 
+from typing import Any
+
 from cyclopts import App
 
 from nemorouter.cli.options import NO_LIMITS, Limits
+from nemorouter.cli.output import note, print_json
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
-from nemorouter.cli.teams import list_owners, patch_of, show_owner
+from nemorouter.cli.teams import list_owners, show_owner
 
 app: App = group("members")
 
@@ -50,6 +53,7 @@ def update(
     *,
     name: str | None = None,
     status: str | None = None,
+    role: str | None = None,
     limits: Limits = NO_LIMITS,
     common: Common = DEFAULTS,
 ) -> None:
@@ -61,11 +65,45 @@ def update(
         A new name.
     status
         active or disabled; a disabled person's keys are refused.
+    role
+        owner, admin, member or viewer; another role ends the person's sessions.
     """
-    from nemorouter.services import owners
-    from nemorouter.types import Kind
+    from nemorouter.services import people
 
-    patch = patch_of(limits, name=name, status=status)
-    show_owner(
-        with_store(common, lambda context, actor: owners.patch_owner(context, actor, Kind.USER, member, patch)), common
-    )
+    given: dict[str, Any] = {
+        field: text for field, text in (("name", name), ("status", status), ("role", role)) if text is not None
+    }
+    patch = people.MemberPatch(**given, **limits.fields())
+    show_owner(with_store(common, lambda context, actor: people.patch_member(context, actor, member, patch)), common)
+
+
+@app.command
+def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> None:
+    """Invite a person to sign in; print the path of the link, this once. It works once, for seven days.
+
+    Parameters
+    ----------
+    email
+        The person's e-mail address.
+    role
+        owner, admin, member or viewer.
+    """
+    from nemorouter.services import invitations
+
+    new = invitations.NewInvitation(email=email, role=role)
+    created = with_store(common, lambda context, actor: invitations.create(context, actor, new))
+    path = f"/invitations/accept?token={created.token}"
+    if common.json:
+        print_json({"invitation": created.view, "path": path})
+        return
+    note(f"{created.view.email} joins {created.view.org_name} at this path of the server, within seven days:")
+    print(path)
+
+
+@app.command
+def remove(member: str, /, *, common: Common = DEFAULTS) -> None:
+    """Remove MEMBER (e-mail or id) and revoke their keys; what they spent stays on record."""
+    from nemorouter.services import people
+
+    with_store(common, lambda context, actor: people.remove_member(context, actor, member))
+    note(f"{member} is removed.")
