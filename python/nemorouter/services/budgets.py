@@ -114,15 +114,15 @@ async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str
 async def page_budgets(
     context: Context, actor: Actor, kind: Kind, *, limit: int = 50, cursor: str | None = None
 ) -> Page[ScopeBudget]:
-    """The budgets of one kind of scope, oldest first."""
+    """The budgets of one kind of scope, the oldest scope first."""
     reach = require(actor, "budget.read")
     if reach is Reach.OWN and kind is not Kind.KEY:
         return Page(data=[])
-    after = budgets.c.id > (cursor_numbers(cursor, 1)[0] if cursor else 0)
+    after = budgets.c.scope_id > (cursor_numbers(cursor, 1)[0] if cursor else 0)
     async with context.store.read() as connection:
         some = await _some(connection, actor, reach, kind, after, limit=checked(limit) + 1)
     some, last = page(some, limit)
-    return Page(data=[_shown(kind, *one) for one in some], next_cursor=str(last[0].id) if last else None)
+    return Page(data=[_shown(kind, *one) for one in some], next_cursor=str(last[0].scope_id) if last else None)
 
 
 async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int = 50) -> list[ScopeBudget]:
@@ -158,8 +158,8 @@ async def _some(
         select(budgets, table.c.name)
         .join(table, table.c.id == budgets.c.scope_id)
         .where(budgets.c.kind == int(kind), table.c.status != int(Status.REVOKED), where)
-        .where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
-        .order_by(budgets.c.id)
+        .where((table.c.id if kind is Kind.ORG else table.c.org_id + 0) == actor.org)  # + 0: start at the budgets
+        .order_by(budgets.c.scope_id)
         .limit(limit)
     )
     if reach is Reach.OWN:

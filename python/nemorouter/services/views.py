@@ -76,22 +76,25 @@ def alias(last4: str) -> str:
 
 
 async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int) -> dict[int, Spend]:
-    """Spend of each scope that has spent: all of it from the sums of months, the windows from those of days."""
+    """Spend of each scope that has spent. Keys: months from their own sums, so that few days are looked at."""
+    today = now_ms // DAY_MS
+    daily, weekly, monthly = (window_days(one, today)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY))
     is_key = kind is Kind.KEY
     ever, days = (spend_month, spend_daily) if is_key else (spend_scope, spend_scope)
     owner, of_day = (ever.c.key_id, days.c.key_id) if is_key else (ever.c.scope_id, days.c.scope_id)
     of_kind: ColumnElement[bool] = true() if is_key else spend_scope.c.kind == int(kind)
-    cost, day = days.c.cost_nano, days.c.day
-    first = [window_days(one, now_ms // DAY_MS)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY)]
-    windows = [func.sum(case((day >= start, cost), else_=0)) for start in first]
+    cost, day, month = days.c.cost_nano, days.c.day, ever.c.month if is_key else ever.c.day
+    of_month = func.sum(case((month >= monthly, ever.c.cost_nano), else_=0))
+    of_week = [func.sum(case((day >= first, cost), else_=0)) for first in (daily, weekly)]
     found: dict[int, Spend] = {}
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
-        total = select(owner, func.sum(ever.c.cost_nano)).where(of_kind, owner.in_(some)).group_by(owner)
-        recent = select(of_day, *windows).where(of_kind, of_day.in_(some), day >= min(first)).group_by(of_day)
-        latest = {row[0]: map(int, row[1:]) for row in await connection.execute(recent)}
-        for id, nano in await connection.execute(total):
-            found[id] = Spend(int(nano), *latest.get(id, ()))
+        total = select(owner, func.sum(ever.c.cost_nano), of_month).where(of_kind, owner.in_(some)).group_by(owner)
+        recent = select(of_day, *of_week).where(of_kind, of_day.in_(some), day >= weekly).group_by(of_day)
+        latest = {row[0]: (int(row[1]), int(row[2])) for row in await connection.execute(recent)}
+        for id, nano, in_month in await connection.execute(total):
+            in_day, in_week = latest.get(id, (0, 0))
+            found[id] = Spend(int(nano), in_day, in_week, int(in_month))
     return found
 
 

@@ -27,7 +27,7 @@ from nemorouter.store.schema.core import (
     users,
 )
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0

@@ -73,7 +73,8 @@ keys = Table(
     big_("last_used_ms", null=True),
     big_("revoked_ms", null=True),
     UniqueConstraint("digest"),
-    Index(None, "org_id"),
+    Index(None, "org_id", "id", "name", "last4"),
+    Index(None, "org_id", "status"),
     Index(None, "team_id"),
     Index(None, "user_id"),
 )
