@@ -16,7 +16,7 @@ from nemorouter.services.context import Context
 from nemorouter.services.page import Page, checked, cursor_numbers, page
 from nemorouter.services.scopes import TABLES, find, text_id
 from nemorouter.services.unit import Unit, change
-from nemorouter.services.views import BudgetView, Spend, budget_view, spends
+from nemorouter.services.views import BudgetView, Spend, budget_view, spends, window_spends
 from nemorouter.store.schema import alerts, budgets
 from nemorouter.types import Kind, Status
 
@@ -165,7 +165,7 @@ async def _some(
     if reach is Reach.OWN:
         query = query.where(table.c.user_id == actor.user)
     rows = (await connection.execute(query)).all()
-    spent = await spends(connection, kind, [row.scope_id for row in rows], now_ms())
+    spent = await window_spends(connection, kind, rows, now_ms())
     return [(row, spent.get(row.scope_id, Spend())) for row in rows]
 
 

@@ -1,10 +1,11 @@
 """What the services answer, shaped as the public JSON: text ids, decimal money, RFC 3339 times. Never a secret."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, case, func, select, true
+from sqlalchemy import ColumnElement, Row, Select, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.roles import Role
@@ -96,6 +97,35 @@ async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms
             in_day, in_week = latest.get(id, (0, 0))
             found[id] = Spend(int(nano), in_day, in_week, int(in_month))
     return found
+
+
+async def window_spends(
+    connection: AsyncConnection, kind: Kind, rows: Sequence[Row[Any]], now_ms: int
+) -> dict[int, Spend]:
+    """What counts against each budget of ``rows``, and nothing else: cheaper than ``spends`` where scopes are old."""
+    found: dict[int, Spend] = {}
+    by_duration: dict[int, list[int]] = {}
+    for row in rows:
+        by_duration.setdefault(row.duration, []).append(row.scope_id)
+    for duration, ids in by_duration.items():
+        first = window_days(duration, now_ms // DAY_MS)[0]
+        for start in range(0, len(ids), 500):
+            query = _since(kind, duration, ids[start : start + 500], first)
+            for id, nano in await connection.execute(query):
+                found[id] = Spend(**{Duration(duration).name.lower(): int(nano)})
+    return found
+
+
+def _since(kind: Kind, duration: int, ids: list[int], first: int) -> Select[Any]:
+    """Sums of scopes from a day on; those of keys and whole months from the sums of months."""
+    if kind is not Kind.KEY:
+        table, owner, at = spend_scope, spend_scope.c.scope_id, spend_scope.c.day
+    elif duration in (Duration.TOTAL, Duration.MONTHLY):
+        table, owner, at = spend_month, spend_month.c.key_id, spend_month.c.month
+    else:
+        table, owner, at = spend_daily, spend_daily.c.key_id, spend_daily.c.day
+    query = select(owner, func.sum(table.c.cost_nano)).where(owner.in_(ids), at >= first).group_by(owner)
+    return query if kind is Kind.KEY else query.where(spend_scope.c.kind == int(kind))
 
 
 async def views(connection: AsyncConnection, kind: Kind, rows: list[Row[Any]], now_ms: int) -> list[Any]:

@@ -234,3 +234,17 @@ async def test_budgets_near_their_cap(context: Context, owner: Actor, member: Ac
     assert (await budgets.page_budgets(context, member, Kind.TEAM)).data == []
     with pytest.raises(NotFoundError):
         await budgets.show_budget(context, member, Kind.TEAM, "Default")
+
+
+@pytest.mark.parametrize("duration", ["daily", "weekly", "monthly", "total"])
+async def test_a_budget_shows_the_same_spend_on_every_way(
+    context: Context, owner: Actor, used: list[int], duration: str
+) -> None:
+    key, org = ids.to_text("key", used[0]), ids.to_text("org", owner.org)
+    for kind, reference in ((Kind.KEY, key), (Kind.TEAM, "Default"), (Kind.ORG, org)):
+        budget = NewBudget(max_spend="1", duration=duration)
+        direct = await budgets.set_budget(context, owner, kind, reference, budget)
+        assert (await budgets.show_budget(context, owner, kind, reference)).budget == direct.budget
+        assert direct.budget.spent != "0.00"
+    view = await keys.show(context, owner, key)
+    assert view.budget == (await budgets.show_budget(context, owner, Kind.KEY, key)).budget

@@ -13,7 +13,7 @@ from nemorouter.errors import NotFoundError, RefusedError
 from nemorouter.services import alerts, budgets, overview
 from nemorouter.types import Kind
 
-PAGE: Final = 50
+PAGE: Final = 25
 _ALERTS: Final = 20
 _WORDS: Final = {"org": "Organization", "team": "Team", "user": "Person", "key": "Key"}
 
