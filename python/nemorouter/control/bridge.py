@@ -92,6 +92,10 @@ async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's conne
 def asgi_scope(scope: Any) -> MutableMapping[str, Any]:  # noqa: ANN401 - RSGI's scope
     """The ASGI 3 scope of an RSGI request."""
     host, _, port = scope.client.rpartition(":")
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()]
+    listed = {name for name, _ in headers}
+    # A value outside ASCII is not listed, but its name is: what is there must not seem to be absent.
+    hidden = {name.encode("latin-1") for name in scope.headers.keys()} - listed  # noqa: SIM118 - no dict
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -102,7 +106,7 @@ def asgi_scope(scope: Any) -> MutableMapping[str, Any]:  # noqa: ANN401 - RSGI's
         "raw_path": scope.path.encode(),
         "query_string": scope.query_string.encode("latin-1", "replace"),
         "root_path": "",
-        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()],
+        "headers": [*headers, *((name, b"\xff") for name in sorted(hidden))],
         "client": (host.strip("[]"), int(port or 0)),
         "server": None,
         "state": {},

@@ -24,8 +24,8 @@ class Replay(NamedTuple):
 
 async def begin(context: Context, actor: Actor, key: str, body_hash: bytes) -> Replay | None:
     """None: go on, and ``finish``. ConflictError: it was used for something else, or its first use has not ended."""
-    if not 1 <= len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable():
-        raise RefusedError(f"Idempotency-Key must have 1 to {MAX_LENGTH} printable ASCII characters.")
+    if not 1 <= len(key) <= MAX_LENGTH or not all("!" <= char <= "~" for char in key):
+        raise RefusedError(f"Idempotency-Key must have 1 to {MAX_LENGTH} visible ASCII characters.")
     at = now_ms()
     async with context.store.begin() as connection:
         await connection.execute(delete(idempotency).where(idempotency.c.created_ms < at - LIFE_MS))

@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from nemorouter import ids
-from nemorouter.errors import RefusedError
+from nemorouter.errors import NotFoundError, RefusedError
 
 MAX_LIMIT: Final = 1000
 
@@ -54,7 +54,7 @@ def sliced(rows: list[T], limit: int, cursor: str | None, name: str = "id") -> P
     if cursor is not None:
         names = [getattr(row, name) for row in rows]
         if cursor not in names:
-            raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
+            raise NotFoundError("The row of this cursor is gone; begin with the first page.", field="cursor")
         start = names.index(cursor) + 1
     found, after = page(rows[start : start + checked(limit) + 1], limit)
     return Page(data=found, next_cursor=getattr(after, name) if after is not None else None)

@@ -1,5 +1,6 @@
 """The management API: JSON over the services, under ``/api/v1``. One table of calls makes handlers and document."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from nemorouter.control import auth, policy
 from nemorouter.control.api import csv_text, hooks, keys, money, openapi, people, records
 from nemorouter.control.api.call import Call, Route
 from nemorouter.control.problems import MediaTypeError
-from nemorouter.errors import RefusedError
+from nemorouter.errors import NotFoundError, RefusedError
 from nemorouter.services import idempotency
 from nemorouter.services.page import MAX_LIMIT
 
@@ -27,6 +28,8 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 _SECRETS: Final = ("key", "path", "secret")
 """Fields of an answer that are told once: a replay answers ``null``."""
+
+_EXACT: Final = 1 << 53  # up to here a float is the number that was written
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -57,10 +60,13 @@ def _document() -> HTTPRouteHandler:
 async def respond(route: Route, request: AnyRequest) -> Response[Any]:
     """Decode, do, encode."""
     body = await request.body()
+    id = request.path_params.get("id", "")
+    if id and not re.fullmatch(openapi.ID, id):
+        raise NotFoundError("There is no such thing: this is not an id.")  # nor a name, which could be of several
     call = Call(
         context=auth.context_of(request),
         who=auth.require(request),
-        id=request.path_params.get("id", ""),
+        id=id,
         body=_body(route, request, body),
         query=_query(route, request),
         headers=request.headers,
@@ -132,11 +138,23 @@ def _body(route: Route, request: AnyRequest, body: bytes) -> Any:  # noqa: ANN40
     if kind != "application/json":
         raise MediaTypeError
     try:
-        return msgspec.json.decode(body, type=route.body)
+        return msgspec.convert(_whole(msgspec.json.decode(body)), route.body)
     except msgspec.ValidationError as error:
         raise _refused(error) from None
     except (msgspec.DecodeError, RecursionError):
         raise RefusedError("The body is not valid JSON.") from None
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """``5.0`` is the number 5 to JSON, whatever a language makes of it."""
+    match value:
+        case float() if value.is_integer() and abs(value) <= _EXACT:
+            return int(value)
+        case list():
+            return [_whole(item) for item in value]
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
+    return value
 
 
 def _query(route: Route, request: AnyRequest) -> Any:  # noqa: ANN401 - the route's type
@@ -149,7 +167,10 @@ def _query(route: Route, request: AnyRequest) -> Any:  # noqa: ANN401 - the rout
             raise RefusedError("This call takes no query.")
         return None
     try:
-        return msgspec.convert(values, route.query, strict=False)
+        query = msgspec.convert(values, route.query, strict=False)
+        if any(getattr(query, name) is None for name in values):  # "null" is no number
+            raise RefusedError("A parameter of the query is not what it must be.")
+        return query
     except msgspec.ValidationError as error:
         raise _refused(error) from None
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from nemorouter.control.api.call import Call, Empty, Paging, Route, given
-from nemorouter.errors import RefusedError
+from nemorouter.errors import ConflictError
 from nemorouter.services import keys
 from nemorouter.services.page import Page
 from nemorouter.services.views import BudgetView, KeyView
@@ -74,7 +74,7 @@ async def create(call: Call) -> CreatedKey:
     for one in ("team", "user"):
         by_id = fields.pop(f"{one}_id")
         if by_id is not None and fields[one] is not None:
-            raise RefusedError(f"Give {one} or {one}_id, not both.", field=one)
+            raise ConflictError(f"Give {one} or {one}_id, not both.", field=one)
         fields[one] = fields[one] if by_id is None else by_id
     created = await keys.create(call.context, call.actor, keys.NewKey(**fields))
     return CreatedKey(**_fields(created.view), key=created.key)

@@ -15,11 +15,15 @@ from nemorouter.types import MAX_LIMIT
 
 _TEXT: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 _DAY: Final = {"type": "string", "format": "date"}
+_FUTURE: Final = (
+    r"20[3-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]))?"
+)
 _USD: Final = {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})?$"}
 _LIMIT: Final = {"minimum": 0, "maximum": MAX_LIMIT}
 _DURATIONS: Final = ["total", "daily", "weekly", "monthly"]
 _ROLES: Final = ["owner", "admin", "member", "viewer"]
-_ID: Final = "^(key|team|user|org|inv|mk|hook|alert)_[0-7][0-9a-hjkmnp-tv-z]{12}$"
+ID: Final = "^(key|team|user|org|inv|mk|hook|alert)_[0-7][0-9a-hjkmnp-tv-z]{12}$"
 
 _GIVEN: Final[dict[str, dict[str, Any]]] = {
     "name": {"minLength": 1, "maxLength": 200, "pattern": r"^[!-~]([ -~]*[!-~])?$"},
@@ -32,7 +36,7 @@ _GIVEN: Final[dict[str, dict[str, Any]]] = {
     "role": {"enum": _ROLES},
     "status": {"enum": ["active", "disabled"]},
     "email": {"format": "email", "maxLength": 200, "pattern": r"^[a-z0-9.]{1,40}@[a-z0-9]{1,40}\.[a-z]{2,10}$"},
-    "expires_at": {"pattern": r"^([1-9][0-9]{0,3}[mhdw]|20[3-9][0-9]-[01][0-9]-[0-3][0-9].*)$"},
+    "expires_at": {"pattern": f"^([1-9][0-9]{{0,3}}[mhdw]|{_FUTURE})$"},
     "url": {"format": "uri", "maxLength": 2000, "pattern": r"^https://[a-z0-9]+(\.[a-z0-9]+)*/[a-z0-9/]*$"},
     "model": {"minLength": 1, "maxLength": 120, "pattern": r"^[!-)+-~]+$"},
     "input": _USD,
@@ -57,6 +61,12 @@ _ASKED: Final[dict[str, dict[str, Any]]] = {
     "outcome": {"type": "string", "enum": ["ok", "upstream_error", "client_gone", "timeout", "recovered"]},
     "since": _DAY,
     "until": _DAY,
+}
+_CURSORS: Final = {
+    "/keys": "^key_[0-7][0-9a-hjkmnp-tv-z]{12}$",
+    "/alerts": "^alert_[0-7][0-9a-hjkmnp-tv-z]{12}$",
+    "/audit": "^[0-9]{1,18}$",
+    "/logs": r"^[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}$",
 }
 _KEY_STATUS: Final = {"type": "string", "enum": ["active", "disabled", "revoked"]}
 
@@ -148,11 +158,13 @@ def _who(action: str) -> str:
 def _parameters(route: Route) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if "{id}" in route.path:
-        schema: dict[str, Any] = {"type": "string", "pattern": _ID}
+        schema: dict[str, Any] = {"type": "string", "pattern": ID}
         found.append({"name": "id", "in": "path", "required": True, "schema": schema})
     if route.query is not None:
         for field in msgspec.structs.fields(route.query):
-            schema = _ASKED.get(field.name, {"type": "string", "minLength": 1})
+            schema = _ASKED.get(field.name, {"type": "string"})
+            if field.name == "cursor" and route.path in _CURSORS:
+                schema = {"type": "string", "pattern": _CURSORS[route.path]}
             if field.name == "status":
                 schema = _KEY_STATUS if route.path == "/keys" else {"type": "integer", "minimum": 0, "maximum": 999}
             found.append({"name": field.name, "in": "query", "required": False, "schema": schema})

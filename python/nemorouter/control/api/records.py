@@ -1,6 +1,8 @@
 """``/logs`` and ``/audit``: filters, cursors, and the same as CSV."""
 
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from nemorouter.control.api.call import Call, Route, given
 from nemorouter.services import audit, logs
@@ -10,6 +12,8 @@ from nemorouter.services.page import Page
 
 class LogQuery(logs.LogFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The filters of the log, and a page of it."""
+
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)] | None = None
 
     limit: int = 100
     cursor: str | None = None
