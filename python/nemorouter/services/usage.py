@@ -103,8 +103,8 @@ def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
 
 def days(since: str | None, until: str | None, most: int = MAX_DAYS, default: int = 30) -> tuple[int, int]:
     """Day numbers of two dates, both included."""
-    last = _day(until, "until") if until else now_ms() // DAY_MS
-    first = _day(since, "since") if since else last - default + 1
+    last = _day(until, "until") if until is not None else now_ms() // DAY_MS
+    first = _day(since, "since") if since is not None else last - default + 1
     if first > last:
         raise RefusedError("since must not lie after until.", field="since")
     if last - first >= most:
