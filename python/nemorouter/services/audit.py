@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Row, select
 
 from nemorouter.roles import Actor, require
-from nemorouter.services.chain import Verdict, verify
+from nemorouter.services.chain import Verdict, read_anchor, verify
 from nemorouter.services.clock import iso
 from nemorouter.services.context import Context
 from nemorouter.services.logs import instant
@@ -66,8 +66,9 @@ async def list_audit(
 async def verify_audit(context: Context, actor: Actor) -> Verdict:
     """Check the whole chain: edits, deletions, insertions, a new order, a cut tail."""
     require(actor, "audit.read")
+    anchor = read_anchor(context.settings.data_dir)  # before the view of the store begins, which may be newer
     async with context.store.read() as connection:
-        return await verify(connection, context.audit_key)
+        return await verify(connection, context.audit_key, anchor)
 
 
 def _view(row: Row[Any]) -> AuditView:

@@ -1,6 +1,8 @@
 """The audit chain: each event's keyed BLAKE3 covers the event before it, so that any edit shows, and where."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -8,9 +10,11 @@ from blake3 import blake3
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nemorouter.datadir import replace_file
 from nemorouter.store.schema import audit, meta
 
 _HEAD: Final = "audit_head"
+_ANCHOR: Final = "audit.anchor"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +53,24 @@ async def set_head(connection: AsyncConnection, key: bytes, seq: int, digest: by
         await connection.execute(insert(meta).values(key=_HEAD, value=value))
 
 
-async def verify(connection: AsyncConnection, key: bytes) -> Verdict:
-    """Walk the whole chain."""
+def write_anchor(folder: Path, seq: int, digest: bytes) -> None:
+    """Note the newest event beside the store, so that an older copy of the store, whole in itself, shows as well."""
+    if seq > (read_anchor(folder) or (0, b""))[0]:
+        with suppress(OSError):  # a full disk must not undo what is committed; the next event tries again
+            replace_file(folder / _ANCHOR, f"{seq} {digest.hex()}\n".encode())
+
+
+def read_anchor(folder: Path) -> tuple[int, bytes] | None:
+    """Number and hash of the event that was noted last."""
+    try:
+        seq, _, digits = (folder / _ANCHOR).read_text("ascii").strip().partition(" ")
+        return int(seq), bytes.fromhex(digits)
+    except (OSError, ValueError):
+        return None
+
+
+async def verify(connection: AsyncConnection, key: bytes, anchor: tuple[int, bytes] | None = None) -> Verdict:
+    """Walk the whole chain; it must also hold the event of ``anchor``."""
     before, count = b"", 0
     async for event, digest in _events(connection):
         if event.seq != count + 1:
@@ -58,8 +78,10 @@ async def verify(connection: AsyncConnection, key: bytes) -> Verdict:
         if link(key, before, event) != digest:
             return Verdict(events=count, head=before.hex(), broken_at=event.seq, reason="an event was changed")
         before, count = digest, event.seq
+        if anchor is not None and anchor[0] == count and anchor[1] != digest:
+            return Verdict(events=count - 1, head=before.hex(), broken_at=count, reason="the log was written anew")
     head = (await connection.execute(select(meta.c.value).where(meta.c.key == _HEAD))).scalar()
-    if head != (_head(key, count, before) if count else None):
+    if head != (_head(key, count, before) if count else None) or (anchor is not None and anchor[0] > count):
         return Verdict(events=count, head=before.hex(), broken_at=count + 1, reason="the end of the log was cut off")
     return Verdict(events=count, head=before.hex())
 

@@ -28,6 +28,7 @@ class Unit:
         self.reach = reach
         self.now_ms = now_ms()
         self.touched = False
+        self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def touch(self, kind: Kind, id: int) -> None:
         """The policy of this scope changed: number the change, and give the row its version."""
@@ -60,6 +61,7 @@ class Unit:
         digest = chain.link(self.context.audit_key, last.hash if last else b"", event)
         await self.connection.execute(insert(audit).values(**msgspec.structs.asdict(event), hash=digest))
         await chain.set_head(self.connection, self.context.audit_key, event.seq, digest)
+        self.recorded = event.seq, digest
 
     async def _next_change(self) -> int:
         self.touched = True
@@ -87,6 +89,8 @@ async def _unit(context: Context, actor: Actor, reach: Reach) -> AsyncIterator[U
     async with context.store.begin() as connection:
         unit = Unit(context, connection, actor, reach)
         yield unit
+    if unit.recorded is not None:
+        chain.write_anchor(context.settings.data_dir, *unit.recorded)
     if unit.touched:
         await apply(context.settings, context.store)
 

@@ -156,6 +156,19 @@ async def test_every_edit_of_the_audit_log_shows(edit: str, context: Context, ow
     assert (await audit.verify_audit(context, owner)).broken_at == place
 
 
+async def test_an_older_copy_of_the_store_shows(context: Context, owner: Actor) -> None:
+    async with context.store.read() as connection:
+        head = (await connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'audit_head'")).scalar_one()
+        newest = (await connection.exec_driver_sql("SELECT max(seq) FROM audit")).scalar_one()
+    await keys.create(context, owner, keys.NewKey(name="k"))
+    async with context.store.begin() as connection:  # what a restored copy looks like: its own head, whole in itself
+        await connection.exec_driver_sql("DELETE FROM audit WHERE seq > ?", (newest,))
+        await connection.exec_driver_sql("UPDATE meta SET value = ? WHERE key = 'audit_head'", (head,))
+    assert (await audit.verify_audit(context, owner)).broken_at == newest + 1
+    await keys.create(context, owner, keys.NewKey(name="another history"))
+    assert (await audit.verify_audit(context, owner)).broken_at == newest + 1
+
+
 async def test_the_audit_log_tells_who_did_what(context: Context, owner: Actor) -> None:
     who = Actor(org=owner.org, role=owner.role, name="a@b.c", source_ip="192.0.2.1")
     view = (await keys.create(context, who, keys.NewKey(name="k"))).view
