@@ -43,6 +43,7 @@ _CONNECTIONS = 16_384
 _ELECTION_S = 2.0
 """How long the drainer's process waits to be the one that drains; another server on the same data may be."""
 _SHORT_LIFE_S = 2.0
+_ENDING = {signal.SIGTERM, signal.SIGINT}
 _LONGEST_PAUSE_S = 5.0
 
 
@@ -97,6 +98,8 @@ class _Worker(App):
         except NemoError as error:
             print(f"nemorouter: {error}", file=sys.stderr)
             sys.exit(_MISCONFIGURED)
+        # The loop runs next when Granian serves: from then on a signal is heard.
+        loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING)
         gc.collect()
         gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
 
@@ -125,6 +128,27 @@ class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serv
                 self._respawn_workers(dead, spawn_target, target_loader)
             if self.reload_signal:
                 self._reload(spawn_target, target_loader)
+
+    def _spawn_workers(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
+        with _unheard():
+            super()._spawn_workers(spawn_target, target_loader)
+
+    def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
+        with _unheard():
+            super()._respawn_workers(workers, *arguments, **options)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Hold signals back from a worker that is forked meanwhile, until it can obey them.
+
+    Else one that came while it starts is lost: it has the master's handler first, then one that nobody hears yet.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _prepare(settings: Settings) -> tuple[str | None, str | None]:
@@ -194,8 +218,7 @@ def _drainer_process() -> Iterator[None]:
 
 def drain() -> None:
     """What the drainer's process runs until the master ends it."""
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     die_with_parent()
     settings = Settings.load()
     log.configure(settings.log_level)
@@ -207,7 +230,7 @@ def drain() -> None:
     watcher = Watcher(settings)
     watcher.start()
     print("ready", flush=True)
-    while signal.sigwait(signals) != signal.SIGTERM:
+    while signal.sigwait(_ENDING) != signal.SIGTERM:
         pass  # Ctrl-C reaches all of the group; the workers still need us
     watcher.stop()
     drainer.stop()

@@ -173,14 +173,16 @@ class Server:
         """SIGKILL to master and workers, at one go."""
         self._end()
 
-    def stop(self, patience_s: float = 4.0) -> int:
-        """SIGTERM, then SIGKILL for what does not end in time; the exit code."""
+    def stop(self, patience_s: float = 20.0) -> int:
+        """SIGTERM; the exit code. What does not end in time is killed, and subprocess.TimeoutExpired raised."""
         assert self._process is not None
-        if self._process.poll() is None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
+        try:
+            if self._process.poll() is None:
+                self._process.terminate()
                 self._process.wait(patience_s)
-        return self._end()
+        finally:
+            code = self._end()
+        return code
 
     def _end(self) -> int:
         assert self._process is not None

@@ -146,6 +146,16 @@ def test_workers_die_with_their_master(tmp_path: Path) -> None:
         until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in everyone), what="somebody lives on")
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2], ids=str)
+def test_sigterm_is_heard_by_workers_that_just_start(tmp_path: Path, after_s: float) -> None:
+    host = Host(tmp_path)
+    with host.serve(workers=2) as server:
+        os.kill(children(server.process.pid)[0], signal.SIGKILL)
+        time.sleep(after_s)  # somewhere in the start of its successor
+        server.process.terminate()
+        assert server.process.wait(15) == 0
+
+
 def test_sigterm_lets_streams_finish(tmp_path: Path) -> None:
     with FakeUpstream() as upstream:
         host = Host(tmp_path, {"upstreams": upstream.settings()})
