@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::{Arena, H_HEAP, H_HEAP_ROOM, H_PRICES, H_RECORD_ROOM, H_SCOPES, STEP_WORDS};
 use crate::{
-    bucket,
+    bucket::{self, Limit},
     calendar::Tag,
     error::{Error, Result},
     model::ModelName,
@@ -78,9 +78,14 @@ impl Arena {
         image.view.heap = self.store_block(block)?;
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
         let record = Record(&records[index]);
+        let View { rpm, tpm, .. } = image.view;
         let _ = record.begin_write();
         record.write_identity(digest, id);
         record.write(&image);
+        let now_us = self.clock().boot_us();
+        for (word, limit) in [(record.rpm(), rpm), (record.tpm(), tpm)] {
+            bucket::change(word, |claimed| Limit::UNLIMITED.convert(claimed, limit, now_us));
+        }
         let tag = Tag::at(image.view.duration, self.clock().wall_ms());
         record.money().store(Money::new(tag, 0).0, Ordering::Relaxed);
         record.end_write();
@@ -166,5 +171,57 @@ impl Arena {
         self.map.ensure(part + have, want - have)?;
         self.set(counter, want as u64);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, Manual},
+        units::LIMIT_MAX,
+    };
+
+    fn org(version: u64, rpm: Option<u64>) -> Policy {
+        Policy {
+            kind: Kind::Org as u8,
+            id: 1,
+            version,
+            status: 1,
+            org: 0,
+            team: 0,
+            user: 0,
+            digest: vec![],
+            rpm,
+            rpm_burst: None,
+            tpm: None,
+            tpm_burst: None,
+            cap: None,
+            duration: 3,
+            expires_ms: None,
+            endpoints: 0,
+            models: vec![],
+            ips: vec![],
+            name: String::new(),
+            last4: String::new(),
+        }
+    }
+
+    /// A bucket's word is a place on a ring: one that began at zero would look indebted after some uptime.
+    #[test]
+    fn a_new_bucket_is_full_whatever_the_uptime() {
+        for hours in [0, 1, 2, 3, 24, 10_000] {
+            let arena = Arena::private(4).expect("room");
+            arena.set_clock(Clock::Manual(Arc::new(Manual::new(hours * 3_600_000_000, 0))));
+            let index = arena.put(&org(1, Some(LIMIT_MAX))).expect("valid");
+            let (record, now_us) = (arena.record(index).expect("there"), arena.clock().boot_us());
+            let left = || record.view().map(|view| view.rpm.remaining(bucket::claimed(record.rpm()), now_us));
+            assert_eq!(left(), Some(LIMIT_MAX.cast_signed()), "{hours} h");
+            arena.put(&org(2, None)).expect("valid");
+            arena.put(&org(3, Some(60))).expect("valid");
+            assert_eq!(left(), Some(60), "{hours} h");
+        }
     }
 }
