@@ -13,7 +13,8 @@ from nemorouter._core import Arena, Gate, Journal, ManualClock
 from nemorouter.datadir import DataDir
 from nemorouter.errors import Code
 from nemorouter.settings import Upstream
-from nemorouter.store.ledger import DAY_MS, drain, window_days, window_spend
+from nemorouter.store.ledger import drain, window_spend
+from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 from tests.faults.server import Client, Server, chat, clients, free_port
 from tests.faults.world import KEY, ORG, TEAM, USER, World

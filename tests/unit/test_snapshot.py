@@ -14,7 +14,8 @@ from nemorouter import snapshot
 from nemorouter._core import Arena, Gate, Journal
 from nemorouter.datadir import DataDir, Flock, locked
 from nemorouter.errors import Code, ConfigurationError
-from nemorouter.store.ledger import DAY_MS, record
+from nemorouter.store.ledger import record
+from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Duration, Endpoint, Kind, Status
 from tests.faults.world import KEY, ORG, TEAM, USER, World
 from tests.unit.ledger.test_record import a_row
@@ -66,8 +67,7 @@ async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:
     await world.scope(Kind.ORG, ORG, cap=10**6, duration=Duration.DAILY)
     now = time.time_ns() // 1_000_000
     rows = [a_row(1, at=now, cost=40), a_row(2, at=now - 40 * DAY_MS, cost=2)]
-    async with world.store.begin() as connection:
-        await record(connection, [(rows, ["echo"])])
+    await record(world.store, [(rows, ["echo"])])
     arena = await snapshot.attach(world.settings, world.store)
     index = enter(world, gate_of(world, arena))
     assert arena.meters(index).committed == 42

@@ -23,7 +23,7 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 _CANDIDATE_S: Final = 0.25  # how often the lock is tried
-_PAUSES_S: Final = {"process": (0.020, 0.050), "commit": (0.002, 0.005)}  # between turns: with rows, without
+_PAUSES_S: Final = {"process": (0.040, 0.050), "commit": (0.002, 0.005)}  # between turns: with rows, without
 _RETAIN_MORE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
 _FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well

@@ -3,7 +3,7 @@
 from typing import Final
 
 from nemorouter.store.engine import Store
-from nemorouter.store.ledger import DAY_MS
+from nemorouter.store.sums import DAY_MS
 
 _MINUTE_MS: Final = 60_000
 _OLD_ROWS: Final = (

@@ -15,8 +15,8 @@ from nemorouter.services.page import Page, checked, cursor_id, page
 from nemorouter.services.scopes import TABLES, text_id
 from nemorouter.services.values import usd_text
 from nemorouter.services.views import Spend, spends
-from nemorouter.store.ledger import DAY_MS, window_days
 from nemorouter.store.schema import alerts, budgets, deliveries, keys, webhooks
+from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind, Status
 
 THRESHOLDS: Final = (50, 80, 100)

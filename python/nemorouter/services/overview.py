@@ -15,8 +15,8 @@ from nemorouter.services.clock import day_text, now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.scopes import TABLES, find, text_id
 from nemorouter.services.values import usd_text
-from nemorouter.store.ledger import DAY_MS, month_of
 from nemorouter.store.schema import keys, memberships, orgs, refusals, spend_daily, spend_month, spend_scope, teams
+from nemorouter.store.sums import DAY_MS, month_of
 from nemorouter.types import Kind, Status
 
 DAYS: Final = 30

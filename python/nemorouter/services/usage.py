@@ -16,8 +16,8 @@ from nemorouter.services.clock import day_text, iso, now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.scopes import TABLES, find, text_id
 from nemorouter.services.values import usd_text
-from nemorouter.store.ledger import DAY_MS
 from nemorouter.store.schema import requests, spend_daily
+from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Kind
 
 GROUPS: Final = ("key", "team", "user", "model")

@@ -12,8 +12,8 @@ from nemorouter.roles import Role
 from nemorouter.services.clock import iso
 from nemorouter.services.scopes import TABLES, text_id
 from nemorouter.services.values import endpoint_names, usd_text
-from nemorouter.store.ledger import DAY_MS, window_days
 from nemorouter.store.schema import budgets, memberships, spend_daily, spend_month, spend_scope
+from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind, Status
 
 

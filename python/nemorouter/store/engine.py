@@ -6,10 +6,11 @@ Everything that SQLite can say about a bad file, a full disk or a lock leaves he
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -22,6 +23,7 @@ from nemorouter.store.schema import SCHEMA_VERSION
 APPLICATION_ID: Final = 0x4E45_4D4F  # "NEMO": tells our file from another program's
 BUSY_TIMEOUT_MS: Final = 10_000
 _WRITE: Final = "nemorouter_write"
+T = TypeVar("T")
 
 
 class Store:
@@ -31,6 +33,8 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(**{_WRITE: True})
         self._turn = asyncio.Lock()  # SQLite has one writer: waiting here is fairer than polling its lock
+        self._plain: sqlite3.Connection | None = None
+        self._plain_lock = threading.Lock()  # a visit goes on when whoever waits for it is cancelled
         self.path = path
 
     @classmethod
@@ -61,8 +65,39 @@ class Store:
             async with self._engine.begin() as connection:
                 yield connection
 
+    async def in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """One transaction that may write, in one visit to a thread: ``begin`` pays a visit for each statement.
+
+        Commits at the end, rolls back on an exception.
+        """
+        with _Translated():
+            async with self._turn:
+                return await asyncio.to_thread(self._visit, work)
+
+    def _visit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._plain_lock:
+            if self._plain is None:
+                self._plain = sqlite3.connect(
+                    self.path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+                )
+                _prepare(self._plain)
+            connection = self._plain
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                answer = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return answer
+
     async def close(self) -> None:
         await self._engine.dispose()
+        with self._plain_lock:
+            if self._plain is not None:
+                self._plain.close()
+                self._plain = None
 
 
 class _Translated:
@@ -145,17 +180,8 @@ def _engine(path: Path) -> AsyncEngine:
     )
 
     @event.listens_for(engine.sync_engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode = WAL",
-            # A revocation that was acknowledged, and rows that the drainer freed, outlive a power cut.
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "temp_store = MEMORY",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+    def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection
+        _prepare(connection)
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:  # noqa: ANN401 - a sync Connection
@@ -163,3 +189,16 @@ def _engine(path: Path) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _prepare(connection: Any) -> None:  # noqa: ANN401 - of any driver
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = WAL",
+        # A revocation that was acknowledged, and rows that the drainer freed, outlive a power cut.
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

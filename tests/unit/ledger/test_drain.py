@@ -13,7 +13,7 @@ from nemorouter._core import Journal
 from nemorouter.errors import Code, StoreError
 from nemorouter.ledger import drain as drain_module
 from nemorouter.ledger import recount as recount_module
-from nemorouter.store import ledger
+from nemorouter.store import ledger, ledger_sqlite
 from nemorouter.types import Duration, Kind, Outcome
 from tests.faults.world import KEY, ORG
 from tests.unit.ledger.conftest import Desk, everywhere
@@ -58,8 +58,7 @@ async def test_a_recount_counts_no_row_twice(desk: Desk, monkeypatch: pytest.Mon
     """A drainer before us committed more rows than one batch of ours, and freed none."""
     monkeypatch.setattr(drain_module, "_ROWS", 2)
     desk.ask(7)
-    async with desk.world.store.begin() as connection:
-        await ledger.record(connection, [(desk.journal.rows(), ["echo"])])
+    await ledger.record(desk.world.store, [(desk.journal.rows(), ["echo"])])
     desk.data.recount_file.write_bytes(
         msgspec.json.encode(recount_module.Waiting(desk.arena_identity(), list(range(desk.arena.scopes))))
     )
@@ -73,7 +72,7 @@ class Death(BaseException):
 
 
 def _before_commit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ledger, "_daily_sums", _die)
+    patch.setattr(ledger_sqlite, "sums", _die)
 
 
 def _between_commit_and_free(patch: pytest.MonkeyPatch) -> None:
@@ -190,7 +189,7 @@ async def test_a_missed_change_is_caught_up(desk: Desk) -> None:
 async def test_an_error_of_the_store_keeps_everything(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.ask(4)
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "_SUM", "INSERT INTO nowhere VALUES (?)")
+        patch.setattr(ledger_sqlite, "_DAY", "INSERT INTO nowhere VALUES (?)")
         for _ in range(3):
             with pytest.raises(StoreError):
                 await desk.drain.turn()

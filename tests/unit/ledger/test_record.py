@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nemorouter.errors import StoreError
-from nemorouter.store import ledger
-from nemorouter.store.ledger import DAY_MS, drain, open_windows, record, total_spend, window_days, window_spend
+from nemorouter.store import ledger_sqlite
+from nemorouter.store.ledger import drain, open_windows, record, total_spend, window_spend
+from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind, Outcome
 from tests.faults.world import KEY, ORG, TEAM, USER, World
 
@@ -48,8 +49,7 @@ class Slots:
 
 
 async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
-    async with world.store.begin() as connection:
-        assert await record(connection, [([a_row(1), a_row(2, cost=None, at=AT + 7)], ["echo"])]) == 2
+    assert await record(world.store, [([a_row(1), a_row(2, cost=None, at=AT + 7)], ["echo"])]) == 2
     log = await world.all("SELECT seq, upstream, model, cost_nano, ttft_us, stream, outcome FROM requests ORDER BY seq")
     assert log == [(1, "echo", "m", 5, None, 1, 1), (2, "echo", "m", None, None, 1, 1)]
     assert await world.all("SELECT * FROM spend_daily") == [(DAY, ORG, TEAM, USER, KEY, "m", 2, 20, 4, 6, 5, 1)]
@@ -58,34 +58,30 @@ async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
 
 async def test_a_row_that_comes_again_changes_nothing(world: World) -> None:
     rows = [a_row(seq) for seq in range(10)]
-    async with world.store.begin() as connection:
-        assert await record(connection, [(rows[:6], ["echo"])]) == 6
+    assert await record(world.store, [(rows[:6], ["echo"])]) == 6
     before = await world.all("SELECT * FROM spend_daily")
-    async with world.store.begin() as connection:
-        assert await record(connection, [(rows[:6], ["echo"])]) == 0
+    assert await record(world.store, [(rows[:6], ["echo"])]) == 0
     assert await world.all("SELECT * FROM spend_daily") == before
-    async with world.store.begin() as connection:
-        assert await record(connection, [([*rows, rows[9]], ["echo"]), ([a_row(1, boot=78)], ["other"])]) == 5
+    assert await record(world.store, [([*rows, rows[9]], ["echo"]), ([a_row(1, boot=78)], ["other"])]) == 5
     assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (11, 55)
     assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (11, 55)
 
 
 async def test_a_late_row_does_not_turn_last_use_back(world: World) -> None:
-    async with world.store.begin() as connection:
-        await record(connection, [([a_row(1, at=AT)], ["echo"]), ([a_row(2, at=AT - 9)], ["echo"])])
-        await record(connection, [([a_row(3, at=AT - 5)], ["echo"])])
+    await record(world.store, [([a_row(1, at=AT)], ["echo"]), ([a_row(2, at=AT - 9)], ["echo"])])
+    await record(world.store, [([a_row(3, at=AT - 5)], ["echo"])])
     assert await world.one("SELECT last_used_ms FROM keys") == (AT,)
 
 
 async def test_drain_frees_only_what_is_committed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     journal: Any = Slots([a_row(seq) for seq in range(5)])
-    statement = ledger._SUM
-    monkeypatch.setattr(ledger, "_SUM", "INSERT INTO nowhere VALUES (?)")
+    statement = ledger_sqlite._DAY
+    monkeypatch.setattr(ledger_sqlite, "_DAY", "INSERT INTO nowhere VALUES (?)")
     with pytest.raises(StoreError):
         await drain(world.store, [journal])
     assert len(journal.kept) == 5
     assert await world.one("SELECT count(*) FROM requests") == (0,)
-    monkeypatch.setattr(ledger, "_SUM", statement)
+    monkeypatch.setattr(ledger_sqlite, "_DAY", statement)
     assert await drain(world.store, [journal], limit=3) == 3
     assert [row[2] for row in journal.kept] == [3, 4]
     assert await drain(world.store, [journal]) == 2
@@ -119,8 +115,7 @@ async def test_spend_by_window_and_in_total(world: World) -> None:
     days = count(1)
     rows = [a_row(next(days), at=(DAY + day) * DAY_MS, cost=10**day) for day in range(4)]
     other = a_row(9, key=KEY + 1, cost=7)
-    async with world.store.begin() as connection:
-        await record(connection, [([*rows, other], ["echo"])])
+    await record(world.store, [([*rows, other], ["echo"])])
     async with world.store.read() as connection:
         assert await window_spend(connection, Kind.KEY, KEY, DAY + 1, DAY + 3) == 110
         assert await window_spend(connection, Kind.ORG, ORG, DAY, DAY + 1) == 8
@@ -133,8 +128,7 @@ async def test_open_windows_are_those_of_each_budget(world: World) -> None:
     await world.scope(Kind.KEY, KEY, cap=1, duration=Duration.DAILY)
     await world.scope(Kind.ORG, ORG, cap=1, duration=Duration.TOTAL)
     rows = [a_row(1, at=(DAY - 400) * DAY_MS, cost=1), a_row(2, at=(DAY - 1) * DAY_MS, cost=10), a_row(3, cost=100)]
-    async with world.store.begin() as connection:
-        await record(connection, [(rows, ["echo"])])
+    await record(world.store, [(rows, ["echo"])])
     async with world.store.read() as connection:
         found = {(entry[0], entry[1]): entry[3] async for lot in open_windows(connection, AT) for entry in lot}
     assert found == {(Kind.KEY, KEY): 100, (Kind.ORG, ORG): 111, (Kind.TEAM, TEAM): 110, (Kind.USER, USER): 110}

@@ -12,7 +12,8 @@ from nemorouter.services.budgets import NewBudget
 from nemorouter.services.clock import now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.logs import LogFilter
-from nemorouter.store.ledger import DAY_MS, month_of, record
+from nemorouter.store.ledger import record
+from nemorouter.store.sums import DAY_MS, month_of
 from nemorouter.types import Kind
 from tests.unit.services.conftest import scalar
 
@@ -51,8 +52,7 @@ async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
         )
         for n in range(7)
     ]
-    async with context.store.begin() as connection:
-        assert await record(connection, [(rows, ["echo"])]) == 7
+    assert await record(context.store, [(rows, ["echo"])]) == 7
     return key_ids
 
 

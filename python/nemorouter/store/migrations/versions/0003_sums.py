@@ -50,7 +50,7 @@ def _fill() -> None:
             f"FROM spend_daily WHERE {column} <> 0 GROUP BY {column}, day, model"
         )
     rows = op.get_bind().execute(sa.text("SELECT DISTINCT day FROM spend_daily")).scalars().all()
-    from nemorouter.store.ledger import month_of
+    from nemorouter.store.sums import month_of
 
     by_month: dict[int, list[int]] = {}
     for day in rows:

@@ -1,0 +1,109 @@
+"""What rows of the request log add to the ledger's sums. Pure: it never speaks to a store."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from itertools import starmap
+from operator import add
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nemorouter.types import Duration, Kind
+
+if TYPE_CHECKING:
+    from nemorouter._core import Row
+
+DAY_MS: Final = 86_400_000
+_EPOCH: Final = date(1970, 1, 1)
+_FOR_EVER: Final = 1 << 31  # a day no clock reaches
+
+Line = tuple[Any, ...]
+"""A row of a table of sums: its key, then what is added."""
+
+
+class Sums(NamedTuple):
+    """Lines for the tables of sums, each key once."""
+
+    daily: list[Line]
+    """day, org, team, user, key, model | requests, input, cached, output tokens, nano-USD, requests without a price"""
+    scopes: list[Line]
+    """kind, id, day, model | the same, for org, team and person"""
+    months: list[Line]
+    """first day of the month, org, key | requests, nano-USD"""
+    used: list[tuple[int, int]]
+    """Unix ms of the last request, key"""
+
+
+def sums(rows: Iterable["Row"]) -> Sums:
+    """Add up rows that are new to the ledger."""
+    daily = _daily(rows)
+    last: dict[int, int] = {}
+    for (_, _, _, _, key, _), total in daily.items():
+        last[key] = max(last.get(key, 0), total.pop())
+    lines = [(*entry, *total) for entry, total in daily.items()]
+    return Sums(lines, _scopes(lines), _months(lines), [(at, key) for key, at in last.items()])
+
+
+def _daily(rows: Iterable["Row"]) -> dict[tuple[Any, ...], list[int]]:
+    """By day, scopes and model; behind the sums stands the time of the last request."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for row in rows:
+        at, cost = row[3], row[17]
+        entry = (at // DAY_MS, row[7], row[5], row[6], row[4], row[8])
+        total = found.get(entry)
+        if total is None:
+            total = found[entry] = [0, 0, 0, 0, 0, 0, 0]
+        total[0] += 1
+        total[1] += row[14]
+        total[2] += row[15]
+        total[3] += row[16]
+        if cost is None:
+            total[5] += 1
+        else:
+            total[4] += cost
+        if at > total[6]:
+            total[6] = at
+    return found
+
+
+def _scopes(daily: Sequence[Line]) -> list[Line]:
+    """A key without a person has none to add to."""
+    found: dict[Line, Line] = {}
+    for day, org, team, user, _, model, *gained in daily:
+        for kind, id in ((Kind.ORG, org), (Kind.TEAM, team), (Kind.USER, user)):
+            if id:
+                _add(found, (int(kind), id, day, model), gained)
+    return list(starmap(_line, found.items()))
+
+
+def _months(daily: Sequence[Line]) -> list[Line]:
+    found: dict[Line, Line] = {}
+    for day, org, _, _, key, _, requests, _, _, _, cost, _ in daily:
+        _add(found, (month_of(day), org, key), (requests, cost))
+    return list(starmap(_line, found.items()))
+
+
+def _line(entry: Line, gained: Line) -> Line:
+    return entry + gained
+
+
+def _add(found: dict[Line, Line], entry: Line, gained: Sequence[int]) -> None:
+    there = found.get(entry)
+    found[entry] = tuple(gained) if there is None else tuple(map(add, there, gained))
+
+
+def window_days(duration: int, day: int) -> tuple[int, int]:
+    """First day, and day after the last, of the budget window in which ``day`` lies (days since 1970-01-01 UTC)."""
+    if duration == Duration.TOTAL:
+        return 0, _FOR_EVER
+    if duration == Duration.DAILY:
+        return day, day + 1
+    if duration == Duration.WEEKLY:
+        monday = day - (day + 3) % 7  # day 0 was a Thursday
+        return monday, monday + 7
+    first = (_EPOCH + timedelta(days=day)).replace(day=1)
+    after = (first + timedelta(days=31)).replace(day=1)
+    return (first - _EPOCH).days, (after - _EPOCH).days
+
+
+def month_of(day: int) -> int:
+    """First day of the month in which ``day`` lies."""
+    return window_days(Duration.MONTHLY, day)[0]
