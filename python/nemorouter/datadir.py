@@ -40,6 +40,7 @@ class ArenaNote(msgspec.Struct, frozen=True):
     boot: str
     path: str
     identity: str  # 64 hex
+    host: int  # random, 63 bits: who this host is among several; as old as the arena
 
 
 class DrainerStatus(msgspec.Struct, frozen=True):
@@ -127,8 +128,9 @@ class DataDir:
         return None
 
     def write_note(self, path: Path, identity: bytes) -> None:
-        """Say where the arena is. Only under ``policy_lock``."""
-        replace_file(self.note_file, msgspec.json.encode(ArenaNote(boot_id(), str(path), identity.hex())))
+        """Say where the new arena is, and draw the host's number. Only under ``policy_lock``."""
+        note = ArenaNote(boot_id(), str(path), identity.hex(), secrets.randbits(63) or 1)
+        replace_file(self.note_file, msgspec.json.encode(note))
 
     def drainer_status(self) -> DrainerStatus | None:
         """The newest word of this boot's drainer; None if there is none."""

@@ -22,7 +22,7 @@ from nemorouter.errors import ConfigurationError
 _PREFIX: Final = "NEMOROUTER_"
 _IGNORED: Final = frozenset({"NEMOROUTER_API_KEY"})  # belongs to clients, as OPENAI_API_KEY does
 _SECRETS: Final = ("database_url", "redis_url")  # may also come from a file: <name>_file
-_PATHS: Final = ("data_dir", "pepper_file", "config")
+_PATHS: Final = ("data_dir", "pepper_file", "audit_key_file", "config")
 _WORDS: Final = {
     "true": True,
     "1": True,
@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str = ""  # filled: sqlite:///<data_dir>/nemorouter.db
     redis_url: str | None = None
     pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
+    audit_key_file: Path | None = None  # None: <data_dir>/pepper.audit
     capacity: int = 1_000_000  # keys, teams, users and orgs together
     durability: Literal["process", "commit"] = "process"
     journal_slots: int = 16_384

@@ -64,4 +64,4 @@ async def _create_secrets(store: Store, settings: Settings) -> None:
 
 def audit_key_path(settings: Settings) -> Path:
     """Beside the store: who may write the log may not be who holds the peppers."""
-    return settings.data_dir / "pepper.audit"
+    return settings.audit_key_file or settings.data_dir / "pepper.audit"
