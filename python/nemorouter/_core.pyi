@@ -98,6 +98,43 @@ class Meters:
         """True while the money word waits for its recount; requests are refused with NOT_READY."""
 
 @final
+class Lease:
+    """What a host may spend of a limit that it shares with other hosts, and has spent: one look.
+
+    ``claimed``, ``returned`` and ``granted`` of RPM and TPM are tokens since the arena was made; none ever falls.
+    Unspent is ``granted - claimed``; below zero it is debt. For money ``claimed`` is the nano-USD committed, and
+    ``granted`` the nano-USD granted, in the window that begins on ``first_day``.
+    """
+
+    @property
+    def claimed(self) -> int: ...
+    @property
+    def returned(self) -> int:
+        """Refunds, roll-backs and withdrawals: to be credited by the bank, not spendable here. Money: 0."""
+
+    @property
+    def granted(self) -> int: ...
+    @property
+    def until_us(self) -> int:
+        """Boot clock at which the lease ends; 0 = never granted, or void. Money: 0."""
+
+    @property
+    def first_day(self) -> int:
+        """Money: first day of the window (days since 1970-01-01 UTC). Else 0."""
+
+    @property
+    def limit(self) -> int | None:
+        """The policy's limit a minute, or its cap; None = unlimited, which needs no lease."""
+
+    @property
+    def burst(self) -> int | None:
+        """The policy's burst; None for money, and where there is no limit."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy that ``limit`` and ``burst`` are from."""
+
+@final
 class Refusal:
     """Why ``admit`` said no, with what the answer needs. Nothing was consumed at any level."""
 
@@ -215,6 +252,60 @@ class Arena:
         False: a live worker stood in transition for too long, or the window turned; the word stays as it was (too
         high, never too low):
         come back.
+        """
+
+    @property
+    def clustered(self) -> bool:
+        """True if limits are shared with other hosts: nothing is admitted against a limit that was not granted."""
+
+    @clustered.setter
+    def clustered(self, clustered: bool) -> None:
+        """ValueError once the arena has scopes. True also fences the host, until ``admit_until_us`` is set."""
+
+    @property
+    def admit_until_us(self) -> int:
+        """Boot clock until which this host may admit, 0 = for ever. Only heeded while ``clustered``."""
+
+    @admit_until_us.setter
+    def admit_until_us(self, boot_us: int) -> None: ...
+    @property
+    def fenced(self) -> bool:
+        """True once ``admit_until_us`` has passed: ``identify`` and ``admit`` answer NOT_READY."""
+
+    def lease(self, index: int, resource: int) -> Lease:
+        """A look at a lease. ``resource``: 0 RPM, 1 TPM, 2 money. RuntimeError while the policy is being written."""
+
+    def leased(self) -> list[tuple[int, int]]:
+        """(index, resource) of all leases that were granted and are not void, for an agent that takes over."""
+
+    def grant(
+        self, index: int, resource: int, granted: int, until_us: int, first_day: int = 0, centre: int = 0
+    ) -> None:
+        """Let the host claim up to ``granted``, which never falls, until ``until_us``.
+
+        ``centre``: what the bank had left, for the headers. Money: ``granted`` nano-USD in the window of
+        ``first_day``; ``until_us`` and ``centre`` mean nothing.
+        """
+
+    def withdraw(self, index: int, resource: int, most: int) -> int:
+        """Take back up to ``most`` of what is unspent; the answer is certain: no request can spend it.
+
+        RPM and TPM: it is claimed and counted as returned. Money: ``granted`` falls by it.
+        """
+
+    def void(self, index: int, resource: int) -> int:
+        """The lease is over: claim what is unspent, which is lost. To be called before a new lease is granted."""
+
+    def deny(self, index: int, resource: int, need: int, until_us: int) -> None:
+        """Until then, refuse at once what does not fit and needs ``need`` units or more. ``until_us`` 0: nothing.
+
+        Best is what host and bank had left, plus one: of money, the refusal tells it as spent.
+        """
+
+    def wanted(self, limit: int = 256) -> list[tuple[int, int, int]]:
+        """Take out (index, resource, need): a request of ``need`` units met a short lease; 0 = it is at low water.
+
+        A want may come twice. One that is lost comes again.
         """
 
 @final

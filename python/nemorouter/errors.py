@@ -91,6 +91,8 @@ class Code(IntEnum):
     INTERNAL_ERROR = 25
     UPSTREAM_FAILED = 26
     UPSTREAM_TIMEOUT = 27
+    # Of the gate, between the hosts of a cluster; outside it is "not ready":
+    LEASE_WANTED = 28  # a limit shared with other hosts: the agent is asked, ask again in a moment
 
 
 class Problem(NamedTuple):
@@ -154,6 +156,7 @@ CATALOGUE: dict[Code, Problem] = {
         431, "invalid_request_error", "headers_too_large", "The request's headers are too large."
     ),
     Code.INTERNAL_ERROR: Problem(500, "server_error", "internal_error", "Internal error."),
+    Code.LEASE_WANTED: Problem(503, "server_error", "not_ready", "The server is not ready. Retry."),
     Code.UPSTREAM_FAILED: Problem(502, "upstream_error", "upstream_failed", "The upstream failed to answer."),
     Code.UPSTREAM_TIMEOUT: Problem(504, "upstream_error", "upstream_timeout", "The upstream did not answer in time."),
 }

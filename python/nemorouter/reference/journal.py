@@ -8,7 +8,7 @@ from nemorouter.errors import Code
 from nemorouter.reference.slot import Slot, State
 from nemorouter.types import Outcome
 
-GATE_CODES = tuple(code for code in Code if code <= Code.NOT_READY)
+GATE_CODES = (*(code for code in Code if code <= Code.NOT_READY), Code.LEASE_WANTED)
 
 
 class Journal:

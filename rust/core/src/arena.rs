@@ -1,6 +1,6 @@
 //! Every live scope of a host, in one mapping that all workers share.
 //!
-//! `header | prices | digest table | heap of blocks | records`. Sizes follow from the capacity; the file is sparse, and room is
+//! `header | prices | wants | digest table | heap of blocks | records`. Sizes follow from the capacity; the file is sparse, and room is
 //! allocated before it is touched. Meters are written by all; policy by one process at a time, in `write`.
 
 use std::{
@@ -8,7 +8,10 @@ use std::{
     sync::{Mutex, PoisonError, RwLock},
 };
 
+mod cluster;
 mod write;
+
+pub use cluster::LeaseView;
 
 use crate::{
     LAYOUT, bucket,
@@ -16,6 +19,7 @@ use crate::{
     clock::Clock,
     error::{Error, Result},
     heap::Stored,
+    lease,
     map::Map,
     model::ModelName,
     money::{FREEZE, Money},
@@ -26,6 +30,7 @@ use crate::{
     sync::{AtomicU64, Ordering},
     table,
     verdict::Kind,
+    wants,
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"NEMOARNA");
@@ -46,11 +51,15 @@ const H_HEAP: usize = 10;
 const H_PRICES: usize = 11;
 const H_RECORD_ROOM: usize = 12;
 const H_HEAP_ROOM: usize = 13;
+/// A line of their own: every request looks at them.
+const H_CLUSTERED: usize = 16;
+const H_ADMIT_UNTIL: usize = 17;
 
 /// Where the parts lie, in words.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     capacity: usize,
+    wants: usize,
     table: usize,
     table_words: usize,
     heap: usize,
@@ -66,10 +75,20 @@ impl Plan {
         }
         let table_words = table::words_for(capacity);
         let heap_words = (capacity * HEAP_PER_SCOPE).max(8_192);
-        let table = (HEADER_WORDS + price::WORDS).next_multiple_of(HEADER_WORDS);
+        let wants = (HEADER_WORDS + price::WORDS).next_multiple_of(HEADER_WORDS);
+        let table = (wants + wants::WORDS).next_multiple_of(HEADER_WORDS);
         let heap = table + table_words;
         let records = (heap + heap_words).next_multiple_of(HEADER_WORDS);
-        Ok(Self { capacity, table, table_words, heap, heap_words, records, words: records + capacity * RECORD_WORDS })
+        Ok(Self {
+            capacity,
+            wants,
+            table,
+            table_words,
+            heap,
+            heap_words,
+            records,
+            words: records + capacity * RECORD_WORDS,
+        })
     }
 }
 
@@ -238,8 +257,12 @@ impl Arena {
         let (windows, now_us) = (Windows::at(wall_ms), self.clock().boot_us());
         for record in (0..self.scopes()).filter_map(|index| self.record(index)) {
             let Some(view) = record.view() else { continue };
-            bucket::settle_down(record.rpm(), view.rpm, now_us);
-            bucket::settle_down(record.tpm(), view.tpm, now_us);
+            if self.clustered() {
+                lease::turn_money(record.money_granted(), windows.tag(view.duration));
+            } else {
+                bucket::settle_down(record.rpm(), view.rpm, now_us);
+                bucket::settle_down(record.tpm(), view.tpm, now_us);
+            }
             let (now, seen) = (windows.tag(view.duration), record.money().load(Ordering::Acquire));
             if !Money(seen).is_frozen() && Money(seen).tag().relation(now) == Relation::Stale {
                 // A failed swap: somebody came after all.

@@ -108,6 +108,13 @@ impl Limit {
         if self.limit == 0 { 0 } else { self.time_for(self.used(claimed, now_us)) }
     }
 
+    /// Microseconds until a bucket with `remaining` tokens is full again.
+    #[must_use]
+    pub fn refill_in(self, remaining: i64) -> u64 {
+        let missing = self.burst.saturating_add_signed(remaining.saturating_neg());
+        if self.limit == 0 { 0 } else { self.time_for(shares(missing)) }
+    }
+
     /// Microseconds in which this many shares are issued.
     fn time_for(self, shares: i64) -> u64 {
         shares.max(0).unsigned_abs().div_ceil(self.limit)

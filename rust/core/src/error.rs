@@ -13,6 +13,8 @@ pub enum Error {
     Value(String),
     /// A fixed part is full: scopes, heap, prices, slots.
     Full(String),
+    /// It is being written for longer than a writer takes; try again.
+    Busy(String),
     /// The ticket was ended before, or never existed.
     Ticket(u64),
 }
@@ -30,7 +32,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(what, error) => write!(f, "{what}: {error}"),
-            Self::Foreign(text) | Self::Value(text) | Self::Full(text) => f.write_str(text),
+            Self::Foreign(text) | Self::Value(text) | Self::Full(text) | Self::Busy(text) => f.write_str(text),
             Self::Ticket(ticket) => write!(f, "ticket {ticket} was ended before, or never existed"),
         }
     }

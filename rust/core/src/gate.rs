@@ -2,14 +2,14 @@
 
 use crate::{
     arena::Arena,
-    bucket,
     calendar::Windows,
     clock::Clock,
     credential::{Credential, parse},
     digest::Pepper,
     error::{Error, Result},
     journal::Journal,
-    levels::{Cost, Level, Levels, Stop, Tightest, correct, tightest},
+    lease::Resource,
+    levels::{Cost, Leased, Level, Levels, Seen, SeenLeases, Stop, Terms, Tightest, correct, measure, tightest},
     model::ModelName,
     price::Known,
     record::{ACTIVE, Record, View},
@@ -66,6 +66,12 @@ struct Size {
     cost: Cost,
 }
 
+/// What a check saw: buckets of this host alone, or leases.
+enum Plan<'a> {
+    Local(Seen),
+    Leased(Terms<'a>, SeenLeases),
+}
+
 pub struct Gate<A, J> {
     arena: A,
     journal: J,
@@ -105,9 +111,18 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
 
     /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`.
     pub fn identify(&self, authorization: &[u8], address: &str, endpoint: u8) -> std::result::Result<u32, Code> {
-        self.find_key(authorization)
+        self.hears()
+            .and_then(|()| self.find_key(authorization))
             .and_then(|index| self.may_enter(index, address, endpoint))
             .inspect_err(|code| self.tickets().count_refusal(*code))
+    }
+
+    /// A host of a cluster that lost its lease may be late: what it knows of keys is no longer an answer.
+    fn hears(&self) -> std::result::Result<(), Code> {
+        match self.arena().terms() {
+            Some(terms) if terms.is_over(self.clock.boot_us()) => Err(Code::NotReady),
+            _ => Ok(()),
+        }
     }
 
     fn find_key(&self, authorization: &[u8]) -> std::result::Result<u32, Code> {
@@ -160,7 +175,10 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     pub fn admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
         self.try_admit(request).inspect_err(|refusal| {
             self.tickets().count_refusal(refusal.code);
-            if let Some(record) = self.arena().record(request.index) {
+            // Who wants a lease asks again at once: that is no refusal yet.
+            if refusal.code != Code::LeaseWanted
+                && let Some(record) = self.arena().record(request.index)
+            {
                 self.tally(record, refusal.code);
             }
         })
@@ -224,7 +242,10 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     fn reserve(&self, request: &Request, levels: &Levels, size: &Size) -> std::result::Result<u64, Stop> {
         let windows = levels.book(Windows::cached(self.clock.wall_ms(), &self.month));
         let tags = levels.tags(&windows);
-        let seen = levels.check(size.cost, tags)?;
+        let seen = match self.arena().terms() {
+            None => Plan::Local(levels.check(size.cost, tags)?),
+            Some(terms) => Plan::Leased(terms, Leased { levels, terms }.check(size.cost, tags)?),
+        };
         let overloaded = Stop::Refused(Refusal::new(Code::Overloaded, request.index));
         let (at, seq) = self.tickets().claim().ok_or(overloaded)?;
         let Some(slot) = self.tickets().slot(at) else {
@@ -249,7 +270,13 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             price: size.price.unwrap_or_default(),
             model: &request.model,
         });
-        levels.take(size.cost, tags, &seen).inspect_err(|_| self.tickets().unclaim(at, seq))?;
+        let taken = match &seen {
+            Plan::Local(seen) => levels.take(size.cost, tags, seen),
+            Plan::Leased(terms, seen) => {
+                Leased { levels, terms: *terms }.take(size.cost, tags, seen, || self.clock.boot_us())
+            }
+        };
+        taken.inspect_err(|_| self.tickets().unclaim(at, seq))?;
         slot.become_state(seq, State::Admitted);
         Ok(seq << 16 | at as u64)
     }
@@ -275,7 +302,9 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         };
         slot.settle(seq, &end);
         let records = slot.indices().map(|index| self.arena().record(index));
-        let corrected = correct(slot, records, input.saturating_add(output), cost, || self.clock.boot_us());
+        let corrected = correct(slot, records, self.arena().clustered(), input.saturating_add(output), cost, || {
+            self.clock.boot_us()
+        });
         slot.become_state(seq, if corrected { State::Applied } else { State::Deferred });
         Ok(meta.priced.then_some(cost))
     }
@@ -296,11 +325,10 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         let Some(scopes) = self.scopes(index) else {
             return [None, None];
         };
+        let leased = self.arena().clustered();
         let rated = || scopes.iter().flatten().filter(|level| level.view.kind != Some(crate::verdict::Kind::User));
-        [
-            tightest(rated().map(|level| (level.view.rpm, bucket::claimed(level.record.rpm()))), now_us),
-            tightest(rated().map(|level| (level.view.tpm, bucket::claimed(level.record.tpm()))), now_us),
-        ]
+        [Resource::Rpm, Resource::Tpm]
+            .map(|resource| tightest(rated().map(|level| measure(level.record, &level.view, resource, leased, now_us))))
     }
 
     /// True once the ticket's row is in the ledger: the drainer frees a slot only after its commit.

@@ -3,15 +3,20 @@
 //! Words are taken in one fixed order and given back when a later one refuses, so nothing is ever over-admitted; a plain look at
 //! all of them first ([`Levels::check`]) keeps refusals from touching any.
 
+mod leased;
+
 use crate::{
-    bucket::{self, Claimed, Limit},
+    bucket,
     calendar::{Relation, Tag, Windows},
+    lease::Resource,
     money::{self, Corrected, Money},
     record::{Record, View},
     slot::{SCOPES, Slot},
     units::NONE,
     verdict::{Code, Kind, Refusal},
 };
+
+pub use leased::{Leased, Seen as SeenLeases, Terms};
 
 /// Position of the user among the scopes: it has budgets only.
 const USER: usize = 2;
@@ -241,11 +246,13 @@ impl Level<'_> {
 }
 
 /// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond the reservation is owed.
-/// `records` in the order of the scopes; the boot clock is only read for debt. False: a money word was frozen, the slot is to be *deferred*.
+/// `records` in the order of the scopes; `leased`: their buckets are leases; the boot clock is only read for debt. False: a money word
+/// was frozen, the slot is to be *deferred*.
 #[must_use]
 pub fn correct(
     slot: Slot,
     records: [Option<Record>; SCOPES],
+    leased: bool,
     tokens: u64,
     cost: u64,
     now_us: impl Fn() -> u64,
@@ -257,6 +264,8 @@ pub fn correct(
     for (i, record) in records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record))) {
         if charged >> i & 1 == 1 {
             match tokens.cmp(&reserved) {
+                std::cmp::Ordering::Less if leased => record.tpm_lease().give(reserved - tokens),
+                std::cmp::Ordering::Greater if leased => record.tpm_lease().owe(tokens - reserved),
                 std::cmp::Ordering::Less => bucket::give(record.tpm(), reserved - tokens),
                 std::cmp::Ordering::Greater => {
                     bucket::owe(record.tpm(), record.tpm_limit(), tokens - reserved, now_us());
@@ -271,24 +280,37 @@ pub fn correct(
     done
 }
 
-/// Tightest bucket of a resource: its limit, what is left, and the microseconds until it is full.
+/// Tightest bucket of a resource: its limit, what is left (negative in debt), and the microseconds until it is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tightest {
     pub limit: u64,
-    pub remaining: u64,
+    pub remaining: i64,
     pub full_in_us: u64,
 }
 
+/// A resource of one scope, as of now; `None` = no limit.
+#[must_use]
+pub fn measure(record: Record, view: &View, resource: Resource, leased: bool, now_us: u64) -> Option<Tightest> {
+    let (limit, lease) = match resource {
+        Resource::Rpm => (view.rpm, record.rpm_lease()),
+        _ => (view.tpm, record.tpm_lease()),
+    };
+    if limit.is_unlimited() {
+        return None;
+    }
+    let claimed = bucket::claimed(lease.claimed);
+    let (remaining, full_in_us) = if leased {
+        let remaining = lease.remaining(limit, now_us);
+        (remaining, limit.refill_in(remaining))
+    } else {
+        (limit.remaining(claimed, now_us), limit.full_in(claimed, now_us))
+    };
+    Some(Tightest { limit: limit.limit, remaining, full_in_us })
+}
+
 /// The level with the least remaining, of those that have a limit.
-pub fn tightest(buckets: impl Iterator<Item = (Limit, Claimed)>, now_us: u64) -> Option<Tightest> {
-    buckets
-        .filter(|(limit, _)| !limit.is_unlimited())
-        .map(|(limit, claimed)| Tightest {
-            limit: limit.limit,
-            remaining: limit.remaining(claimed, now_us).max(0).unsigned_abs(),
-            full_in_us: limit.full_in(claimed, now_us),
-        })
-        .min_by_key(|bucket| bucket.remaining)
+pub fn tightest(levels: impl Iterator<Item = Option<Tightest>>) -> Option<Tightest> {
+    levels.flatten().min_by_key(|level| level.remaining)
 }
 
 /// The position of a kind among the scopes of a request.

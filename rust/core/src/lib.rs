@@ -2,7 +2,8 @@
 //!
 //! The way of a request: [`credential`] and [`digest`] name a key, [`arena`] finds its [`record`], [`levels`] takes its cost
 //! from every [`bucket`] and [`money`] word or from none, and a [`slot`] of the worker's [`journal`] remembers it until it is in
-//! the ledger. [`gate`] is the one place that sees all of them.
+//! the ledger. [`gate`] is the one place that sees all of them. With many hosts a bucket is a [`lease`], and [`wants`] tell the
+//! host's agent what is short.
 //!
 //! No Python here, and no `unsafe` outside `map`. Every word in shared memory is atomic, so that neither a race nor a
 //! corrupt file is undefined behaviour. `--cfg loom` swaps the atomics and leaves out what needs a mapping.
@@ -11,6 +12,7 @@ pub mod bucket;
 pub mod calendar;
 pub mod credential;
 pub mod digest;
+pub mod lease;
 pub mod levels;
 pub mod model;
 pub mod money;
@@ -20,6 +22,7 @@ pub mod slot;
 pub mod sync;
 pub mod units;
 pub mod verdict;
+pub mod wants;
 
 #[cfg(not(loom))]
 pub mod arena;
@@ -47,4 +50,4 @@ pub mod table;
 pub mod tally;
 
 /// Version of the arena's and the journal's layout. A file of another layout is refused, never guessed at.
-pub const LAYOUT: u64 = 1;
+pub const LAYOUT: u64 = 2;

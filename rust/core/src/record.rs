@@ -1,5 +1,4 @@
-//! A scope's record: policy under a sequence word, then its meters. 256 bytes, four lines; the last line is kept for the leases
-//! of many hosts.
+//! A scope's record: policy under a sequence word, then its meters and, for many hosts, its leases. 256 bytes, four lines.
 //!
 //! A writer makes the sequence odd, writes, and makes it even. A reader that meets an odd word, or two different even ones,
 //! looks again, a bounded number of times; then the answer is *not ready*, never a guess.
@@ -7,6 +6,7 @@
 use crate::{
     bucket::Limit,
     calendar::Duration,
+    lease::{Lease, Resource},
     slot::NOBODY,
     sync::{AtomicU64, Ordering, SPINS, fence, spin_loop},
     verdict::Kind,
@@ -31,7 +31,17 @@ const LAST4: usize = 15; // last four characters | has models << 32 | has ips <<
 const METER_RPM: usize = 16;
 const METER_TPM: usize = 17;
 const METER_MONEY: usize = 18;
-const ID: usize = 19; // row id; 20 to 23 are spare
+const ID: usize = 19; // row id
+const RPM_GRANTED: usize = 20;
+const RPM_UNTIL: usize = 21;
+const TPM_GRANTED: usize = 22;
+const TPM_UNTIL: usize = 23;
+const MONEY_GRANTED: usize = 24;
+const RPM_NOTE: usize = 25;
+const TPM_NOTE: usize = 26;
+const RPM_RETURNED: usize = 27;
+const TPM_RETURNED: usize = 28;
+const DENY: usize = 29; // to 31, by resource
 
 /// What a policy says, as read at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +243,34 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn money(self) -> &'a AtomicU64 {
         &self.0[METER_MONEY]
+    }
+
+    /// The lease whose claims are counted in [`Self::rpm`].
+    #[must_use]
+    pub fn rpm_lease(self) -> Lease<'a> {
+        self.lease([METER_RPM, RPM_GRANTED, RPM_UNTIL, RPM_RETURNED, RPM_NOTE], Resource::Rpm)
+    }
+
+    /// The lease whose claims are counted in [`Self::tpm`].
+    #[must_use]
+    pub fn tpm_lease(self) -> Lease<'a> {
+        self.lease([METER_TPM, TPM_GRANTED, TPM_UNTIL, TPM_RETURNED, TPM_NOTE], Resource::Tpm)
+    }
+
+    fn lease(self, words: [usize; 5], resource: Resource) -> Lease<'a> {
+        let [claimed, granted, until, returned, note] = words.map(|word| &self.0[word]);
+        Lease { claimed, granted, until, returned, note, deny: self.deny(resource) }
+    }
+
+    /// Nano-USD granted in one window, in the form of a money word.
+    #[must_use]
+    pub fn money_granted(self) -> &'a AtomicU64 {
+        &self.0[MONEY_GRANTED]
+    }
+
+    #[must_use]
+    pub fn deny(self, resource: Resource) -> &'a AtomicU64 {
+        &self.0[DENY + resource as usize]
     }
 }
 

@@ -48,7 +48,8 @@ impl Window {
         self.duration.end_day(self.ordinal)
     }
 
-    fn tag(self) -> Tag {
+    #[must_use]
+    pub fn tag(self) -> Tag {
         Tag::new(self.duration, self.ordinal)
     }
 

@@ -19,11 +19,13 @@ pub enum Code {
     BudgetExceeded = 13,
     Overloaded = 14,
     NotReady = 15,
+    /// A lease is short: the agent was told, and the answer is known in a moment.
+    LeaseWanted = 28,
 }
 
 impl Code {
     /// All codes with the names their counters carry.
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::MissingApiKey, "missing_api_key"),
         (Self::KeyMalformed, "key_malformed"),
         (Self::KeyUnknown, "key_unknown"),
@@ -39,6 +41,7 @@ impl Code {
         (Self::BudgetExceeded, "budget_exceeded"),
         (Self::Overloaded, "overloaded"),
         (Self::NotReady, "not_ready"),
+        (Self::LeaseWanted, "lease_wanted"),
     ];
 }
 

@@ -3,8 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use nemorouter_core::{
-    arena, bucket,
+    arena,
     calendar::Tag,
+    lease::Resource,
+    levels::measure,
     model::ModelName,
     money::Money,
     policy,
@@ -17,7 +19,7 @@ use pyo3::{exceptions::PyValueError, prelude::*, pybacked::PyBackedBytes, types:
 use crate::{
     errors::{busy, no_scope, raise},
     journal::Journal,
-    views::{Identity, Meters, optional},
+    views::{Identity, Lease, Meters, optional},
 };
 
 #[pyclass(frozen, module = "nemorouter._core")]
@@ -96,6 +98,10 @@ fn bad_field(py: Python<'_>, cause: PyErr) -> PyErr {
     let error = PyValueError::new_err(cause.to_string());
     error.set_cause(py, Some(cause));
     error
+}
+
+fn resource(number: u8) -> PyResult<Resource> {
+    Resource::from_bits(number).ok_or_else(|| PyValueError::new_err(format!("{number} is no resource")))
 }
 
 #[pymethods]
@@ -213,12 +219,11 @@ impl Arena {
         let now_us = boot_us.unwrap_or_else(|| clock.boot_us());
         let wall_ms = wall_ms.unwrap_or_else(|| clock.wall_ms());
         let money = Money(record.money().load(nemorouter_core::sync::Ordering::Acquire));
-        let left = |limit: bucket::Limit, word| {
-            (!limit.is_unlimited()).then(|| limit.remaining(bucket::claimed(word), now_us))
-        };
+        let left =
+            |resource| measure(record, &view, resource, self.0.clustered(), now_us).map(|bucket| bucket.remaining);
         Ok(Meters {
-            rpm_remaining: left(view.rpm, record.rpm()),
-            tpm_remaining: left(view.tpm, record.tpm()),
+            rpm_remaining: left(Resource::Rpm),
+            tpm_remaining: left(Resource::Tpm),
             committed: money.committed(Tag::at(view.duration, wall_ms)),
             cap: optional(view.cap),
             duration: view.duration as u8,
@@ -252,5 +257,69 @@ impl Arena {
         let journals: Vec<_> = journals.iter().map(|journal| journal.0.clone()).collect();
         // As `turn`, a scan without the GIL: of every slot of the host, and a settlement may have to pass meanwhile.
         py.detach(|| self.0.recount(index, first_day, ledger_nano, journals.iter().flat_map(|journal| journal.each())))
+    }
+
+    #[getter]
+    fn clustered(&self) -> bool {
+        self.0.clustered()
+    }
+
+    #[setter]
+    fn set_clustered(&self, clustered: bool) -> PyResult<()> {
+        self.0.set_clustered(clustered).map_err(raise)
+    }
+
+    #[getter]
+    fn admit_until_us(&self) -> u64 {
+        self.0.admit_until()
+    }
+
+    #[setter]
+    fn set_admit_until_us(&self, boot_us: u64) {
+        self.0.set_admit_until(boot_us);
+    }
+
+    #[getter]
+    fn fenced(&self) -> bool {
+        self.0.fenced()
+    }
+
+    fn lease(&self, index: u32, resource: u8) -> PyResult<Lease> {
+        self.0.lease(index, self::resource(resource)?).map(Lease).map_err(raise)
+    }
+
+    fn leased(&self, py: Python<'_>) -> Vec<(u32, u8)> {
+        let leases = py.detach(|| self.0.leased());
+        leases.into_iter().map(|(index, resource)| (index, resource as u8)).collect()
+    }
+
+    #[pyo3(signature = (index, resource, granted, until_us, first_day = 0, centre = 0))]
+    fn grant(
+        &self,
+        index: u32,
+        resource: u8,
+        granted: u64,
+        until_us: u64,
+        first_day: u64,
+        centre: u64,
+    ) -> PyResult<()> {
+        self.0.grant(index, self::resource(resource)?, granted, until_us, first_day, centre).map_err(raise)
+    }
+
+    fn withdraw(&self, index: u32, resource: u8, most: u64) -> PyResult<u64> {
+        self.0.withdraw(index, self::resource(resource)?, most).map_err(raise)
+    }
+
+    fn void(&self, index: u32, resource: u8) -> PyResult<u64> {
+        self.0.void(index, self::resource(resource)?).map_err(raise)
+    }
+
+    fn deny(&self, index: u32, resource: u8, need: u64, until_us: u64) -> PyResult<()> {
+        self.0.deny(index, self::resource(resource)?, need, until_us).map_err(raise)
+    }
+
+    #[pyo3(signature = (limit = 256))]
+    fn wanted(&self, limit: usize) -> Vec<(u32, u8, u64)> {
+        self.0.wanted(limit).into_iter().map(|want| (want.index, want.resource as u8, want.need)).collect()
     }
 }

@@ -18,6 +18,7 @@ pub fn raise(error: Error) -> PyErr {
             None => PyErr::from(io),
         },
         Error::Foreign(_) | Error::Value(_) => PyValueError::new_err(text),
+        Error::Busy(_) => PyRuntimeError::new_err(text),
         Error::Full(_) => PyMemoryError::new_err(text),
         Error::Ticket(_) => Python::attach(|py| {
             let _ = TicketError::type_object(py);

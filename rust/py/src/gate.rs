@@ -155,8 +155,8 @@ impl Gate {
         };
         put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| decimal(b.limit))?;
         put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| decimal(b.limit))?;
-        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| decimal(b.remaining))?;
-        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| decimal(b.remaining))?;
+        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
+        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
         put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
         put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))?;
         Ok(headers)
@@ -207,4 +207,4 @@ impl Gate {
     }
 }
 
-const _: () = assert!(verdict::Code::ALL.len() == 15);
+const _: () = assert!(verdict::Code::ALL.len() == 16);

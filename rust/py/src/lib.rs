@@ -23,7 +23,7 @@ mod _core {
     #[pymodule_export]
     use super::journal::Journal;
     #[pymodule_export]
-    use super::views::{Identity, ManualClock, Meters, Refusal};
+    use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nemorouter_core::{
+    arena::LeaseView,
     clock::{Clock, Manual},
     units::NONE,
     verdict,
@@ -60,6 +61,57 @@ pub struct Meters {
     pub cap: Option<u64>,
     pub duration: u8,
     pub frozen: bool,
+}
+
+#[pyclass(frozen, module = "nemorouter._core")]
+pub struct Lease(pub LeaseView);
+
+#[pymethods]
+impl Lease {
+    #[getter]
+    fn claimed(&self) -> u64 {
+        self.0.claimed
+    }
+
+    #[getter]
+    fn returned(&self) -> u64 {
+        self.0.returned
+    }
+
+    #[getter]
+    fn granted(&self) -> u64 {
+        self.0.granted
+    }
+
+    #[getter]
+    fn until_us(&self) -> u64 {
+        self.0.until_us
+    }
+
+    #[getter]
+    fn first_day(&self) -> u64 {
+        self.0.first_day
+    }
+
+    #[getter]
+    fn limit(&self) -> Option<u64> {
+        optional(self.0.limit)
+    }
+
+    #[getter]
+    fn burst(&self) -> Option<u64> {
+        optional(self.0.burst)
+    }
+
+    #[getter]
+    fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    fn __repr__(&self) -> String {
+        let LeaseView { claimed, returned, granted, until_us, .. } = self.0;
+        format!("Lease(claimed={claimed}, returned={returned}, granted={granted}, until_us={until_us})")
+    }
 }
 
 #[pyclass(frozen, module = "nemorouter._core")]

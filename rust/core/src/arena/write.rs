@@ -7,6 +7,7 @@ use crate::{
     bucket::{self, Limit},
     calendar::Tag,
     error::{Error, Result},
+    lease::{self, Resource},
     model::ModelName,
     money::{FREEZE, Money},
     policy::Policy,
@@ -83,7 +84,8 @@ impl Arena {
         record.write_identity(digest, id);
         record.write(&image);
         let now_us = self.clock().boot_us();
-        for (word, limit) in [(record.rpm(), rpm), (record.tpm(), tpm)] {
+        // A lease begins with nothing granted and nothing claimed.
+        for (word, limit) in [(record.rpm(), rpm), (record.tpm(), tpm)].into_iter().filter(|_| !self.clustered()) {
             bucket::change(word, |claimed| Limit::UNLIMITED.convert(claimed, limit, now_us));
         }
         let tag = Tag::at(image.view.duration, self.clock().wall_ms());
@@ -110,6 +112,10 @@ impl Arena {
         let torn = record.begin_write();
         self.convert(record, old.filter(|_| !torn), &image.view);
         record.write(&image);
+        // What the bank refused under the old policy it may grant under the new.
+        for resource in Resource::ALL {
+            lease::deny(record.deny(resource), 0, 0);
+        }
         record.end_write();
         Ok(())
     }
@@ -121,7 +127,8 @@ impl Arena {
         let now_us = self.clock().boot_us();
         let buckets =
             [(record.rpm(), old.map(|old| old.rpm), new.rpm), (record.tpm(), old.map(|old| old.tpm), new.tpm)];
-        for (word, from, to) in buckets {
+        // A lease counts tokens whatever the rate is.
+        for (word, from, to) in buckets.into_iter().filter(|_| !self.clustered()) {
             match from {
                 Some(from) if from.limit == to.limit => {}
                 Some(from) => bucket::change(word, |claimed| from.convert(claimed, to, now_us)),

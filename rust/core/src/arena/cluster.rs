@@ -1,0 +1,183 @@
+//! The arena of a host that shares its limits with others: its own lease, and what its agent does to the leases of scopes.
+
+use super::{Arena, H_ADMIT_UNTIL, H_CLUSTERED};
+use crate::{
+    calendar::{DAY_MS, Tag},
+    error::{Error, Result},
+    lease::{self, Lease, Resource},
+    levels::Terms,
+    money::Money,
+    record::{Record, View},
+    recount::Window,
+    sync::Ordering,
+    units::NONE,
+    wants::{self, Want, Wants},
+};
+
+/// A lease, as its agent sees it. For money: of the window that begins on `first_day`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseView {
+    pub claimed: u64,
+    pub returned: u64,
+    pub granted: u64,
+    pub until_us: u64,
+    pub first_day: u64,
+    /// Limit and burst of the policy, or its cap; [`NONE`] = no limit.
+    pub limit: u64,
+    pub burst: u64,
+    pub version: u64,
+}
+
+fn rate(record: Record<'_>, resource: Resource) -> Option<Lease<'_>> {
+    match resource {
+        Resource::Rpm => Some(record.rpm_lease()),
+        Resource::Tpm => Some(record.tpm_lease()),
+        Resource::Money => None,
+    }
+}
+
+impl Arena {
+    #[must_use]
+    pub fn clustered(&self) -> bool {
+        self.get(H_CLUSTERED) != 0
+    }
+
+    /// Share limits with other hosts, or not. Only while there is no scope: a word counts leased tokens or a bucket's shares, not both.
+    /// A host that begins to share admits nothing until it is told how long it may.
+    pub fn set_clustered(&self, clustered: bool) -> Result<()> {
+        if self.scopes() > 0 {
+            return Err(Error::Value(
+                "an arena that holds scopes cannot begin or cease to share its limits".to_owned(),
+            ));
+        }
+        self.set_admit_until(u64::from(clustered));
+        self.set(H_CLUSTERED, u64::from(clustered));
+        Ok(())
+    }
+
+    /// Boot clock (microseconds) until which this host may admit; 0 = for ever. It only counts while the arena is clustered.
+    #[must_use]
+    pub fn admit_until(&self) -> u64 {
+        self.word(H_ADMIT_UNTIL).load(Ordering::Acquire)
+    }
+
+    pub fn set_admit_until(&self, boot_us: u64) {
+        // Release: who sees the new time sees every policy that was applied before it.
+        self.word(H_ADMIT_UNTIL).store(boot_us, Ordering::Release);
+    }
+
+    /// What an admission stands under; `None` on one machine.
+    #[must_use]
+    pub fn terms(&self) -> Option<Terms<'_>> {
+        self.clustered().then(|| Terms { wants: self.wants(), admit_until: self.admit_until() })
+    }
+
+    #[must_use]
+    pub fn fenced(&self) -> bool {
+        self.terms().is_some_and(|terms| terms.is_over(self.clock().boot_us()))
+    }
+
+    #[must_use]
+    pub fn wants(&self) -> Wants<'_> {
+        Wants(&self.map.words()[self.plan.wants..self.plan.wants + wants::WORDS])
+    }
+
+    fn wanted_record(&self, index: u32) -> Result<(Record<'_>, View)> {
+        let record = self.record(index).ok_or_else(|| Error::Value(format!("no scope has index {index}")))?;
+        let view = record.view().ok_or_else(|| Error::Busy("the record is being written; try again".to_owned()))?;
+        Ok((record, view))
+    }
+
+    /// Claimed is read before returned: what was rolled back in between is counted as claimed, never the other way round.
+    pub fn lease(&self, index: u32, resource: Resource) -> Result<LeaseView> {
+        let (record, view) = self.wanted_record(index)?;
+        let version = record.version();
+        let Some(lease) = rate(record, resource) else {
+            let window = Window::of(record, view.duration, self.clock().wall_ms());
+            let granted = Money(record.money_granted().load(Ordering::Acquire));
+            return Ok(LeaseView {
+                claimed: Money(record.money().load(Ordering::Acquire)).committed(window.tag()),
+                returned: 0,
+                granted: if granted.tag() == window.tag() { granted.amount() } else { 0 },
+                until_us: 0,
+                first_day: window.first_day(),
+                limit: view.cap,
+                burst: NONE,
+                version,
+            });
+        };
+        let limit = if resource == Resource::Rpm { view.rpm } else { view.tpm };
+        let seen = lease.look();
+        let returned = lease.returned.load(Ordering::Acquire);
+        Ok(LeaseView {
+            claimed: seen.claimed,
+            returned,
+            granted: seen.granted,
+            until_us: seen.until,
+            first_day: 0,
+            limit: limit.limit,
+            burst: limit.burst,
+            version,
+        })
+    }
+
+    /// Leases that were granted and not voided since, for an agent that takes over.
+    #[must_use]
+    pub fn leased(&self) -> Vec<(u32, Resource)> {
+        let granted = |record: Record, resource| match rate(record, resource) {
+            Some(lease) => lease.until.load(Ordering::Relaxed) != 0,
+            None => Money(record.money_granted().load(Ordering::Relaxed)).amount() != 0,
+        };
+        let of = |index| {
+            let record = self.record(index)?;
+            Some(Resource::ALL.into_iter().filter(move |r| granted(record, *r)).map(move |r| (index, r)))
+        };
+        (0..self.scopes()).filter_map(of).flatten().collect()
+    }
+
+    /// See [`Lease::grant`] and [`lease::grant_money`].
+    pub fn grant(
+        &self,
+        index: u32,
+        resource: Resource,
+        to: u64,
+        until: u64,
+        first_day: u64,
+        centre: u64,
+    ) -> Result<()> {
+        let (record, view) = self.wanted_record(index)?;
+        match rate(record, resource) {
+            Some(lease) => lease.grant(to, until, centre),
+            None => lease::grant_money(record.money_granted(), Tag::at(view.duration, first_day * DAY_MS), to),
+        }
+        Ok(())
+    }
+
+    /// See [`Lease::withdraw`] and [`lease::withdraw_money`].
+    pub fn withdraw(&self, index: u32, resource: Resource, most: u64) -> Result<u64> {
+        let (record, _) = self.wanted_record(index)?;
+        Ok(match rate(record, resource) {
+            Some(lease) => lease.withdraw(most),
+            None => lease::withdraw_money(record.money_granted(), record.money(), most),
+        })
+    }
+
+    /// See [`Lease::void`]. Money does not run out within its window.
+    pub fn void(&self, index: u32, resource: Resource) -> Result<u64> {
+        let (record, _) = self.wanted_record(index)?;
+        Ok(rate(record, resource).map_or(0, Lease::void))
+    }
+
+    /// See [`lease::deny`].
+    pub fn deny(&self, index: u32, resource: Resource, need: u64, until_us: u64) -> Result<()> {
+        let (record, _) = self.wanted_record(index)?;
+        lease::deny(record.deny(resource), need, until_us);
+        Ok(())
+    }
+
+    /// See [`Wants::drain`].
+    #[must_use]
+    pub fn wanted(&self, limit: usize) -> Vec<Want> {
+        self.wants().drain(limit)
+    }
+}
