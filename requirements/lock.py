@@ -29,8 +29,9 @@ def main() -> None:
     """Both lock files."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
     run = project["project"]["dependencies"]
+    extras = [need for needs in project["project"]["optional-dependencies"].values() for need in needs]
     write("run.txt", "What a server needs.", run)
-    write("dev.txt", "What building, testing and checking need.", run + project["dependency-groups"]["tools"])
+    write("dev.txt", "What building, testing and checking need.", run + extras + project["dependency-groups"]["tools"])
 
 
 if __name__ == "__main__":

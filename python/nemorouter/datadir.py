@@ -108,6 +108,10 @@ class DataDir:
             raise ConfigurationError(f"{self.host_id_file} is damaged. Stop all servers, delete it and start again.")
         return text
 
+    def host_number(self) -> int:
+        """The same as a number of 63 bits: what the ledger calls this host. It outlives the machine's boots."""
+        return int.from_bytes(blake3(self.host_id().encode("ascii")).digest(8), "big") >> 1 or 1
+
     def arena_path(self, capacity: int, scopes: int) -> Path:
         """Where a new arena belongs: in tmpfs when it has room for ``scopes`` and half as many again, else here."""
         need = _BYTES_FIXED + _BYTES_A_PLACE * capacity + _BYTES_A_SCOPE * min(capacity, scopes + scopes // 2 + 4096)

@@ -8,6 +8,7 @@ NemoError
 │   └── ConflictError
 ├── BusyError            too many at once, or too soon after a failure: try again later
 ├── StoreError           the store cannot be read or written
+│   └── ContentionError  two writers met; the same again will do
 └── TicketError          a ticket was ended twice, or never existed
 """
 
@@ -54,6 +55,10 @@ class BusyError(NemoError):
 
 class StoreError(NemoError):
     """The store cannot be read or written."""
+
+
+class ContentionError(StoreError):
+    """Two writers of the store met, and this one gave way: nothing was changed, and the same again will do."""
 
 
 class TicketError(NemoError):

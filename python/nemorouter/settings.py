@@ -245,8 +245,6 @@ def _check(settings: Settings) -> None:
 def _check_urls(settings: Settings) -> None:
     if not settings.database_url.startswith(("sqlite:///", "postgresql://")):
         raise ConfigurationError("database_url must start with sqlite:/// or postgresql://.")
-    if settings.database_url.startswith("postgresql://"):
-        raise ConfigurationError("database_url: this version keeps its store in SQLite; use sqlite:///<path>.")
     if settings.redis_url is not None and not re.match(r"(redis|rediss|unix)[+a-z]*://.", settings.redis_url):
         raise ConfigurationError("redis_url must start with redis:// or rediss://.")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter._core import LAYOUT, Arena, Journal
@@ -25,7 +25,7 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import drain, open_windows
 from nemorouter.store.policies import Change, all_policies, all_prices, change_seq, changes_since, policy, price
-from nemorouter.store.schema import PRICE_CHANGE, meta
+from nemorouter.store.schema import PRICE_CHANGE, keys, meta
 from nemorouter.types import Policy
 
 _CHUNK: Final = 4096
@@ -195,7 +195,7 @@ async def _bury(store: Store, data: DataDir) -> None:
 
 async def _build(settings: Settings, data: DataDir, store: Store, identity: bytes) -> tuple[Arena, Path]:
     async with store.read() as connection:
-        scopes = int((await connection.exec_driver_sql("SELECT count(*) FROM keys")).scalar_one())
+        scopes = int((await connection.execute(select(func.count()).select_from(keys))).scalar_one())
         path = data.arena_path(settings.capacity, scopes)
         for stale in path.parent.glob(f"{path.name}.*.new"):
             stale.unlink(missing_ok=True)

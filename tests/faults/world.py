@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from nemorouter.pepper import create_pepper, hash_key, load_peppers
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.types import Duration, Kind
+from tests.sql import sql
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 TABLES = {Kind.ORG: "orgs", Kind.TEAM: "teams", Kind.USER: "users", Kind.KEY: "keys"}
@@ -60,7 +62,7 @@ class World:
     ) -> None:
         """Insert a scope, or change the given columns of one; the change is numbered as a service would."""
         async with self.store.begin() as connection:
-            run = connection.exec_driver_sql
+            run = partial(sql, connection)
             table = TABLES[kind]
             if (await run(f"SELECT 1 FROM {table} WHERE id = ?", (id,))).first() is None:
                 values = {"id": id, **columns}
@@ -75,17 +77,17 @@ class World:
                     "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) VALUES (?, ?, ?, ?, ?)",
                     (secrets.randbits(60), int(kind), id, cap, int(duration)),
                 )
-            await run("UPDATE meta SET value = value + 1 WHERE key = 'change_seq'")
-            (seq,) = (await run("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'change_seq'")).one()
+            await run("UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'")
+            (seq,) = (await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")).one()
             await run("INSERT INTO changes (seq, kind, id) VALUES (?, ?, ?)", (seq, int(kind), id))
             await run(f"UPDATE {table} SET version = ? WHERE id = ?", (seq, id))
 
     async def price(self, model: str, **columns: int) -> None:
         """A new price."""
         async with self.store.begin() as connection:
-            run = connection.exec_driver_sql
-            await run("UPDATE meta SET value = value + 1 WHERE key = 'change_seq'")
-            (seq,) = (await run("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'change_seq'")).one()
+            run = partial(sql, connection)
+            await run("UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'")
+            (seq,) = (await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")).one()
             values = {"model": model, "version": seq, **columns}
             marks = ", ".join("?" * len(values))
             await run(f"INSERT INTO prices ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
@@ -94,7 +96,7 @@ class World:
     async def all(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Rows of a query."""
         async with self.store.read() as connection:
-            return [tuple(row) for row in await connection.exec_driver_sql(query, values)]
+            return [tuple(row) for row in await sql(connection, query, values)]
 
     async def one(self, query: str, *values: object) -> tuple[object, ...]:
         """The only row of a query."""

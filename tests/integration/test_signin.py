@@ -12,6 +12,7 @@ import pytest
 from nemorouter.services import throttle
 from tests.integration.api import PASSWORD, form, get, invited
 from tests.integration.servers import Answer, Host, Server, chat
+from tests.sql import sql
 
 WRONG = "The e-mail address or the password is wrong."
 
@@ -48,7 +49,7 @@ def fresh_throttles(host: Host) -> None:
 
     async def forget(context: object, _: object) -> None:
         async with context.store.begin() as connection:  # type: ignore[attr-defined]
-            await connection.exec_driver_sql("DELETE FROM throttles")
+            await sql(connection, "DELETE FROM throttles")
 
     host.change(forget)
 

@@ -18,11 +18,12 @@ from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Duration, Endpoint, Kind, Status
 from tests.faults.world import KEY, ORG, TEAM, USER, World
+from tests.sql import sql
 from tests.unit.ledger.test_record import a_row
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
     made = await World.make(tmp_path / "data")
     await made.key()
     yield made
@@ -164,8 +165,8 @@ async def test_a_restored_backup_is_not_mixed_with_newer_memory(world: World) ->
     await snapshot.attach(world.settings, world.store)
     snapshot.detach(world.settings)
     async with world.store.begin() as connection:
-        await connection.exec_driver_sql("UPDATE meta SET value = '1' WHERE key = 'change_seq'")
-        await connection.exec_driver_sql("DELETE FROM changes WHERE seq > 1")
+        await sql(connection, "UPDATE meta SET value = '1' WHERE key = 'change_seq'")
+        await sql(connection, "DELETE FROM changes WHERE seq > 1")
     assert (await snapshot.attach(world.settings, world.store)).applied == 1
 
 

@@ -14,35 +14,40 @@ app: App = group("db")
 @app.command
 def upgrade(*, common: Common = DEFAULTS) -> None:
     """Bring the store to the layout of this version. Stop the servers and make a backup first."""
-    from nemorouter.store.engine import Store, database_path, store_version
+    from nemorouter.store.backend import backend_of
+    from nemorouter.store.engine import Store
 
     settings = common.settings()
-    path = database_path(settings)
-    before = store_version(path)
-    if not path.exists():
-        raise ConfigurationError(f"There is no store at {path}; run `nemorouter init` or `nemorouter serve` first.")
+    backend = backend_of(settings)
+    place = backend.place
 
-    async def work() -> None:
+    async def work() -> tuple[int, int]:
+        before = await backend.version()
+        if not before:
+            raise ConfigurationError(
+                f"There is no store at {place}; run `nemorouter init` or `nemorouter serve` first."
+            )
         await (await Store.open(settings, migrate=True)).close()
+        return before, await backend.version()
 
-    asyncio.run(work())
-    after = store_version(path)
+    before, after = asyncio.run(work())
     if common.json:
-        print_json({"path": str(path), "before": before, "after": after})
+        print_json({"path": place, "before": before, "after": after})
     else:
-        print_line(f"{path}: layout {after}" + (" already." if after == before else f", was {before}."))
+        print_line(f"{place}: layout {after}" + (" already." if after == before else f", was {before}."))
 
 
 @app.command
 def status(*, common: Common = DEFAULTS) -> int:
     """Say which layout the store has, and which one this version wants."""
-    from nemorouter.store.engine import database_path, store_version
+    from nemorouter.store.backend import backend_of
     from nemorouter.store.schema import SCHEMA_VERSION
 
-    path = database_path(common.settings())
-    found = store_version(path)
+    backend = backend_of(common.settings())
+    path = backend.place
+    found = asyncio.run(backend.version())
     if common.json:
-        print_json({"path": str(path), "layout": found, "wanted": SCHEMA_VERSION, "current": found == SCHEMA_VERSION})
+        print_json({"path": path, "layout": found, "wanted": SCHEMA_VERSION, "current": found == SCHEMA_VERSION})
     elif found == 0:
         print_line(f"There is no store at {path}.")
     else:

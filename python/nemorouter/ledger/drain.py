@@ -50,7 +50,6 @@ class Drain:
         self._tallies: list[Tally] = []
         self._minute = 0
         self._look_at_frozen = self._look_at_changes = self._look_at_deferred = self._look_at_journals = 0.0
-        self._wal = store.path.with_name(f"{store.path.name}-wal")
         self._store_mark: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
         self._applied = -1
@@ -138,7 +137,7 @@ class Drain:
 
     async def _follow_changes(self) -> None:
         """Catch up if the store changed: services do it themselves, this is for those that died in between."""
-        mark, now = _mark(self._store.path, self._wal), time.monotonic()
+        mark, now = self._store.mark(), time.monotonic()
         due = self._look_at_changes
         if mark != self._store_mark and not self._unfit:
             due -= _CHANGES_EVERY_S - _CHANGES_APART_S

@@ -2,30 +2,47 @@
 
 from typing import Final
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from nemorouter.store.engine import Store
 from nemorouter.store.sums import DAY_MS
 
 _MINUTE_MS: Final = 60_000
-_OLD_ROWS: Final = (
-    "DELETE FROM requests WHERE (boot, seq) IN (SELECT boot, seq FROM requests WHERE at_ms < ? ORDER BY at_ms LIMIT ?)"
+_OLD_ROWS: Final = text(
+    "DELETE FROM requests WHERE (boot, seq) IN "
+    "(SELECT boot, seq FROM requests WHERE at_ms < :before ORDER BY at_ms LIMIT :batch)"
 )
-_OLD_REFUSALS: Final = (
+_OLD_REFUSALS: Final = text(
     "DELETE FROM refusals WHERE (minute, key_id, code) IN "
-    "(SELECT minute, key_id, code FROM refusals WHERE minute < ? ORDER BY minute LIMIT ?)"
+    "(SELECT minute, key_id, code FROM refusals WHERE minute < :before ORDER BY minute LIMIT :batch)"
 )
+_ANY_ROW: Final = text("SELECT 1 FROM requests WHERE at_ms < :before LIMIT 1")
+_ANY_REFUSAL: Final = text("SELECT 1 FROM refusals WHERE minute < :before LIMIT 1")
 
 
 async def retain(store: Store, days: int, wall_ms: int, batch: int = 1000) -> bool:
-    """Drop up to ``batch`` rows of each table that are older than ``days``; True if there may be more."""
+    """Drop up to ``batch`` rows of each table that are older than ``days``; True if there may be more.
+
+    PostgreSQL drops the log by whole weeks.
+    """
     before_ms = wall_ms - days * DAY_MS
+    minute = before_ms // _MINUTE_MS
     async with store.read() as connection:
-        log = await connection.exec_driver_sql("SELECT 1 FROM requests WHERE at_ms < ? LIMIT 1", (before_ms,))
-        counts = await connection.exec_driver_sql(
-            "SELECT 1 FROM refusals WHERE minute < ? LIMIT 1", (before_ms // _MINUTE_MS,)
-        )
+        log = await connection.execute(_ANY_ROW, {"before": before_ms})
+        counts = await connection.execute(_ANY_REFUSAL, {"before": minute})
         if log.first() is None and counts.first() is None:
             return False
     async with store.begin() as connection:
-        rows = await connection.exec_driver_sql(_OLD_ROWS, (before_ms, batch))
-        refusals = await connection.exec_driver_sql(_OLD_REFUSALS, (before_ms // _MINUTE_MS, batch))
-        return max(rows.rowcount, refusals.rowcount) >= batch
+        more = await _drop_log(store, connection, before_ms, batch)
+        refusals = await connection.execute(_OLD_REFUSALS, {"before": minute, "batch": batch})
+        return more or refusals.rowcount >= batch
+
+
+async def _drop_log(store: Store, connection: AsyncConnection, before_ms: int, batch: int) -> bool:
+    if store.dialect == "postgresql":
+        from nemorouter.store import weeks
+
+        return await weeks.expire(connection, before_ms)
+    rows = await connection.execute(_OLD_ROWS, {"before": before_ms, "batch": batch})
+    return rows.rowcount >= batch

@@ -3,38 +3,22 @@
 import os
 import shutil
 import socket
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from nemorouter.datadir import DataDir, Flock
 from nemorouter.errors import NemoError
-from nemorouter.pepper import load_audit_key, load_peppers
-from nemorouter.services.clock import iso, now_ms
-from nemorouter.services.context import audit_key_path
+from nemorouter.services import doctor_store
+from nemorouter.services.check import Check
+from nemorouter.services.clock import now_ms
 from nemorouter.settings import Settings
-from nemorouter.store.engine import database_path, explain, store_version
-from nemorouter.store.marks import AUDIT_ID, compare
-from nemorouter.store.schema import SCHEMA_VERSION
 
 _LOW_ROOM: Final = 256 << 20
 _NO_ROOM: Final = 16 << 20
 _LATE_MS: Final = 10_000
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - where the arena lies; only its room is looked at
-_BORN_MS: Final = 1_764_000_000_000  # no true clock is earlier than this program
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. ``mend`` says what to do, where something is."""
-
-    name: str
-    state: Literal["ok", "warn", "fail"]
-    finding: str
-    mend: str | None = None
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -88,52 +72,6 @@ def _room(settings: Settings) -> Iterator[Check]:
             yield Check(name=name, state="warn", finding=finding, mend=mend)
         else:
             yield Check(name=name, state="ok", finding=finding)
-
-
-def _store(settings: Settings) -> Iterator[Check]:
-    path = database_path(settings)
-    version = store_version(path)
-    if version == 0:
-        mend = "Run `nemorouter init` or `nemorouter serve`."
-        yield Check(name="store", state="fail", finding=f"There is none at {path}.", mend=mend)
-        return
-    finding = f"{path} has layout {version}; this version wants {SCHEMA_VERSION}."
-    if version != SCHEMA_VERSION:
-        newer = version > SCHEMA_VERSION
-        mend = "Install the newer nemorouter that wrote it." if newer else "Run `nemorouter db upgrade`."
-        yield Check(name="store", state="fail", finding=finding, mend=mend)
-        return
-    yield Check(name="store", state="ok", finding=finding)
-    try:
-        with closing(_read_only(path)) as db:
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        verdict = explain(error)
-    sound = verdict == "ok"
-    yield Check(
-        name="store integrity",
-        state="ok" if sound else "fail",
-        finding="The store is sound." if sound else f"The store is damaged: {verdict}.",
-        mend=None if sound else "Stop the servers and restore a backup.",
-    )
-
-
-def _secrets(settings: Settings) -> Iterator[Check]:
-    known: dict[int, str] = {}
-    path = database_path(settings)
-    if store_version(path):
-        with closing(_read_only(path)) as db:
-            rows = db.execute("SELECT key, value FROM meta WHERE key LIKE 'pepper.%'").fetchall()
-        known = {int(key.removeprefix("pepper.")): value for key, value in rows}
-    elif not settings.pepper_path.exists():
-        return  # both are made at the first run
-    peppers = load_peppers(settings.pepper_path)
-    audit_path = audit_key_path(settings)
-    audit_key = load_audit_key(audit_path)
-    compare({id: value for id, value in known.items() if id != AUDIT_ID}, peppers, str(settings.pepper_path))
-    compare({id: known[id] for id in known.keys() & {AUDIT_ID}}, [(AUDIT_ID, audit_key)], str(audit_path))
-    finding = f"{settings.pepper_path} holds {len(peppers)} of this store's peppers."
-    yield Check(name="secrets", state="ok", finding=finding)
 
 
 def _server(settings: Settings) -> Iterator[Check]:
@@ -206,22 +144,6 @@ def _journals(data: DataDir, *, serving: bool) -> Iterator[Check]:
         yield Check(name="journals", state="ok", finding=finding)
 
 
-def _clock(settings: Settings) -> Iterator[Check]:
-    latest = 0
-    path = database_path(settings)
-    if store_version(path):
-        with closing(_read_only(path)) as db:
-            for query in ("SELECT max(at_ms) FROM requests", "SELECT max(at_ms) FROM audit"):
-                latest = max(latest, db.execute(query).fetchone()[0] or 0)
-    now = now_ms()
-    if now < _BORN_MS or now < latest - 60_000:
-        finding = f"It is {iso(now)} by this machine, but the store knows {iso(max(latest, _BORN_MS))}."
-        mend = "Set the clock (NTP): budget windows and expiry follow it."
-        yield Check(name="clock", state="fail", finding=finding, mend=mend)
-    else:
-        yield Check(name="clock", state="ok", finding=f"It is {iso(now)}.")
-
-
 def _is_held(path: Path) -> bool:
     """True if a process holds the lock of this file."""
     lock = Flock.attempt(path)
@@ -230,8 +152,4 @@ def _is_held(path: Path) -> bool:
     return lock is None
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)
-
-
-_LOOKS: Final = (_data_directory, _room, _store, _secrets, _server, _clock)
+_LOOKS: Final = (_data_directory, _room, doctor_store.store, doctor_store.secrets, _server, doctor_store.clock)

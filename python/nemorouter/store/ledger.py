@@ -7,16 +7,18 @@ retention touches.
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.store import ledger_sqlite
+from nemorouter.store.backend import Batch
+from nemorouter.store.bulk import lots
 from nemorouter.store.engine import Store
+from nemorouter.store.schema import spend_daily, spend_host
+from nemorouter.store.schema.columns import BIG
 from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 
 if TYPE_CHECKING:
-    import aiosqlite
-
     from nemorouter._core import Journal, Tally
 
 _SCOPE_COLUMN: Final = {Kind.ORG: "org_id", Kind.TEAM: "team_id", Kind.USER: "user_id", Kind.KEY: "key_id"}
@@ -36,48 +38,63 @@ async def drain(store: Store, journals: Sequence["Journal"], tallies: Sequence["
     return sum(len(rows) for _, rows in batches)
 
 
-async def record(store: Store, batches: Sequence[ledger_sqlite.Batch], tallies: Sequence["Tally"] = ()) -> int:
+async def record(store: Store, batches: Sequence[Batch], tallies: Sequence["Tally"] = ()) -> int:
     """Write rows, each batch with its journal's upstream names, in one transaction; answer how many were not there
     before. StoreError: nothing was written.
     """
-    return await store.in_thread(lambda connection: ledger_sqlite.write(connection, batches, tallies))
+    return await store.record(batches, tallies)
 
 
-async def window_spend(connection: AsyncConnection, kind: int, id: int, first_day: int, end_day: int) -> int:
-    """Nano-USD spent by a scope in the days ``first_day`` … ``end_day`` - 1 (days since 1970-01-01 UTC)."""
-    query = f"SELECT coalesce(sum(cost_nano), 0) FROM spend_daily WHERE {_SCOPE_COLUMN[Kind(kind)]} = ? "  # noqa: S608
-    row = await connection.exec_driver_sql(query + "AND day >= ? AND day < ?", (id, first_day, end_day))
-    return int(row.scalar_one())
+async def window_spend(
+    connection: AsyncConnection, kind: int, id: int, first_day: int, end_day: int, host: int | None = None
+) -> int:
+    """Nano-USD spent by a scope in the days ``first_day`` … ``end_day`` - 1 (days since 1970-01-01 UTC).
+
+    With ``host`` only what went through that host, which PostgreSQL knows.
+    """
+    table = spend_daily.c if host is None else spend_host.c
+    if host is None:
+        which = [table[_SCOPE_COLUMN[Kind(kind)]] == id]
+    else:
+        which = [table.kind == int(kind), table.scope_id == id, table.host == host]
+    days = (table.day >= cast(first_day, BIG), table.day < cast(end_day, BIG))
+    query = select(func.coalesce(func.sum(table.cost_nano), 0)).where(*which, *days)
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def total_spend(connection: AsyncConnection, kind: int, ids: Sequence[int]) -> dict[int, int]:
     """Nano-USD ever spent by each scope of ``ids`` that has spent."""
-    column = _SCOPE_COLUMN[Kind(kind)]
+    column = spend_daily.c[_SCOPE_COLUMN[Kind(kind)]]
     totals: dict[int, int] = {}
     for start in range(0, len(ids), 500):
-        some = tuple(ids[start : start + 500])
-        rows = await connection.exec_driver_sql(
-            f"SELECT {column} AS id, sum(cost_nano) AS spent FROM spend_daily "  # noqa: S608 - constants
-            f"WHERE {column} IN ({', '.join('?' * len(some))}) GROUP BY {column}",
-            some,
-        )
-        totals.update({row["id"]: row["spent"] for row in rows.mappings()})
+        some = column.in_(ids[start : start + 500])
+        rows = await connection.execute(select(column, func.sum(spend_daily.c.cost_nano)).where(some).group_by(column))
+        totals.update({id: spent for id, spent in rows})
     return totals
 
 
-async def open_windows(connection: AsyncConnection, wall_ms: int) -> AsyncIterator[list[tuple[int, int, bytes, int]]]:
-    """(kind, id, digest, nano-USD spent) of every scope that spent in its budget window of ``wall_ms``, in lots."""
-    driver: aiosqlite.Connection | None = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - an open connection has its driver
-    for kind, column in _SCOPE_COLUMN.items():
-        digest = "k.digest" if kind is Kind.KEY else "x''"
-        keys = "JOIN keys AS k ON k.id = d.key_id" if kind is Kind.KEY else ""
+async def open_windows(
+    connection: AsyncConnection, wall_ms: int, host: int | None = None
+) -> AsyncIterator[list[tuple[int, int, bytes, int]]]:
+    """(kind, id, digest, nano-USD spent) of every scope that spent in its budget window of ``wall_ms``, in lots.
+
+    With ``host`` only what went through that host, which PostgreSQL knows.
+    """
+    for kind in _SCOPE_COLUMN:
         for duration in Duration:
-            query = (
-                f"SELECT {kind}, d.{column}, {digest}, sum(d.cost_nano) FROM spend_daily AS d {keys} "  # noqa: S608
-                f"LEFT JOIN budgets AS b ON b.kind = {kind} AND b.scope_id = d.{column} "
-                f"WHERE d.day >= ? AND d.day < ? AND coalesce(b.duration, {Duration.MONTHLY}) = ? GROUP BY d.{column}"
-            )
-            async with driver.execute(query, (*window_days(duration, wall_ms // DAY_MS), duration)) as cursor:
-                while rows := await cursor.fetchmany(20_000):
-                    yield [(*row,) for row in rows]
+            days = window_days(duration, wall_ms // DAY_MS)
+            values = (*days, duration) if host is None else (*days, duration, host)
+            async for rows in lots(connection, _windows(kind, one_host=host is not None), *values, size=20_000):
+                yield [(int(kind), id, bytes(digest[0]) if digest else b"", spent) for id, spent, *digest in rows]
+
+
+def _windows(kind: Kind, *, one_host: bool) -> str:
+    table, id = ("spend_host", "scope_id") if one_host else ("spend_daily", _SCOPE_COLUMN[kind])
+    digest, keys = (", k.digest", f"JOIN keys AS k ON k.id = d.{id}") if kind is Kind.KEY else ("", "")
+    mine = f"AND d.host = ? AND d.kind = {int(kind)}" if one_host else ""
+    return (
+        f"SELECT d.{id}, sum(d.cost_nano){digest} FROM {table} AS d {keys} "  # noqa: S608 - constants
+        f"LEFT JOIN budgets AS b ON b.kind = {int(kind)} AND b.scope_id = d.{id} "
+        f"WHERE d.day >= ? AND d.day < ? AND coalesce(b.duration, {Duration.MONTHLY:d}) = ? {mine} "
+        f"GROUP BY d.{id}{digest}"
+    )

@@ -7,13 +7,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from nemorouter.store.backend import Batch
 from nemorouter.store.sums import sums
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
-
-Batch = tuple[Sequence["Row"], Sequence[str]]
-"""Rows of one journal, and its upstreams' names."""
 
 _LOG: Final = (
     "INSERT INTO requests (boot, seq, at_ms, key_id, team_id, user_id, org_id, model, endpoint, status, outcome, "

@@ -7,9 +7,10 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nemorouter.store.bulk import lots
 from nemorouter.store.schema import changes, meta, prices
 from nemorouter.types import Kind, ModelPrice, Policy
 
@@ -63,19 +64,16 @@ async def changes_since(connection: AsyncConnection, seq: int, limit: int = 10_0
 
 async def policy(connection: AsyncConnection, kind: int, id: int) -> Policy | None:
     """The policy of one scope as of now; None if there is none."""
-    row = (await connection.exec_driver_sql(_QUERIES[Kind(kind)] + " WHERE s.id = ?", (id,))).first()
+    row = (await connection.execute(text(_QUERIES[Kind(kind)] + " WHERE s.id = :id"), {"id": id})).first()
     return None if row is None else _MAKERS[Kind(kind)](tuple(row))
 
 
 async def all_policies(connection: AsyncConnection) -> AsyncIterator[list[Policy]]:
-    """Every policy in batches: orgs, teams, users, keys. The driver is used raw: a million keys in seconds."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - an open connection has its driver
+    """Every policy in batches: orgs, teams, users, keys."""
     for kind, query in _QUERIES.items():
         make = _MAKERS[kind]
-        async with driver.execute(query) as cursor:
-            while rows := await cursor.fetchmany(_BATCH):
-                yield [make(row) for row in rows]
+        async for rows in lots(connection, query, size=_BATCH):
+            yield [make(row) for row in rows]
 
 
 async def all_prices(connection: AsyncConnection) -> list[ModelPrice]:

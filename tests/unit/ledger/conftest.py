@@ -13,6 +13,7 @@ from nemorouter import snapshot
 from nemorouter._core import Arena, Gate, Journal
 from nemorouter.datadir import DataDir
 from nemorouter.ledger.drain import Drain
+from nemorouter.store import ledger_postgres, ledger_sqlite
 from nemorouter.types import Kind
 from tests.faults.world import KEY, World
 
@@ -98,13 +99,19 @@ class Desk:
         return int(str(log[0])), int(str(log[1]))
 
 
+def in_each_ledger(patch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Put ``value`` in the place of what both kinds of store call ``name``."""
+    for module in (ledger_sqlite, ledger_postgres):
+        patch.setattr(module, name, value)
+
+
 def everywhere(nano: int) -> dict[Kind, int]:
     """The same amount committed at every level."""
     return dict.fromkeys((Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG), nano)
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(any_store: str, tmp_path: Path) -> AsyncIterator[Desk]:
     world = await World.make(tmp_path / "data", journal_slots=64)
     await world.key(cap=10**9)
     await world.price("m", input=1_000_000, output=0)

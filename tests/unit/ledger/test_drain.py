@@ -13,10 +13,10 @@ from nemorouter._core import Journal
 from nemorouter.errors import Code, StoreError
 from nemorouter.ledger import drain as drain_module
 from nemorouter.ledger import recount as recount_module
-from nemorouter.store import ledger, ledger_sqlite
+from nemorouter.store import ledger
 from nemorouter.types import Duration, Kind, Outcome
 from tests.faults.world import KEY, ORG
-from tests.unit.ledger.conftest import Desk, everywhere
+from tests.unit.ledger.conftest import Desk, everywhere, in_each_ledger
 
 
 async def test_rows_move_and_slots_come_back(desk: Desk) -> None:
@@ -72,7 +72,7 @@ class Death(BaseException):
 
 
 def _before_commit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ledger_sqlite, "sums", _die)
+    in_each_ledger(patch, "sums", _die)
 
 
 def _between_commit_and_free(patch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ async def test_a_missed_change_is_caught_up(desk: Desk) -> None:
 async def test_an_error_of_the_store_keeps_everything(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.ask(4)
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_sqlite, "_DAY", "INSERT INTO nowhere VALUES (?)")
+        in_each_ledger(patch, "_DAY", "INSERT INTO nowhere VALUES (?)")
         for _ in range(3):
             with pytest.raises(StoreError):
                 await desk.drain.turn()

@@ -13,11 +13,11 @@ from nemorouter.datadir import Flock
 from nemorouter.ledger import drainer as drainer_module
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.ledger.retain import retain
-from nemorouter.store import ledger_sqlite
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
 from tests.faults.world import KEY
-from tests.unit.ledger.conftest import Desk, everywhere
+from tests.sql import sql
+from tests.unit.ledger.conftest import Desk, everywhere, in_each_ledger
 from tests.unit.ledger.test_record import AT, a_row
 
 
@@ -71,7 +71,7 @@ async def test_one_of_many_drains_and_another_takes_over(desk: Desk) -> None:
 async def test_it_outlives_errors_of_the_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     drainer = Drainer(desk.world.settings)
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_sqlite, "_DAY", "INSERT INTO nowhere VALUES (?)")
+        in_each_ledger(patch, "_DAY", "INSERT INTO nowhere VALUES (?)")
         drainer.start()
         desk.ask(4)
         await until(lambda: drainer.status is not None and bool(drainer.status.error))
@@ -87,7 +87,7 @@ async def test_it_outlives_what_nobody_thought_of(desk: Desk, monkeypatch: pytes
     monkeypatch.setattr(drainer_module, "_BACKOFF_S", (0.01,))
     drainer = Drainer(desk.world.settings)
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_sqlite, "sums", lambda _: 1 // 0)
+        in_each_ledger(patch, "sums", lambda _: 1 // 0)
         drainer.start()
         desk.ask(4)
         await until(lambda: drainer._failures > 1)
@@ -115,12 +115,13 @@ async def test_a_stopped_drainer_leaves_no_thread(desk: Desk) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "nemorouter-drainer"]
 
 
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 async def test_retention_drops_old_rows_and_changes_no_sum(desk: Desk) -> None:
     store = desk.world.store
     rows = [a_row(seq, at=AT + seq * DAY_MS) for seq in range(10)]
     await record(store, [(rows, ["echo"])])
     async with store.begin() as connection:
-        await connection.exec_driver_sql(f"INSERT INTO refusals VALUES ({AT // 60_000}, {KEY}, 4, 1)")
+        await sql(connection, f"INSERT INTO refusals VALUES ({AT // 60_000}, {KEY}, 4, 1)")
     sums = await desk.world.all("SELECT * FROM spend_daily")
     now = AT + 10 * DAY_MS
     assert await retain(store, 5, now, batch=3)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nemorouter.errors import StoreError
-from nemorouter.store import ledger_sqlite
 from nemorouter.store.ledger import drain, open_windows, record, total_spend, window_spend
 from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind, Outcome
 from tests.faults.world import KEY, ORG, TEAM, USER, World
+from tests.unit.ledger.conftest import in_each_ledger
 
 if TYPE_CHECKING:
     from nemorouter._core import Row
@@ -22,7 +22,7 @@ AT = DAY * DAY_MS + 5_000
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
     made = await World.make(tmp_path / "data")
     await made.key()
     yield made
@@ -75,13 +75,12 @@ async def test_a_late_row_does_not_turn_last_use_back(world: World) -> None:
 
 async def test_drain_frees_only_what_is_committed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     journal: Any = Slots([a_row(seq) for seq in range(5)])
-    statement = ledger_sqlite._DAY
-    monkeypatch.setattr(ledger_sqlite, "_DAY", "INSERT INTO nowhere VALUES (?)")
-    with pytest.raises(StoreError):
-        await drain(world.store, [journal])
+    with monkeypatch.context() as patch:
+        in_each_ledger(patch, "_DAY", "INSERT INTO nowhere VALUES (?)")
+        with pytest.raises(StoreError):
+            await drain(world.store, [journal])
     assert len(journal.kept) == 5
     assert await world.one("SELECT count(*) FROM requests") == (0,)
-    monkeypatch.setattr(ledger_sqlite, "_DAY", statement)
     assert await drain(world.store, [journal], limit=3) == 3
     assert [row[2] for row in journal.kept] == [3, 4]
     assert await drain(world.store, [journal]) == 2

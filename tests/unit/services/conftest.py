@@ -2,8 +2,9 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,26 +14,51 @@ from nemorouter.roles import Actor, Role
 from nemorouter.services import bootstrap, owners
 from nemorouter.services.context import Context
 from nemorouter.settings import Settings
+from tests.integration.backends import PostgresServer
+from tests.sql import sql
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory as the first run leaves it; tests take copies, which is quicker than migrating each time."""
-
-    async def make(path: Path) -> None:
-        made = await Context.open(Settings(data_dir=path), create=True)
-        await bootstrap.init(made, org="Acme", email="owner@acme.test", password_hash=None)
-        await made.close()
-
     path = tmp_path_factory.mktemp("template") / "data"
-    asyncio.run(make(path))
+    asyncio.run(_make(Settings(data_dir=path)))
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same with its store in PostgreSQL, and the name of that database."""
+    path, url = tmp_path_factory.mktemp("template") / "data", postgres.database()
+    asyncio.run(_make(Settings(data_dir=path, database_url=url)))
+    return path, url.rpartition("/")[2]
+
+
+async def _make(settings: Settings) -> None:
+    made = await Context.open(settings, create=True)
+    await bootstrap.init(made, org="Acme", email="owner@acme.test", password_hash=None)
+    await made.close()
+
+
 @pytest.fixture
-async def context(template: Path, tmp_path: Path) -> AsyncIterator[Context]:
-    shutil.copytree(template, tmp_path / "data")
-    opened = await Context.open(Settings(data_dir=tmp_path / "data", capacity=4096, journal_slots=64))
+def settings(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Of a copy, on each kind of store."""
+    small: dict[str, Any] = {"data_dir": tmp_path / "data", "capacity": 4096, "journal_slots": 64}
+    if store_kind == "sqlite":
+        shutil.copytree(request.getfixturevalue("template"), tmp_path / "data")
+        yield Settings(**small)
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    folder, database = request.getfixturevalue("postgres_template")
+    shutil.copytree(folder, tmp_path / "data")
+    url = server.database(database)
+    yield Settings(database_url=url, **small)
+    server.drop(url)
+
+
+@pytest.fixture
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    opened = await Context.open(settings)
     yield opened
     await opened.close()
 
@@ -66,4 +92,10 @@ def end_serving(settings: Settings) -> None:
 async def scalar(context: Context, query: str) -> object:
     """One value of the store."""
     async with context.store.read() as connection:
-        return (await connection.exec_driver_sql(query)).scalar()
+        return (await sql(connection, query)).scalar()
+
+
+async def scalars(context: Context, query: str) -> list[object]:
+    """A column of the store."""
+    async with context.store.read() as connection:
+        return list((await sql(connection, query)).scalars())

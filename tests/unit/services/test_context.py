@@ -13,7 +13,7 @@ from nemorouter.services.context import Context, audit_key_path
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.marks import check_peppers
-from tests.unit.services.conftest import scalar
+from tests.unit.services.conftest import scalar, scalars
 
 OTHER = "ab" * 32
 
@@ -92,13 +92,12 @@ async def test_rotation_on_the_record(context: Context, owner: Actor) -> None:
     assert await peppers.rotate(context, owner) == [2, 1]
     again = await Context.open(context.settings)
     await keys.create(again, owner, keys.NewKey(name="new"))
-    assert await scalar(context, "SELECT group_concat(pepper_id) FROM keys ORDER BY id") == "1,2"
+    assert await scalars(context, "SELECT pepper_id FROM keys ORDER BY version") == [1, 2]
     with pytest.raises(RefusedError, match="1 active keys are under the old pepper"):
         await peppers.retire(again, owner)
     await keys.revoke(again, owner, old.view.id)
     assert await peppers.retire(again, owner) == [2]
     await again.close()
     await (await Context.open(context.settings)).close()
-    assert await scalar(context, "SELECT group_concat(action) FROM audit WHERE action LIKE 'pepper%'") == (
-        "pepper.rotated,pepper.retired"
-    )
+    events = await scalars(context, "SELECT action FROM audit WHERE action LIKE 'pepper%' ORDER BY seq")
+    assert events == ["pepper.rotated", "pepper.retired"]

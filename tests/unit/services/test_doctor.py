@@ -1,16 +1,22 @@
 """The doctor: finds what was broken, names how to mend it, and changes nothing."""
 
+import asyncio
 import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nemorouter import snapshot
+from nemorouter.services.check import Check
 from nemorouter.services.context import Context
-from nemorouter.services.doctor import Check, examine
+from nemorouter.services.doctor import examine
 from nemorouter.settings import Settings
+from nemorouter.store.sqlite import database_path
+from tests.integration.servers import free_port
+from tests.sql import sql
 from tests.unit.services.conftest import end_serving
 
 
@@ -19,16 +25,8 @@ def found(settings: Settings, name: str) -> Check:
 
 
 @pytest.fixture
-def settings(context: Context, unused_port: int) -> Settings:
-    return Settings(data_dir=context.settings.data_dir, capacity=4096, journal_slots=64, port=unused_port)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def settings(settings: Settings, context: Context) -> Settings:
+    return msgspec.structs.replace(settings, port=free_port())
 
 
 def test_a_sound_set_up(settings: Settings) -> None:
@@ -49,21 +47,23 @@ def test_an_open_directory(settings: Settings) -> None:
     assert found(settings, "data directory").mend == f"Run `chmod 700 {settings.data_dir}`."
 
 
-def test_a_damaged_store(settings: Settings, context: Context) -> None:
-    with closing(sqlite3.connect(context.store.path)) as db:
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
+def test_a_damaged_store(settings: Settings) -> None:
+    path = database_path(settings)
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (pages,) = db.execute("PRAGMA page_count").fetchone()
-    content = bytearray(context.store.path.read_bytes())
+    content = bytearray(path.read_bytes())
     size = len(content) // pages
     content[size * 3 : size * 40] = b"\xff" * (size * 37)
-    context.store.path.write_bytes(content)
+    path.write_bytes(content)
     assert any(check.state == "fail" and "damaged" in check.finding for check in examine(settings))
 
 
-def test_a_newer_store(settings: Settings, context: Context) -> None:
-    with closing(sqlite3.connect(context.store.path)) as db, db:
-        db.execute("UPDATE alembic_version SET version_num = '0099'")
-    assert "newer" in (found(settings, "store").mend or "")
+async def test_a_newer_store(settings: Settings, context: Context) -> None:
+    async with context.store.begin() as connection:
+        await sql(connection, "UPDATE alembic_version SET version_num = '0099'")
+    assert "newer" in ((await asyncio.to_thread(found, settings, "store")).mend or "")
 
 
 def test_wrong_secrets(settings: Settings) -> None:
@@ -78,18 +78,18 @@ def test_a_port_in_use(settings: Settings) -> None:
         assert found(settings, "port").state == "fail"
 
 
-def test_a_clock_that_went_back(settings: Settings, context: Context) -> None:
-    with closing(sqlite3.connect(context.store.path)) as db, db:
-        db.execute("UPDATE audit SET at_ms = at_ms + 86400000")
-    assert found(settings, "clock").state == "fail"
+async def test_a_clock_that_went_back(settings: Settings, context: Context) -> None:
+    async with context.store.begin() as connection:
+        await sql(connection, "UPDATE audit SET at_ms = at_ms + 86400000")
+    assert (await asyncio.to_thread(found, settings, "clock")).state == "fail"
 
 
 async def test_a_server_without_a_drainer_and_a_dead_journal(settings: Settings, context: Context) -> None:
     await snapshot.attach(settings, context.store)
     try:
         await snapshot.new_journal(settings, ["echo"])  # dropped at once: its worker is dead
-        assert found(settings, "arena").state == "ok"
-        assert found(settings, "drainer").state == "fail"
+        assert (await asyncio.to_thread(found, settings, "arena")).state == "ok"
+        assert (await asyncio.to_thread(found, settings, "drainer")).state == "fail"
     finally:
         end_serving(settings)
-    assert found(settings, "journals").state == "warn"
+    assert (await asyncio.to_thread(found, settings, "journals")).state == "warn"

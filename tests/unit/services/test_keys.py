@@ -16,6 +16,7 @@ from nemorouter.services.context import Context
 from nemorouter.services.limits import NewScope
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
+from tests.sql import sql
 from tests.unit.services.conftest import scalar
 
 BUDGET = budgets.NewBudget(max_spend="0.25", duration="daily")
@@ -169,9 +170,9 @@ async def test_spend_is_the_sum_of_the_ledger(context: Context, owner: Actor) ->
         columns = "(day, org_id, team_id, user_id, key_id, model, cost_nano)"
         for day, cost in ((1, 2), (2**31 - 1, 5)):
             values = (day, owner.org, 1, 0, key, "m", cost)
-            await connection.exec_driver_sql(f"INSERT INTO spend_daily {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            await sql(connection, f"INSERT INTO spend_daily {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
             month = (day, owner.org, key, 1, cost)
-            await connection.exec_driver_sql("INSERT INTO spend_month VALUES (?, ?, ?, ?, ?)", month)
+            await sql(connection, "INSERT INTO spend_month VALUES (?, ?, ?, ?, ?)", month)
     view = await keys.show(context, owner, "ci")
     assert view.spend == "0.000000007"
     assert view.budget is not None

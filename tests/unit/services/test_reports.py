@@ -15,6 +15,7 @@ from nemorouter.services.logs import LogFilter
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS, month_of
 from nemorouter.types import Kind
+from tests.sql import sql
 from tests.unit.services.conftest import scalar
 
 AT = now_ms() - 1000
@@ -152,18 +153,18 @@ async def test_every_edit_of_the_audit_log_shows(edit: str, context: Context, ow
     assert sound.events == await scalar(context, "SELECT count(*) FROM audit")
     statement, place = EDITS[edit]
     async with context.store.begin() as connection:
-        await connection.exec_driver_sql(statement)
+        await sql(connection, statement)
     assert (await audit.verify_audit(context, owner)).broken_at == place
 
 
 async def test_an_older_copy_of_the_store_shows(context: Context, owner: Actor) -> None:
     async with context.store.read() as connection:
-        head = (await connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'audit_head'")).scalar_one()
-        newest = (await connection.exec_driver_sql("SELECT max(seq) FROM audit")).scalar_one()
+        head = (await sql(connection, "SELECT value FROM meta WHERE key = 'audit_head'")).scalar_one()
+        newest = (await sql(connection, "SELECT max(seq) FROM audit")).scalar_one()
     await keys.create(context, owner, keys.NewKey(name="k"))
     async with context.store.begin() as connection:  # what a restored copy looks like: its own head, whole in itself
-        await connection.exec_driver_sql("DELETE FROM audit WHERE seq > ?", (newest,))
-        await connection.exec_driver_sql("UPDATE meta SET value = ? WHERE key = 'audit_head'", (head,))
+        await sql(connection, "DELETE FROM audit WHERE seq > ?", (newest,))
+        await sql(connection, "UPDATE meta SET value = ? WHERE key = 'audit_head'", (head,))
     assert (await audit.verify_audit(context, owner)).broken_at == newest + 1
     await keys.create(context, owner, keys.NewKey(name="another history"))
     assert (await audit.verify_audit(context, owner)).broken_at == newest + 1
@@ -175,7 +176,7 @@ async def test_the_audit_log_tells_who_did_what(context: Context, owner: Actor) 
     await keys.revoke(context, who, view.id)
     async with context.store.read() as connection:
         query = "SELECT actor, source_ip, action, resource, before, after FROM audit ORDER BY seq DESC LIMIT 1"
-        event = (await connection.exec_driver_sql(query)).one()
+        event = (await sql(connection, query)).one()
     assert tuple(event[:4]) == ("a@b.c", "192.0.2.1", "key.revoked", view.id)
     assert (event.before, event.after) == ('{"status":"active"}', '{"status":"revoked"}')
 
@@ -231,7 +232,7 @@ async def test_refusals_are_counted_for_who_may_see_them(
     async with context.store.begin() as connection:
         for key, count in ((used[0], 2), (used[1], 3)):
             values = (now_ms() // 60_000, key, int(Code.BUDGET_EXCEEDED), count)
-            await connection.exec_driver_sql("INSERT INTO refusals VALUES (?, ?, ?, ?)", values)
+            await sql(connection, "INSERT INTO refusals VALUES (?, ?, ?, ?)", values)
     assert [(one.code, one.count) for one in await overview.refused(context, owner)] == [("budget_exceeded", 5)]
     assert [one.count for one in await overview.refused(context, member)] == [3]
     assert [one.count for one in await overview.refused(context, owner, ids.to_text("key", used[0]))] == [2]

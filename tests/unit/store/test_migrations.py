@@ -6,28 +6,33 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Connection
 
 from nemorouter.datadir import DataDir, Flock
 from nemorouter.settings import Settings
 from nemorouter.store import migrate
-from nemorouter.store.engine import Store, database_path, store_version
+from nemorouter.store.backend import backend_of
+from nemorouter.store.engine import Store
 from nemorouter.store.schema import SCHEMA_VERSION, metadata
+from nemorouter.store.sqlite import database_path, store_version
 
 
 async def test_migrated_store_equals_the_schema(store: Store) -> None:
-    engine = create_engine(f"sqlite:///{store.path}")
-    with engine.connect() as connection:
-        options: dict[str, Any] = {"compare_type": True, "compare_server_default": True}
-        context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, metadata) == []
-        assert int(context.get_current_revision() or 0) == SCHEMA_VERSION
-    engine.dispose()
+    async with store.read() as connection:
+        assert await connection.run_sync(_differences) == []
 
 
-async def test_a_failed_migration_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _differences(connection: Connection) -> list[Any]:
+    def ours(_table: object, name: str | None, kind: str, *_: object) -> bool:
+        return kind != "table" or not str(name).startswith("requests_week_")
+
+    options: dict[str, Any] = {"compare_type": True, "compare_server_default": True, "include_object": ours}
+    context = MigrationContext.configure(connection, opts=options)
+    assert int(context.get_current_revision() or 0) == SCHEMA_VERSION
+    return list(compare_metadata(context, metadata))
+
+
+async def test_a_failed_migration_leaves_nothing(place: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     run = migrate.run
 
     def broken(connection: Connection) -> None:
@@ -36,16 +41,10 @@ async def test_a_failed_migration_leaves_nothing(settings: Settings, monkeypatch
 
     monkeypatch.setattr(migrate, "run", broken)
     with pytest.raises(RuntimeError):
-        await Store.open(settings, migrate=True)
-    assert store_version(database_path(settings)) == 0
+        await Store.open(place, migrate=True)
+    assert await backend_of(place).version() == 0
     monkeypatch.undo()
-    await (await Store.open(settings, migrate=True)).close()
-
-
-def test_the_schema_is_fit_for_postgresql() -> None:
-    for table in metadata.sorted_tables:
-        text = str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-        assert "BIGSERIAL" not in text
+    await (await Store.open(place, migrate=True)).close()
 
 
 async def test_a_migration_waits_for_another(settings: Settings) -> None:

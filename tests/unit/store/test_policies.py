@@ -3,6 +3,7 @@
 from nemorouter.store import policies
 from nemorouter.store.engine import Store
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Status
+from tests.sql import sql
 
 ORG = "INSERT INTO orgs (id, name, version) VALUES (1, 'o', 11)"
 TEAM = "INSERT INTO teams (id, org_id, name, version, rpm, rpm_burst, tpm, tpm_burst, status) VALUES "
@@ -16,12 +17,12 @@ KEY = (
 
 async def fill(store: Store) -> None:
     async with store.begin() as connection:
-        await connection.exec_driver_sql(ORG)
-        await connection.exec_driver_sql(TEAM + "(2, 1, 't', 12, 1, 2, 3, 4, 3)")
-        await connection.exec_driver_sql(USER)
-        await connection.exec_driver_sql(KEY, (4, 3, b"d" * 32))
-        await connection.exec_driver_sql(KEY, (5, None, b"e" * 32))
-        await connection.exec_driver_sql("INSERT INTO budgets VALUES (1, 4, 4, 0, 1, 0), (2, 2, 2, 7, 2, 0)")
+        await sql(connection, ORG)
+        await sql(connection, TEAM + "(2, 1, 't', 12, 1, 2, 3, 4, 3)")
+        await sql(connection, USER)
+        await sql(connection, KEY, (4, 3, b"d" * 32))
+        await sql(connection, KEY, (5, None, b"e" * 32))
+        await sql(connection, "INSERT INTO budgets VALUES (1, 4, 4, 0, 1, 0), (2, 2, 2, 7, 2, 0)")
 
 
 async def test_every_column_arrives(store: Store) -> None:
@@ -79,8 +80,8 @@ async def test_in_bulk_they_are_the_same_owners_first(store: Store) -> None:
 
 async def test_changes_in_order(store: Store) -> None:
     async with store.begin() as connection:
-        await connection.exec_driver_sql("INSERT INTO changes VALUES (2, 0, 0, 'm'), (1, 4, 7, NULL), (3, 1, 1, NULL)")
-        await connection.exec_driver_sql("UPDATE meta SET value = '3' WHERE key = 'change_seq'")
+        await sql(connection, "INSERT INTO changes VALUES (2, 0, 0, 'm'), (1, 4, 7, NULL), (3, 1, 1, NULL)")
+        await sql(connection, "UPDATE meta SET value = '3' WHERE key = 'change_seq'")
     async with store.read() as connection:
         assert await policies.change_seq(connection) == 3
         assert await policies.changes_since(connection, 0, limit=2) == [(1, 4, 7, None), (2, 0, 0, "m")]
@@ -89,9 +90,7 @@ async def test_changes_in_order(store: Store) -> None:
 
 async def test_prices(store: Store) -> None:
     async with store.begin() as connection:
-        await connection.exec_driver_sql(
-            "INSERT INTO prices VALUES ('a', 1, NULL, 3, 4, 5, 6), ('b', NULL, NULL, 0, 0, 1, 7)"
-        )
+        await sql(connection, "INSERT INTO prices VALUES ('a', 1, NULL, 3, 4, 5, 6), ('b', NULL, NULL, 0, 0, 1, 7)")
     known = ModelPrice(model="a", version=6, input=1, cached=None, output=3, request=4, max_output=5)
     async with store.read() as connection:
         assert await policies.price(connection, "a") == known

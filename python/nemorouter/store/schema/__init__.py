@@ -26,8 +26,9 @@ from nemorouter.store.schema.core import (
     teams,
     users,
 )
+from nemorouter.store.schema.hosts import hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0
@@ -41,6 +42,7 @@ __all__ = [
     "budgets",
     "changes",
     "deliveries",
+    "hosts",
     "idempotency",
     "invitations",
     "keys",
@@ -48,12 +50,14 @@ __all__ = [
     "memberships",
     "meta",
     "metadata",
+    "money_leases",
     "orgs",
     "prices",
     "refusals",
     "requests",
     "sessions",
     "spend_daily",
+    "spend_host",
     "spend_month",
     "spend_scope",
     "teams",

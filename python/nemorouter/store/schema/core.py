@@ -148,10 +148,14 @@ requests = Table(
     PrimaryKeyConstraint("boot", "seq"),
     Index(None, "org_id", "at_ms"),
     Index(None, "key_id", "at_ms"),
-    Index(None, "at_ms"),
+    Index(None, "at_ms", postgresql_using="brin"),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (at_ms)",
 )
-"""The request log: one row for each admitted request, kept for ``log_retention_days``."""
+"""The request log: one row for each admitted request, kept for ``log_retention_days``.
+
+In PostgreSQL it is one table a week, and ``at_ms`` is part of the key; see ``store.weeks``.
+"""
 
 spend_daily = Table(
     "spend_daily",

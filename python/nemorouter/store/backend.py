@@ -1,0 +1,75 @@
+"""What a kind of database must offer to be a store. Everything else about it stays in its own module."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from nemorouter.errors import ConfigurationError
+from nemorouter.settings import Settings
+
+if TYPE_CHECKING:
+    from nemorouter._core import Row, Tally
+
+Dialect = Literal["sqlite", "postgresql"]
+Batch = tuple[Sequence["Row"], Sequence[str]]
+"""Rows of one journal, and its upstreams' names."""
+
+
+class Backend(Protocol):
+    """One store, not yet open. ``place`` says where it is, fit for messages: never with a password."""
+
+    dialect: Dialect
+    place: str
+
+    async def version(self) -> int:
+        """Number of its layout; 0 if there is none yet. ConfigurationError if it is not ours, StoreError if unheard."""
+
+    async def look(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query, on a connection that changes nothing, not even the file; StoreError."""
+
+    async def migrate(self, work: Callable[[Connection], None]) -> None:
+        """Make what is not there yet, and run ``work`` in one transaction, alone among all processes and hosts."""
+
+    def check(self) -> None:
+        """ConfigurationError if this process may not write to it."""
+
+    def engine(self) -> AsyncEngine:
+        """Connections that read one instant, and one writer at a time."""
+
+    async def read(self, connection: AsyncConnection) -> None:
+        """The first words of a transaction that sees the store at one instant."""
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """The first words of a transaction that must be alone: from here no other one commits before it."""
+
+    async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+        """One transaction of the ledger: rows that are not there yet, what they add to the sums, and tallies.
+
+        Answers how many rows were new. What it raises is an error of the database, or of ours.
+        """
+
+    def explain(self, error: BaseException) -> Exception | None:
+        """The error to raise in place of a database error; None: the caller knows what it means."""
+
+    def mark(self) -> tuple[int, ...]:
+        """Changes when somebody writes, where that can be seen at the price of a system call; else it is empty."""
+
+    async def close(self) -> None:
+        """Close what ``engine`` does not own."""
+
+
+def backend_of(settings: Settings) -> Backend:
+    """The store that ``settings`` name. PostgreSQL's driver is imported for PostgreSQL only."""
+    if settings.database_url.startswith("postgresql://"):
+        try:
+            from nemorouter.store.postgres import Postgres
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "A store in PostgreSQL needs its driver: pip install 'nemorouter[postgres]'."
+            ) from error
+        return Postgres(settings)
+    from nemorouter.store.sqlite import Sqlite
+
+    return Sqlite(settings)

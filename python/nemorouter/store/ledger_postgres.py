@@ -1,0 +1,160 @@
+"""The ledger's writes on PostgreSQL: rows by COPY, sums by the server, several hosts at once.
+
+Every statement takes its rows in the order of their keys, and the order of the statements is the same for all hosts, so
+that they wait for each other in one direction. It must never let a row count twice.
+"""
+
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from nemorouter.store import weeks
+from nemorouter.store.backend import Batch
+from nemorouter.store.sums import sums
+from nemorouter.types import Kind
+
+if TYPE_CHECKING:
+    from nemorouter._core import Row, Tally
+
+_COLUMNS: Final = (
+    *("boot", "seq", "at_ms", "key_id", "team_id", "user_id", "org_id", "model", "endpoint", "status", "outcome"),
+    *("stream", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "reserved_nano", "latency_us"),
+    *("ttft_us", "upstream"),
+)
+_STAGE: Final = "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+_LOG: Final = (
+    f"INSERT INTO requests ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} FROM drained "  # noqa: S608 - constants
+    "ON CONFLICT DO NOTHING RETURNING boot, seq"
+)
+_SUMS: Final = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "unknown_cost")
+_USED: Final = (
+    "UPDATE keys SET last_used_ms = u.at FROM (SELECT u.at, k.id FROM unnest($1::bigint[], $2::bigint[]) AS u (at, id) "
+    "JOIN keys AS k ON k.id = u.id WHERE coalesce(k.last_used_ms, 0) < u.at ORDER BY k.id FOR NO KEY UPDATE OF k) AS u "
+    "WHERE keys.id = u.id"
+)
+_HOST: Final = (
+    "INSERT INTO hosts (id, name, seen_ms, tallies) VALUES ($1, $2, $3, $4) "
+    "ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_ms = excluded.seen_ms, tallies = excluded.tallies"
+)
+
+
+def _adding(table: str, keys: dict[str, str], sums: Sequence[str]) -> str:
+    """A statement that adds lines, given as one array a column, to a table of sums."""
+    columns = [*keys, *sums]
+    types = [*keys.values(), *("bigint" for _ in sums)]
+    arrays = ", ".join(f"${number}::{type}[]" for number, type in enumerate(types, 1))
+    gains = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in sums)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) "  # noqa: S608 - constants
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {gains}"
+    )
+
+
+_MONTH: Final = _adding(
+    "spend_month", {"month": "int", "org_id": "bigint", "key_id": "bigint"}, ("requests", "cost_nano")
+)
+_DAY: Final = _adding(
+    "spend_daily",
+    {"day": "int", **dict.fromkeys(("org_id", "team_id", "user_id", "key_id"), "bigint"), "model": "text"},
+    _SUMS,
+)
+_HOST_DAY: Final = _adding(
+    "spend_host", {"kind": "smallint", "scope_id": "bigint", "day": "int", "host": "bigint"}, ("cost_nano",)
+)
+_SCOPE: Final = _adding("spend_scope", {"kind": "smallint", "scope_id": "bigint", "day": "int", "model": "text"}, _SUMS)
+_REFUSED: Final = _adding("refusals", {"minute": "bigint", "key_id": "bigint", "code": "smallint"}, ("count",))
+
+
+class Ledger:
+    """Writes for one host. It remembers what it may have written, and which weeks of the log are there."""
+
+    def __init__(self, host: int) -> None:
+        self._host = host
+        self._weeks = weeks.Weeks()
+        self._unsure: tuple[int, tuple[Tally, ...]] | None = None  # number and refusal counts of the last try
+
+    async def write(self, connection: asyncpg.Connection, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+        """One transaction; answer how many rows were not there before.
+
+        Log, sums and ``last_used_ms`` move together or not at all.
+        """
+        entries = {row[1:3]: (row, names) for rows, names in batches for row in map(_fit, rows)}
+        try:
+            await self._weeks.ensure(connection, (row[3] for row, _ in entries.values()))
+            async with connection.transaction():
+                fresh = await _log(connection, entries) if entries else []
+                if fresh:
+                    await self._add(connection, fresh)
+                if tallies:
+                    await self._count(connection, tuple(tallies))
+        except asyncpg.CheckViolationError:
+            self._weeks.forget()  # a week was dropped; the next try makes it again
+            raise
+        if tallies:
+            self._unsure = None
+        return len(fresh)
+
+    async def _add(self, connection: asyncpg.Connection, fresh: Sequence["Row"]) -> None:
+        """The rows that all hosts want come last, so that they are held for the time of the commit only."""
+        gained = sums(fresh)
+        await _lines(connection, _HOST_DAY, _of_host(gained.daily, self._host))
+        await _lines(connection, _DAY, gained.daily)
+        await _lines(connection, _MONTH, gained.months)
+        await _lines(connection, _USED, gained.used)
+        await _lines(connection, _SCOPE, gained.scopes)
+
+    async def _count(self, connection: asyncpg.Connection, tallies: tuple["Tally", ...]) -> None:
+        """Refusals have no number of their own: the last lot is known by one that lies beside it."""
+        done = await connection.fetchval("SELECT tallies FROM hosts WHERE id = $1", self._host)
+        if self._unsure is not None and self._unsure[0] == done:
+            tallies = tallies[len(self._unsure[1]) :]  # they were committed, and nobody told
+        number = secrets.randbits(62)
+        await connection.execute(_HOST, self._host, socket.gethostname(), time.time_ns() // 1_000_000, number)
+        self._unsure = number, tallies
+        await _lines(connection, _REFUSED, _together(tallies))
+
+
+async def _log(connection: asyncpg.Connection, entries: dict[Any, tuple["Row", Sequence[str]]]) -> list["Row"]:
+    """Add rows to the request log; answer those that were not there."""
+    await connection.execute(_STAGE)
+    lines = [(*row[1:9], *row[10:], _name(names, row[9])) for row, names in entries.values()]
+    await connection.copy_records_to_table("drained", records=lines, columns=_COLUMNS)
+    return [entries[record["boot"], record["seq"]][0] for record in await connection.fetch(_LOG)]
+
+
+def _fit(row: "Row") -> "Row":
+    """A text of PostgreSQL holds no NUL; a model's name may, if its key lets it."""
+    return row if "\0" not in row[8] else (*row[:8], row[8].replace("\0", "\ufffd"), *row[9:])
+
+
+def _name(names: Sequence[str], number: int) -> str:
+    return names[number] if number < len(names) else ""
+
+
+def _of_host(daily: Sequence[tuple[Any, ...]], host: int) -> list[tuple[Any, ...]]:
+    """What each scope spent on a day, through this host."""
+    found: dict[tuple[int, int, int, int], int] = {}
+    for day, org, team, user, key, _, _, _, _, _, cost, _ in daily:
+        for kind, id in ((Kind.ORG, org), (Kind.TEAM, team), (Kind.USER, user), (Kind.KEY, key)):
+            if id:
+                entry = int(kind), id, day, host
+                found[entry] = found.get(entry, 0) + cost
+    return [(*entry, cost) for entry, cost in found.items()]
+
+
+def _together(tallies: Sequence["Tally"]) -> list[tuple[int, ...]]:
+    """Of several journals: each key once, or one statement would meet its own row."""
+    found: dict[tuple[int, ...], int] = {}
+    for minute, key, code, count in tallies:
+        found[minute, key, code] = found.get((minute, key, code), 0) + count
+    return [(*entry, count) for entry, count in found.items()]
+
+
+async def _lines(connection: asyncpg.Connection, statement: str, lines: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement over lines, in the order of their keys."""
+    if lines:
+        await connection.execute(statement, *zip(*sorted(lines), strict=True))

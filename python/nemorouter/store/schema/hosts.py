@@ -1,0 +1,45 @@
+"""Tables of many hosts on one store: who they are, what each of them spent, and what it may spend.
+
+Empty in SQLite, which has one host.
+"""
+
+from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table
+
+from nemorouter.store.schema.columns import big_, id_, metadata, text_
+
+hosts = Table(
+    "hosts",
+    metadata,
+    id_(),  # of the data directory: datadir.host_number
+    text_("name"),
+    big_("seen_ms"),  # it drained last
+    big_("tallies", zero=True),  # number of the last refusal counts taken from it, so that they count once
+)
+
+spend_host = Table(
+    "spend_host",
+    metadata,
+    Column("kind", SmallInteger, nullable=False),
+    big_("scope_id"),
+    Column("day", Integer, nullable=False),
+    big_("host"),
+    big_("cost_nano", zero=True),
+    PrimaryKeyConstraint("kind", "scope_id", "day", "host"),
+    sqlite_with_rowid=False,
+)
+"""What each scope spent through each host: a host recounts its money words from its own rows."""
+
+money_leases = Table(
+    "money_leases",
+    metadata,
+    Column("kind", SmallInteger, nullable=False),
+    big_("scope_id"),
+    Column("first_day", Integer, nullable=False),  # of the budget's window
+    big_("host"),
+    big_("granted_nano"),
+    big_("at_ms"),
+    PrimaryKeyConstraint("kind", "scope_id", "first_day", "host"),
+    Index(None, "host"),
+    sqlite_with_rowid=False,
+)
+"""What each host may have committed of a budget's window; see ``cluster.bank``."""
