@@ -84,3 +84,12 @@ def test_buckets_of_both(gate_module: ModuleType, vectors: Vectors) -> None:
                 bucket.owe(step["n"], step["at_us"])
             elif step["op"] == "remaining":
                 assert bucket.remaining(step["at_us"]) == step["tokens"], step
+
+
+@pytest.mark.parametrize("hours", [0, 1, 2, 24, 10_001])
+def test_a_bucket_begins_full_whatever_the_uptime(gate_module: ModuleType, hours: int) -> None:
+    now_us = hours * 3_600_000_000
+    bucket = gate_module.Bucket(10**9)
+    assert bucket.take(10**9, now_us)
+    assert not bucket.take(1, now_us)
+    assert gate_module.Bucket(10**9).remaining(now_us) == 10**9

@@ -278,6 +278,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         };
         taken.inspect_err(|_| self.tickets().unclaim(at, seq))?;
         slot.become_state(seq, State::Admitted);
+        self.tickets().count_admitted();
         Ok(seq << 16 | at as u64)
     }
 
@@ -301,6 +302,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             ttft_us: usage.ttft_us,
         };
         slot.settle(seq, &end);
+        self.tickets().count_settled();
         let records = slot.indices().map(|index| self.arena().record(index));
         let corrected = correct(slot, records, self.arena().clustered(), input.saturating_add(output), cost, || {
             self.clock.boot_us()

@@ -1,5 +1,7 @@
 //! Pure functions of the core, for the control plane, tests and benchmarks.
 
+use std::sync::Once;
+
 use nemorouter_core::{
     bucket::{self, Limit},
     credential::{Credential, parse},
@@ -58,6 +60,7 @@ pub fn die_with_parent() -> PyResult<()> {
 pub struct Bucket {
     word: AtomicU64,
     limit: Limit,
+    begun: Once,
 }
 
 #[pymethods]
@@ -69,11 +72,12 @@ impl Bucket {
         if limit.limit.max(limit.burst) > nemorouter_core::units::LIMIT_MAX {
             return Err(raise(Error::Value("the limit is too large".to_owned())));
         }
-        Ok(Self { word: AtomicU64::new(0), limit })
+        Ok(Self { word: AtomicU64::new(0), limit, begun: Once::new() })
     }
 
     fn take(&self, n: u64, now_us: u64) -> bool {
-        bucket::take(&self.word, bucket::look(&self.word), self.limit, n, now_us, || true).is_ok()
+        let word = self.word(now_us);
+        bucket::take(word, bucket::look(word), self.limit, n, now_us, || true).is_ok()
     }
 
     fn give(&self, n: u64) {
@@ -81,10 +85,19 @@ impl Bucket {
     }
 
     fn owe(&self, n: u64, now_us: u64) {
-        bucket::owe(&self.word, self.limit, n, now_us);
+        bucket::owe(self.word(now_us), self.limit, n, now_us);
     }
 
     fn remaining(&self, now_us: u64) -> i64 {
-        self.limit.remaining(bucket::claimed(&self.word), now_us)
+        self.limit.remaining(bucket::claimed(self.word(now_us)), now_us)
+    }
+}
+
+impl Bucket {
+    /// The word; the first look at it fills it, as `Arena::put` does: a place of zero on the ring looks indebted after some uptime.
+    fn word(&self, now_us: u64) -> &AtomicU64 {
+        let full = |claimed| Limit::UNLIMITED.convert(claimed, self.limit, now_us);
+        self.begun.call_once(|| bucket::change(&self.word, full));
+        &self.word
     }
 }
