@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from nemorouter import orphans
+from nemorouter.datadir import arenas_in_memory
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from tests.integration.backends import PostgresServer
@@ -21,6 +23,17 @@ settings.register_profile("campaign", parent=settings.get_profile("house"), dera
 settings.load_profile("house")
 
 GATES = {"native": "nemorouter._core", "reference": "nemorouter.reference"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_memory_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Arenas outlive their servers by design; those of the tests end with the run."""
+    yield
+    base = tmp_path_factory.getbasetemp().resolve()
+    for arena in arenas_in_memory():
+        home = orphans.home_of(arena)
+        if home is not None and home.is_relative_to(base):
+            orphans.remove(arena)
 
 
 @pytest.fixture(params=sorted(GATES))

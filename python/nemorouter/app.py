@@ -12,6 +12,7 @@ from typing import Any
 from nemorouter import log, snapshot
 from nemorouter._core import Gate
 from nemorouter.control.bridge import Control
+from nemorouter.datadir import DataDir
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front, not_ready
@@ -70,7 +71,7 @@ class App:
         pipeline = Pipeline(gate, settings, routes.resolve, forward)
         models = Models(pipeline, routes, _priced(store))
         control = Control(settings, store)
-        self._answer = Front(pipeline, models, Status(gate, settings.data_dir / "journal"), control)
+        self._answer = Front(pipeline, models, Status(gate, DataDir(settings.data_dir)), control)
 
     async def stop(self) -> None:
         """Refuse what comes now, and close everything in reverse order."""

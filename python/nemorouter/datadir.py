@@ -25,7 +25,7 @@ from nemorouter.errors import ConfigurationError
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a mapped file needs memory; its owner and identity are checked
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _OURS: Final = (
-    *("nemorouter", "pepper", "host-id", "journal", "arena", "recount", "drainer", "policy", "serve"),
+    *("nemorouter", "pepper", "host-id", "journal", "arena", "recount", "counters", "drainer", "policy", "serve"),
     *(".", "lost+"),
 )
 """How the names begin that a data directory may hold before it has a ``host-id``."""
@@ -64,6 +64,7 @@ class DataDir:
         self.host_id_file = root / "host-id"
         self.note_file = root / "arena.note"
         self.recount_file = root / "recount"
+        self.counters_file = root / "counters"
         self.status_file = root / "drainer.status"
         self.policy_lock = root / "policy.lock"
         self.drainer_lock = root / "drainer.lock"
@@ -149,6 +150,13 @@ class DataDir:
             return sorted(Path(entry.path) for entry in os.scandir(self.journals) if entry.name.endswith(".journal"))
         except FileNotFoundError:
             return []
+
+
+def arenas_in_memory() -> list[Path]:
+    """This user's arenas in tmpfs, whatever data directory they belong to."""
+    with suppress(OSError):
+        return [path for path in sorted(_TMPFS.glob(f"nemorouter-{os.geteuid()}-*.arena")) if _mine(path)]
+    return []
 
 
 class Flock:

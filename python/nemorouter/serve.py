@@ -21,7 +21,7 @@ from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskIm
 from granian.log import LogLevels
 from granian.server import Server as GranianServer
 
-from nemorouter import log, snapshot
+from nemorouter import log, orphans, snapshot
 from nemorouter._core import die_with_parent
 from nemorouter.app import App
 from nemorouter.errors import ConfigurationError, NemoError
@@ -50,6 +50,7 @@ _LONGEST_PAUSE_S = 5.0
 def run(settings: Settings) -> None:
     """Serve until told to stop. SystemExit with code 1 when it cannot."""
     log.configure(settings.log_level)
+    orphans.sweep()
     try:
         _require_port(settings)
         provider_keys(settings)

@@ -16,14 +16,16 @@ from blake3 import blake3
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nemorouter import carried, orphans
 from nemorouter._core import LAYOUT, Arena, Journal
 from nemorouter.datadir import DataDir, Flock, boot_id, locked, take
 from nemorouter.errors import ConfigurationError
 from nemorouter.log import get_logger
-from nemorouter.pepper import fingerprint, load_peppers
+from nemorouter.pepper import fingerprint
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import drain, open_windows
+from nemorouter.store.marks import check_peppers
 from nemorouter.store.policies import Change, all_policies, all_prices, change_seq, changes_since, policy, price
 from nemorouter.store.schema import PRICE_CHANGE, keys, meta
 from nemorouter.types import Policy
@@ -35,14 +37,14 @@ _BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
 _ANSWER_DEADLINE_S: Final = 5.0
 
 _log = get_logger(__name__)
-_serving: dict[Path, Flock] = {}  # this process' share of each serve.lock, held while it lives
+_serving: dict[Path, tuple[Flock, ...]] = {}  # this process' shares of each serve.lock and arena, held while it lives
 
 
 async def attach(settings: Settings, store: Store | None = None) -> Arena:
     """Map the arena of this boot, making it from the store if there is none; then catch up, and count as serving.
 
-    An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot be used, the arena
-    has no room, or live processes use one that was made under other settings.
+    An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot be used, the peppers
+    are not this store's, the arena has no room, or live processes use one that was made under other settings.
     """
     data = DataDir(settings.data_dir).prepare()
     async with _opened(settings, store) as store, locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
@@ -50,17 +52,24 @@ async def attach(settings: Settings, store: Store | None = None) -> Arena:
             identity = await _identity(connection, settings, data)
             newest = await change_seq(connection)
         arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity)
-        if data.root not in _serving or not _serving[data.root].held:
-            _serving[data.root] = await take(data.serve_lock, shared=True)
+        await _count_as_serving(data)
         await _apply(arena, store)
     return arena
 
 
 def detach(settings: Settings) -> None:
     """Stop counting as serving. The end of the process does it too."""
-    share = _serving.pop(settings.data_dir, None)
-    if share is not None:
+    for share in _serving.pop(settings.data_dir, ()):
         share.release()
+
+
+async def _count_as_serving(data: DataDir) -> None:
+    """Hold a share of ``serve.lock`` and of the arena, if this process does not yet; ``policy.lock`` is held."""
+    shares, note = _serving.get(data.root), data.note()
+    if note is not None and (shares is None or not all(share.held for share in shares)):
+        arena = Path(note.path)
+        orphans.label(arena, data.root)
+        _serving[data.root] = await take(data.serve_lock, shared=True), await take(arena, shared=True)
 
 
 async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
@@ -140,7 +149,7 @@ async def _opened(settings: Settings, store: Store | None) -> AsyncIterator[Stor
 async def _identity(connection: AsyncConnection, settings: Settings, data: DataDir) -> bytes:
     """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store, directory, capacity."""
     install = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar() or ""
-    peppers = fingerprint(load_peppers(settings.pepper_path)).hex()
+    peppers = fingerprint(await check_peppers(connection, settings)).hex()
     parts = (str(LAYOUT), boot_id(), peppers, install, data.host_id(), str(settings.capacity))
     return blake3("\n".join(parts).encode()).digest()
 
@@ -176,7 +185,7 @@ async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: by
         arena, path = await _build(settings, data, store, identity)
         data.write_note(path, identity)
         if old is not None and old.path != str(path):
-            Path(old.path).unlink(missing_ok=True)
+            orphans.remove(Path(old.path))
     _log.info("arena_built", path=str(path), scopes=arena.scopes, seconds=round(time.monotonic() - begun, 2))
     return arena
 
@@ -190,6 +199,7 @@ async def _bury(store: Store, data: DataDir) -> None:
         journal.recover()
         while await drain(store, [journal], journal.tallies(1 << 40)):
             pass
+        carried.add(data.counters_file, journal, path.name)
         path.unlink()
 
 

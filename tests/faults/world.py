@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from nemorouter import snapshot
+from nemorouter import orphans, snapshot
 from nemorouter.datadir import DataDir
 from nemorouter.pepper import create_pepper, hash_key, load_peppers
 from nemorouter.settings import Settings
@@ -108,5 +108,5 @@ class World:
         snapshot.detach(self.settings)
         note = DataDir(self.settings.data_dir).note()
         if note is not None:
-            Path(note.path).unlink(missing_ok=True)
+            orphans.remove(Path(note.path))
         await self.store.close()

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any, cast
 
 from nemorouter.app import App, upstream_routes
+from nemorouter.datadir import DataDir
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front
 from nemorouter.gateway.models import Models
@@ -42,7 +43,7 @@ class PureApp(App):
         pipeline = Pipeline(gate, settings, routes.resolve, Forwarder(ietf_headers=False))
         self._drainer = asyncio.ensure_future(_drain(store, journal))
         self._open.callback(self._drainer.cancel)
-        self._answer = Front(pipeline, Models(pipeline, routes, _no_names), Status(gate, settings.data_dir / "journal"))
+        self._answer = Front(pipeline, Models(pipeline, routes, _no_names), Status(gate, DataDir(settings.data_dir)))
 
 
 async def _drain(store: Store, journal: Any) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nemorouter import carried
+from nemorouter.datadir import DataDir
 from nemorouter.errors import Code
 from nemorouter.gateway import paths, problems
 from nemorouter.gateway.problems import Answer
@@ -37,11 +39,11 @@ def ready(gate: "Gate | None") -> Answer:
 
 
 class Status:
-    """Answers for the whole host: every journal in ``directory`` is counted, whoever writes it."""
+    """Answers for the whole host: every journal in ``data`` is counted, whoever writes it, and those that are gone."""
 
-    def __init__(self, gate: "Gate", directory: Path | None) -> None:
+    def __init__(self, gate: "Gate", data: DataDir) -> None:
         self._gate = gate
-        self._directory = directory
+        self._data = data
 
     def __call__(self, path: str) -> Answer:
         if path == paths.METRICS:
@@ -50,8 +52,7 @@ class Status:
         return ready(self._gate)
 
     def _lines(self) -> Iterator[str]:
-        journals = list(self._journals())
-        totals: dict[str, int] = {}
+        journals, totals = self._counted()
         for journal in journals:
             for name, value in journal.counters().items():
                 totals[name] = totals.get(name, 0) + value
@@ -71,12 +72,17 @@ class Status:
         yield from _metric("journal_slots", "gauge", [("", sum(journal.slots for journal in journals))])
         yield from _metric("journal_slots_free", "gauge", [("", sum(journal.free_slots for journal in journals))])
 
+    def _counted(self) -> tuple[list["Journal"], dict[str, int]]:
+        """The journals that are there, and the sums of the others: each journal is in one of both."""
+        there = list(self._journals())  # first: one that goes meanwhile is in what is read then
+        kept = carried.read(self._data.counters_file)
+        gone = set(kept.journals)
+        return [journal for journal in there if Path(journal.path or "").name not in gone], kept.counters
+
     def _journals(self) -> Iterator["Journal"]:
         own = self._gate.journal
         yield own
-        if self._directory is None or own.path is None:
-            return
-        for path in sorted(self._directory.glob("*.journal")):
+        for path in self._data.journal_paths():
             if str(path) != own.path:
                 try:
                     yield type(own).open(str(path))

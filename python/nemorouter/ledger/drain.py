@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nemorouter import snapshot
+from nemorouter import carried, snapshot
 from nemorouter._core import Arena, Journal
 from nemorouter.datadir import DataDir, locked
 from nemorouter.errors import ConfigurationError
@@ -130,6 +130,7 @@ class Drain:
         self._tallies += journal.tallies(_EVERY_MINUTE)
         await drain(self._store, [], self._tallies)
         self._tallies = []
+        carried.add(self._data.counters_file, journal, path.name)
         path.unlink(missing_ok=True)
         del self._dead[path]
         _log.info("worker_recovered", journal=path.name, rows=total)

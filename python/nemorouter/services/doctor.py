@@ -1,6 +1,7 @@
 """What is wrong with a set-up, and how to mend it: looks at everything, changes nothing, and never fails itself."""
 
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from nemorouter import orphans
 from nemorouter.datadir import DataDir, Flock
 from nemorouter.errors import NemoError
 from nemorouter.services import doctor_store
@@ -144,6 +146,14 @@ def _journals(data: DataDir, *, serving: bool) -> Iterator[Check]:
         yield Check(name="journals", state="ok", finding=finding)
 
 
+def _orphans(_: Settings) -> Iterator[Check]:
+    lost = orphans.find()
+    size = sum(orphan.bytes for orphan in lost) >> 20
+    finding = f"{len(lost)} arenas of gone or unknown data directories hold {size} MiB of memory."
+    mend = f"Remove them: rm {' '.join(shlex.quote(str(orphan.path)) for orphan in lost[:5])}{' …' * (len(lost) > 5)}"
+    yield Check(name="orphaned memory", state="warn" if lost else "ok", finding=finding, mend=mend if lost else None)
+
+
 def _is_held(path: Path) -> bool:
     """True if a process holds the lock of this file."""
     lock = Flock.attempt(path)
@@ -152,4 +162,12 @@ def _is_held(path: Path) -> bool:
     return lock is None
 
 
-_LOOKS: Final = (_data_directory, _room, doctor_store.store, doctor_store.secrets, _server, doctor_store.clock)
+_LOOKS: Final = (
+    _data_directory,
+    _room,
+    doctor_store.store,
+    doctor_store.secrets,
+    _server,
+    _orphans,
+    doctor_store.clock,
+)

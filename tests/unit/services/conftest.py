@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nemorouter import ids, snapshot
+from nemorouter import ids, orphans, snapshot
 from nemorouter.datadir import DataDir
 from nemorouter.roles import Actor, Role
 from nemorouter.services import bootstrap, owners
@@ -86,7 +86,7 @@ def end_serving(settings: Settings) -> None:
     snapshot.detach(settings)
     note = DataDir(settings.data_dir).note()
     if note is not None:
-        Path(note.path).unlink(missing_ok=True)
+        orphans.remove(Path(note.path))
 
 
 async def scalar(context: Context, query: str) -> object:

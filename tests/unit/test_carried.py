@@ -1,0 +1,50 @@
+"""What dead workers counted stays counted, once."""
+
+from pathlib import Path
+
+from nemorouter import carried
+from nemorouter._core import Journal
+from nemorouter.datadir import DataDir
+from nemorouter.gateway import paths
+from nemorouter.gateway.status import Status
+from tests.unit.ledger.conftest import Desk, desk
+
+__all__ = ["desk"]
+
+
+def counted(status: Status) -> dict[str, int]:
+    """The counters of /metrics."""
+    lines = status(paths.METRICS).body.decode().splitlines()
+    found = (line.split() for line in lines if "_total" in line and not line.startswith("#"))
+    return {name: int(value) for name, value in found}
+
+
+async def test_metrics_keep_what_a_dead_worker_counted(desk: Desk) -> None:
+    status = Status(desk.gate, desk.data)
+    desk.ask(3)
+    await desk.die(ended=4, opened=2)
+    before = counted(status)
+    assert before["nemorouter_admitted_total"] == 9
+    assert before["nemorouter_settled_total"] == 7
+    await desk.drain.turn()
+    assert len(desk.data.journal_paths()) == 1
+    after = counted(status)
+    assert after["nemorouter_admitted_total"] == 9
+    assert after["nemorouter_settled_total"] == 9  # what was open is recovered
+
+
+async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) -> None:
+    status = Status(desk.gate, desk.data)
+    await desk.die(ended=4, opened=0)
+    (dead,) = [path for path in desk.data.journal_paths() if str(path) != desk.journal.path]
+    carried.add(desk.data.counters_file, Journal.open(str(dead)), dead.name)
+    assert counted(status)["nemorouter_admitted_total"] == 4, "counted in both places"
+    await desk.drain.turn()
+    assert counted(status)["nemorouter_admitted_total"] == 4
+
+
+def test_a_missing_or_damaged_file_is_nothing(tmp_path: Path) -> None:
+    file = DataDir(tmp_path).counters_file
+    assert carried.read(file) == carried.Carried({}, [])
+    file.write_bytes(b"{")
+    assert carried.read(file) == carried.Carried({}, [])
