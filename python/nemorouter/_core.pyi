@@ -283,8 +283,8 @@ class Arena:
     ) -> None:
         """Let the host claim up to ``granted``, which never falls, until ``until_us``.
 
-        ``centre``: what the bank had left, for the headers. Money: ``granted`` nano-USD in the window of
-        ``first_day``; ``until_us`` and ``centre`` mean nothing.
+        ``centre``: what the bank had left, for the headers. It clears ``deny``. Money: ``granted`` nano-USD in the
+        window of ``first_day``; ``until_us`` and ``centre`` mean nothing.
         """
 
     def withdraw(self, index: int, resource: int, most: int) -> int:
@@ -296,10 +296,12 @@ class Arena:
     def void(self, index: int, resource: int) -> int:
         """The lease is over: claim what is unspent, which is lost. To be called before a new lease is granted."""
 
-    def deny(self, index: int, resource: int, need: int, until_us: int) -> None:
+    def deny(self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0) -> None:
         """Until then, refuse at once what does not fit and needs ``need`` units or more. ``until_us`` 0: nothing.
 
-        Best is what host and bank had left, plus one: of money, the refusal tells it as spent.
+        ``need`` is best what host and bank had left, plus one: of money, the refusal then tells the true spend.
+        ``fits_us``: when ``need`` units are there if nobody else takes any, for Retry-After; it may lie after
+        ``until_us``. A grant and a policy write clear it.
         """
 
     def wanted(self, limit: int = 256) -> list[tuple[int, int, int]]:

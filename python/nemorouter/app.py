@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -68,7 +68,7 @@ class App:
         self._open.push_async_callback(routes.close)
         gate, store = await open_gate(settings, routes.names, self._open)
         forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers)
-        pipeline = Pipeline(gate, settings, routes.resolve, forward)
+        pipeline = Pipeline(gate, settings, routes.resolve, forward, wake_agent(settings, self._open))
         models = Models(pipeline, routes, _priced(store))
         control = Control(settings, store)
         self._answer = Front(pipeline, models, Status(gate, DataDir(settings.data_dir)), control)
@@ -93,6 +93,17 @@ async def open_gate(settings: Settings, upstreams: Sequence[str], stack: AsyncEx
     drainer.start()
     stack.push_async_callback(asyncio.to_thread, drainer.stop)
     return Gate(arena, journal, load_peppers(settings.pepper_path)), store
+
+
+def wake_agent(settings: Settings, stack: AsyncExitStack) -> Callable[[], None]:
+    """What calls this host's agent; on one machine there is none."""
+    if settings.redis_url is None:
+        return lambda: None
+    from nemorouter.cluster.wake import Bell
+
+    bell = Bell(DataDir(settings.data_dir).agent_socket)
+    stack.callback(bell.close)
+    return bell
 
 
 def upstream_routes(settings: Settings) -> Routes:

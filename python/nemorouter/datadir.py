@@ -26,7 +26,7 @@ _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a mapped file needs memory; its
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _OURS: Final = (
     *("nemorouter", "pepper", "host-id", "journal", "arena", "recount", "counters", "drainer", "policy", "serve"),
-    *(".", "lost+"),
+    *("agent", ".", "lost+"),
 )
 """How the names begin that a data directory may hold before it has a ``host-id``."""
 _BYTES_A_SCOPE: Final = 512  # record, its share of the allow-lists, and headroom
@@ -69,6 +69,7 @@ class DataDir:
         self.policy_lock = root / "policy.lock"
         self.drainer_lock = root / "drainer.lock"
         self.serve_lock = root / "serve.lock"
+        self.agent_socket = root / "agent.sock"
 
     def prepare(self) -> Self:
         """Make the directory (mode 0700), or check that it is ours and can be written; else ConfigurationError."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from nemorouter.app import open_gate
+from nemorouter.app import open_gate, wake_agent
 from nemorouter.errors import ConfigurationError
 from nemorouter.gateway import asgi, paths
 from nemorouter.gateway.front import not_ready
@@ -79,7 +79,7 @@ class NemoAuth:
         """Open the gate. ConfigurationError where something cannot be used."""
         gate, _ = await open_gate(self._settings, ["app"], self._open)
         route = Route(self._app, 0)
-        self._pipeline = Pipeline(gate, self._settings, lambda _: route, serve)
+        self._pipeline = Pipeline(gate, self._settings, lambda _: route, serve, wake_agent(self._settings, self._open))
 
     async def stop(self) -> None:
         """Refuse what comes now, and close the gate."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nemorouter.errors import Code
 from nemorouter.gateway import problems
-from nemorouter.gateway.admit import admit, insist
+from nemorouter.gateway.admit import FENCED, admit, insist
 from nemorouter.gateway.credential import authorization, source
 from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf_headers, milliseconds
 from nemorouter.gateway.peek import NO_MODEL, peek
@@ -39,7 +39,10 @@ class Route(Protocol[T_co]):
 
 
 class Pipeline(Generic[T]):
-    """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an admitted call."""
+    """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an admitted call.
+
+    ``wake`` calls the agent of a host that shares limits with others; it must not block.
+    """
 
     __slots__ = (
         "_durable",
@@ -51,6 +54,7 @@ class Pipeline(Generic[T]):
         "_resolve",
         "_serve",
         "_source",
+        "_wake",
         "gate",
     )
 
@@ -60,8 +64,10 @@ class Pipeline(Generic[T]):
         settings: Settings,
         resolve: Callable[[str], Route[T] | None],
         serve: Callable[[T, Call, Scope, Connection], Coroutine[Any, Any, None]],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.gate = gate
+        self._wake = wake
         self._identify = gate.identify
         self._now = gate.now_us
         self._resolve = resolve
@@ -96,7 +102,8 @@ class Pipeline(Generic[T]):
             gate = self.gate
             ticket = admit(gate, index, seen, endpoint, route.number, len(body))
             if not isinstance(ticket, int):
-                ticket = await insist(ticket, partial(admit, gate, index, seen, endpoint, route.number, len(body)))
+                again = partial(admit, gate, index, seen, endpoint, route.number, len(body))
+                ticket = await insist(gate, ticket, again, self._wake)
             call = Call(gate, index, ticket, started, endpoint, scope.path, body, seen, gate.request_id(ticket))
             call.durable = self._durable
             await self._serve(route.upstream, call, scope, connection)
@@ -151,6 +158,8 @@ class Pipeline(Generic[T]):
 
     def refuse(self, connection: Connection, started_us: int, code: int, message: str | None = None) -> None:
         """Answer with an error that cost nothing."""
+        if code == Code.NOT_READY and self.gate.arena.fenced:
+            message = FENCED
         status, headers, body = problems.answer(code, message)
         headers.append((REQUEST_ID, self.gate.request_id(-1)))
         headers.append((LATENCY, milliseconds(self._now() - started_us)))

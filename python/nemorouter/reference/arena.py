@@ -15,6 +15,8 @@ from nemorouter.types import Kind, ModelPrice, Policy
 class Arena:
     """The scopes of one process, and the one lock under which gates decide."""
 
+    fenced = False  # of one machine
+
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.applied = 0

@@ -100,6 +100,8 @@ pub struct Arena {
     path: Option<PathBuf>,
     writer: Mutex<()>,
     clock: RwLock<Clock>,
+    /// What the header says, nearer to hand.
+    clustered: AtomicU64,
 }
 
 impl Arena {
@@ -118,7 +120,7 @@ impl Arena {
     }
 
     fn with(map: Map, plan: Plan, path: Option<PathBuf>, identity: &[u8; 32]) -> Self {
-        let arena = Self { map, plan, path, writer: Mutex::new(()), clock: RwLock::new(Clock::System) };
+        let arena = Self::of(map, plan, path);
         arena.set(H_MAGIC, MAGIC);
         arena.set(H_LAYOUT, LAYOUT);
         arena.set(H_CAPACITY, plan.capacity as u64);
@@ -150,7 +152,12 @@ impl Arena {
         if map.words().len() != plan.words || header[H_SCOPES] as usize > plan.capacity {
             return Err(foreign("has the wrong size"));
         }
-        Ok(Self { map, plan, path: Some(path.to_owned()), writer: Mutex::new(()), clock: RwLock::new(Clock::System) })
+        Ok(Self::of(map, plan, Some(path.to_owned())))
+    }
+
+    fn of(map: Map, plan: Plan, path: Option<PathBuf>) -> Self {
+        let clustered = AtomicU64::new(map.words()[H_CLUSTERED].load(Ordering::Relaxed));
+        Self { map, plan, path, writer: Mutex::new(()), clock: RwLock::new(Clock::System), clustered }
     }
 
     /// Give the file its name; from now on others may open it.

@@ -9,7 +9,7 @@
 //! for one window. The grant is lowered only by [`withdraw_money`]; see there for how it meets an admission.
 
 use crate::{
-    bucket::Limit,
+    bucket::{Limit, PERIOD_US},
     calendar::{Relation, Tag},
     money::{Money, look},
     sync::{AtomicU64, Ordering, fence},
@@ -18,9 +18,12 @@ use crate::{
 
 /// Most tokens that one settlement can owe: what is claimed stays within 2⁵³, which every bank can count.
 const DEBT_MAX: u64 = 1 << 36;
-/// Bits of a coarse number, see [`coarse`].
-const COARSE: u32 = 24;
-const MANTISSA: u32 = 18;
+/// What is denied, and by how much later it fits than it is worth asking again: exact to half a hundredth, up to two hours.
+const NEED: Coarse = Coarse { leading: 8, shift: 6 };
+const LATER: Coarse = Coarse { leading: 8, shift: 4 };
+/// Above them, when to ask: the boot clock in milliseconds, eight years.
+const UNTIL: u32 = NEED.bits() + LATER.bits();
+const MS_MAX: u64 = u64::MAX >> UNTIL;
 
 /// What a lease is about. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Lease<'_> {
         if seen.fits(n, now_us) {
             return Answer::Fits;
         }
-        denied(self.deny, n, now_us).map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
+        denied(self.deny, n, limit.limit, now_us).map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
     }
 
     /// Claim `n` tokens or none. `Some(true)`: the claim went through low water, of which the agent is to be told.
@@ -141,6 +144,7 @@ impl Lease<'_> {
         self.granted.fetch_max(granted, Ordering::AcqRel);
         let low = self.look().left().max(0).unsigned_abs() / 4;
         self.note.store(low.min(u64::from(u32::MAX)) << 32 | centre.min(u64::from(u32::MAX)), Ordering::Relaxed);
+        self.deny.store(0, Ordering::Relaxed);
         // Release: partner of `look`.
         self.until.store(until, Ordering::Release);
     }
@@ -187,34 +191,62 @@ impl Lease<'_> {
     }
 }
 
-/// Until `until_us`, who needs `need` units or more and does not fit is refused without asking. Until 0: nobody is.
-pub fn deny(word: &AtomicU64, need: u64, until_us: u64) {
-    word.store(until_us.div_ceil(1_000) << COARSE | coarse(need), Ordering::Relaxed);
+/// Until `until_us`, who needs `need` units or more and does not fit is refused without asking; by `fits_us` (not before `until_us`)
+/// they are there if nobody else takes them. Until 0: nobody is refused.
+pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
+    let [until_ms, fits_ms] = [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
+    let denied = until_ms << UNTIL | coarse(fits_ms - until_ms, LATER) << NEED.bits() | coarse(need, NEED);
+    word.store(if until_us == 0 { 0 } else { denied }, Ordering::Relaxed);
 }
 
-/// Microseconds for which `n` units are still denied; `None` = the bank may be asked.
+/// Microseconds until `n` units fit if they are still denied; `None` = the bank may be asked. `limit`: tokens a minute.
 #[must_use]
-pub fn denied(word: &AtomicU64, n: u64, now_us: u64) -> Option<u64> {
+pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> {
     let word = word.load(Ordering::Relaxed);
-    let until_us = (word >> COARSE) * 1_000;
-    (until_us > now_us && n >= fine(word)).then(|| until_us - now_us)
+    let (need, until_us) = (fine(word, NEED), (word >> UNTIL) * 1_000);
+    let more = n.saturating_sub(need).saturating_mul(PERIOD_US).checked_div(limit).unwrap_or(0);
+    (until_us > now_us && n >= need).then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
 }
 
-/// A number in 24 bits: 18 of them and a shift, rounded up, so that what is denied is never more than was said.
-fn coarse(n: u64) -> u64 {
-    let shift = (u64::BITS - n.leading_zeros()).saturating_sub(MANTISSA);
-    let rounded = n >> shift | u64::from(n & ((1 << shift) - 1) != 0);
-    match rounded >> MANTISSA {
-        0 => u64::from(shift) << MANTISSA | rounded,
-        _ => u64::from(shift + 1) << MANTISSA | rounded >> 1,
+/// The smallest amount of money that was denied.
+#[must_use]
+pub fn denied_from(word: &AtomicU64) -> u64 {
+    fine(word.load(Ordering::Relaxed), NEED)
+}
+
+/// A number as a few leading bits and a shift.
+#[derive(Clone, Copy)]
+struct Coarse {
+    leading: u32,
+    shift: u32,
+}
+
+impl Coarse {
+    const fn bits(self) -> u32 {
+        self.leading + self.shift
     }
 }
 
-/// The number that the low 24 bits of `word` stand for.
-#[must_use]
-pub fn fine(word: u64) -> u64 {
-    let (shift, bits) = (word >> MANTISSA & 63, word & ((1 << MANTISSA) - 1));
-    if bits.leading_zeros() < shift as u32 { u64::MAX } else { bits << shift }
+/// `n` in few bits, rounded up: no more is denied than was said, and what is promised is not too early.
+fn coarse(n: u64, form: Coarse) -> u64 {
+    let shift = (u64::BITS - n.leading_zeros()).saturating_sub(form.leading);
+    let most = (1 << form.shift) - 1;
+    if u64::from(shift) > most {
+        return (1 << form.bits()) - 1;
+    }
+    let rounded = (n >> shift) + u64::from(n & ((1 << shift) - 1) != 0);
+    // Rounded up to one bit more than there is room for: then its last bit is 0, and the shift, if there is none left, says most.
+    match rounded >> form.leading {
+        0 => u64::from(shift) << form.leading | rounded,
+        _ if u64::from(shift) == most => (1 << form.bits()) - 1,
+        _ => u64::from(shift + 1) << form.leading | rounded >> 1,
+    }
+}
+
+/// The number that the low bits of `word` stand for.
+fn fine(word: u64, form: Coarse) -> u64 {
+    let (shift, bits) = (word >> form.leading & ((1 << form.shift) - 1), word & ((1 << form.leading) - 1));
+    if u64::from(bits.leading_zeros()) < shift { u64::MAX } else { bits << shift }
 }
 
 /// The cap of a money word in the window `now`: what was granted for it, never more than the policy's; [`NONE`] needs no grant.
@@ -289,4 +321,138 @@ fn committed(word: &AtomicU64, tag: Tag) -> Option<u64> {
 pub fn confirm_money(granted: &AtomicU64, word: &AtomicU64, now: Tag, cap: u64) -> bool {
     let money = Money(look(word));
     money.tag() != now || money.amount() <= self::cap(granted.load(Ordering::Relaxed), now, cap)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{
+        calendar::Duration,
+        record::{RECORD_WORDS, Record},
+    };
+
+    const NOW: u64 = 5_000_000;
+    const LIMIT: Limit = Limit { limit: 60, burst: 60 };
+
+    fn words() -> [AtomicU64; RECORD_WORDS] {
+        std::array::from_fn(|_| AtomicU64::new(0))
+    }
+
+    fn take(lease: Lease, n: u64, now_us: u64) -> Option<bool> {
+        lease.take(lease.look(), n, now_us)
+    }
+
+    #[test]
+    fn nothing_is_spent_that_was_not_granted_or_that_ran_out() {
+        let words = words();
+        let lease = Record(&words).rpm_lease();
+        assert_eq!(lease.answer(lease.look(), LIMIT, 1, NOW), Answer::Short);
+        assert_eq!(take(lease, 1, NOW), None);
+        lease.grant(3, NOW + 10, 50);
+        assert_eq!((take(lease, 2, NOW), take(lease, 2, NOW)), (Some(false), None));
+        assert_eq!(lease.remaining(LIMIT, NOW), 51);
+        assert_eq!(take(lease, 1, NOW + 10), None, "at the end it is over");
+        assert_eq!(lease.remaining(LIMIT, NOW + 10), 0);
+        lease.grant(2, NOW + 20, 0);
+        assert_eq!(lease.look().granted, 3, "a late reply takes nothing back");
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused_without_a_bank() {
+        let words = words();
+        let lease = Record(&words).rpm_lease();
+        let answer = |limit, n| lease.answer(lease.look(), limit, n, NOW);
+        assert_eq!(answer(LIMIT, 61), Answer::Denied(None));
+        assert_eq!(answer(Limit { limit: 0, burst: 5 }, 1), Answer::Denied(None));
+    }
+
+    #[test]
+    fn low_water_is_told_once() {
+        let words = words();
+        let lease = Record(&words).tpm_lease();
+        lease.grant(100, NOW + 10, 0);
+        let told: Vec<_> = (0..100).filter(|_| take(lease, 1, NOW) == Some(true)).collect();
+        assert_eq!(told, [74], "when 25 are left");
+        lease.grant(103, NOW + 10, 0);
+        assert!((0..3).all(|_| take(lease, 1, NOW) == Some(false)), "not of a grant of a few");
+    }
+
+    #[test]
+    fn debt_is_granted_before_anything_else() {
+        let words = words();
+        let lease = Record(&words).tpm_lease();
+        lease.grant(10, NOW + 10, 7);
+        lease.owe(15);
+        assert_eq!((lease.look().left(), lease.remaining(LIMIT, NOW)), (-5, 2));
+        assert_eq!((lease.withdraw(9), lease.void()), (0, 0));
+        lease.grant(16, NOW + 10, 0);
+        assert_eq!((take(lease, 1, NOW), take(lease, 1, NOW)), (Some(false), None));
+    }
+
+    #[test]
+    fn what_is_withdrawn_or_void_is_gone() {
+        let words = words();
+        let lease = Record(&words).rpm_lease();
+        let returned = || lease.returned.load(Ordering::Relaxed);
+        lease.grant(10, NOW + 10, 0);
+        assert_eq!((lease.withdraw(4), lease.look().left(), returned()), (4, 6, 4));
+        assert_eq!((lease.void(), lease.look().left(), returned()), (6, 0, 4));
+        assert_eq!(lease.look().until, 0);
+        lease.give(1);
+        assert_eq!((take(lease, 1, NOW), returned()), (None, 5), "a refund goes to the bank");
+    }
+
+    #[test]
+    fn a_denial_holds_for_its_time_and_size_and_tells_when_it_fits() {
+        let word = AtomicU64::new(0);
+        assert_eq!(denied(&word, u64::MAX, 60, 0), None);
+        deny(&word, 5, NOW + 100_000, NOW + 1_000_000);
+        assert_eq!(denied(&word, 4, 60, NOW), None);
+        assert_eq!(denied(&word, 5, 60, NOW), Some(1_000_000));
+        assert_eq!(denied(&word, 7, 60, NOW), Some(3_000_000), "two more tokens, two more seconds");
+        assert_eq!(denied(&word, 5, 60, NOW + 100_000), None);
+        assert_eq!(denied(&word, 5, 60, NOW + 99_999), Some(900_001));
+        deny(&word, 5, 0, NOW + 1_000_000);
+        assert_eq!(denied(&word, 5, 60, NOW), None);
+    }
+
+    #[test]
+    fn coarse_numbers_round_up() {
+        for n in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([1_023, u64::MAX]) {
+            let back = fine(coarse(n, NEED), NEED);
+            assert!(back >= n && back - n <= n / 128, "{n} {back}");
+            assert!(n > 255 || back == n);
+            assert!(coarse(n, LATER) < 1 << LATER.bits());
+        }
+        assert_eq!(fine(coarse(u64::MAX, LATER), LATER), 255 << 15);
+    }
+
+    #[test]
+    fn a_grant_of_money_is_for_its_window() {
+        let [granted, word] = [AtomicU64::new(0), AtomicU64::new(0)];
+        let day = |n| Tag::new(Duration::Daily, n);
+        grant_money(&granted, day(10), 70);
+        let cap_of = |tag, limit| cap(granted.load(Ordering::Relaxed), tag, limit);
+        assert_eq!(
+            [cap_of(day(10), 100), cap_of(day(10), 50), cap_of(day(11), 100), cap_of(day(9), NONE)],
+            [70, 50, 0, NONE]
+        );
+        grant_money(&granted, day(9), 90);
+        grant_money(&granted, day(10), 60);
+        assert_eq!(cap_of(day(10), 100), 70, "neither a late reply nor an earlier window");
+        word.store(Money::new(day(10), 30).0, Ordering::Relaxed);
+        assert_eq!((withdraw_money(&granted, &word, 15), withdraw_money(&granted, &word, 99)), (15, 25));
+        assert_eq!((cap_of(day(10), 100), withdraw_money(&granted, &word, 1)), (30, 0));
+        word.store(Money::new(day(11), 5).0, Ordering::Relaxed);
+        grant_money(&granted, day(10), 80);
+        assert_eq!(
+            withdraw_money(&granted, &word, 99),
+            0,
+            "what was spent in a window that is over only the ledger knows"
+        );
+        turn_money(&granted, day(10));
+        assert_ne!(granted.load(Ordering::Relaxed), 0);
+        turn_money(&granted, day(11));
+        assert_eq!(granted.load(Ordering::Relaxed), 0);
+    }
 }

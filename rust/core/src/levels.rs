@@ -246,13 +246,12 @@ impl Level<'_> {
 }
 
 /// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond the reservation is owed.
-/// `records` in the order of the scopes; `leased`: their buckets are leases; the boot clock is only read for debt. False: a money word
+/// `records` in the order of the scopes; `LEASED`: their buckets are leases; the boot clock is only read for debt. False: a money word
 /// was frozen, the slot is to be *deferred*.
 #[must_use]
-pub fn correct(
+pub fn correct<const LEASED: bool>(
     slot: Slot,
     records: [Option<Record>; SCOPES],
-    leased: bool,
     tokens: u64,
     cost: u64,
     now_us: impl Fn() -> u64,
@@ -264,8 +263,8 @@ pub fn correct(
     for (i, record) in records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record))) {
         if charged >> i & 1 == 1 {
             match tokens.cmp(&reserved) {
-                std::cmp::Ordering::Less if leased => record.tpm_lease().give(reserved - tokens),
-                std::cmp::Ordering::Greater if leased => record.tpm_lease().owe(tokens - reserved),
+                std::cmp::Ordering::Less if LEASED => record.tpm_lease().give(reserved - tokens),
+                std::cmp::Ordering::Greater if LEASED => record.tpm_lease().owe(tokens - reserved),
                 std::cmp::Ordering::Less => bucket::give(record.tpm(), reserved - tokens),
                 std::cmp::Ordering::Greater => {
                     bucket::owe(record.tpm(), record.tpm_limit(), tokens - reserved, now_us());

@@ -97,7 +97,7 @@ impl World {
             return false;
         }
         slot.settle(seq, &End { cost, ttft_us: NONE, ..End::default() });
-        let done = correct(slot, [Some(self.record()), None, None, None], false, tokens, cost, || NOW);
+        let done = correct::<false>(slot, [Some(self.record()), None, None, None], tokens, cost, || NOW);
         slot.become_state(seq, if done { State::Applied } else { State::Deferred });
         true
     }

@@ -314,8 +314,9 @@ impl Arena {
         self.0.void(index, self::resource(resource)?).map_err(raise)
     }
 
-    fn deny(&self, index: u32, resource: u8, need: u64, until_us: u64) -> PyResult<()> {
-        self.0.deny(index, self::resource(resource)?, need, until_us).map_err(raise)
+    #[pyo3(signature = (index, resource, need, until_us, fits_us = 0))]
+    fn deny(&self, index: u32, resource: u8, need: u64, until_us: u64, fits_us: u64) -> PyResult<()> {
+        self.0.deny(index, self::resource(resource)?, need, until_us, fits_us).map_err(raise)
     }
 
     #[pyo3(signature = (limit = 256))]

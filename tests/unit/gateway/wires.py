@@ -67,9 +67,11 @@ class Wire:
         return str(msgspec.json.decode(self.answer)["error"]["code"])
 
 
-def gate(module: ModuleType, **limits: Any) -> Any:
+def gate(module: ModuleType, *, clustered: bool = False, **limits: Any) -> Any:
     """A gate with one org, team and key; the model ``m`` costs a dollar a million tokens."""
     arena = module.Arena.private(16)
+    if clustered:
+        arena.clustered = True
     arena.put(Policy(kind=Kind.ORG, id=1, version=1))
     arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
     digest = module.hash_key(KEY, PEPPER)
@@ -81,7 +83,9 @@ def gate(module: ModuleType, **limits: Any) -> Any:
 Serve = Callable[[Upstream, Call, Scope, Connection], Coroutine[Any, Any, None]]
 
 
-def pipeline(gate: Any, upstream: Any, serve: Serve, **settings: Any) -> Pipeline[Upstream]:
+def pipeline(
+    gate: Any, upstream: Any, serve: Serve, wake: Callable[[], None] = lambda: None, **settings: Any
+) -> Pipeline[Upstream]:
     """The pipeline, every model served by ``upstream``."""
     route = Route(upstream, 0)
-    return Pipeline(gate, Settings(**settings), lambda _: route, serve)
+    return Pipeline(gate, Settings(**settings), lambda _: route, serve, wake)

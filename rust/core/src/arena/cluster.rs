@@ -39,7 +39,7 @@ fn rate(record: Record<'_>, resource: Resource) -> Option<Lease<'_>> {
 impl Arena {
     #[must_use]
     pub fn clustered(&self) -> bool {
-        self.get(H_CLUSTERED) != 0
+        self.clustered.load(Ordering::Relaxed) != 0
     }
 
     /// Share limits with other hosts, or not. Only while there is no scope: a word counts leased tokens or a bucket's shares, not both.
@@ -52,6 +52,7 @@ impl Arena {
         }
         self.set_admit_until(u64::from(clustered));
         self.set(H_CLUSTERED, u64::from(clustered));
+        self.clustered.store(u64::from(clustered), Ordering::Relaxed);
         Ok(())
     }
 
@@ -146,9 +147,11 @@ impl Arena {
         centre: u64,
     ) -> Result<()> {
         let (record, view) = self.wanted_record(index)?;
-        match rate(record, resource) {
-            Some(lease) => lease.grant(to, until, centre),
-            None => lease::grant_money(record.money_granted(), Tag::at(view.duration, first_day * DAY_MS), to),
+        if let Some(lease) = rate(record, resource) {
+            lease.grant(to, until, centre);
+        } else {
+            lease::grant_money(record.money_granted(), Tag::at(view.duration, first_day * DAY_MS), to);
+            lease::deny(record.deny(resource), 0, 0, 0);
         }
         Ok(())
     }
@@ -169,9 +172,9 @@ impl Arena {
     }
 
     /// See [`lease::deny`].
-    pub fn deny(&self, index: u32, resource: Resource, need: u64, until_us: u64) -> Result<()> {
+    pub fn deny(&self, index: u32, resource: Resource, need: u64, until_us: u64, fits_us: u64) -> Result<()> {
         let (record, _) = self.wanted_record(index)?;
-        lease::deny(record.deny(resource), need, until_us);
+        lease::deny(record.deny(resource), need, until_us, fits_us);
         Ok(())
     }
 

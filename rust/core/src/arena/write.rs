@@ -114,7 +114,7 @@ impl Arena {
         record.write(&image);
         // What the bank refused under the old policy it may grant under the new.
         for resource in Resource::ALL {
-            lease::deny(record.deny(resource), 0, 0);
+            lease::deny(record.deny(resource), 0, 0, 0);
         }
         record.end_write();
         Ok(())

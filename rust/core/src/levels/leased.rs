@@ -5,7 +5,7 @@ use super::{Cost, Level, Levels, Stop, Taken};
 use crate::{
     bucket::Limit,
     calendar::Tag,
-    lease::{self, Answer, Lease, Look, Resource, confirm_money, denied, fine},
+    lease::{self, Answer, Lease, Look, Resource, confirm_money, denied, denied_from},
     money::{self, Corrected, Money},
     slot::SCOPES,
     sync::{Ordering, fence},
@@ -125,9 +125,9 @@ impl Leased<'_, '_> {
                     return stop(used);
                 }
                 let deny = record.deny(Resource::Money);
-                if denied(deny, cost.nano, self.levels.now_us).is_some() {
+                if denied(deny, cost.nano, 0, self.levels.now_us).is_some() {
                     // All hosts together: what was denied is the first amount that is not left.
-                    let all = (view.cap + 1).saturating_sub(fine(deny.load(Ordering::Relaxed)));
+                    let all = (view.cap + 1).saturating_sub(denied_from(deny));
                     return stop(used.max(all));
                 }
                 Ok(true)
