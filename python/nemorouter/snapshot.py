@@ -212,7 +212,7 @@ async def _build(settings: Settings, data: DataDir, store: Store, identity: byte
         draft = path.with_name(f"{path.name}.{os.getpid()}.new")
         try:
             arena = Arena.create(str(draft), settings.capacity, identity)
-            await _fill(arena, connection)
+            await _fill(arena, connection, None if settings.redis_url is None else store.host)
             arena.publish(str(path))
         except (OSError, MemoryError, ValueError) as error:
             raise ConfigurationError(
@@ -224,15 +224,18 @@ async def _build(settings: Settings, data: DataDir, store: Store, identity: byte
     return arena, path
 
 
-async def _fill(arena: Arena, connection: AsyncConnection) -> None:
-    """Everything the store knows at one instant: owners before what they own, prices, spending of open windows."""
+async def _fill(arena: Arena, connection: AsyncConnection, host: int | None) -> None:
+    """Everything the store knows at one instant: owners before what they own, prices, spending of open windows.
+
+    With ``host`` only what was spent through it: the host is one of several.
+    """
     async for policies in all_policies(connection):
         for start in range(0, len(policies), _CHUNK):
             arena.put_many(policies[start : start + _CHUNK])
     for entry in await all_prices(connection):
         arena.put_price(entry)
     wall_ms = time.time_ns() // 1_000_000
-    async for spendings in open_windows(connection, wall_ms):
+    async for spendings in open_windows(connection, wall_ms, host):
         for kind, id, digest, spent in spendings:
             index = arena.find(kind, id, digest)
             if index is not None:

@@ -77,10 +77,11 @@ async def recount(arena: Arena, store: Store, indices: Sequence[int], journals: 
     """
     wall_ms = time.time_ns() // 1_000_000
     done: list[int] = []
+    host = store.host if arena.clustered else None  # one of several is answerable for its own rows
     async with store.read() as connection:
         for index in indices:
             scope, (first_day, end_day) = arena.identity(index), arena.window(index, wall_ms)
-            spent = await window_spend(connection, scope.kind, scope.id, first_day, end_day)
+            spent = await window_spend(connection, scope.kind, scope.id, first_day, end_day, host)
             if arena.recount(index, first_day, spent, journals):
                 done.append(index)
     return done

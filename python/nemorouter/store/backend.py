@@ -44,6 +44,9 @@ class Backend(Protocol):
     async def write(self, connection: AsyncConnection) -> None:
         """The first words of a transaction that must be alone: from here no other one commits before it."""
 
+    async def join(self, connection: AsyncConnection) -> None:
+        """The first words of a transaction that writes rows which it has locked."""
+
     async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
         """One transaction of the ledger: rows that are not there yet, what they add to the sums, and tallies.
 

@@ -64,6 +64,12 @@ class Store:
         async with self._turn, self._transaction(self._backend.write) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def join(self) -> AsyncIterator[AsyncConnection]:
+        """The same, but not alone where the database can hold single rows: whoever reads what it writes, locks it."""
+        async with self._transaction(self._backend.join) as connection:
+            yield connection
+
     async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
         """Write journal rows and counts of refusals in one transaction; answer how many rows were not there before."""
         with _Translated(self._backend):

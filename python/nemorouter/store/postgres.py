@@ -133,6 +133,9 @@ class Postgres:
     async def write(self, connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
+    async def join(self, connection: AsyncConnection) -> None:
+        """The transaction begins by itself."""
+
     async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
         """By COPY, on a connection of its own. Where two hosts met, it is tried again.
 

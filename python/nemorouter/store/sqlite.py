@@ -87,6 +87,9 @@ class Sqlite:
     async def write(self, connection: AsyncConnection) -> None:
         await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    async def join(self, connection: AsyncConnection) -> None:
+        await self.write(connection)
+
     async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
         """In one visit to one thread, for a visit costs more than a row."""
         return await asyncio.to_thread(self._visit, batches, tallies)

@@ -37,6 +37,8 @@ money_leases = Table(
     Column("first_day", Integer, nullable=False),  # of the budget's window
     big_("host"),
     big_("granted_nano"),
+    big_("committed_nano"),  # of it, when the host came last
+    big_("starved_ms", zero=True),  # when it needed more than there was; 0: it did not
     big_("at_ms"),
     PrimaryKeyConstraint("kind", "scope_id", "first_day", "host"),
     Index(None, "host"),

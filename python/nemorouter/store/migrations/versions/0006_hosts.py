@@ -37,6 +37,8 @@ def upgrade() -> None:
         sa.Column("first_day", sa.Integer(), nullable=False),
         sa.Column("host", BIG, nullable=False),
         sa.Column("granted_nano", BIG, nullable=False),
+        sa.Column("committed_nano", BIG, nullable=False),
+        sa.Column("starved_ms", BIG, server_default="0", nullable=False),
         sa.Column("at_ms", BIG, nullable=False),
         sa.PrimaryKeyConstraint("kind", "scope_id", "first_day", "host", name=op.f("pk_money_leases")),
         sqlite_with_rowid=False,
