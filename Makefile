@@ -66,17 +66,38 @@ fmt: venv ## Format and mend what the linters can
 	$(BIN)/ruff format .
 	cargo fmt
 
-.PHONY: bench bench-size bench-pages bench-rust
+RUN ?= .benchmarks/run
+MICRO := -q -p no:xdist --benchmark-enable --benchmark-timer=time.process_time --benchmark-quiet
+
+.PHONY: bench bench-micro bench-size bench-pages bench-rust bench-gate bench-load bench-profile bench-report
 bench: build ## Native gate against the reference, as ratios of one run
 	mkdir -p .benchmarks
-	$(BIN)/pytest -q benches/micro -p no:xdist --benchmark-enable --benchmark-timer=time.process_time --benchmark-json=.benchmarks/micro.json --benchmark-quiet
+	$(BIN)/pytest $(MICRO) benches/micro/test_gate.py --benchmark-json=.benchmarks/micro.json
 	$(BIN)/python -m benches.micro.report .benchmarks/micro.json
+bench-micro: build ## The same, and against the limiters of PyPI with 1 k, 100 k and 1 M keys (some minutes)
+	mkdir -p .benchmarks $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/bench.txt
+	$(BIN)/pytest $(MICRO) benches/micro/test_gate.py --benchmark-json=.benchmarks/micro.json
+	$(BIN)/pytest $(MICRO) benches/micro/test_rivals.py --benchmark-json=.benchmarks/rivals.json
+	$(BIN)/python -m benches.micro.collect --into $(RUN) --micro .benchmarks/micro.json --micro .benchmarks/rivals.json
 bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
-	$(BIN)/python -m benches.micro.size
+	mkdir -p .benchmarks
+	$(BIN)/python -m benches.micro.size --json .benchmarks/sizes.json
+	$(BIN)/python -m benches.micro.collect --into $(RUN) --sizes .benchmarks/sizes.json
 bench-pages: build ## Every page of the dashboard with 100 k keys and 10 M log rows (some minutes, 5 GB)
 	$(BIN)/python -m benches.pages $(ARGS)
-bench-rust: ## The core alone, by criterion
+bench-rust: venv ## The core alone, by criterion
 	cargo bench --locked -p nemorouter-core --bench gate
+	$(BIN)/python -m benches.micro.collect --into $(RUN) --criterion target/criterion
+bench-gate: venv ## Instructions of each step, by callgrind: fails when one grows by over 3 % (ARGS=--write makes a baseline)
+	$(BIN)/python -m benches.gate.count --json .benchmarks/counts.json $(ARGS)
+	$(BIN)/python -m benches.micro.collect --into $(RUN) --counts .benchmarks/counts.json
+bench-load: build ## Whole servers and their rivals (a quarter of an hour; ARGS="--only authenticate --rounds 2" for a part)
+	$(BIN)/python -m benches.load.run --into $(RUN) $(ARGS)
+bench-profile: build ## Where the CPU time of a request goes, by library (needs perf)
+	$(BIN)/python -m benches.load.profile --into $(RUN) $(ARGS)
+bench-report: venv ## Render benches/report from the measured runs below benches/report/data
+	$(BIN)/python -m benches.report.render $(ARGS)
 
 .PHONY: soak faults
 soak: build ## Long runs under load

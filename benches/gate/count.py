@@ -98,6 +98,7 @@ def main() -> None:
     """Compare, or write the baseline anew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="make what is found the baseline")
+    parser.add_argument("--json", type=Path, help="write what is found there, too")
     arguments = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is needed (Debian: apt-get install valgrind).")
@@ -105,6 +106,10 @@ def main() -> None:
     key, found = signature(), count()
     print(key)
     print(table(found, entries.get(key, {})))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        told = {"key": key, "counts": found, "baseline": entries.get(key, {})}
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     if arguments.write:
         entries[key] = found
         BASELINE.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")

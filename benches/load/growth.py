@@ -3,20 +3,23 @@
 import random
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from benches.load import floor
-from benches.load.case import Case, Scenario
-from benches.load.measure import Bench, Figures, Say
+from benches.load.case import Case
+from benches.load.fleet import Fleet, Say
+from benches.load.measure import Bench
 from benches.load.ours import Ours
 from benches.load.scenarios import stream_body
+from benches.report.pieces import Row
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT
 from nemorouter.pepper import hash_key, load_peppers
 from nemorouter.settings import Settings
+from nemorouter.types import MAX_LIMIT
 
 KEYS = (1_000, 100_000, 1_000_000)
 WORKERS = (1, 2)
@@ -27,76 +30,99 @@ _FIRST_ID = 1 << 60
 _SAMPLE = 997
 
 
-def growth(rounds: int, seconds: float, say: Say) -> dict[str, list[Figures]]:
-    """One table for each thing that grows."""
-    return {
-        "keys": [_keys(count, rounds, seconds, say) for count in KEYS],
-        "workers": [_workers(count, rounds, seconds, say) for count in WORKERS],
-        **_bodies_and_streams(rounds, seconds, say),
-        "log_rows": [_log_rows(count, rounds, seconds, say) for count in LOG_ROWS],
-    }
+class Growth(NamedTuple):
+    """A piece of the report: its title, and what measures its rows."""
+
+    title: str
+    measure: Callable[[int, float, Say], list[Row]]
 
 
-def _keys(count: int, rounds: int, seconds: float, say: Say) -> Figures:
+def _each(sizes: Sequence[int], point: Callable[[Bench, int], Row]) -> Callable[[int, float, Say], list[Row]]:
+    """Every size on servers of its own."""
+
+    def measure(rounds: int, seconds: float, say: Say) -> list[Row]:
+        rows = []
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
+                fleet = Fleet(Path(text), stack, say)
+                fleet.know(floor.rsgi())
+                rows.append(point(Bench(fleet, rounds, seconds), size))
+        return rows
+
+    return measure
+
+
+def _keys(bench: Bench, count: int) -> Row:
     """Everything on; requests of 997 keys drawn from all."""
-    with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
-        ours, bench = Ours(Path(text)), Bench(Path(text), stack, say)
-        server = ours.rsgi(capacity=count + 1000)
-        drawn = add_keys(ours.settings[server.name], count)
-        bench.add(floor.rsgi())
-        up = bench.add(server)
-        assert up is not None, bench.skipped
-        case = Case(f"{count} keys", server.name, tuple(request(CHAT, BODY, key) for key in drawn))
-        return {"size": count, **_row(bench, case, floor.READ, rounds, seconds)}
+    ours = Ours(bench.fleet.folder)
+    server = ours.rsgi(capacity=count + 1000)
+    drawn = add_keys(ours.settings[server.name], count)
+    bench.fleet.know(server)
+    case = Case(f"{count} keys", server.name, tuple(request(CHAT, BODY, key) for key in drawn))
+    return bench.row(case, floor.READ, count)
 
 
-def _workers(count: int, rounds: int, seconds: float, say: Say) -> Figures:
+def _workers(bench: Bench, count: int) -> Row:
     """Both workers on the server's one core: what sharing costs, not what it gains."""
-    with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
-        ours, bench = Ours(Path(text)), Bench(Path(text), stack, say)
-        server = ours.rsgi(workers=count)
-        bench.add(floor.rsgi())
-        bench.add(server)
-        case = Case(f"{count} workers", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),))
-        return {"size": count, **_row(bench, case, floor.READ, rounds, seconds)}
+    ours = Ours(bench.fleet.folder)
+    server = ours.rsgi(workers=count)
+    bench.fleet.know(server)
+    case = Case(f"{count} workers", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),))
+    return bench.row(case, floor.READ, count)
 
 
-def _bodies_and_streams(rounds: int, seconds: float, say: Say) -> dict[str, list[Figures]]:
-    with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
-        ours, bench = Ours(Path(text)), Bench(Path(text), stack, say)
-        server = ours.rsgi()
-        for each in (floor.rsgi(), floor.stream(), server):
-            bench.add(each)
-        key = ours.keys[server.name].everything
-        bodies, streams = [], []
-        for size in BODIES:
-            sent = body_of(size)
-            base = Case("floor", "Granian RSGI", (request(CHAT, sent, key),))
-            case = Case(f"{size} bytes", server.name, (request(CHAT, sent, key),))
-            bodies.append({"size": size, **_row(bench, case, base, rounds, seconds)})
-        for chunks in CHUNKS:
-            base = Case("floor", "Granian RSGI, chunks", (request(f"/{chunks}", BODY),))
-            case = Case(f"{chunks} chunks", server.name, (request(CHAT, stream_body(chunks), key),))
-            streams.append({"size": chunks, **_row(bench, case, base, rounds, seconds)})
-        return {"body": bodies, "stream": streams}
-
-
-def _log_rows(count: int, rounds: int, seconds: float, say: Say) -> Figures:
+def _log_rows(bench: Bench, count: int) -> Row:
     """The drainer adds to a log that holds ``count`` rows already."""
+    ours = Ours(bench.fleet.folder)
+    server = ours.rsgi()
+    add_log_rows(ours.settings[server.name], count)
+    bench.fleet.know(server)
+    case = Case(f"{count} rows", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),))
+    return bench.row(case, floor.READ, count)
+
+
+def _bodies(rounds: int, seconds: float, say: Say) -> list[Row]:
     with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
-        ours, bench = Ours(Path(text)), Bench(Path(text), stack, say)
-        server = ours.rsgi()
-        add_log_rows(ours.settings[server.name], count)
-        bench.add(floor.rsgi())
-        bench.add(server)
-        case = Case(f"{count} rows", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),))
-        return {"size": count, **_row(bench, case, floor.READ, rounds, seconds)}
+        bench, server, key = _one_server(Path(text), stack, rounds, seconds, say)
+        return [
+            bench.row(
+                Case(f"{size} bytes", server, (request(CHAT, body_of(size), key),)),
+                Case("floor", "Granian RSGI", (request(CHAT, body_of(size), key),)),
+                size,
+            )
+            for size in BODIES
+        ]
 
 
-def _row(bench: Bench, case: Case, base: Case, rounds: int, seconds: float) -> Figures:
-    found = bench.scenario(Scenario("growth", case.name, base, [case]), rounds, seconds)
-    row: Figures = found["cases"][1]
-    return row
+def _streams(rounds: int, seconds: float, say: Say) -> list[Row]:
+    with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
+        bench, server, key = _one_server(Path(text), stack, rounds, seconds, say)
+        return [
+            bench.row(
+                Case(f"{chunks} chunks", server, (request(CHAT, stream_body(chunks), key),)),
+                Case("floor", "Granian RSGI, chunks", (request(f"/{chunks}", BODY),)),
+                chunks,
+            )
+            for chunks in CHUNKS
+        ]
+
+
+def _one_server(folder: Path, stack: ExitStack, rounds: int, seconds: float, say: Say) -> tuple[Bench, str, str]:
+    """The gateway and the floors, the gateway's name, and a key with everything on."""
+    ours, fleet = Ours(folder), Fleet(folder, stack, say)
+    server = ours.rsgi()
+    for each in (floor.rsgi(), floor.stream(), server):
+        fleet.know(each)
+    return Bench(fleet, rounds, seconds), server.name, ours.keys[server.name].everything
+
+
+GROWTH: Final = {
+    "growth-keys": Growth("keys in the arena, requests of 997 of them", _each(KEYS, _keys)),
+    "growth-workers": Growth("workers, all on one core", _each(WORKERS, _workers)),
+    "growth-body": Growth("bytes of the request's body", _bodies),
+    "growth-stream": Growth("chunks of a streamed answer", _streams),
+    "growth-log": Growth("rows in the request log", _each(LOG_ROWS, _log_rows)),
+}
 
 
 def body_of(size: int) -> bytes:
@@ -116,7 +142,7 @@ def add_keys(settings: Settings, count: int) -> Sequence[str]:
         fixed = (org, team, user, pepper_id, version)
         connection.executemany(
             "INSERT INTO keys (id, name, digest, last4, org_id, team_id, user_id, pepper_id, version, rpm, tpm) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 10000000000, 10000000000)",
+            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {MAX_LIMIT}, {MAX_LIMIT})",
             ((_FIRST_ID + i, f"k{i}", hash_key(name, pepper), name[-4:], *fixed) for i, name in enumerate(names)),
         )
         connection.executemany(

@@ -1,156 +1,129 @@
-"""Runs scenarios: checks, then pairs of base and case in turn, then latency at fixed rates. Answers plain data."""
+"""Measures cases on running servers: answers first, then pairs of base and case in turn, or latency at fixed rates."""
 
-import os
-import statistics
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from benches.load import wrk
-from benches.load.case import LOAD_CORE, SERVE_CORE, Case, Scenario, Server
-from nemorouter.bench.client import load, paced, percentile
+from benches.load.case import Case, Scenario
+from benches.load.fleet import Fleet
+from benches.report.pieces import Pace, Row, middle
+from nemorouter.bench.client import Load, load, paced, percentile
 from nemorouter.bench.process import Running, cpu_seconds, is_drainer, resident_bytes, tree
 
-Figures = dict[str, Any]
-Say = Callable[[str], None]
+Figures = dict[str, float]
+_SHARES = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
+_BEHIND = 1.05
+"""A rate was not kept when its answers took that much longer than the requests were spread over."""
 
 
 class Bench:
-    """Servers that run, and what was measured on them."""
+    """How often, and how long each time."""
 
-    def __init__(self, folder: Path, stack: ExitStack, say: Say) -> None:
-        self._folder = folder
-        self._stack = stack
-        self._say = say
-        self._running: dict[str, Running] = {}
-        self.versions: dict[str, str] = {}
-        self.skipped: dict[str, str] = {}
-        self._rivals: set[str] = set()
-        os.sched_setaffinity(0, {LOAD_CORE})
+    def __init__(self, fleet: Fleet, rounds: int, seconds: float) -> None:
+        self.fleet = fleet
+        self.rounds = rounds
+        self.seconds = seconds
 
-    def add(self, server: Server, core: int = SERVE_CORE, *, rival: bool = False) -> Running | None:
-        """Start and check a server; None, and its reason kept, if it does not start.
+    def scenario(self, scenario: Scenario) -> list[Row]:
+        """Every case against the base, in pairs whose order alternates; the base first, against itself."""
+        cases = [case for case in (scenario.base, *scenario.cases) if self.fleet.need(case.server)]
+        cases = [case for case in cases if self._answers(case)]
+        return [self._told(scenario.name, self._pairs(scenario.base, case)) for case in cases]
 
-        A wrong answer ends the run, unless it is a rival's: that rival is then left out, with the reason.
-        """
-        self._say(f"starting {server.name} {server.version}")
-        try:
-            up = self._stack.enter_context(server.start(self._folder, core))
-            if server.port_of is not None:
-                up = up._replace(port=server.port_of(up))
-        except (RuntimeError, OSError) as error:
-            self._skip(server.name, error)
-            return None
-        try:
-            server.check(up.port)
-        except AssertionError as error:
-            if not rival:
-                raise
-            self._skip(server.name, error)
-            return None
-        if rival:
-            self._rivals.add(server.name)
-        self._running[server.name] = up
-        self.versions[server.name] = server.version
+    def row(self, case: Case, base: Case, size: int) -> Row:
+        """One point of a growth."""
+        for each in (base, case):
+            self.fleet.need(each.server)
+            self._answers(each)
+        return self._told("growth", self._pairs(base, case, size))
+
+    def _told(self, what: str, row: Row) -> Row:
+        self.fleet.say(f"{what:14} {row.name:40} {middle(row.cpu_us):9.1f} us {middle(row.ratio):7.3f}x")
+        return row
+
+    def _up(self, name: str) -> Running:
+        up = self.fleet.need(name)
+        assert up is not None, f"{name} does not run: {self.fleet.skipped.get(name)}"
         return up
 
-    def scenario(self, scenario: Scenario, rounds: int, seconds: float) -> Figures:
-        """Every case against the base, in pairs whose order alternates."""
-        cases = [case for case in (scenario.base, *scenario.cases) if case.server in self._running]
-        cases = [case for case in cases if self._answers(scenario, case)]
-        rows = [self._pairs(scenario.base, case, rounds, seconds) for case in cases]
-        for row in rows:
-            cpu = row["cpu_us"]["median"]
-            self._say(f"{scenario.name:14} {row['name']:40} {cpu:9.1f} us {row['ratio']['median']:7.3f}x")
-        return {"name": scenario.name, "title": scenario.title, "base": scenario.base.name, "cases": rows}
-
-    def _answers(self, scenario: Scenario, case: Case) -> bool:
+    def _answers(self, case: Case) -> bool:
         """Every status of a short run, checked one by one."""
-        port = self._running[case.server].port
+        port = self._up(case.server).port
         try:
             for payload in dict.fromkeys(case.payloads[:4]):
-                load(port, payload, case.status, 0.2, 4)
+                assert load(port, payload, case.status, 0.2, 4).answers, f"{case.name} answers nothing"
         except (AssertionError, OSError) as error:
-            if case.server not in self._rivals:
+            if not self.fleet.is_rival(case.server):
                 raise
-            self._skip(f"{case.name} ({scenario.name})", error)
+            self.fleet.skip(case.name, error)
             return False
         return True
 
-    def _skip(self, name: str, reason: Exception) -> None:
-        self.skipped[name] = str(reason)[:300]
-        self._say(f"skipped {name}: {reason}")
+    def _pairs(self, base: Case, case: Case, size: int = 0) -> Row:
+        floors: list[Figures] = []
+        found: list[Figures] = []
+        for number in range(self.rounds):
+            order = [(base, floors), (case, found)]
+            for each, into in order if number % 2 else reversed(order):
+                into.append(self._once(each))
 
-    def _pairs(self, base: Case, case: Case, rounds: int, seconds: float) -> Figures:
-        floors, figures = [], []
-        for number in range(rounds):
-            if case is base:
-                figures.append(self._once(case, seconds))
-                floors.append(figures[-1])
-                continue
-            order = (base, case) if number % 2 else (case, base)
-            found = {each.name: self._once(each, seconds) for each in order}
-            floors.append(found[base.name])
-            figures.append(found[case.name])
-        return {
-            "name": case.name,
-            "server": case.server,
-            "status": case.status,
-            "remark": case.remark,
-            "cpu_us": spread([each["cpu_us"] for each in figures]),
-            "worker_us": spread([each["worker_us"] for each in figures]),
-            "per_second": spread([each["per_second"] for each in figures]),
-            "per_core": spread([1e6 / each["cpu_us"] for each in figures]),
-            "p50_us": spread([each["p50_us"] for each in figures]),
-            "p99_us": spread([each["p99_us"] for each in figures]),
-            "resident_bytes": figures[-1]["resident_bytes"],
-            "ratio": spread([a["cpu_us"] / b["cpu_us"] for a, b in zip(figures, floors, strict=True)]),
-            "worker_ratio": spread([a["worker_us"] / b["cpu_us"] for a, b in zip(figures, floors, strict=True)]),
-            "throughput_ratio": spread(
-                [a["per_second"] / b["per_second"] for a, b in zip(figures, floors, strict=True)]
-            ),
-        }
+        def all_of(name: str) -> list[float]:
+            return [each[name] for each in found]
 
-    def _once(self, case: Case, seconds: float) -> Figures:
-        up = self._running[case.server]
+        return Row(
+            name=case.name,
+            server=case.server,
+            status=case.status,
+            remark=case.remark,
+            size=size,
+            cpu_us=all_of("cpu_us"),
+            worker_us=all_of("worker_us"),
+            per_second=all_of("per_second"),
+            p50_us=all_of("p50_us"),
+            p99_us=all_of("p99_us"),
+            ratio=[mine["cpu_us"] / floor["cpu_us"] for mine, floor in zip(found, floors, strict=True)],
+            resident_bytes=resident_bytes(tree(self._up(case.server).pid)),
+        )
+
+    def _once(self, case: Case) -> Figures:
+        up = self._up(case.server)
         pids = tree(up.pid)
         workers = [pid for pid in pids if not is_drainer(pid)]
         before, before_workers = cpu_seconds(pids), cpu_seconds(workers)
-        found = wrk.flood(self._folder, up.port, case.payloads, case.status, seconds)
+        found = wrk.flood(self.fleet.folder, up.port, case.payloads, case.status, self.seconds)
         return {
             "cpu_us": (cpu_seconds(pids) - before) / found.answers * 1e6,
             "worker_us": (cpu_seconds(workers) - before_workers) / found.answers * 1e6,
             "per_second": found.answers / found.seconds,
             "p50_us": found.p50_us,
             "p99_us": found.p99_us,
-            "resident_bytes": resident_bytes(pids),
         }
 
-    def latency(self, cases: Sequence[Case], rates: Sequence[float], seconds: float, rounds: int) -> list[Figures]:
+    def latency(self, cases: Sequence[Case], rates: Sequence[int]) -> list[Pace]:
         """Open loop: each rate in turn, each case in turn; a rate that a case cannot keep ends its row."""
-        rows = []
+        paces = []
         for case in cases:
-            if case.server not in self._running:
+            if self.fleet.need(case.server) is None or not self._answers(case):
                 continue
-            port = self._running[case.server].port
             for rate in rates:
-                taken: list[float] = []
-                try:
-                    for _ in range(rounds):
-                        taken += paced(port, case.payloads[0], case.status, seconds, rate).latencies
-                except TimeoutError as error:
-                    rows.append({"name": case.name, "rate": rate, "failed": str(error)})
+                pace = self._pace(case, rate)
+                paces.append(pace)
+                told = f"p50 {middle(pace.p50_us):8.0f} p99 {middle(pace.p99_us):8.0f} us"
+                self.fleet.say(f"open loop {rate:5}/s {case.name:40} {told}")
+                if not pace.kept:
                     break
-                shares = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
-                row = {name: percentile(taken, share) * 1e6 for name, share in shares.items()}
-                rows.append({"name": case.name, "rate": rate, "answers": len(taken), **row})
-                self._say(
-                    f"open loop {rate:6.0f}/s {case.name:40} p50 {row['p50_us']:7.0f} p99 {row['p99_us']:7.0f} us"
-                )
-        return rows
+        return paces
+
+    def _pace(self, case: Case, rate: int) -> Pace:
+        port = self._up(case.server).port
+        found: list[Load] = []
+        for _ in range(self.rounds):
+            found.append(paced(port, case.payloads[0], case.status, self.seconds, rate))
+            if not _in_time(found[-1], self.seconds):
+                break  # once is enough: the queue would only grow
+        shares = {name: [percentile(each.latencies, share) * 1e6 for each in found] for name, share in _SHARES.items()}
+        kept = all(_in_time(each, self.seconds) for each in found)
+        return Pace(name=case.name, rate=rate, kept=kept, answers=sum(each.answers for each in found), **shares)
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, and the least and greatest of all rounds."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+def _in_time(found: Load, seconds: float) -> bool:
+    return found.seconds <= seconds * _BEHIND + 0.1

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benches.load.case import Case, Scenario, Server
+from benches.load.fleet import Fleet
 from benches.load.floor import FAKE_KEY, ROOT
 from benches.load.measure import Bench
 from nemorouter.bench.client import request
@@ -44,11 +45,11 @@ def main() -> None:
     payload = request(CHAT, BODY, FAKE_KEY)
     cases = [Case(name, name, (payload,)) for name in SETTINGS]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        bench = Bench(Path(folder), stack, print)
+        fleet = Fleet(Path(folder), stack, print)
         for name in SETTINGS:
-            bench.add(server(name))
-        bench.scenario(
-            Scenario("settings", "Granian's settings", cases[0], cases[1:]), arguments.rounds, arguments.seconds
+            fleet.know(server(name))
+        Bench(fleet, arguments.rounds, arguments.seconds).scenario(
+            Scenario("settings", "Granian's settings", cases[0], cases[1:])
         )
 
 

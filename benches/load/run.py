@@ -1,79 +1,115 @@
-"""Runs all load scenarios and writes what was measured as JSON: `python -m benches.load.run --out FILE`.
+"""Measures whole servers, piece by piece, each into a file of its own: `python -m benches.load.run --into FOLDER`.
 
-It must write no path of the machine it ran on.
+A piece is a scenario, a growth, or the latency at fixed rates; `--only` names some, so that a run can be made in parts.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import msgspec
-
-from benches.load import floor, wrk
-from benches.load.case import Case
-from benches.load.growth import growth
+from benches.load import envoy, floor, litellm, scenarios, tensorzero, wrk
+from benches.load.case import Case, Scenario
+from benches.load.fleet import Fleet
+from benches.load.growth import GROWTH
 from benches.load.measure import Bench
-from benches.load.scenarios import FORWARD_RSGI, RSGI, scenarios, start
-from benches.report.machine import machine
+from benches.load.ours import Ours
+from benches.report import pieces
+from benches.report.pieces import Piece
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT
 
-RATES = (500, 1000, 2000, 4000)
+RATES: Final = (50, 500, 1000, 2000, 4000)
+LATENCY: Final = "latency"
+SCENARIOS: Final = ("unread", "read", "authenticate", "limits", "everything", "429", "401", "stream", "provider")
+ALL: Final = (*SCENARIOS, LATENCY, *GROWTH)
 
 
 def main() -> None:
     """Parse the arguments, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(".benchmarks/load.json"))
+    parser.add_argument("--into", type=Path, default=Path(".benchmarks/run"), help="folder of the run")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--only", help="names of scenarios, or latency or growth, separated by commas")
+    parser.add_argument("--seconds", type=int, default=1)
+    parser.add_argument("--only", help=f"pieces, separated by commas, of: {', '.join(ALL)}")
     parser.add_argument("--no-rivals", action="store_true")
     arguments = parser.parse_args()
     if not wrk.have():
         sys.exit("wrk is needed to saturate a server (Debian: apt-get install wrk).")
-    only = set(arguments.only.split(",")) if arguments.only else set()
-    found = run(arguments.rounds, arguments.seconds, only, rivals=not arguments.no_rivals)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    only = arguments.only.split(",") if arguments.only else list(ALL)
+    if unknown := set(only) - set(ALL):
+        sys.exit(f"No piece is called {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}.")
+    for piece in run(arguments.rounds, arguments.seconds, only, rivals=not arguments.no_rivals):
+        pieces.write(arguments.into, piece)
 
 
-def run(rounds: int, seconds: float, only: set[str], *, rivals: bool) -> dict[str, Any]:
-    """Everything that ``only`` names; all of it if that is empty."""
+def run(rounds: int, seconds: int, only: list[str], *, rivals: bool) -> Iterable[Piece]:
+    """The pieces that ``only`` names, each as soon as it is measured."""
+    method = {"rounds": rounds, "seconds": seconds, "connections": wrk.CONNECTIONS}
+    yield from _on_servers(rounds, seconds, only, method, rivals=rivals)
+    for name, growth in GROWTH.items():
+        if name in only:
+            before = os.sched_getaffinity(0)
+            rows = growth.measure(rounds, seconds, say)
+            os.sched_setaffinity(0, before)
+            yield pieces.new(name, "growth", growth.title, method=method, rows=rows, versions=_floor_versions())
 
-    def wanted(name: str) -> bool:
-        return not only or name in only
 
+def _on_servers(rounds: int, seconds: int, only: list[str], method: dict[str, int], *, rivals: bool) -> Iterable[Piece]:
+    if not {LATENCY, *SCENARIOS} & set(only):
+        return
     with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
-        bench = Bench(Path(text), stack, say)
-        ours = start(bench, Path(text), rivals=rivals)
-        measured = [bench.scenario(each, rounds, seconds) for each in scenarios(ours.keys) if wanted(each.name)]
-        latency = []
-        if wanted("latency"):
-            body = request(CHAT, BODY, ours.keys[RSGI].everything)
-            forwarded = request(CHAT, BODY, ours.keys[FORWARD_RSGI].everything)
-            cases = [
-                floor.READ,
-                Case("NemoRouter RSGI, everything on", RSGI, (body,)),
-                Case("NemoRouter RSGI, local provider", FORWARD_RSGI, (forwarded,)),
-            ]
-            latency = bench.latency(cases, RATES, seconds, max(1, rounds // 2))
-        versions, skipped = bench.versions, bench.skipped
+        fleet = Fleet(Path(text), stack, say)
+        ours = scenarios.muster(fleet, rivals=rivals)
+        bench = Bench(fleet, rounds, seconds)
+        for each in scenarios.scenarios(ours.keys):
+            if each.name in only:
+                rows = bench.scenario(each)
+                used = {"base": each.base.name, "rows": rows} | _about(fleet, each)
+                yield pieces.new(each.name, "scenario", each.title, method=method, **used)
+        if LATENCY in only:
+            asked = latency_cases(ours)
+            paces = bench.latency(asked.cases, RATES)
+            yield pieces.new(LATENCY, "latency", asked.title, method=method, paces=paces, **_about(fleet, asked))
+
+
+def _about(fleet: Fleet, scenario: Scenario) -> dict[str, Any]:
+    """Versions of the servers that took part, and why others did not."""
+    servers = {case.server for case in (scenario.base, *scenario.cases)}
+    names = servers | {case.name for case in scenario.cases}
     return {
-        "machine": machine(),
-        "rounds": rounds,
-        "seconds": seconds,
-        "connections": wrk.CONNECTIONS,
-        "versions": versions,
-        "skipped": skipped,
-        "scenarios": measured,
-        "latency": latency,
-        "growth": growth(rounds, seconds, say) if wanted("growth") else {},
+        "versions": {name: version for name, version in fleet.versions.items() if name in servers},
+        "skipped": {name: reason for name, reason in fleet.skipped.items() if name in names},
     }
+
+
+def latency_cases(ours: Ours) -> Scenario:
+    """Who is asked at fixed rates."""
+    key, forwarded = ours.keys[scenarios.RSGI].everything, ours.keys[scenarios.FORWARD_RSGI].everything
+    cases = [
+        floor.READ,
+        Case("NemoRouter RSGI, everything on", scenarios.RSGI, (request(CHAT, BODY, key),)),
+        Case("NemoRouter RSGI, local provider", scenarios.FORWARD_RSGI, (request(CHAT, BODY, forwarded),)),
+        Case("Envoy, key and local rate limit", scenarios.ENVOY, (request(CHAT, BODY, envoy.KEYS["limited"]),)),
+        Case("TensorZero and its Redis, local provider", scenarios.TENSORZERO, _tensorzero()),
+        Case("LiteLLM, master key", scenarios.LITELLM_MASTER, (request(CHAT, BODY, litellm.MASTER),)),
+    ]
+    title = "Latency at fixed rates, from the instant when each request was due"
+    return Scenario(LATENCY, title, floor.READ, cases)
+
+
+def _tensorzero() -> tuple[bytes, ...]:
+    return (request(tensorzero.PATH, tensorzero.body("bench")),)
+
+
+def _floor_versions() -> dict[str, str]:
+    server = floor.rsgi()
+    return {server.name: server.version}
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from benches.load import envoy, floor, litellm, tensorzero
 from benches.load.case import UPSTREAM_CORE, Case, Scenario, Server, UnavailableError
-from benches.load.measure import Bench
+from benches.load.fleet import Fleet
 from benches.load.ours import Ours, spray
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT, Keys
@@ -27,36 +27,41 @@ _PURE = "gate and drainer in the one worker; nothing is shared or survives a cra
 _FASTAPI = "compare with FastAPI alone"
 
 
-def start(bench: Bench, folder: Path, *, rivals: bool) -> Ours:
-    """Every server; the rivals that cannot be had are noted with the reason."""
-    ours = Ours(folder)
-    provider = bench.add(floor.upstream(), UPSTREAM_CORE)
-    if provider is None:
-        raise RuntimeError(bench.skipped[floor.upstream().name])
-    port = provider.port
-    for server in (floor.rsgi(), floor.asgi(), floor.fastapi(), floor.stream(), floor.forward(port)):
-        bench.add(server)
+ENVOY, ENVOY_PROXIED = "Envoy", "Envoy, proxied"
+TENSORZERO = "TensorZero"
+LITELLM_MASTER, LITELLM_CUSTOM = "LiteLLM, master key", "LiteLLM, custom_auth"
+
+
+def muster(fleet: Fleet, *, rivals: bool) -> Ours:
+    """Make every server known; only the local provider is started, since others need its port."""
+    ours = Ours(fleet.folder)
+    provider = floor.upstream()
+    fleet.know(provider, UPSTREAM_CORE)
+    up = fleet.need(provider.name)
+    assert up is not None
+    for server in (floor.rsgi(), floor.asgi(), floor.fastapi(), floor.stream(), floor.forward(up.port)):
+        fleet.know(server)
     for server in (ours.rsgi(RSGI), ours.asgi(ASGI), ours.fastapi(), ours.pure()):
-        bench.add(server)
-    bench.add(ours.rsgi(FORWARD_RSGI, port))
-    bench.add(ours.asgi(FORWARD_ASGI, port))
-    if rivals:
-        for make in _rivals(folder, port):
-            try:
-                bench.add(make(), rival=True)
-            except UnavailableError as error:
-                bench.skipped[str(error).partition(" ")[0]] = str(error)
+        fleet.know(server)
+    fleet.know(ours.rsgi(FORWARD_RSGI, up.port))
+    fleet.know(ours.asgi(FORWARD_ASGI, up.port))
+    for name, make in _rivals(fleet.folder, up.port).items():
+        fleet.know_rival(name, make if rivals else _left_out)
     return ours
 
 
-def _rivals(folder: Path, port: int) -> list[Callable[[], Server]]:
-    return [
-        lambda: envoy.envoy(folder),
-        lambda: envoy.envoy(folder, port),
-        lambda: tensorzero.tensorzero(folder, port),
-        lambda: litellm.litellm(folder, limits=False, upstream_port=port),
-        lambda: litellm.litellm(folder, limits=True),
-    ]
+def _rivals(folder: Path, port: int) -> dict[str, Callable[[], Server]]:
+    return {
+        ENVOY: lambda: envoy.envoy(folder),
+        ENVOY_PROXIED: lambda: envoy.envoy(folder, port),
+        TENSORZERO: lambda: tensorzero.tensorzero(folder, port),
+        LITELLM_MASTER: lambda: litellm.litellm(folder, limits=False, upstream_port=port),
+        LITELLM_CUSTOM: lambda: litellm.litellm(folder, limits=True),
+    }
+
+
+def _left_out() -> Server:
+    raise UnavailableError("left out by --no-rivals")
 
 
 def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
@@ -69,17 +74,17 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
         floor.READ,
         [
             *_ours(keys, lambda k: k.free),
-            Case("Envoy, API key", "Envoy", (request(CHAT, BODY, envoy.KEYS["free"]),), remark=_ENVOY),
+            Case("Envoy, API key", ENVOY, (request(CHAT, BODY, envoy.KEYS["free"]),), remark=_ENVOY),
             Case(
                 "LiteLLM, master key",
-                "LiteLLM, master key",
+                LITELLM_MASTER,
                 (request(CHAT, BODY, litellm.MASTER),),
                 remark=_LITELLM_AUTH,
             ),
         ],
     )
     limited = Case(
-        "Envoy, API key and local rate limit", "Envoy", (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY
+        "Envoy, API key and local rate limit", ENVOY, (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY
     )
     yield Scenario(
         "limits",
@@ -90,7 +95,7 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
             limited,
             Case(
                 "LiteLLM, custom_auth, RPM and TPM",
-                "LiteLLM, custom_auth",
+                LITELLM_CUSTOM,
                 (request(CHAT, BODY, litellm.LIMITED),),
                 remark=_LITELLM_LIMITS,
             ),
@@ -113,10 +118,10 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
         floor.READ,
         [
             *_ours(keys, lambda k: k.none, status=429),
-            Case("Envoy, over its limit", "Envoy", (request(CHAT, BODY, envoy.KEYS["none"]),), 429, _ENVOY),
+            Case("Envoy, over its limit", ENVOY, (request(CHAT, BODY, envoy.KEYS["none"]),), 429, _ENVOY),
             Case(
                 "LiteLLM, over its limit",
-                "LiteLLM, custom_auth",
+                LITELLM_CUSTOM,
                 (request(CHAT, BODY, litellm.NONE),),
                 429,
                 _LITELLM_LIMITS,
@@ -131,7 +136,7 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
         [
             *(Case(name, name, unknown, 401, remark) for name, remark in _forms()),
             Case("Envoy, unknown keys", "Envoy", unknown, 401, _ENVOY),
-            Case("LiteLLM, unknown keys", "LiteLLM, custom_auth", unknown, 401, "through custom_auth"),
+            Case("LiteLLM, unknown keys", LITELLM_CUSTOM, unknown, 401, "through custom_auth"),
         ],
     )
 
@@ -160,14 +165,14 @@ def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
                 for name in (FORWARD_RSGI, FORWARD_ASGI)
                 if name in keys
             ),
-            Case("Envoy, proxied", "Envoy, proxied", (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY),
+            Case("Envoy, proxied", ENVOY_PROXIED, (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY),
             Case(
                 "TensorZero and its Redis",
-                "TensorZero",
+                TENSORZERO,
                 (request(tensorzero.PATH, tensorzero.body("bench")),),
                 remark="requests and tokens by tag; no authentication, no budget, no log; Redis' time counts",
             ),
-            Case("LiteLLM, proxied", "LiteLLM, master key", (request(CHAT, real, litellm.MASTER),), remark="no limit"),
+            Case("LiteLLM, proxied", LITELLM_MASTER, (request(CHAT, real, litellm.MASTER),), remark="no limit"),
         ],
     )
 

@@ -50,7 +50,7 @@ def flood(folder: Path, port: int, payloads: Sequence[bytes], status: int, secon
     """Saturate; AssertionError if an answer was broken, or refused where it should not be, or the other way round."""
     file = folder / f"wrk-{port}.lua"
     file.write_text(script(payloads), "ascii")
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{_whole(seconds)}s"]
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
     done = subprocess.run(
         [*command, "--timeout", "30s", "-s", str(file), f"http://127.0.0.1:{port}"],
         check=True,
@@ -63,7 +63,3 @@ def flood(folder: Path, port: int, payloads: Sequence[bytes], status: int, secon
     assert found["broken"] == 0, f"{found['broken']} broken answers: {done}"
     assert refused == (answers if status >= 400 else 0), f"{refused} of {answers} answers were 4xx or 5xx"
     return Flood(answers, found["us"] / 1e6, found["p50"], found["p99"])
-
-
-def _whole(seconds: float) -> int:
-    return max(1, round(seconds))

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benches.micro.world import CHAT, MODEL, OK, World
+from nemorouter.bench.world import CHAT, MODEL, OK, World
 
 STEPS = 1_000
 WIDE = 1_000_000_000
@@ -22,9 +22,8 @@ def key_names(keys: int, spread: str) -> Sequence[str]:
     return [f"key {number}" for number in random.Random(5).choices(range(keys), k=STEPS)]
 
 
-def gate(name: str, keys: int, spread: str) -> tuple[Callable[[], None], Callable[[], None]]:
-    """What a round runs on a gate, and what must happen between two rounds."""
-    world = world_of(name, keys)
+def gate(world: World, spread: str) -> tuple[Callable[[], None], World]:
+    """What a round runs on a gate."""
     identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
     headers = world.headers[:1] * STEPS if spread == "hot" else world.headers
 
@@ -33,7 +32,7 @@ def gate(name: str, keys: int, spread: str) -> tuple[Callable[[], None], Callabl
             ticket = admit(identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False)
             settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
 
-    return run, world.drain
+    return run, world
 
 
 def world_of(name: str, keys: int, **fields: Any) -> World:

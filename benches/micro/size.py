@@ -1,4 +1,4 @@
-"""How cost, memory and load time grow with the number of keys: `python -m benches.micro.size`.
+"""How cost, memory and load time grow with the number of keys: `python -m benches.micro.size [--json FILE]`.
 
 Each size is measured in a process of its own. The arena lies in a file, as for a server, and its blocks are counted.
 """
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import nemorouter._core as native
-from benches.micro.world import CHAT, MODEL, OK, PEPPER, World, key_policy, owners
+from nemorouter.bench.world import CHAT, MODEL, OK, PEPPER, World, key_policy, owners
 
 SIZES = (1_000, 1_000_000)
 ROUNDS = 30
@@ -62,7 +62,7 @@ def one(keys: int) -> dict[str, float]:
 
 def main() -> None:
     """Every size in its own process, then the comparison."""
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 1 and sys.argv[1].isdecimal():
         print(json.dumps(one(int(sys.argv[1]))))
         return
     found = []
@@ -74,6 +74,8 @@ def main() -> None:
         found.append(json.loads(answer))
         row = found[-1]
         print(f"{row['keys']:>10}{row['cost_ns']:>21.0f} ns{row['bytes_a_key']:>14.0f}{row['load_s']:>8.2f} s")
+    if sys.argv[1:2] == ["--json"]:
+        Path(sys.argv[2]).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(f"cost grows {found[-1]['cost_ns'] / found[0]['cost_ns']:.2f}x; {AIMS}")
 
 

@@ -6,13 +6,14 @@ money at four scopes, writes a slot and settles it.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benches.micro.limiters import RIVALS, STEPS, WIDE, Step, gate, key_names, world_of
-from benches.micro.world import CHAT, MODEL
+from nemorouter.bench.world import CHAT, MODEL, World
 from nemorouter.errors import Code
 
 ROUNDS = 12
@@ -20,20 +21,22 @@ SIZES = (1_000, 100_000, 1_000_000)
 SPREADS = ("hot", "even")
 
 
-@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[tuple[int, Callable[[Callable[[], None]], None]]]:
-    """How many, and what runs a round on all of them at once."""
-    count: int = request.param
-    if count == 1:
-        yield 1, lambda run: run()
-        return
-    with ThreadPoolExecutor(count) as pool:
+THREADS = pytest.mark.parametrize("threads", [1, 2], ids=["1 thread", "2 threads"])
 
-        def both(run: Callable[[], None]) -> None:
-            for done in [pool.submit(run) for _ in range(count)]:
+
+@pytest.fixture
+def on_all(threads: int) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Runs a round on all threads at once."""
+    if threads == 1:
+        yield lambda run: run()
+        return
+    with ThreadPoolExecutor(threads) as pool:
+
+        def together(run: Callable[[], None]) -> None:
+            for done in [pool.submit(run) for _ in range(threads)]:
                 done.result()
 
-        yield count, both
+        yield together
 
 
 def measure(benchmark: BenchmarkFixture, run: Callable[[], Any], setup: Callable[[], Any], steps: int) -> None:
@@ -41,29 +44,32 @@ def measure(benchmark: BenchmarkFixture, run: Callable[[], Any], setup: Callable
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=1)  # type: ignore[no-untyped-call]
 
 
+@THREADS
 @pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("keys", SIZES)
 @pytest.mark.parametrize("name", ["native", "reference"])
-def test_decide(benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: Any) -> None:
-    count, on_all = threads
-    run, between = gate(name, keys, spread)
-    run()
-    between()
-    measure(benchmark, lambda: on_all(run), between, STEPS * count)
+def test_decide(
+    benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: int, on_all: Callable[..., None]
+) -> None:
+    run, world = gate(filled_gate(name, keys), spread)
+    settled = world.journal.counters()["settled"]
+    on_all(run)
+    world.drain()
+    assert world.journal.counters()["settled"] == settled + STEPS * threads, "a step did not end in a settled ticket"
+    measure(benchmark, lambda: on_all(run), world.drain, STEPS * threads)
 
 
+@THREADS
 @pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("keys", SIZES)
 @pytest.mark.parametrize("name", RIVALS)
-def test_decide_rival(benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: Any) -> None:
-    count, on_all = threads
-    make = rival(name)
-    five = make(16, 5)
+def test_decide_rival(
+    benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: int, on_all: Callable[..., None]
+) -> None:
+    five = rival(name)(16, 5)
     assert [bool(five("a")) for _ in range(6)] == [True] * 5 + [False]
     assert five("b"), "another key has its own limit"
-    step = make(keys, WIDE)
-    for number in range(keys):
-        step(f"key {number}")
+    step = filled_rival(name, keys)
     names = key_names(keys, spread)
 
     def run() -> None:
@@ -71,7 +77,22 @@ def test_decide_rival(benchmark: BenchmarkFixture, name: str, keys: int, spread:
             step(each)
 
     assert all(step(each) for each in names)
-    measure(benchmark, lambda: on_all(run), lambda: None, STEPS * count)
+    measure(benchmark, lambda: on_all(run), lambda: None, STEPS * threads)
+
+
+@lru_cache(maxsize=1)
+def filled_gate(name: str, keys: int) -> World:
+    """With all keys; one at a time, since a million of them fill a memory."""
+    return world_of(name, keys)
+
+
+@lru_cache(maxsize=1)
+def filled_rival(name: str, keys: int) -> Step:
+    """A limiter that has seen all keys."""
+    step = rival(name)(keys, WIDE)
+    for number in range(keys):
+        step(f"key {number}")
+    return step
 
 
 @pytest.mark.parametrize("name", RIVALS)

@@ -4,20 +4,32 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 
-def machine() -> dict[str, Any]:
+class Machine(msgspec.Struct, frozen=True):
     """As plain data."""
+
+    date: str
+    cpu: str
+    cores: int
+    memory_gib: int
+    kernel: str
+    python: str
+
+
+def machine() -> Machine:
+    """This one."""
     kernel, _, _ = platform.release().partition("-")
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "kernel": f"Linux {kernel}",
-        "python": platform.python_version(),
-    }
+    return Machine(
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        cpu=processor(),
+        cores=os.cpu_count() or 1,
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        kernel=f"Linux {kernel}",
+        python=platform.python_version(),
+    )
 
 
 def processor() -> str:

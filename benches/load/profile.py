@@ -1,0 +1,128 @@
+"""Where the CPU time of a request goes, by library, under saturation: what remains, and why (`perf` is needed).
+
+python -m benches.load.profile --into FOLDER
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from benches.load import envoy, floor, scenarios, tensorzero, wrk
+from benches.load.case import Case, UnavailableError
+from benches.load.fleet import Fleet
+from benches.load.run import say
+from benches.report import pieces
+from benches.report.pieces import Part
+from nemorouter.bench.client import request
+from nemorouter.bench.process import cpu_seconds, is_drainer, tree
+from nemorouter.bench.servers import BODY, CHAT
+
+PLACES: Final = (
+    ("kernel", r"\[kernel|\[guest|\[vdso|\[unknown"),
+    ("native gate", r"_core"),
+    ("Granian (HTTP, Rust)", r"_granian"),
+    ("HTTP client (Rust)", r"pyreqwest"),
+    ("event loop (uvloop)", r"uvloop|loop\."),
+    ("Python", r"python|libpython"),
+    ("msgspec", r"msgspec"),
+    ("memory and C library", r"libc[.-]|ld-linux|libm[.-]|libpthread"),
+    ("SQLite", r"sqlite"),
+    ("Redis", r"redis"),
+    ("Envoy", r"envoy"),
+    ("TensorZero", r"tensorzero"),
+)
+
+
+def main() -> None:
+    """Every case in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, default=Path(".benchmarks/run"))
+    parser.add_argument("--seconds", type=int, default=3)
+    arguments = parser.parse_args()
+    if shutil.which("perf") is None or not wrk.have():
+        sys.exit("perf and wrk are needed (Debian: apt-get install linux-perf wrk).")
+    with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
+        fleet = Fleet(Path(text), stack, say)
+        ours = scenarios.muster(fleet, rivals=True)
+        key, forwarded = ours.keys[scenarios.RSGI], ours.keys[scenarios.FORWARD_RSGI]
+        cases = [
+            floor.READ,
+            Case("NemoRouter RSGI, everything on", scenarios.RSGI, (request(CHAT, BODY, key.everything),)),
+            Case("NemoRouter RSGI, 429", scenarios.RSGI, (request(CHAT, BODY, key.none),), 429),
+            Case("Envoy, key and local rate limit", scenarios.ENVOY, (request(CHAT, BODY, envoy.KEYS["limited"]),)),
+            Case("Granian RSGI and the same HTTP client", "Granian RSGI, pyreqwest", (request(CHAT, BODY),)),
+            Case("NemoRouter RSGI, forwarding", scenarios.FORWARD_RSGI, (request(CHAT, BODY, forwarded.everything),)),
+            Case("Envoy, proxied", scenarios.ENVOY_PROXIED, (request(CHAT, BODY, envoy.KEYS["limited"]),)),
+            Case(
+                "TensorZero and its Redis", scenarios.TENSORZERO, (request(tensorzero.PATH, tensorzero.body("bench")),)
+            ),
+        ]
+        parts = [part for case in cases if fleet.need(case.server) for part in profile(fleet, case, arguments.seconds)]
+        title = "Where the CPU time of a request goes: microseconds by library"
+        pieces.write(
+            arguments.into,
+            pieces.new("profile", "profile", title, parts=parts, versions=fleet.versions, skipped=fleet.skipped),
+        )
+
+
+def profile(fleet: Fleet, case: Case, seconds: int) -> list[Part]:
+    """The server's processes; the drainer, which works beside the requests, is a line of its own."""
+    up = fleet.need(case.server)
+    if up is None:
+        raise UnavailableError(fleet.skipped[case.server])
+    pids = tree(up.pid)
+    drainers = [pid for pid in pids if is_drainer(pid)]
+    workers = [pid for pid in pids if pid not in drainers]
+    wrk.flood(fleet.folder, up.port, case.payloads, case.status, 1)
+    data = fleet.folder / "perf.data"
+    command = ["perf", "record", "-q", "-F", "1999", "-o", str(data), "-p", ",".join(map(str, pids))]
+    recording = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        before, before_drainer = cpu_seconds(workers), cpu_seconds(drainers)
+        found = wrk.flood(fleet.folder, up.port, case.payloads, case.status, seconds)
+        spent, spent_drainer = cpu_seconds(workers) - before, cpu_seconds(drainers) - before_drainer
+    finally:
+        recording.terminate()
+        recording.wait()
+    total = spent / found.answers * 1e6
+    shares = by_library(data, workers)
+    where = {name: share * total for name, share in shares.items()}
+    if drainers:
+        where["drainer (its own process)"] = spent_drainer / found.answers * 1e6
+    fleet.say(f"{case.name}: " + ", ".join(f"{name} {us:.1f}" for name, us in where.items()))
+    return [Part(case.name, sum(where.values()), where)]
+
+
+def by_library(data: Path, pids: list[int]) -> dict[str, float]:
+    """Shares of the samples of these processes, by what they were running."""
+    chosen = ["--pid", ",".join(map(str, pids))]
+    told = subprocess.run(
+        ["perf", "script", "-i", str(data), *chosen, "-F", "pid,ip,sym,dso", "-G"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    counts: dict[str, int] = {}
+    for line in told.splitlines():
+        library = re.search(r"\(([^()]*)\)\s*$", line)
+        if library is not None:
+            name = place(Path(library[1]).name if library[1].startswith("/") else library[1])
+            counts[name] = counts.get(name, 0) + 1
+    total = sum(counts.values())
+    assert total, "perf recorded no sample"
+    return {name: count / total for name, count in sorted(counts.items(), key=lambda item: -item[1])}
+
+
+def place(library: str) -> str:
+    """What a library is, in words."""
+    return next((name for name, pattern in PLACES if re.search(pattern, library)), "other")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Makes pieces of the report of what pytest-benchmark, criterion and callgrind wrote.
+
+python -m benches.micro.collect --into FOLDER [--micro FILE] [--criterion FOLDER] [--counts FILE] [--sizes FILE]
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benches.micro.limiters import RIVALS
+from benches.report import pieces
+from benches.report.pieces import Count, Size, Step
+
+ROOT = Path(__file__).parents[2]
+OWN = ("native", "reference")
+
+
+def main() -> None:
+    """Whichever of the files there are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--micro", type=Path, action="append", default=[])
+    parser.add_argument("--criterion", type=Path)
+    parser.add_argument("--counts", type=Path)
+    parser.add_argument("--sizes", type=Path)
+    given = parser.parse_args()
+    if given.micro:
+        steps = [step for file in given.micro for step in micro(json.loads(file.read_text("utf-8")))]
+        title = "One process, called from Python: CPU time of a step"
+        pieces.write(given.into, pieces.new("micro", "micro", title, steps=steps, versions=versions(steps)))
+    if given.criterion:
+        title = "The native core alone, by criterion: time of a step"
+        pieces.write(given.into, pieces.new("native", "native", title, steps=criterion(given.criterion)))
+    if given.counts:
+        found = json.loads(given.counts.read_text("utf-8"))
+        counts = [Count(each, number, found["baseline"].get(each)) for each, number in found["counts"].items()]
+        pieces.write(
+            given.into, pieces.new("counts", "counts", f"Instructions of a step: {found['key']}", counts=counts)
+        )
+    if given.sizes:
+        sizes = [Size(**each) for each in json.loads(given.sizes.read_text("utf-8"))]
+        pieces.write(given.into, pieces.new("sizes", "sizes", "Memory and load time of the arena", sizes=sizes))
+
+
+def micro(found: dict[str, Any]) -> list[Step]:
+    """Nanoseconds of each step and implementation, from a file of pytest-benchmark."""
+    return [_step(each) for each in found["benchmarks"]]
+
+
+def _step(each: dict[str, Any]) -> Step:
+    test = each["name"].partition("[")[0].removeprefix("test_").removesuffix("_rival").replace("_", " ")
+    params = dict(each["params"] or {})
+    known = (*OWN, *RIVALS)
+    by = next(part for name in ("module", "name") if (part := params.pop(name, None)) in known)
+    ids = each["param"].split("-") if each["param"] else []
+    case = "" if "keys" in params else "-".join(part for part in ids if part not in by.split("-"))
+    return Step(
+        step=f"{test} {case}".strip(),
+        by=by,
+        ns=pieces.blocks([value / each["extra_info"]["times"] * 1e9 for value in each["stats"]["data"]]),
+        keys=params.get("keys", 0),
+        spread=params.get("spread", ""),
+        threads=params.get("threads", 1),
+    )
+
+
+def versions(steps: list[Step]) -> dict[str, str]:
+    """Of the limiters that took part."""
+    from importlib.metadata import version
+
+    packages = {"limits": "limits", "throttled": "throttled-py", "pyrate_limiter": "pyrate-limiter"}
+    used = {RIVALS[step.by][0] for step in steps if step.by in RIVALS}
+    return {packages[module]: version(packages[module]) for module in sorted(used)}
+
+
+def criterion(folder: Path) -> list[Step]:
+    """Nanoseconds of each benchmark below ``folder``: the median, and its 95 % interval."""
+    steps = []
+    for file in sorted(folder.glob("*/*/new/estimates.json")):
+        told = json.loads((file.parent / "benchmark.json").read_text("utf-8"))
+        median = json.loads(file.read_text("utf-8"))["median"]
+        elements = (told["throughput"] or {}).get("Elements", 1)
+        sides = (median["confidence_interval"]["lower_bound"], median["confidence_interval"]["upper_bound"])
+        values = [value / elements for value in (sides[0], median["point_estimate"], sides[1])]
+        steps.append(Step(step=f"{told['group_id']}: {told['function_id']}", by="core", ns=values))
+    return steps
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The figures of all runs taken together, and whether two runs agree. Ratios are compared: times move, ratios hold."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from benches.report.pieces import Pace, Part, Piece, Row, Step, middle, spread
+
+T = TypeVar("T")
+SCENARIOS: Final = ("unread", "read", "authenticate", "limits", "everything", "429", "401", "stream", "provider")
+_LISTS: Final = ("cpu_us", "worker_us", "per_second", "p50_us", "p90_us", "p99_us", "p999_us", "ratio", "ns")
+
+
+class Report:
+    """All pieces of all runs: rows of the same name have the values of every run."""
+
+    def __init__(self, runs: Sequence[Sequence[Piece]]) -> None:
+        self.runs = [{piece.name: piece for piece in run} for run in runs]
+        self.pieces = [piece for run in runs for piece in run]
+        self.names = list(dict.fromkeys(piece.name for piece in self.pieces))
+
+    def first(self, name: str) -> Piece | None:
+        """That piece of the first run that has it."""
+        return next((piece for piece in self.pieces if piece.name == name), None)
+
+    def rows(self, name: str) -> list[Row]:
+        """Rows of a scenario or a growth."""
+        return _pooled([piece.rows for piece in self.pieces if piece.name == name], lambda row: (row.name, row.size))
+
+    def row(self, scenario: str, server: str) -> Row | None:
+        """What a server did in a scenario."""
+        return next((row for row in self.rows(scenario) if row.server == server), None)
+
+    def paces(self) -> list[Pace]:
+        """Latencies at fixed rates."""
+        return _pooled([piece.paces for piece in self.pieces], lambda pace: (pace.name, pace.rate))
+
+    def steps(self, kind: str) -> list[Step]:
+        """Steps in memory."""
+        found = [piece.steps for piece in self.pieces if piece.kind == kind]
+        return _pooled(found, lambda step: (step.step, step.by, step.keys, step.spread, step.threads))
+
+    def parts(self) -> list[Part]:
+        """The newest profile of each case."""
+        return list({part.name: part for piece in self.pieces for part in piece.parts}.values())
+
+    def skipped(self) -> dict[str, str]:
+        """Who was left out anywhere, and why."""
+        return {name: reason for piece in self.pieces for name, reason in piece.skipped.items()}
+
+    def versions(self) -> dict[str, str]:
+        """Of everything that took part."""
+        return {name: version for piece in self.pieces for name, version in piece.versions.items()}
+
+
+def _pooled(found: Iterable[Sequence[T]], key: Callable[[T], object]) -> list[T]:
+    """Things of the same key become one, with the values of all."""
+    joined: dict[object, T] = {}
+    for each in (thing for things in found for thing in things):
+        known = joined.get(key(each))
+        joined[key(each)] = each if known is None else _join(known, each)
+    return list(joined.values())
+
+
+def _join(first: T, second: T) -> T:
+    fields = [name for name in _LISTS if hasattr(first, name)]
+    lists: dict[str, object] = {name: [*getattr(first, name), *getattr(second, name)] for name in fields}
+    if isinstance(first, Pace) and isinstance(second, Pace):
+        lists |= {"kept": first.kept and second.kept, "answers": first.answers + second.answers}
+    joined: T = msgspec.structs.replace(first, **lists)  # type: ignore[type-var]
+    return joined
+
+
+class Pair(NamedTuple):
+    """A ratio as two runs found it, and the ± that the report states for it."""
+
+    what: str
+    one: float
+    other: float
+    within: float
+
+    @property
+    def agree(self) -> bool:
+        """Do the medians differ by no more than is stated?"""
+        return abs(self.one - self.other) <= self.within
+
+
+def compared(report: Report) -> list[Pair]:
+    """Every ratio that the first and the last run both have."""
+    if len(report.runs) < 2:
+        return []
+    one, other = report.runs[0], report.runs[-1]
+    pairs = []
+    for name in report.names:
+        if name not in one or name not in other:
+            continue
+        if one[name].kind == "micro":
+            pairs += _gates(one[name].steps, other[name].steps)
+        later = {(row.name, row.size): row for row in other[name].rows}
+        for row in one[name].rows:
+            if (again := later.get((row.name, row.size))) is not None:
+                pairs.append(_pair(f"{name}: {row.name}", row.ratio, again.ratio))
+    return pairs
+
+
+def _gates(one: Sequence[Step], other: Sequence[Step]) -> list[Pair]:
+    later = gate_ratios(other)
+    return [_pair(f"gate: {what}", values, later[what]) for what, values in gate_ratios(one).items() if what in later]
+
+
+def gate_ratios(steps: Sequence[Step]) -> dict[str, list[float]]:
+    """Reference over native, block by block, for each step that both do."""
+    native = {_case(step): step.ns for step in steps if step.by == "native"}
+    return {
+        _case(step): [slow / fast for slow, fast in zip(step.ns, native[_case(step)], strict=False)]
+        for step in steps
+        if step.by == "reference" and _case(step) in native
+    }
+
+
+def _case(step: Step) -> str:
+    if not step.keys:
+        return step.step
+    return f"{step.step}, {step.keys} keys, {step.spread}, {step.threads} thread{'s' * (step.threads > 1)}"
+
+
+def _pair(what: str, one: Sequence[float], other: Sequence[float]) -> Pair:
+    return Pair(what, middle(one), middle(other), spread([*one, *other]))
