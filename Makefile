@@ -86,10 +86,10 @@ bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --sizes .benchmarks/sizes.json
 bench-pages: build ## Every page of the dashboard with 100 k keys and 10 M log rows (some minutes, 5 GB)
 	$(BIN)/python -m benches.pages $(ARGS)
-bench-rust: venv ## The core alone, by criterion
+bench-rust: build ## The core alone, by criterion
 	cargo bench --locked -p nemorouter-core --bench gate
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --criterion target/criterion
-bench-gate: venv ## Instructions of each step, by callgrind: fails when one grows by over 3 % (ARGS=--write makes a baseline)
+bench-gate: build ## Instructions of each step, by callgrind: fails when one grows by over 3 % (ARGS=--write makes a baseline)
 	$(BIN)/python -m benches.gate.count --json .benchmarks/counts.json $(ARGS)
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --counts .benchmarks/counts.json
 bench-load: build ## Whole servers and their rivals (a quarter of an hour; ARGS="--only authenticate --rounds 2" for a part)

@@ -1,7 +1,5 @@
 """NemoRouter in all its forms, each checked: answers, headers, and that limits, budgets and the log are real."""
 
-import sqlite3
-import time
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +9,9 @@ import msgspec
 
 from benches.load.case import Server
 from benches.load.floor import ROOT
-from nemorouter.bench.client import Answer, ask, request
-from nemorouter.bench.servers import BODY, CHAT, UNKNOWN_KEY, Keys, gateway, granian, is_ready, prepare, responds
+from nemorouter.bench.check import check_gateway
+from nemorouter.bench.client import request
+from nemorouter.bench.servers import BODY, CHAT, Keys, gateway, granian, is_ready, prepare, responds
 from nemorouter.settings import Settings, Upstream
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
@@ -65,46 +64,6 @@ class Ours:
             check_gateway(port, keys, settings)
 
         return Server(name, VERSION, command, is_ready, check, env)
-
-
-def check_gateway(port: int, keys: Keys, settings: Settings) -> None:
-    """Status, headers, counts; a limit of five admits five; a budget holds; every answer is in the log, once."""
-
-    def call(key: str) -> Answer:
-        return ask(port, request(CHAT, BODY, key))
-
-    before = _rows(settings)
-    good = [call(key) for key in (keys.free, keys.limited, keys.everything)]
-    for answer in good:
-        assert answer.status == 200, answer
-        assert msgspec.json.decode(answer.body)["object"] == "chat.completion"
-        assert answer.headers["x-nemo-request-id"].startswith("req_")
-    assert "x-ratelimit-remaining-requests" not in good[0].headers
-    assert {"x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"} <= set(good[2].headers)
-    five = [call(keys.five).status for _ in range(7)]
-    assert five == [200] * 5 + [429] * 2, five
-    poor = [call(keys.poor).status for _ in range(6)]
-    assert 402 in poor, poor
-    assert poor == sorted(poor), poor
-    refused = call(keys.none)
-    assert refused.status == 429, refused
-    wrong = call(UNKNOWN_KEY)
-    assert wrong.status == 401, wrong
-    assert wrong.body == call("sk-nemo-short").body
-    _wait_for_rows(settings, before + len(good) + five.count(200) + poor.count(200))
-
-
-def _rows(settings: Settings) -> int:
-    with sqlite3.connect(settings.data_dir / "nemorouter.db") as connection:
-        found: int = connection.execute("SELECT count(*) FROM requests").fetchone()[0]
-        return found
-
-
-def _wait_for_rows(settings: Settings, wanted: int) -> None:
-    end = time.monotonic() + 10
-    while (found := _rows(settings)) != wanted:
-        assert time.monotonic() < end, f"{found} rows in the log, {wanted} expected"
-        time.sleep(0.02)
 
 
 def spray(count: int = 997) -> tuple[bytes, ...]:

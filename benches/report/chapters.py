@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 from benches.report.aims import aims
-from benches.report.machine import Machine
 from benches.report.pieces import Count, Part, Row, middle
 from benches.report.pool import SCENARIOS, Report, compared, gate_ratios
 from benches.report.words import microseconds, nanoseconds, number, ratio, table
+from nemorouter.bench.machine import Machine
 
 _LIMITERS: Final = {
     "native": "NemoRouter, all of it",
@@ -216,9 +216,7 @@ def native(report: Report) -> str:
     counted = report.first("counts")
     if counted is not None:
         counts = [(each.operation, f"{each.instructions:,.0f}", _change(each)) for each in counted.counts]
-        about = (
-            f"{counted.title}. They repeat on any machine: `make bench-gate` fails when one grows by over 3 %.\n\n"
-        )
+        about = f"{counted.title}. They repeat on any machine: `make bench-gate` fails when one grows by over 3 %.\n\n"
         parts.append(about + table(("step ", "instructions", "against the baseline"), counts))
     sizes = [size for piece in report.pieces for size in piece.sizes]
     if sizes:

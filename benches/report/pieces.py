@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from benches.report.machine import Machine, machine
+from nemorouter.bench.machine import Machine, machine
 
 ROOT: Final = Path(__file__).parents[2]
 DATA: Final = Path(__file__).with_name("data")

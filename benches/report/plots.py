@@ -115,7 +115,8 @@ def _gate(report: Report) -> str | None:
                 lines.append(Line(_gate_name(by), [Point(step.keys, step.ns) for step in mine], number))
         return Panel(title, "keys", "nanoseconds of CPU a decision", lines)
 
-    panels = [panel("even", "keys drawn evenly"), panel("hot", "one hot key")]
+    drawn = (panel("even", "keys drawn evenly"), panel("hot", "one hot key"))
+    panels = [each for each in drawn if each.lines]
     return line_plot("A decision in memory", "a gate decides at four scopes and records; a limiter counts", panels)
 
 

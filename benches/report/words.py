@@ -9,7 +9,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int =
     """A Markdown table; the first ``words`` columns, and one that ends in a word, are text, the others numbers."""
     marks = ["---" if number < words or name.endswith(" ") else "---:" for number, name in enumerate(columns)]
     lines = [columns, marks, *rows]
-    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def ratio(values: Sequence[float]) -> str:

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "audit": ("nemorouter.cli.audit:app", "Check the audit log."),
     "openapi": ("nemorouter.cli.openapi:openapi", "Print the OpenAPI document of the management API."),
     "db": ("nemorouter.cli.db:app", "Upgrade the store, or say which version it has."),
+    "bench": ("nemorouter.cli.bench:bench", "Measure this installation, in two minutes."),
     "doctor": ("nemorouter.cli.doctor:doctor", "Say what is wrong with a set-up, and how to mend it."),
 }
 """Name: where the command is, and what it does. A module is imported when its command is called."""
