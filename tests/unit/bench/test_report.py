@@ -122,7 +122,7 @@ def test_plots_are_well_formed_and_fit_day_and_night(data: Path) -> None:
         if name.endswith(".svg"):
             ET.fromstring(text)
             assert "prefers-color-scheme:dark" in text
-            assert "nan" not in text
+            assert not re.search(r'="-?(nan|inf)', text)
 
 
 def test_the_same_data_make_the_same_report(data: Path) -> None:
@@ -160,5 +160,5 @@ def test_no_run_is_no_report(tmp_path: Path) -> None:
 
 
 def test_the_committed_report_is_the_one_of_the_committed_data() -> None:
-    for name, text in files(pieces.DATA):
+    for name, text in files(pieces.DATA) if pieces.DATA.exists() else ():
         assert (HERE / name).read_text("utf-8") == text, f"{name} is stale: make bench-report"
