@@ -4,15 +4,17 @@
 """
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Final
 
 from nemorouter import log, snapshot
 from nemorouter._core import Gate
 from nemorouter.control.bridge import Control
 from nemorouter.datadir import DataDir
+from nemorouter.errors import NemoError
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front, not_ready
@@ -29,7 +31,19 @@ from nemorouter.upstream.client import connect
 from nemorouter.upstream.echo import Echo
 from nemorouter.upstream.routes import Routes
 
-_KNOWN_FOR_S = 5.0
+MISCONFIGURED: Final = 3
+"""Exit code of a worker that another start would not help."""
+_KNOWN_FOR_S: Final = 5.0
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A mistake in the set-up ends the worker with one line that explains it: some servers would print a traceback."""
+    try:
+        yield
+    except NemoError as error:
+        print(f"nemorouter: {error}", file=sys.stderr, flush=True)
+        sys.exit(MISCONFIGURED)
 
 
 class App:
@@ -45,7 +59,8 @@ class App:
         return answer
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.run_until_complete(self.start())
+        with explained():
+            loop.run_until_complete(self.start())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self.stop())
@@ -140,5 +155,6 @@ def create_app(settings: Settings | None = None) -> App:
 def __getattr__(name: str) -> App:
     """``app`` is made when it is asked for, so that an import reads no settings."""
     if name == "app":
-        return globals().setdefault("app", create_app())  # type: ignore[no-any-return]
+        with explained():
+            return globals().setdefault("app", create_app())  # type: ignore[no-any-return]
     raise AttributeError(name)

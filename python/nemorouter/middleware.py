@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from nemorouter.app import open_gate, wake_agent
+from nemorouter.app import explained, open_gate, wake_agent
 from nemorouter.errors import ConfigurationError
 from nemorouter.gateway import asgi, paths
 from nemorouter.gateway.front import not_ready
@@ -50,6 +50,12 @@ class NemoAuth:
             await send({"type": "websocket.close", "code": 1008})  # a socket has no request to settle
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        with explained():
+            self._start_rsgi(loop)
+        if hasattr(self._app, "__rsgi_init__"):
+            self._app.__rsgi_init__(loop)
+
+    def _start_rsgi(self, loop: asyncio.AbstractEventLoop) -> None:
         if not hasattr(self._app, "__rsgi__"):
             raise ConfigurationError("The wrapped app speaks ASGI only: serve it with Granian's `--interface asgi`.")
         if self._settings.durability == "commit":
@@ -58,8 +64,6 @@ class NemoAuth:
                 "serve a wrapped app with Granian's `--interface asgi`."
             )
         loop.run_until_complete(self._start(WrappedRsgi(ietf_headers=self._settings.ietf_rate_limit_headers)))
-        if hasattr(self._app, "__rsgi_init__"):
-            self._app.__rsgi_init__(loop)
 
     async def __rsgi__(self, scope: Scope, connection: Connection) -> None:
         if self._guard(scope.path):

@@ -23,7 +23,7 @@ from granian.server import Server as GranianServer
 
 from nemorouter import log, orphans, snapshot
 from nemorouter._core import die_with_parent
-from nemorouter.app import App
+from nemorouter.app import MISCONFIGURED, App
 from nemorouter.errors import ConfigurationError, NemoError
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.services import setup
@@ -34,8 +34,6 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.upstream.client import provider_keys
 
-_MISCONFIGURED = 3
-"""Exit code of a worker that another start would not help."""
 _DRAIN_S = 30
 """How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
 _CONNECTIONS = 16_384
@@ -94,11 +92,7 @@ class _Worker(App):
     """The gateway in a worker of ours."""
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            super().__rsgi_init__(loop)
-        except NemoError as error:
-            print(f"nemorouter: {error}", file=sys.stderr)
-            sys.exit(_MISCONFIGURED)
+        super().__rsgi_init__(loop)
         # The loop runs next when Granian serves: from then on a signal is heard.
         loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING)
         gc.collect()
@@ -116,7 +110,7 @@ class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serv
                 return
             self.main_loop_interrupt.clear()
             dead = [index for index, worker in enumerate(self.wrks) if not worker.is_alive()]
-            if any(self.wrks[index].inner.exitcode == _MISCONFIGURED for index in dead):
+            if any(self.wrks[index].inner.exitcode == MISCONFIGURED for index in dead):
                 return
             self.interrupt_children.clear()
             if dead:

@@ -185,7 +185,7 @@ class Host:
         log = self.folder / f"server-{port}.log"
         env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with log.open("wb") as output:
-            process = subprocess.Popen(_command(kind, app, port), env=env, stdout=output, stderr=output)
+            process = subprocess.Popen(server_command(kind, app, port), env=env, stdout=output, stderr=output)
         server = Server(port, process, log)
         try:
             until(lambda: _is_ready(server), 60, log)
@@ -195,7 +195,8 @@ class Host:
             process.wait(40)
 
 
-def _command(kind: str, app: str, port: int) -> list[str]:
+def server_command(kind: str, app: str, port: int) -> list[str]:
+    """How a server of this kind is started."""
     match kind:
         case "rsgi":
             return [sys.executable, "-c", SERVE]

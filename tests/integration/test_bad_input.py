@@ -19,6 +19,7 @@ class Gateway:
     host: Host
     server: Server
     key: str
+    kind: str
 
 
 @pytest.fixture(scope="module", params=["rsgi", "asgi", "uvicorn"])
@@ -26,7 +27,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     host = Host(tmp_path_factory.mktemp(request.param), {"max_body_bytes": 300_000})
     key = host.key()
     with host.serve(request.param) as server:
-        yield Gateway(host, server, key)
+        yield Gateway(host, server, key, request.param)
 
 
 def post(key: str, body: bytes = GOOD, *headers: str, target: str = "/v1/chat/completions", length: str = "") -> bytes:
@@ -69,6 +70,20 @@ def test_credentials(gateway: Gateway, name: str) -> None:
     assert answer.error["code"] == code or (code is None and answer.error["code"].endswith("_api_key"))
     assert str(answer.header("www-authenticate")).startswith('Bearer realm="nemorouter"')
     assert gateway.key.encode() not in answer.body
+
+
+@pytest.mark.parametrize("hidden_first", [True, False])
+def test_a_second_header_that_the_server_hides(gateway: Gateway, hidden_first: bool) -> None:
+    """RSGI does not show values outside ASCII. One such can be nobody's key, so whoever reads it in the place of the
+    other grants nothing: the answer is a refusal, or that of the key that is there.
+    """
+    hidden = "authorization: Bearer sk-nemo-1234567890123456789\u00e9"
+    two = [hidden, AUTH] if hidden_first else [AUTH, hidden]
+    answer = gateway.server.send(post(gateway.key, GOOD, *two))
+    assert answer.status in ((401, 200) if gateway.kind == "rsgi" else (401,))
+    wrong = "authorization: Bearer sk-nemo-12345678901234567890"
+    two = [hidden, wrong] if hidden_first else [wrong, hidden]
+    assert gateway.server.send(post(gateway.key, GOOD, *two)).status == 401
 
 
 @pytest.mark.parametrize("query", ["key=KEY", "api_key=KEY", "a=%73k-nemo-12345678901234567890"])

@@ -1,6 +1,7 @@
 """``serve`` as an operator meets it: the first run, the wrong set-up, the end of workers and of the master."""
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -15,8 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nemorouter.datadir import DataDir
 from nemorouter.settings import Settings
-from tests.integration.servers import SERVE, Host, Server, chat, free_port, until
+from tests.integration.servers import SERVE, Host, Server, chat, free_port, server_command, until
 from tests.integration.upstreams import FakeUpstream
 
 
@@ -92,6 +94,28 @@ def test_the_data_directory_cannot_be_used(tmp_path: Path) -> None:
     assert "pepper" in refused(msgspec.structs.replace(host.settings, port=port))
 
 
+@pytest.mark.parametrize("kind", ["granian-rsgi", "asgi", "uvicorn"])
+def test_other_servers_refuse_a_wrong_set_up_too(tmp_path: Path, kind: str) -> None:
+    host = Host(tmp_path)
+    assert "Unknown setting NEMOROUTER_PROT" in _output(kind, host.settings, NEMOROUTER_PROT="1")
+    pepper = host.settings.pepper_path.read_text()
+    host.settings.pepper_path.write_text(pepper.replace(pepper[-9:-1], "0badc0de"))
+    assert "does not belong to this store" in _output(kind, host.settings)
+    assert DataDir(host.settings.data_dir).note() is None, "an arena was made under a wrong pepper"
+    host.settings.pepper_path.unlink()
+    assert "is missing" in _output(kind, host.settings)
+
+
+def _output(kind: str, settings: Settings, **more: str) -> str:
+    """What a server prints that ends by itself, in failure."""
+    env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **more}
+    command = server_command(kind, "nemorouter.app:app", free_port())
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_a_provider_key_that_is_not_set(tmp_path: Path) -> None:
     with FakeUpstream() as upstream:
         host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="NO_SUCH_VARIABLE")})
@@ -123,6 +147,35 @@ def test_killed_workers_come_back(tmp_path: Path) -> None:
         os.kill(drainer, signal.SIGKILL)
         count = _count_after(server, key)
         assert len(host.rows(count)) == count  # a worker drains now
+
+
+def test_counters_never_fall_when_workers_die(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    key = host.key()
+    with host.serve(workers=2) as server:
+        seen: list[dict[str, int]] = []
+        for _ in range(4):
+            for _ in range(5):
+                server.call(body=chat(), key=key)
+                server.call(body=chat(), key="sk-nemo-" + "x" * 20)
+            seen.append(_counters(server))
+            os.kill(children(server.process.pid)[0], signal.SIGKILL)
+            end = time.monotonic() + 0.6  # long enough for its journal to be drained and deleted
+            while time.monotonic() < end:
+                with contextlib.suppress(OSError):
+                    seen.append(_counters(server))
+        until(lambda: len(list((host.settings.data_dir / "journal").iterdir())) == 2)
+        seen.append(_counters(server))
+    for before, after in itertools.pairwise(seen):
+        assert all(after[name] >= value for name, value in before.items()), (before, after)
+    assert seen[-1]["nemorouter_admitted_total"] == seen[-1]["nemorouter_settled_total"] == 20
+    assert seen[-1]['nemorouter_refused_total{code="key_unknown"}'] == 20
+
+
+def _counters(server: Server) -> dict[str, int]:
+    lines = server.call("/metrics").body.decode().splitlines()
+    found = (line.split(" ") for line in lines if "_total" in line and not line.startswith("#"))
+    return {name: int(value) for name, value in found}
 
 
 def _works(server: Server, key: str) -> bool:
