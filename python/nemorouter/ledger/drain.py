@@ -28,6 +28,7 @@ _LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be t
 _DEFERRED_EVERY_S: Final = 0.25
 _FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
+_QUIET_EVERY_S: Final = 5.0  # where the store's mark says that nobody wrote since the last look but one
 _CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
 _UNFIT_EVERY_S: Final = 20.0
 
@@ -50,6 +51,7 @@ class Drain:
         self._tallies: list[Tally] = []
         self._minute = 0
         self._look_at_frozen = self._look_at_changes = self._look_at_deferred = self._look_at_journals = 0.0
+        self._looked_at_changes = 0.0
         self._store_mark: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
         self._applied = -1
@@ -141,9 +143,12 @@ class Drain:
         mark, now = self._store.mark(), time.monotonic()
         due = self._look_at_changes
         if mark != self._store_mark and not self._unfit:
-            due -= _CHANGES_EVERY_S - _CHANGES_APART_S
+            due = min(due, self._looked_at_changes + _CHANGES_APART_S)
         if now >= due:
-            self._store_mark, self._look_at_changes = mark, now + _CHANGES_EVERY_S
+            quiet = mark and mark == self._store_mark  # not at the first look: a file's time of change is coarse
+            self._store_mark = mark
+            self._looked_at_changes = now
+            self._look_at_changes = now + (_QUIET_EVERY_S if quiet else _CHANGES_EVERY_S)
             try:
                 await snapshot.catch_up(self._arena, self._store, self._data)
                 self._unfit = False

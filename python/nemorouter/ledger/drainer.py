@@ -20,6 +20,7 @@ from nemorouter.ledger.drain import Drain
 from nemorouter.ledger.retain import retain
 from nemorouter.log import get_logger
 from nemorouter.settings import Settings
+from nemorouter.stop import Stop
 from nemorouter.store.engine import Store
 
 _CANDIDATE_S: Final = 0.25  # how often the lock is tried
@@ -41,7 +42,7 @@ class Drainer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._data = DataDir(settings.data_dir)
-        self._stopping = threading.Event()
+        self._stopping = Stop()
         self._thread: threading.Thread | None = None
         self._rows = self._commit_ms = self._beat_ms = 0
         self._told = 0.0
@@ -91,7 +92,7 @@ class Drainer:
                 return
             if last:
                 return
-            await self._pause(_CANDIDATE_S)
+            await self._stopping.sleep(_CANDIDATE_S)
 
     async def _hold(self) -> None:
         """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
@@ -104,7 +105,7 @@ class Drainer:
             while not self._stopping.is_set():
                 moved = await self._turn(drain)
                 if moved is None:
-                    await self._pause(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
+                    await self._stopping.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
                     continue
                 if time.monotonic() >= retain_at:
                     more = await retain(store, self._settings.log_retention_days, _now_ms())
@@ -112,7 +113,7 @@ class Drainer:
                 if time.monotonic() >= refresh_at:
                     arena.turn()
                     refresh_at = time.monotonic() + _REFRESH_S
-                await self._pause(busy_s if moved else idle_s)
+                await self._stopping.sleep(busy_s if moved else idle_s)
             self._went_well(await drain.last_turn())
             self._tell(drain.applied)
         finally:
@@ -151,12 +152,6 @@ class Drainer:
             self._logged = (cause, now)
             expected = isinstance(error, NemoError)
             _log.error("drain_failed", reason=cause, failures=self._failures, exc_info=None if expected else error)
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but wake when the end is near."""
-        end = time.monotonic() + seconds
-        while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.05))
 
 
 def _now_ms() -> int:

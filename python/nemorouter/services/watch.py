@@ -14,8 +14,10 @@ from nemorouter.services.alerts import find_alerts
 from nemorouter.services.context import Context
 from nemorouter.services.deliver import deliver
 from nemorouter.settings import Settings
+from nemorouter.stop import Stop
 
 _PAUSE_S: Final = 1.0
+_QUIET_S: Final = 5.0  # where nobody writes to the store, only what is to be posted again can be due
 _SHARE: Final = 20  # it rests so many times as long as it worked
 _RETRY_S: Final = 10.0
 
@@ -28,7 +30,7 @@ class Watcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = DataDir(settings.data_dir).root / "alerts.lock"
-        self._stopping = threading.Event()
+        self._stopping = Stop()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -58,16 +60,15 @@ class Watcher:
     async def _work(self) -> None:
         context = await Context.open(self._settings)
         try:
+            seen: tuple[int, ...] = ()
+            looked = worked = 0.0
             while not self._stopping.is_set():
-                begun = time.monotonic()
-                await find_alerts(context)
-                worked = time.monotonic() - begun
-                await deliver(context)
-                await self._rest(max(_PAUSE_S, _SHARE * worked))
+                mark, begun = context.store.mark(), time.monotonic()
+                if not mark or mark != seen or begun >= looked + _QUIET_S:
+                    seen, looked = mark, begun
+                    await find_alerts(context)
+                    worked = time.monotonic() - begun
+                    await deliver(context)
+                await self._stopping.sleep(max(_PAUSE_S, _SHARE * worked))
         finally:
             await context.close()
-
-    async def _rest(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.2))
