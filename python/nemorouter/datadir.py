@@ -55,6 +55,21 @@ class DrainerStatus(msgspec.Struct, frozen=True):
     error: str = ""  # why the last tick failed; empty = it did not
 
 
+class AgentStatus(msgspec.Struct, frozen=True):
+    """What the process that speaks for this host among others tells. Times are of the boot clock, microseconds."""
+
+    boot: str
+    pid: int
+    beat_us: int
+    renewed_us: int  # when the newest renewal was granted; 0 = none yet
+    hosts: int  # how many are registered
+    announced: int  # newest change that somebody waited for
+    obeyed: int  # changes up to here are obeyed by this host
+    reason: str = ""  # why it has no lease, if so
+    counters: dict[str, float] = {}
+    delays: dict[str, int] = {}  # how long changes took until all hosts obeyed: upper ends in ms, and ``sum`` in µs
+
+
 class DataDir:
     """The paths of one data directory. Construction touches nothing; ``prepare`` makes and checks it."""
 
@@ -66,6 +81,7 @@ class DataDir:
         self.recount_file = root / "recount"
         self.counters_file = root / "counters"
         self.status_file = root / "drainer.status"
+        self.agent_file = root / "agent.status"
         self.policy_lock = root / "policy.lock"
         self.drainer_lock = root / "drainer.lock"
         self.serve_lock = root / "serve.lock"
@@ -142,6 +158,13 @@ class DataDir:
         """The newest word of this boot's drainer; None if there is none."""
         with suppress(OSError, msgspec.MsgspecError):
             status = msgspec.json.decode(self.status_file.read_bytes(), type=DrainerStatus)
+            return status if status.boot == boot_id() else None
+        return None
+
+    def agent_status(self) -> AgentStatus | None:
+        """The newest word of this boot's agent; None if there is none."""
+        with suppress(OSError, msgspec.MsgspecError):
+            status = msgspec.json.decode(self.agent_file.read_bytes(), type=AgentStatus)
             return status if status.boot == boot_id() else None
         return None
 

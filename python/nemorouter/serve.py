@@ -217,7 +217,7 @@ def drain() -> None:
     die_with_parent()
     settings = Settings.load()
     log.configure(settings.log_level)
-    drainer = Drainer(settings)
+    drainer = Drainer(settings, leaves=True)
     drainer.start()
     end = time.monotonic() + _ELECTION_S
     while time.monotonic() < end and ((status := drainer.status) is None or status.pid != os.getpid()):

@@ -20,19 +20,17 @@ from nemorouter import carried, orphans
 from nemorouter._core import LAYOUT, Arena, Journal
 from nemorouter.datadir import DataDir, Flock, boot_id, locked, take
 from nemorouter.errors import ConfigurationError
+from nemorouter.follow import apply_changes
 from nemorouter.log import get_logger
 from nemorouter.pepper import fingerprint
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import drain, open_windows
 from nemorouter.store.marks import check_peppers
-from nemorouter.store.policies import Change, all_policies, all_prices, change_seq, changes_since, policy, price
-from nemorouter.store.schema import PRICE_CHANGE, keys, meta
-from nemorouter.types import Policy
+from nemorouter.store.policies import all_policies, all_prices, change_seq
+from nemorouter.store.schema import keys, meta
 
 _CHUNK: Final = 4096
-_BATCH: Final = 10_000  # changes read at once
-_BULK: Final = 2000  # changed scopes from which reading all policies is cheaper than one by one
 _BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
 _ANSWER_DEADLINE_S: Final = 5.0
 
@@ -53,7 +51,7 @@ async def attach(settings: Settings, store: Store | None = None) -> Arena:
             newest = await change_seq(connection)
         arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity)
         await _count_as_serving(data)
-        await _apply(arena, store)
+        (await apply_changes(arena, store)).check()
     return arena
 
 
@@ -97,7 +95,16 @@ def live(settings: Settings) -> Arena | None:
 async def catch_up(arena: Arena, store: Store, data: DataDir) -> None:
     """Apply to ``arena`` every change that the store committed before this call."""
     async with locked(data.policy_lock):
-        await _apply(arena, store)
+        (await apply_changes(arena, store)).check()
+
+
+async def follow(arena: Arena, store: Store, data: DataDir) -> int:
+    """The same; answers up to which change the arena now obeys the store.
+
+    A scope without room is refused, which obeys every change; an older state of one does not.
+    """
+    async with locked(data.policy_lock):
+        return (await apply_changes(arena, store)).obeyed
 
 
 async def catch_up_if_live(settings: Settings, store: Store) -> None:
@@ -150,7 +157,8 @@ async def _identity(connection: AsyncConnection, settings: Settings, data: DataD
     """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store, directory, capacity."""
     install = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar() or ""
     peppers = fingerprint(await check_peppers(connection, settings)).hex()
-    parts = (str(LAYOUT), boot_id(), peppers, install, data.host_id(), str(settings.capacity))
+    kind = "alone" if settings.redis_url is None else "clustered"
+    parts = (str(LAYOUT), boot_id(), peppers, install, data.host_id(), str(settings.capacity), kind)
     return blake3("\n".join(parts).encode()).digest()
 
 
@@ -212,6 +220,8 @@ async def _build(settings: Settings, data: DataDir, store: Store, identity: byte
         draft = path.with_name(f"{path.name}.{os.getpid()}.new")
         try:
             arena = Arena.create(str(draft), settings.capacity, identity)
+            if settings.redis_url is not None:
+                arena.clustered = True  # and fenced, until the host's agent holds a lease
             await _fill(arena, connection, None if settings.redis_url is None else store.host)
             arena.publish(str(path))
         except (OSError, MemoryError, ValueError) as error:
@@ -241,54 +251,3 @@ async def _fill(arena: Arena, connection: AsyncConnection, host: int | None) -> 
             if index is not None:
                 arena.recount(index, arena.window(index, wall_ms)[0], spent, [])
     arena.applied = await change_seq(connection)
-
-
-async def _apply(arena: Arena, store: Store) -> None:
-    """Apply changes in order; ``policy.lock`` is held. One that does not fit stops none of the others, and is kept.
-
-    ConfigurationError when the newest one does not fit: it is most likely the caller's.
-    """
-    done, stuck = arena.applied, 0
-    while True:
-        async with store.read() as connection:
-            changes = await changes_since(connection, done, _BATCH)
-            policies = await _policies(connection, changes)
-            models = {change.model for change in changes if change.kind == PRICE_CHANGE and change.model}
-            prices = [await price(connection, model) for model in sorted(models)]
-        if not changes:
-            return
-        failed = _put_all(arena, policies)
-        for entry in prices:
-            if entry is not None:
-                arena.put_price(entry)
-        done = changes[-1].seq
-        if not stuck:
-            stuck = min((change.seq for change in changes if (change.kind, change.id) in failed), default=0)
-            arena.applied = stuck - 1 if stuck else done
-        if len(changes) < _BATCH:
-            break
-    if (error := failed.get((changes[-1].kind, changes[-1].id))) is not None:
-        raise ConfigurationError(f"The arena has no room for it ({error}). Raise capacity and restart all servers.")
-
-
-async def _policies(connection: AsyncConnection, changes: Sequence[Change]) -> list[Policy]:
-    """What the changed scopes are now, owners before what they own (as the numbers of ``Kind`` ascend)."""
-    wanted = {(change.kind, change.id) for change in changes if change.kind != PRICE_CHANGE}
-    if len(wanted) < _BULK:
-        found = [await policy(connection, kind, id) for kind, id in sorted(wanted)]
-        return [entry for entry in found if entry is not None]
-    lots = [lot async for lot in all_policies(connection)]
-    return [entry for lot in lots for entry in lot if (entry.kind, entry.id) in wanted]
-
-
-def _put_all(arena: Arena, policies: Sequence[Policy]) -> dict[tuple[int, int], Exception]:
-    """Write policies one by one; answer those that could not be, with the reason."""
-    failed: dict[tuple[int, int], Exception] = {}
-    for entry in policies:
-        try:
-            arena.put(entry)
-        except (MemoryError, OSError, ValueError) as error:
-            failed[entry.kind, entry.id] = error
-    if failed:
-        _log.error("policies_not_applied", count=len(failed), reason=str(next(iter(failed.values()))))
-    return failed

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nemorouter import snapshot
+from nemorouter import follow, snapshot
 from nemorouter._core import Arena, Gate, Journal
 from nemorouter.datadir import DataDir, Flock, locked
 from nemorouter.errors import Code, ConfigurationError
@@ -96,8 +96,8 @@ async def test_without_a_server_a_change_needs_nobody(world: World) -> None:
 
 async def test_catch_up_in_bulk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     arena = await snapshot.attach(world.settings, world.store)
-    monkeypatch.setattr(snapshot, "_BULK", 3)
-    monkeypatch.setattr(snapshot, "_BATCH", 4)
+    monkeypatch.setattr(follow, "_BULK", 3)
+    monkeypatch.setattr(follow, "_BATCH", 4)
     for id in range(KEY + 1, KEY + 10):
         await world.key(id)
     await snapshot.catch_up(arena, world.store, DataDir(world.settings.data_dir))

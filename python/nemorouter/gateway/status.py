@@ -3,7 +3,8 @@
 It must never tell of one tenant.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,13 @@ _HELP = {
     "settled": "Requests settled.",
     "tallies_dropped": "Refusals that could not be counted for the log.",
     "refused": "Refusals of known keys, by code.",
+    "ledger_lag_seconds": "Since the drainer last moved all rows that there were.",
+    "host_fenced": "1 if this host lost its lease among the hosts, and admits nothing.",
+    "host_lease_seconds": "How long this host may still admit without another renewal.",
+    "host_lease_age_seconds": "Since the newest renewal of this host's lease was asked for.",
+    "hosts": "Hosts that are registered.",
+    "changes_behind": "Changes that were announced and that this host does not obey yet.",
+    "change_obeyed_seconds": "From the announcement of a change until all hosts obeyed it, counted over all hosts.",
 }
 
 
@@ -30,9 +38,11 @@ def health() -> Answer:
 
 
 def ready(gate: "Gate | None") -> Answer:
-    """The worker may admit: it has its memory and can record."""
+    """The worker may admit: it has its memory, can record, and its host holds its lease, if it is one of several."""
     if gate is None:
         return problems.answer(Code.NOT_READY)
+    if gate.arena.fenced:
+        return problems.answer(Code.NOT_READY, "This host has lost its lease among the hosts. Retry.")
     if not gate.journal.free_slots:
         return problems.answer(Code.OVERLOADED)
     return Answer(200, [("content-type", "application/json")], b'{"status":"ready"}')
@@ -71,6 +81,32 @@ class Status:
         yield from _metric("workers", "gauge", [("", len(journals))])
         yield from _metric("journal_slots", "gauge", [("", sum(journal.slots for journal in journals))])
         yield from _metric("journal_slots_free", "gauge", [("", sum(journal.free_slots for journal in journals))])
+        yield from self._ledger()
+        if arena.clustered:
+            yield from self._cluster()
+
+    def _ledger(self) -> Iterator[str]:
+        status = self._data.drainer_status()
+        if status is not None:
+            lag = max(0, time.time_ns() // 1_000_000 - status.beat_ms) / 1000
+            yield from _metric("ledger_lag_seconds", "gauge", [("", lag)])
+
+    def _cluster(self) -> Iterator[str]:
+        """What this host's agent tells, and whether the host may admit."""
+        arena = self._gate.arena
+        now = self._gate.now_us()
+        yield from _metric("host_fenced", "gauge", [("", int(arena.fenced))])
+        yield from _metric("host_lease_seconds", "gauge", [("", max(0, arena.admit_until_us - now) / 1_000_000)])
+        status = self._data.agent_status()
+        if status is None:
+            return
+        age = (now - status.renewed_us) / 1_000_000 if status.renewed_us else float("inf")
+        yield from _metric("host_lease_age_seconds", "gauge", [("", age)])
+        yield from _metric("hosts", "gauge", [("", status.hosts)])
+        yield from _metric("changes_behind", "gauge", [("", max(0, status.announced - status.obeyed))])
+        for name, value in status.counters.items():
+            yield from _metric(f"cluster_{name}", "counter", [("", value)])
+        yield from _histogram("change_obeyed_seconds", status.delays)
 
     def _counted(self) -> tuple[list["Journal"], dict[str, int]]:
         """The journals that are there, and the sums of the others: each journal is in one of both."""
@@ -90,7 +126,21 @@ class Status:
                     continue  # just drained and removed, or being made
 
 
-def _metric(name: str, kind: str, samples: Sequence[tuple[str, int]]) -> Iterator[str]:
+def _histogram(name: str, counted: Mapping[str, int]) -> Iterator[str]:
+    """``counted``: how many by upper end in milliseconds, and ``sum`` in microseconds."""
+    full, total = f"nemorouter_{name}", 0
+    yield f"# HELP {full} {_HELP[name]}"
+    yield f"# TYPE {full} histogram"
+    for bound in sorted((bound for bound in counted if bound != "sum"), key=float):
+        total += counted[bound]
+        if bound != "inf":
+            yield f'{full}_bucket{{le="{float(bound) / 1000:g}"}} {total}'
+    yield f'{full}_bucket{{le="+Inf"}} {total}'
+    yield f"{full}_sum {counted.get('sum', 0) / 1_000_000}"
+    yield f"{full}_count {total}"
+
+
+def _metric(name: str, kind: str, samples: Sequence[tuple[str, float]]) -> Iterator[str]:
     full = f"nemorouter_{name}" + ("_total" if kind == "counter" else "")
     yield f"# HELP {full} {_HELP.get(name, name.replace('_', ' ').capitalize() + '.')}"
     yield f"# TYPE {full} {kind}"

@@ -9,11 +9,12 @@ import os
 import threading
 import time
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from nemorouter import snapshot
+from nemorouter._core import Arena
 from nemorouter.datadir import DataDir, DrainerStatus, Flock, boot_id, replace_file
 from nemorouter.errors import NemoError
 from nemorouter.ledger.drain import Drain
@@ -22,6 +23,9 @@ from nemorouter.log import get_logger
 from nemorouter.settings import Settings
 from nemorouter.stop import Stop
 from nemorouter.store.engine import Store
+
+if TYPE_CHECKING:
+    from nemorouter.cluster.agent import Agent
 
 _CANDIDATE_S: Final = 0.25  # how often the lock is tried
 _PAUSES_S: Final = {"process": (0.040, 0.050), "commit": (0.002, 0.005)}  # between turns: with rows, without
@@ -39,8 +43,9 @@ _log = get_logger(__name__)
 class Drainer:
     """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's one drainer."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, leaves: bool = False) -> None:
         self._settings = settings
+        self._leaves = leaves  # the host serves no more when this one is stopped
         self._data = DataDir(settings.data_dir)
         self._stopping = Stop()
         self._thread: threading.Thread | None = None
@@ -98,9 +103,11 @@ class Drainer:
         """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
         store = await Store.open(self._settings, migrate=False)
+        agent = None
         try:
             arena = await snapshot.attach(self._settings, store)
             drain = Drain(self._data, arena, store)
+            agent = self._agent(arena)
             retain_at = refresh_at = time.monotonic()
             while not self._stopping.is_set():
                 moved = await self._turn(drain)
@@ -117,7 +124,19 @@ class Drainer:
             self._went_well(await drain.last_turn())
             self._tell(drain.applied)
         finally:
+            if agent is not None:
+                agent.stop(leave=self._leaves and self._stopping.is_set())
             await store.close()
+
+    def _agent(self, arena: Arena) -> "Agent | None":
+        """What speaks for this host among others; it has a thread of its own, so that neither waits for the other."""
+        if self._settings.redis_url is None:
+            return None
+        from nemorouter.cluster.agent import Agent  # only here, so that one machine loads nothing of it
+
+        agent = Agent(self._settings, arena)
+        agent.start()
+        return agent
 
     async def _turn(self, drain: Drain) -> int | None:
         """One turn; None if it failed in a way that the next may not."""

@@ -13,7 +13,9 @@ from nemorouter.types import Kind, ModelPrice, Policy
 
 
 class Arena:
-    """The scopes of one process, and the one lock under which gates decide."""
+    """The scopes of one process, and the one lock under which gates decide. It knows no other hosts."""
+
+    clustered = fenced = False
 
     fenced = False  # of one machine
 

@@ -28,6 +28,7 @@ class Unit:
         self.reach = reach
         self.now_ms = now_ms()
         self.touched = False
+        self.sequence = 0  # of the newest change
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def touch(self, kind: Kind, id: int) -> None:
@@ -67,12 +68,13 @@ class Unit:
         self.touched = True
         bumped = cast(cast(meta.c.value, BigInteger) + 1, Text)
         query = update(meta).where(meta.c.key == "change_seq").values(value=bumped).returning(meta.c.value)
-        return int((await self.connection.execute(query)).scalar_one())
+        self.sequence = int((await self.connection.execute(query)).scalar_one())
+        return self.sequence
 
 
 @asynccontextmanager
 async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[Unit]:
-    """The transaction of ``action``. When the block ends well it is committed, and in force on this host."""
+    """The transaction of ``action``. When the block ends well it is committed, and in force on every host."""
     async with _unit(context, actor, require(actor, action)) as unit:
         yield unit
 
@@ -92,7 +94,7 @@ async def _unit(context: Context, actor: Actor, reach: Reach) -> AsyncIterator[U
     if unit.recorded is not None:
         chain.write_anchor(context.settings.data_dir, *unit.recorded)
     if unit.touched:
-        await apply(context.settings, context.store)
+        await apply(context.settings, context.store, unit.sequence)
 
 
 def _json(value: Any) -> str | None:  # noqa: ANN401 - any view

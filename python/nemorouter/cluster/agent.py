@@ -1,0 +1,123 @@
+"""Who speaks for this host among others: a thread with an event loop of its own, in the process that drains.
+
+A store that stands still must not stop what is asked of Redis, nor the other way round: each has its own task.
+"""
+
+import asyncio
+import os
+import threading
+from typing import Final
+
+import msgspec
+
+from nemorouter._core import Arena
+from nemorouter.cluster.bus import install_id
+from nemorouter.cluster.member import Membership, boot_us
+from nemorouter.cluster.redis import connect
+from nemorouter.cluster.registry import Registry
+from nemorouter.datadir import AgentStatus, DataDir, boot_id, replace_file
+from nemorouter.log import get_logger
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+_TELL_S: Final = 1.0
+_AGAIN_S: Final = 1.0
+
+_log = get_logger(__name__)
+
+
+class Agent:
+    """``start`` it when this process drains for the host, ``stop`` it before it ceases to."""
+
+    def __init__(self, settings: Settings, arena: Arena) -> None:
+        self._settings = settings
+        self._arena = arena
+        self._data = DataDir(settings.data_dir)
+        self._stopping = threading.Event()
+        self._leave = False
+        self._thread = threading.Thread(target=self._live, name="nemorouter-agent", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, *, leave: bool = False, deadline_s: float = 5.0) -> None:
+        """End. ``leave``: the host admits nothing from now on, and the others need not wait for it."""
+        self._leave = leave
+        self._stopping.set()
+        self._thread.join(deadline_s)
+
+    def _live(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                asyncio.run(self._work())
+            except Exception as error:
+                _log.error("agent_failed", reason=f"{type(error).__name__}: {error}", exc_info=error)
+                self._stopping.wait(_AGAIN_S)
+
+    async def _work(self) -> None:
+        url = self._settings.redis_url or ""
+        store = await Store.open(self._settings, migrate=False)
+        client, ears = connect(url), connect(url, timeout_s=None)
+        try:
+            async with store.read() as connection:
+                registry = Registry(client, await install_id(connection))
+            member = Membership(self._arena, store, self._data, registry, ears.pubsub, self._about)
+            stopping = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(member.run(stopping))
+                await self._tell_until_the_end(member, registry)
+                stopping.set()
+            if self._leave:
+                await member.leave()
+        finally:
+            await client.aclose()
+            await ears.aclose()
+            await store.close()
+
+    def _about(self) -> str:
+        """What the host tells of itself to whoever looks at the registry."""
+        about = {
+            "version": _version(),
+            "workers": self._settings.workers,
+            "scopes": self._arena.scopes,
+            "capacity": self._arena.capacity,
+            "port": self._settings.port,
+        }
+        return msgspec.json.encode(about).decode()
+
+    async def _tell_until_the_end(self, member: Membership, registry: Registry) -> None:
+        while not self._stopping.is_set():
+            look = member.look
+            status = AgentStatus(
+                boot=boot_id(),
+                pid=os.getpid(),
+                beat_us=boot_us(),
+                renewed_us=member.renewed_us,
+                hosts=len(look.hosts) if look else 0,
+                announced=look.announced if look else 0,
+                obeyed=member.obeyed,
+                reason=member.lease.reason,
+                counters={"redis_calls": registry.calls},
+                delays=dict(look.delays) if look else {},
+            )
+            try:
+                replace_file(self._data.agent_file, msgspec.json.encode(status))
+            except OSError as error:  # a full disk: it is only shown
+                _log.warning("agent_status_not_written", reason=str(error))
+            await self._pause(_TELL_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but wake when the end is near."""
+        end = boot_us() + int(seconds * 1_000_000)
+        while not self._stopping.is_set() and boot_us() < end:
+            await asyncio.sleep(0.05)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("nemorouter")
+    except PackageNotFoundError:
+        return "unknown"

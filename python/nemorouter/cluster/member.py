@@ -1,0 +1,164 @@
+"""A host's membership: it follows the store's changes, holds the host's lease, and buries hosts that are gone.
+
+It runs in the host's agent, never in a worker. No error ends it: without Redis the lease runs out, and the arena says
+so to every worker by itself.
+"""
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from nemorouter import snapshot
+from nemorouter._core import Arena
+from nemorouter.cluster.hosts import RENEW_US, Lease, Look, Silence
+from nemorouter.cluster.registry import Registry
+from nemorouter.datadir import DataDir
+from nemorouter.errors import ConfigurationError, NemoError
+from nemorouter.log import get_logger
+from nemorouter.store.engine import Store
+from nemorouter.store.policies import change_seq
+
+_RENEW_S: Final = RENEW_US / 1_000_000
+_ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
+_SOON_S: Final = 0.05  # after a refusal, and after an error
+_REPEAT_S: Final = 60.0  # the same error is logged this often
+
+_log = get_logger(__name__)
+
+
+class Messages(Protocol):
+    """redis-py's subscriber, as far as it is used."""
+
+    async def subscribe(self, *channels: str) -> object: ...
+    async def get_message(self, ignore_subscribe_messages: bool, timeout: float) -> Any: ...  # noqa: ANN401
+    async def aclose(self) -> None: ...
+
+
+class Membership:
+    """One host among several. ``run`` it until the end; what it knows is there to be read."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        store: Store,
+        data: DataDir,
+        registry: Registry,
+        messages: Callable[[], Messages],
+        about: Callable[[], str] = lambda: "{}",
+    ) -> None:
+        note = data.note()
+        if note is None:
+            raise ConfigurationError(f"The arena of {data.root} is gone. Restart all servers.")
+        self.id = note.host
+        self.name = socket.gethostname()
+        self.lease = Lease()
+        self.look: Look | None = None
+        self.renewed_us = 0  # when the newest renewal was granted
+        self.obeyed = 0  # every change up to here is obeyed by this host
+        self._arena, self._store, self._data = arena, store, data
+        self._registry, self._messages, self._about = registry, messages, about
+        self._silence = Silence()
+        self._caught_us = 0  # when the newest reading of the store began that went well
+        self._hint, self._told = asyncio.Event(), asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._logged: dict[str, tuple[str, float]] = {}
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until ``stopping``; the lease is left to run out."""
+        self._stopping = stopping
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._for_ever(part)) for part in (self._follow, self._renew, self._listen)]
+            await stopping.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def leave(self) -> None:
+        """After ``run``, when this host serves no more: admit nothing, and let nobody wait for us."""
+        self._arena.admit_until_us = 1
+        with suppress(Exception):  # it only saves others the wait for our silence
+            async with asyncio.timeout(_ANSWER_S):
+                await self._registry.leave(self.id)
+
+    async def _for_ever(self, part: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await part()
+            except Exception as error:
+                self._failed(part.__name__.strip("_"), error)
+                await asyncio.sleep(_SOON_S)
+
+    async def _follow(self) -> None:
+        """Apply what the store committed: when a hint came, and every second without one."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hint.wait(), _RENEW_S)
+        self._hint.clear()
+        begun = boot_us()
+        async with self._store.read() as connection:
+            newest = await change_seq(connection)
+        if newest > self.obeyed:
+            self.obeyed = await snapshot.follow(self._arena, self._store, self._data)
+        self._caught_us = begun
+        self._told.set()
+
+    async def _renew(self) -> None:
+        """Register, or renew the lease; and at once when a change was applied, for somebody may wait for our word."""
+        sent = boot_us()
+        ask = self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
+        wait = _RENEW_S
+        if ask is not None:
+            call = self._registry.register if ask.what == "register" else self._registry.renew
+            async with asyncio.timeout(_ANSWER_S):
+                look = await call(self.id, ask.token, self.obeyed, self.name, self._about())
+            if self.lease.answered(ask, look, sent, boot_us()):
+                self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent
+            else:
+                wait = 0.0 if ask.what == "register" else _SOON_S
+                self._hint.set()
+            await self._watch(look, sent)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), wait)
+        self._told.clear()
+
+    async def _watch(self, look: Look, asked: int) -> None:
+        """Bury those who were silent for long enough, so that nobody needs to wait for them when a key is revoked."""
+        self.look = look
+        self._silence.note(look, boot_us())
+        for host in look.hosts:
+            if host.id != self.id and self._silence.over(host, asked):
+                _log.warning("host_buried", host=host.id, name=host.name)
+                await self._registry.bury(look, host)
+        if not look.mature and self._silence.ripe(look, asked):
+            await self._registry.mature(look)
+        if look.announced > self.obeyed:
+            self._hint.set()
+
+    async def _listen(self) -> None:
+        """Hear of changes at once. What is missed is found by ``_follow``."""
+        messages = self._messages()
+        try:
+            await messages.subscribe(self._registry.channel)
+            while True:
+                found = await messages.get_message(ignore_subscribe_messages=True, timeout=_RENEW_S)
+                if found is not None and int(found["data"]) > self.obeyed:
+                    self._hint.set()
+        finally:
+            await messages.aclose()
+
+    def _failed(self, part: str, error: Exception) -> None:
+        cause, now = f"{type(error).__name__}: {error}", time.monotonic()
+        before, at = self._logged.get(part, ("", 0.0))
+        if cause != before or now - at > _REPEAT_S:
+            self._logged[part] = (cause, now)
+            expected = (
+                isinstance(error, (NemoError, OSError, TimeoutError)) or type(error).__module__ == "redis.exceptions"
+            )
+            _log.error("membership_failed", part=part, reason=cause, exc_info=None if expected else error)
+
+
+def boot_us() -> int:
+    """The boot clock, which goes on while the machine sleeps; the arena's too."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
