@@ -1,0 +1,46 @@
+"""The bank of rate leases as its clients see it: asks in, replies out, one call to Redis for up to 64 buckets.
+
+It must never send a call a second time: an unknown outcome is the asker's to deal with, by its next question.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from nemorouter.cluster.holder import Terms
+from nemorouter.cluster.ledger import BATCH, TAGS, Ask, Bucket, Reply, day_of, replies
+from nemorouter.cluster.scripts import Script
+
+_SHARE: Final = 50  # per mille of a burst that may lie unspent in leases
+
+
+class RedisBank:
+    """``prefix`` begins the name of every key. A client of a Redis Cluster is asked for one hash tag at a time."""
+
+    def __init__(self, client: Any, prefix: str, terms: Terms, *, spread: bool = False) -> None:  # noqa: ANN401
+        self._client, self._prefix, self._terms, self._spread = client, prefix, terms, spread
+        self._sync, self._epochs = Script("sync"), Script("epoch")
+        self.calls = 0
+
+    def batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
+        """Places of ``buckets`` that fit into one call each."""
+        lots: dict[int, list[int]] = {}
+        for place, bucket in enumerate(buckets):
+            lots.setdefault(bucket.org % TAGS if self._spread else 0, []).append(place)
+        return [lot[at : at + BATCH] for lot in lots.values() for at in range(0, len(lot), BATCH)]
+
+    async def sync(self, asks: Sequence[tuple[Bucket, Ask]]) -> tuple[int, list[Reply]]:
+        """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows whether it arrived."""
+        self.calls += 1
+        day = day_of(time.time())
+        keys = [key for bucket, _ in asks for key in bucket.keys(self._prefix, day)]
+        numbers = [argument for _, ask in asks for argument in ask.arguments()]
+        answer = await self._sync.run(self._client, keys, ["0", str(self._terms.ttl), str(_SHARE), *numbers])
+        return replies(answer)
+
+    async def begin(self) -> None:
+        """Let all epochs begin that have not, so that what is counted later is known to be new, not lost."""
+        names = [f"{self._prefix}:{{{tag}}}:epoch" for tag in range(TAGS)]
+        for lot in [[name] for name in names] if self._spread else [names]:
+            self.calls += 1
+            await self._epochs.run(self._client, lot, [])

@@ -1,0 +1,38 @@
+"""Takes out of the arena what requests wait for, and gives it to who can ask for it. A worker's bell wakes it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from nemorouter._core import Arena
+from nemorouter.cluster.wake import listen, silence
+
+_POLL_S: Final = 0.1  # a ring may be lost
+_MANY: Final = 256
+
+Take = Callable[[int, int, int], None]
+"""Scope index, resource, and the units that did not fit (0: low water)."""
+
+
+async def hear(arena: Arena, path: Path, take: Take, stopping: asyncio.Event) -> None:
+    """Until ``stopping``. Only under ``drainer.lock``: one agent listens at ``path``."""
+    rung = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    listener = listen(path)
+    loop.add_reader(listener, rung.set)
+    try:
+        while not stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(rung.wait(), _POLL_S)
+            silence(listener)
+            rung.clear()
+            while wants := arena.wanted(_MANY):
+                for want in wants:
+                    take(*want)
+            await asyncio.sleep(0)
+    finally:
+        loop.remove_reader(listener)
+        listener.close()
+        path.unlink(missing_ok=True)

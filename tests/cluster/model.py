@@ -1,0 +1,213 @@
+"""The bank of leases in Python: what ``lua/sync.lua`` must do, for simulations of thousands of histories.
+
+``test_lease_bank.py`` holds it equal to the Lua on a real server. It shares no code with it.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+from nemorouter.cluster.ledger import Ask, Reply
+
+MINUTE = 60_000_000
+SLOT = PRESSED = 1_000_000
+TOMB = 300_000_000
+
+
+@dataclass
+class Entry:
+    """What the bank knows of a holder."""
+
+    granted: int
+    spent: int
+    refunded: int
+    sequence: int = 0
+    till: int = 0
+    alive: bool = False
+    dead: bool = False
+    void: bool = False  # it was dead before its last question
+
+    @property
+    def left(self) -> int:
+        """What it may still spend."""
+        return self.granted - self.spent if self.alive else 0
+
+
+@dataclass
+class State:
+    """One bucket. ``share`` is the remainder: sixty millionths of a token."""
+
+    limit: int
+    burst: int
+    version: int
+    balance: int
+    share: int
+    refilled: int
+    look: int
+    starved: int = 0
+    room: int = 0
+    room_before: int = 0
+    slot: int = 0
+    slot_before: int = 0
+    holders: dict[int, Entry] = field(default_factory=dict)
+
+    @property
+    def outstanding(self) -> int:
+        return sum(entry.left for entry in self.holders.values())
+
+    @property
+    def free(self) -> int:
+        """How much more could lie in the bank."""
+        return self.burst - self.outstanding - self.balance
+
+    @property
+    def chunk(self) -> int:
+        return max(1, self.burst * self.per_mille // (1000 * max(1, self.living)))
+
+    @property
+    def living(self) -> int:
+        return sum(entry.alive for entry in self.holders.values())
+
+    per_mille: int = 50
+
+    def trim(self) -> None:
+        self.balance = min(self.balance, self.burst - self.outstanding)
+
+    def refill(self, now: int) -> None:
+        if now > self.refilled:
+            shares = (now - self.refilled) * self.limit + self.share
+            self.balance, self.share = self.balance + shares // MINUTE, shares % MINUTE
+            self.refilled = now
+        if self.balance >= self.burst - self.outstanding:
+            self.share = 0
+            self.trim()
+
+    def relimit(self, ask: Ask) -> None:
+        if ask.version > self.version:
+            self.balance += ask.burst - self.burst
+            self.limit, self.burst, self.version = ask.limit, ask.burst, ask.version
+
+    def measure(self, now: int, last: int) -> None:
+        if now >= self.slot + SLOT:
+            recent = now < self.slot + 2 * SLOT
+            self.room_before = min(self.room, self.free) if recent else self.free
+            self.slot_before = self.slot if recent else last
+            self.room, self.slot = self.free, now
+        self.room = min(self.room, self.free)
+
+    def bury(self, now: int) -> None:
+        if now <= self.look:
+            return
+        self.look = now + TOMB
+        for nonce, entry in list(self.holders.items()):
+            if entry.alive and entry.till < now:
+                entry.alive, entry.dead, entry.void = False, True, False
+            look = entry.till if entry.alive else entry.till + TOMB
+            if look < now:
+                del self.holders[nonce]
+            else:
+                self.look = min(self.look, look)
+
+    def reconcile(self, entry: Entry, ask: Ask) -> None:
+        if entry.alive:
+            self.balance += max(0, entry.granted - ask.place)
+        if ask.place > entry.granted:
+            self.balance = max(self.balance - (ask.place - entry.granted), min(self.balance, -self.burst))
+        self.balance -= max(0, ask.spent - ask.place)
+        entry.granted = max(ask.place, ask.spent)
+        entry.spent = entry.granted if entry.dead else ask.spent
+        entry.alive, entry.dead, entry.void = True, False, entry.dead
+        self.trim()
+
+    def credit(self, entry: Entry, ask: Ask, since: int) -> None:
+        refund = ask.refunded - entry.refunded
+        entry.refunded = max(entry.refunded, ask.refunded)
+        if refund > 0 and ask.refunded_at >= max(since, self.slot_before):
+            room = min(self.room, self.free, self.room_before if ask.refunded_at < self.slot else self.room)
+            refund = max(0, min(refund, room))
+            self.balance += refund
+            self.room -= refund
+            self.room_before -= refund
+
+    def grant(self, entry: Entry, ask: Ask, now: int) -> None:
+        give = min(max(ask.demand, min(ask.want, self.chunk)), max(0, self.balance))
+        if give < ask.need:
+            self.starved, give = now, 0
+        self.balance -= give
+        entry.granted += give
+
+    def wait(self, need: int, now: int) -> int:
+        if need <= self.balance:
+            return 0
+        if need > self.burst or self.limit == 0:
+            return -1
+        missing = Fraction((need - self.balance) * MINUTE - self.share, self.limit)
+        return max(0, self.refilled - now) + ceil(missing)
+
+
+class Bank:
+    """All buckets of one server. ``copy`` it for a replica."""
+
+    def __init__(self, ttl_us: int, per_mille: int = 50) -> None:
+        self.ttl_us, self.per_mille = ttl_us, per_mille
+        self.epoch: int | None = None
+        self.buckets: dict[int, State] = {}
+
+    def copy(self) -> "Bank":
+        return deepcopy(self)
+
+    def flush(self) -> None:
+        """All data are lost."""
+        self.epoch, self.buckets = None, {}
+
+    def sync(self, number: int, ask: Ask, now: int) -> Reply:
+        """What the script does for one bucket."""
+        epoch = self.epoch = now if self.epoch is None else self.epoch
+        state = self.buckets.get(number) or self._first(ask, now, epoch)
+        self.buckets[number] = state
+        last = state.refilled
+        state.refill(now)
+        state.relimit(ask)
+        state.measure(now, last)
+        state.bury(now)
+        entry = state.holders.get(ask.nonce)
+        if entry is None:
+            entry = Entry(ask.place if ask.epoch != epoch else 0, 0, ask.refunded)
+            state.holders[ask.nonce] = entry
+        if ask.sequence > entry.sequence:
+            self._settle(state, entry, ask, now, epoch + self.ttl_us)
+        state.measure(now, now)
+        return Reply(
+            sequence=entry.sequence,
+            epoch=epoch,
+            place=entry.granted,
+            balance=state.balance,
+            wait=state.wait(ask.need, now),
+            pressed=now < state.starved + PRESSED,
+            chunk=state.chunk,
+            void=entry.void,
+            others=state.outstanding - entry.left,
+        )
+
+    def _settle(self, state: State, entry: Entry, ask: Ask, now: int, since: int) -> None:
+        state.reconcile(entry, ask)
+        state.credit(entry, ask, since)
+        state.grant(entry, ask, now)
+        entry.sequence, entry.till = ask.sequence, now + self.ttl_us
+        if ask.bye and entry.left == 0 and not entry.void:
+            entry.alive, entry.dead = False, True
+        state.look = min(state.look, entry.till)
+
+    def _first(self, ask: Ask, now: int, epoch: int) -> State:
+        start = epoch + self.ttl_us
+        shares = max(0, now - start) * ask.limit
+        if shares >= ask.burst * MINUTE:
+            shares = ask.burst * MINUTE
+        balance, share = divmod(shares, MINUTE)
+        room = ask.burst - balance
+        return State(
+            limit=ask.limit, burst=ask.burst, version=ask.version, balance=balance, share=share,
+            refilled=max(now, start), look=now + TOMB, room=room, room_before=room, slot=now, slot_before=now,
+            per_mille=self.per_mille,
+        )  # fmt: skip
