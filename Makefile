@@ -47,7 +47,7 @@ test-rust: ## Rust tests only
 test-loom: ## All interleavings of the lock-free words, up to three forced switches of thread
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=target/loom \
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-		cargo test --locked -p nemorouter-core --release --test loom
+		cargo test --locked -p nemorouter-core --release --test loom --test loom_leases
 
 .PHONY: check
 check: build ## Formatters, linters, types, stub, imports, documents

@@ -18,8 +18,8 @@ use crate::{
     calendar::{Relation, Windows},
     clock::Clock,
     error::{Error, Result},
+    granted,
     heap::Stored,
-    lease,
     map::Map,
     model::ModelName,
     money::{FREEZE, Money},
@@ -265,7 +265,7 @@ impl Arena {
         for record in (0..self.scopes()).filter_map(|index| self.record(index)) {
             let Some(view) = record.view() else { continue };
             if self.clustered() {
-                lease::turn_money(record.money_granted(), windows.tag(view.duration));
+                granted::turn(record.money_granted(), windows.tag(view.duration));
             } else {
                 bucket::settle_down(record.rpm(), view.rpm, now_us);
                 bucket::settle_down(record.tpm(), view.tpm, now_us);

@@ -4,26 +4,15 @@
 //! alone), *claimed* (by admissions, debt and withdrawals) and *returned* (refunds, roll-backs, withdrawals). `claimed + n ≤ granted`
 //! is decided by one swap of `claimed`: a grant read before can only have grown. What goes back is not spent here again: the bank
 //! hears of it by `returned` and decides whether there is room, since the bucket may have refilled meanwhile.
-//!
-//! Money has the word of [`crate::money`], whose committed amount falls when a ticket is settled, and beside it the amount granted
-//! for one window. The grant is lowered only by [`withdraw_money`]; see there for how it meets an admission.
 
 use crate::{
-    bucket::{Limit, PERIOD_US},
-    calendar::{Relation, Tag},
-    money::{Money, look},
-    sync::{AtomicU64, Ordering, fence},
-    units::NONE,
+    bucket::Limit,
+    deny::denied,
+    sync::{AtomicU64, Ordering},
 };
 
 /// Most tokens that one settlement can owe: what is claimed stays within 2⁵³, which every bank can count.
 const DEBT_MAX: u64 = 1 << 36;
-/// What is denied, and by how much later it fits than it is worth asking again: exact to half a hundredth, up to two hours.
-const NEED: Coarse = Coarse { leading: 8, shift: 6 };
-const LATER: Coarse = Coarse { leading: 8, shift: 4 };
-/// Above them, when to ask: the boot clock in milliseconds, eight years.
-const UNTIL: u32 = NEED.bits() + LATER.bits();
-const MS_MAX: u64 = u64::MAX >> UNTIL;
 
 /// What a lease is about. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,145 +180,10 @@ impl Lease<'_> {
     }
 }
 
-/// Until `until_us`, who needs `need` units or more and does not fit is refused without asking; by `fits_us` (not before `until_us`)
-/// they are there if nobody else takes them. Until 0: nobody is refused.
-pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
-    let [until_ms, fits_ms] = [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
-    let denied = until_ms << UNTIL | coarse(fits_ms - until_ms, LATER) << NEED.bits() | coarse(need, NEED);
-    word.store(if until_us == 0 { 0 } else { denied }, Ordering::Relaxed);
-}
-
-/// Microseconds until `n` units fit if they are still denied; `None` = the bank may be asked. `limit`: tokens a minute.
-#[must_use]
-pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> {
-    let word = word.load(Ordering::Relaxed);
-    let (need, until_us) = (fine(word, NEED), (word >> UNTIL) * 1_000);
-    let more = n.saturating_sub(need).saturating_mul(PERIOD_US).checked_div(limit).unwrap_or(0);
-    (until_us > now_us && n >= need).then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
-}
-
-/// The smallest amount of money that was denied.
-#[must_use]
-pub fn denied_from(word: &AtomicU64) -> u64 {
-    fine(word.load(Ordering::Relaxed), NEED)
-}
-
-/// A number as a few leading bits and a shift.
-#[derive(Clone, Copy)]
-struct Coarse {
-    leading: u32,
-    shift: u32,
-}
-
-impl Coarse {
-    const fn bits(self) -> u32 {
-        self.leading + self.shift
-    }
-}
-
-/// `n` in few bits, rounded up: no more is denied than was said, and what is promised is not too early.
-fn coarse(n: u64, form: Coarse) -> u64 {
-    let shift = (u64::BITS - n.leading_zeros()).saturating_sub(form.leading);
-    let most = (1 << form.shift) - 1;
-    if u64::from(shift) > most {
-        return (1 << form.bits()) - 1;
-    }
-    let rounded = (n >> shift) + u64::from(n & ((1 << shift) - 1) != 0);
-    // Rounded up to one bit more than there is room for: then its last bit is 0, and the shift, if there is none left, says most.
-    match rounded >> form.leading {
-        0 => u64::from(shift) << form.leading | rounded,
-        _ if u64::from(shift) == most => (1 << form.bits()) - 1,
-        _ => u64::from(shift + 1) << form.leading | rounded >> 1,
-    }
-}
-
-/// The number that the low bits of `word` stand for.
-fn fine(word: u64, form: Coarse) -> u64 {
-    let (shift, bits) = (word >> form.leading & ((1 << form.shift) - 1), word & ((1 << form.leading) - 1));
-    if u64::from(bits.leading_zeros()) < shift { u64::MAX } else { bits << shift }
-}
-
-/// The cap of a money word in the window `now`: what was granted for it, never more than the policy's; [`NONE`] needs no grant.
-#[must_use]
-pub fn cap(granted: u64, now: Tag, cap: u64) -> u64 {
-    match cap {
-        NONE => NONE,
-        _ if Money(granted).tag() == now => Money(granted).amount().min(cap),
-        _ => 0,
-    }
-}
-
-/// The agent: `amount` is granted in the window `tag`. In one window a grant only grows, and it never goes back to an earlier one.
-pub fn grant_money(granted: &AtomicU64, tag: Tag, amount: u64) {
-    let seen = Money(granted.load(Ordering::Relaxed));
-    let grows = match seen.tag().relation(tag) {
-        Relation::Same => seen.amount() < amount,
-        Relation::Stale => true,
-        Relation::Ahead(_) => false,
-    };
-    if grows {
-        granted.store(Money::new(tag, amount).0, Ordering::Release);
-    }
-}
-
-/// A grant of a window that is over is none: a tag names its window modulo 128.
-pub fn turn_money(granted: &AtomicU64, now: Tag) {
-    let seen = granted.load(Ordering::Relaxed);
-    if seen != 0 && Money(seen).tag().relation(now) == Relation::Stale {
-        // A failed swap: the agent granted meanwhile.
-        let _ = granted.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed);
-    }
-}
-
-/// The agent: lower a grant by what is not committed, at most by `most`; answers by how much.
-///
-/// Two words: we lower the grant and then look at what is committed; an admission commits and then looks at the grant
-/// ([`confirm_money`]). With a full fence between the two steps on both sides, at least one sees the other: then the admission
-/// steps back, or we take less, or both. Never neither.
-#[must_use]
-pub fn withdraw_money(granted: &AtomicU64, word: &AtomicU64, most: u64) -> u64 {
-    let before = Money(granted.load(Ordering::Relaxed));
-    let Some(committed) = committed(word, before.tag()) else {
-        return 0;
-    };
-    let take = before.amount().saturating_sub(committed).min(most);
-    if take == 0 {
-        return 0;
-    }
-    let after = before.amount() - take;
-    granted.store(Money::new(before.tag(), after).0, Ordering::Relaxed);
-    // Partner of the fence in `confirm_money`.
-    fence(Ordering::SeqCst);
-    let kept = self::committed(word, before.tag()).map_or(before.amount(), |now| now.clamp(after, before.amount()));
-    granted.store(Money::new(before.tag(), kept).0, Ordering::Release);
-    before.amount() - kept
-}
-
-/// What is committed in the window of a grant; `None` where the word cannot tell: it waits for a recount, or is in a later window.
-fn committed(word: &AtomicU64, tag: Tag) -> Option<u64> {
-    let money = Money(look(word));
-    match money.tag().relation(tag) {
-        _ if money.is_frozen() => None,
-        Relation::Same => Some(money.amount()),
-        Relation::Stale => Some(0),
-        Relation::Ahead(_) => None,
-    }
-}
-
-/// After an admission committed in the window `now`, and a full fence: is it still covered by the grant?
-#[must_use]
-pub fn confirm_money(granted: &AtomicU64, word: &AtomicU64, now: Tag, cap: u64) -> bool {
-    let money = Money(look(word));
-    money.tag() != now || money.amount() <= self::cap(granted.load(Ordering::Relaxed), now, cap)
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{
-        calendar::Duration,
-        record::{RECORD_WORDS, Record},
-    };
+    use crate::record::{RECORD_WORDS, Record};
 
     const NOW: u64 = 5_000_000;
     const LIMIT: Limit = Limit { limit: 60, burst: 60 };
@@ -400,59 +254,5 @@ mod tests {
         assert_eq!(lease.look().until, 0);
         lease.give(1);
         assert_eq!((take(lease, 1, NOW), returned()), (None, 5), "a refund goes to the bank");
-    }
-
-    #[test]
-    fn a_denial_holds_for_its_time_and_size_and_tells_when_it_fits() {
-        let word = AtomicU64::new(0);
-        assert_eq!(denied(&word, u64::MAX, 60, 0), None);
-        deny(&word, 5, NOW + 100_000, NOW + 1_000_000);
-        assert_eq!(denied(&word, 4, 60, NOW), None);
-        assert_eq!(denied(&word, 5, 60, NOW), Some(1_000_000));
-        assert_eq!(denied(&word, 7, 60, NOW), Some(3_000_000), "two more tokens, two more seconds");
-        assert_eq!(denied(&word, 5, 60, NOW + 100_000), None);
-        assert_eq!(denied(&word, 5, 60, NOW + 99_999), Some(900_001));
-        deny(&word, 5, 0, NOW + 1_000_000);
-        assert_eq!(denied(&word, 5, 60, NOW), None);
-    }
-
-    #[test]
-    fn coarse_numbers_round_up() {
-        for n in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([1_023, u64::MAX]) {
-            let back = fine(coarse(n, NEED), NEED);
-            assert!(back >= n && back - n <= n / 128, "{n} {back}");
-            assert!(n > 255 || back == n);
-            assert!(coarse(n, LATER) < 1 << LATER.bits());
-        }
-        assert_eq!(fine(coarse(u64::MAX, LATER), LATER), 255 << 15);
-    }
-
-    #[test]
-    fn a_grant_of_money_is_for_its_window() {
-        let [granted, word] = [AtomicU64::new(0), AtomicU64::new(0)];
-        let day = |n| Tag::new(Duration::Daily, n);
-        grant_money(&granted, day(10), 70);
-        let cap_of = |tag, limit| cap(granted.load(Ordering::Relaxed), tag, limit);
-        assert_eq!(
-            [cap_of(day(10), 100), cap_of(day(10), 50), cap_of(day(11), 100), cap_of(day(9), NONE)],
-            [70, 50, 0, NONE]
-        );
-        grant_money(&granted, day(9), 90);
-        grant_money(&granted, day(10), 60);
-        assert_eq!(cap_of(day(10), 100), 70, "neither a late reply nor an earlier window");
-        word.store(Money::new(day(10), 30).0, Ordering::Relaxed);
-        assert_eq!((withdraw_money(&granted, &word, 15), withdraw_money(&granted, &word, 99)), (15, 25));
-        assert_eq!((cap_of(day(10), 100), withdraw_money(&granted, &word, 1)), (30, 0));
-        word.store(Money::new(day(11), 5).0, Ordering::Relaxed);
-        grant_money(&granted, day(10), 80);
-        assert_eq!(
-            withdraw_money(&granted, &word, 99),
-            0,
-            "what was spent in a window that is over only the ledger knows"
-        );
-        turn_money(&granted, day(10));
-        assert_ne!(granted.load(Ordering::Relaxed), 0);
-        turn_money(&granted, day(11));
-        assert_eq!(granted.load(Ordering::Relaxed), 0);
     }
 }

@@ -11,7 +11,9 @@
 pub mod bucket;
 pub mod calendar;
 pub mod credential;
+pub mod deny;
 pub mod digest;
+pub mod granted;
 pub mod lease;
 pub mod levels;
 pub mod model;

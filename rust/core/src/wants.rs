@@ -49,6 +49,9 @@ impl Wants<'_> {
     pub fn push(&self, want: Want) {
         let place = self.0[TAIL].fetch_add(1, Ordering::AcqRel);
         let entry = self.entry(place);
+        entry[1].store(0, Ordering::Relaxed);
+        // Partner of the fence in `read`: who sees the new need no longer sees the old stamp.
+        fence(Ordering::Release);
         entry[0].store(want.need, Ordering::Relaxed);
         let what = (want.resource as u64) << 32 | u64::from(want.index);
         // Release: partner of `drain`.
@@ -78,6 +81,7 @@ impl Wants<'_> {
         // Acquire: partner of `push`.
         let word = entry[1].load(Ordering::Acquire);
         let need = entry[0].load(Ordering::Relaxed);
+        // Partner of the fence in `push`.
         fence(Ordering::Acquire);
         if word >> PLACE << PLACE != stamp(place) || entry[1].load(Ordering::Relaxed) != word {
             return None;

@@ -5,7 +5,9 @@
 use nemorouter_core::{
     bucket::{self, Limit, PERIOD_US},
     calendar::{Duration, Tag},
+    granted,
     money::{self, Money},
+    record::{RECORD_WORDS, Record},
     sync::{AtomicU64, Ordering},
     units::LIMIT_MAX,
 };
@@ -150,6 +152,93 @@ proptest! {
                 Err(stop) => prop_assert_eq!(stop, money::Stop::Exceeded(sum)),
             }
             prop_assert_eq!(Money(word.load(Ordering::Relaxed)).committed(tag), sum);
+        }
+    }
+
+    /// Whatever the order: granted = claimed + left, every token that was claimed went one way, and nothing is spent after the end.
+    #[test]
+    fn a_lease_loses_and_makes_no_token(
+        steps in proptest::collection::vec((0u8..7, 0u64..40), 1..120),
+    ) {
+        let words: [AtomicU64; RECORD_WORDS] = std::array::from_fn(|_| AtomicU64::new(0));
+        let lease = Record(&words).tpm_lease();
+        let (mut now, mut until, mut granted, mut claimed, mut returned) = (1u64, 0, 0u64, 0u64, 0u64);
+        for (step, n) in steps {
+            let left = granted.saturating_sub(claimed);
+            match step {
+                0 => {
+                    granted = granted.max(claimed) + n;
+                    until = now + 50;
+                    lease.grant(granted, until, 0);
+                }
+                1 | 2 => {
+                    let took = lease.take(lease.look(), n, now).is_some();
+                    prop_assert_eq!(took, now < until && claimed <= granted && n <= left);
+                    claimed += if took { n } else { 0 };
+                }
+                3 => {
+                    lease.give(n);
+                    returned += n;
+                }
+                4 => {
+                    lease.owe(n);
+                    claimed += n;
+                }
+                5 => {
+                    let back = lease.withdraw(n);
+                    prop_assert_eq!(back, n.min(left));
+                    (claimed, returned) = (claimed + back, returned + back);
+                }
+                _ if n < 5 => {
+                    prop_assert_eq!(lease.void(), left);
+                    (claimed, until) = (claimed + left, 0);
+                }
+                _ => now += n,
+            }
+            let look = lease.look();
+            prop_assert_eq!((look.granted, look.claimed, look.until), (granted, claimed, until));
+            prop_assert_eq!(lease.returned.load(Ordering::Relaxed), returned);
+        }
+    }
+
+    /// What is committed stays below the grant but for overruns, and what is withdrawn is exactly what the grant falls by.
+    #[test]
+    fn committed_stays_within_the_grant(
+        steps in proptest::collection::vec((0u8..5, 0u64..60, 0u64..60), 1..100),
+    ) {
+        let [word, grant] = [AtomicU64::new(0), AtomicU64::new(0)];
+        let (mut day, mut allowed, mut committed) = (20_000, 0u64, 0u64);
+        for (step, a, b) in steps {
+            let tag = Tag::new(Duration::Daily, day);
+            match step {
+                0 => {
+                    granted::grant(&grant, tag, allowed + a);
+                    allowed += a;
+                }
+                1 | 2 => {
+                    let cap = granted::cap(grant.load(Ordering::Relaxed), tag, 1_000_000);
+                    let took = money::commit(&word, money::look(&word), tag, a, cap, || true).is_ok();
+                    prop_assert_eq!(took, committed + a <= allowed);
+                    if took {
+                        prop_assert!(granted::confirm(&grant, &word, tag, 1_000_000));
+                        let cost = b.min(a);
+                        money::correct(&word, || tag, cost, a);
+                        committed += cost;
+                    }
+                }
+                3 => {
+                    let back = granted::withdraw(&grant, &word, a);
+                    prop_assert_eq!(back, a.min(allowed - committed));
+                    allowed -= back;
+                }
+                _ if a < 5 => {
+                    day += 1;
+                    (allowed, committed) = (0, 0);
+                    granted::turn(&grant, Tag::new(Duration::Daily, day));
+                }
+                _ => {}
+            }
+            prop_assert!(committed <= allowed);
         }
     }
 }

@@ -3,8 +3,10 @@
 use super::{Arena, H_ADMIT_UNTIL, H_CLUSTERED};
 use crate::{
     calendar::{DAY_MS, Tag},
+    deny,
     error::{Error, Result},
-    lease::{self, Lease, Resource},
+    granted,
+    lease::{Lease, Resource},
     levels::Terms,
     money::Money,
     record::{Record, View},
@@ -136,7 +138,7 @@ impl Arena {
         (0..self.scopes()).filter_map(of).flatten().collect()
     }
 
-    /// See [`Lease::grant`] and [`lease::grant_money`].
+    /// See [`Lease::grant`] and [`granted::grant`].
     pub fn grant(
         &self,
         index: u32,
@@ -150,18 +152,18 @@ impl Arena {
         if let Some(lease) = rate(record, resource) {
             lease.grant(to, until, centre);
         } else {
-            lease::grant_money(record.money_granted(), Tag::at(view.duration, first_day * DAY_MS), to);
-            lease::deny(record.deny(resource), 0, 0, 0);
+            granted::grant(record.money_granted(), Tag::at(view.duration, first_day * DAY_MS), to);
+            deny::deny(record.deny(resource), 0, 0, 0);
         }
         Ok(())
     }
 
-    /// See [`Lease::withdraw`] and [`lease::withdraw_money`].
+    /// See [`Lease::withdraw`] and [`granted::withdraw`].
     pub fn withdraw(&self, index: u32, resource: Resource, most: u64) -> Result<u64> {
         let (record, _) = self.wanted_record(index)?;
         Ok(match rate(record, resource) {
             Some(lease) => lease.withdraw(most),
-            None => lease::withdraw_money(record.money_granted(), record.money(), most),
+            None => granted::withdraw(record.money_granted(), record.money(), most),
         })
     }
 
@@ -171,10 +173,10 @@ impl Arena {
         Ok(rate(record, resource).map_or(0, Lease::void))
     }
 
-    /// See [`lease::deny`].
+    /// See [`deny::deny`].
     pub fn deny(&self, index: u32, resource: Resource, need: u64, until_us: u64, fits_us: u64) -> Result<()> {
         let (record, _) = self.wanted_record(index)?;
-        lease::deny(record.deny(resource), need, until_us, fits_us);
+        deny::deny(record.deny(resource), need, until_us, fits_us);
         Ok(())
     }
 

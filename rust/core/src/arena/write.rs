@@ -6,8 +6,9 @@ use super::{Arena, H_HEAP, H_HEAP_ROOM, H_PRICES, H_RECORD_ROOM, H_SCOPES, STEP_
 use crate::{
     bucket::{self, Limit},
     calendar::Tag,
+    deny,
     error::{Error, Result},
-    lease::{self, Resource},
+    lease::Resource,
     model::ModelName,
     money::{FREEZE, Money},
     policy::Policy,
@@ -114,7 +115,7 @@ impl Arena {
         record.write(&image);
         // What the bank refused under the old policy it may grant under the new.
         for resource in Resource::ALL {
-            lease::deny(record.deny(resource), 0, 0, 0);
+            deny::deny(record.deny(resource), 0, 0, 0);
         }
         record.end_write();
         Ok(())

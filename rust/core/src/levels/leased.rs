@@ -5,7 +5,9 @@ use super::{Cost, Level, Levels, Stop, Taken};
 use crate::{
     bucket::Limit,
     calendar::Tag,
-    lease::{self, Answer, Lease, Look, Resource, confirm_money, denied, denied_from},
+    deny::{denied, denied_from},
+    granted,
+    lease::{Answer, Lease, Look, Resource},
     money::{self, Corrected, Money},
     slot::SCOPES,
     sync::{Ordering, fence},
@@ -116,7 +118,7 @@ impl Leased<'_, '_> {
     ) -> Result<bool, Stop> {
         let Level { record, view, .. } = level;
         seen.money[i] = money::look(record.money());
-        seen.caps[i] = lease::cap(record.money_granted().load(Ordering::Acquire), tags[i], view.cap);
+        seen.caps[i] = granted::cap(record.money_granted().load(Ordering::Acquire), tags[i], view.cap);
         match money::decide(Money(seen.money[i]), tags[i], cost.nano, seen.caps[i]) {
             Ok(_) => Ok(false),
             Err(money::Stop::Exceeded(used)) => {
@@ -174,11 +176,11 @@ impl Leased<'_, '_> {
 
     /// Is all that was taken still ours to take?
     fn confirm(&self, tags: [Tag; SCOPES], seen: &Seen, now_us: u64) -> Result<(), Stop> {
-        // Partner of the fence in `lease::withdraw_money`.
+        // Partner of the fence in `granted::withdraw`.
         fence(Ordering::SeqCst);
         let covered = |(i, level): (usize, &Level)| {
             let Level { record, view, .. } = level;
-            view.cap == NONE || confirm_money(record.money_granted(), record.money(), tags[i], view.cap)
+            view.cap == NONE || granted::confirm(record.money_granted(), record.money(), tags[i], view.cap)
         };
         if now_us < seen.until && self.levels.each().all(covered) { Ok(()) } else { Err(Stop::Again) }
     }

@@ -1,0 +1,103 @@
+//! The bank's last no, in one word: what need not be asked again for a while.
+
+use crate::{
+    bucket::PERIOD_US,
+    sync::{AtomicU64, Ordering},
+};
+
+/// What is denied, and by how much later it fits than it is worth asking again: exact to half a hundredth, up to two hours.
+const NEED: Coarse = Coarse { leading: 8, shift: 6 };
+const LATER: Coarse = Coarse { leading: 8, shift: 4 };
+/// Above them, when to ask: the boot clock in milliseconds, eight years.
+const UNTIL: u32 = NEED.bits() + LATER.bits();
+const MS_MAX: u64 = u64::MAX >> UNTIL;
+
+/// Until `until_us`, who needs `need` units or more and does not fit is refused without asking; by `fits_us` (not before `until_us`)
+/// they are there if nobody else takes them. Until 0: nobody is refused.
+pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
+    let [until_ms, fits_ms] = [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
+    let denied = until_ms << UNTIL | coarse(fits_ms - until_ms, LATER) << NEED.bits() | coarse(need, NEED);
+    word.store(if until_us == 0 { 0 } else { denied }, Ordering::Relaxed);
+}
+
+/// Microseconds until `n` units fit if they are still denied; `None` = the bank may be asked. `limit`: tokens a minute.
+#[must_use]
+pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> {
+    let word = word.load(Ordering::Relaxed);
+    let (need, until_us) = (fine(word, NEED), (word >> UNTIL) * 1_000);
+    let more = n.saturating_sub(need).saturating_mul(PERIOD_US).checked_div(limit).unwrap_or(0);
+    (until_us > now_us && n >= need).then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
+}
+
+/// The smallest amount of money that was denied.
+#[must_use]
+pub fn denied_from(word: &AtomicU64) -> u64 {
+    fine(word.load(Ordering::Relaxed), NEED)
+}
+
+/// A number as a few leading bits and a shift.
+#[derive(Clone, Copy)]
+struct Coarse {
+    leading: u32,
+    shift: u32,
+}
+
+impl Coarse {
+    const fn bits(self) -> u32 {
+        self.leading + self.shift
+    }
+}
+
+/// `n` in few bits, rounded up: no more is denied than was said, and what is promised is not too early.
+fn coarse(n: u64, form: Coarse) -> u64 {
+    let shift = (u64::BITS - n.leading_zeros()).saturating_sub(form.leading);
+    let most = (1 << form.shift) - 1;
+    if u64::from(shift) > most {
+        return (1 << form.bits()) - 1;
+    }
+    let rounded = (n >> shift) + u64::from(n & ((1 << shift) - 1) != 0);
+    // Rounded up to one bit more than there is room for: then its last bit is 0, and the shift, if there is none left, says most.
+    match rounded >> form.leading {
+        0 => u64::from(shift) << form.leading | rounded,
+        _ if u64::from(shift) == most => (1 << form.bits()) - 1,
+        _ => u64::from(shift + 1) << form.leading | rounded >> 1,
+    }
+}
+
+/// The number that the low bits of `word` stand for.
+fn fine(word: u64, form: Coarse) -> u64 {
+    let (shift, bits) = (word >> form.leading & ((1 << form.shift) - 1), word & ((1 << form.leading) - 1));
+    if u64::from(bits.leading_zeros()) < shift { u64::MAX } else { bits << shift }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 5_000_000;
+
+    #[test]
+    fn a_denial_holds_for_its_time_and_size_and_tells_when_it_fits() {
+        let word = AtomicU64::new(0);
+        assert_eq!(denied(&word, u64::MAX, 60, 0), None);
+        deny(&word, 5, NOW + 100_000, NOW + 1_000_000);
+        assert_eq!(denied(&word, 4, 60, NOW), None);
+        assert_eq!(denied(&word, 5, 60, NOW), Some(1_000_000));
+        assert_eq!(denied(&word, 7, 60, NOW), Some(3_000_000), "two more tokens, two more seconds");
+        assert_eq!(denied(&word, 5, 60, NOW + 100_000), None);
+        assert_eq!(denied(&word, 5, 60, NOW + 99_999), Some(900_001));
+        deny(&word, 5, 0, NOW + 1_000_000);
+        assert_eq!(denied(&word, 5, 60, NOW), None);
+    }
+
+    #[test]
+    fn coarse_numbers_round_up() {
+        for n in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([1_023, u64::MAX]) {
+            let back = fine(coarse(n, NEED), NEED);
+            assert!(back >= n && back - n <= n / 128, "{n} {back}");
+            assert!(n > 255 || back == n);
+            assert!(coarse(n, LATER) < 1 << LATER.bits());
+        }
+        assert_eq!(fine(coarse(u64::MAX, LATER), LATER), 255 << 15);
+    }
+}

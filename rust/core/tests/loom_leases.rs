@@ -1,0 +1,173 @@
+//! Leases under every interleaving of two threads, as `loom.rs`. Each test names the defence that it holds up.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used)]
+
+use std::cell::Cell;
+
+use loom::{sync::Arc, thread};
+use nemorouter_core::{
+    bucket::Limit,
+    calendar::{Duration, Tag, Windows},
+    granted,
+    lease::Resource,
+    levels::{Cost, Leased, Level, Levels, Terms},
+    money::Money,
+    record::{Image, RECORD_WORDS, Record, View},
+    sync::{AtomicU64, Ordering},
+    units::NONE,
+    verdict::Kind,
+    wants::{self, Want, Wants},
+};
+
+const NOW: u64 = 50;
+const END: u64 = 100;
+const DAY: u64 = 20_000;
+const MANY: Limit = Limit { limit: 1_000, burst: 1_000 };
+
+fn today() -> Tag {
+    Tag::new(Duration::Daily, DAY)
+}
+
+fn zeros<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
+/// One scope whose limits are shared with other hosts, and the clock of the host.
+struct World {
+    record: [AtomicU64; RECORD_WORDS],
+    wants: [AtomicU64; wants::WORDS],
+    clock: AtomicU64,
+}
+
+impl World {
+    fn new(rpm: Limit, tpm: Limit, cap: u64) -> Self {
+        let world = Self { record: zeros(), wants: zeros(), clock: AtomicU64::new(NOW) };
+        let view = View { kind: Some(Kind::Key), duration: Duration::Daily, cap, rpm, tpm, ..View::default() };
+        let record = world.record();
+        assert!(!record.begin_write());
+        record.write(&Image { version: 1, last4: [0; 4], view });
+        record.end_write();
+        world
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record(&self.record)
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    /// As the gate does it, once. When it was confirmed, if it was admitted.
+    fn admit(&self, tokens: u64, nano: u64) -> Option<u64> {
+        let view = self.record().view()?;
+        let level = Level { record: self.record(), view, index: 0 };
+        let levels = Levels { scopes: [Some(level), None, None, None], now_us: self.now() };
+        let leased = Leased { levels: &levels, terms: Terms { wants: Wants(&self.wants), admit_until: 0 } };
+        let tags = levels.tags(&Windows::at(DAY * 86_400_000));
+        let (cost, at) = (Cost { tokens, nano }, Cell::new(0));
+        let seen = leased.check(cost, tags).ok()?;
+        let now = || {
+            at.set(self.now());
+            at.get()
+        };
+        leased.take(cost, tags, &seen, now).ok()?;
+        Some(at.get())
+    }
+
+    fn committed(&self) -> u64 {
+        Money(self.record().money().load(Ordering::Acquire)).committed(today())
+    }
+
+    fn allowed(&self) -> u64 {
+        Money(self.record().money_granted().load(Ordering::Acquire)).amount()
+    }
+}
+
+/// What is withdrawn nobody can spend: both are claims of one word.
+#[test]
+fn withdraw_beside_a_claim() {
+    loom::model(|| {
+        let world = World::new(Limit::UNLIMITED, MANY, NONE);
+        world.record().tpm_lease().grant(3, END, 0);
+        let world = Arc::new(world);
+        let other = world.clone();
+        let claim = thread::spawn(move || other.admit(2, 0));
+        let withdrawn = world.record().tpm_lease().withdraw(2);
+        let spent = if claim.join().unwrap().is_some() { 2 } else { 0 };
+        assert!(spent + withdrawn <= 3 && spent + withdrawn >= 2, "{spent} {withdrawn}");
+        let lease = world.record().tpm_lease();
+        assert!(lease.look().left() >= 0);
+        assert_eq!(lease.returned.load(Ordering::Acquire), withdrawn);
+    });
+}
+
+/// Of two requests for the last token one is admitted; the other takes nothing from any lease.
+#[test]
+fn two_claims_of_the_last_token() {
+    loom::model(|| {
+        let world = World::new(MANY, MANY, NONE);
+        world.record().rpm_lease().grant(2, END, 0);
+        world.record().tpm_lease().grant(1, END, 0);
+        let world = Arc::new(world);
+        let other = world.clone();
+        let one = thread::spawn(move || other.admit(1, 0).is_some());
+        let two = world.admit(1, 0).is_some();
+        assert!(one.join().unwrap() ^ two);
+        let rpm = world.record().rpm_lease();
+        assert_eq!(rpm.look().claimed - rpm.returned.load(Ordering::Acquire), 1, "given back by way of the bank");
+    });
+}
+
+/// A grant of money is lowered beside an admission: what is committed never stands above it.
+#[test]
+fn withdraw_money_beside_an_admission() {
+    loom::model(|| {
+        let world = World::new(Limit::UNLIMITED, Limit::UNLIMITED, 100);
+        let record = world.record();
+        granted::grant(record.money_granted(), today(), 10);
+        let world = Arc::new(world);
+        let other = world.clone();
+        let admit = thread::spawn(move || other.admit(0, 8).is_some());
+        let withdrawn = granted::withdraw(world.record().money_granted(), world.record().money(), 5);
+        let admitted = admit.join().unwrap();
+        assert_eq!(world.committed(), if admitted { 8 } else { 0 });
+        assert_eq!(world.allowed(), 10 - withdrawn);
+        assert!(world.committed() <= world.allowed());
+    });
+}
+
+/// A lease runs out beside a claim, its rest is void, and a new one is granted: only the new one's token is spent after the end.
+#[test]
+fn expiry_beside_a_claim() {
+    loom::model(|| {
+        let world = World::new(MANY, Limit::UNLIMITED, NONE);
+        world.record().rpm_lease().grant(1, END, 0);
+        let world = Arc::new(world);
+        let other = world.clone();
+        let claim = thread::spawn(move || other.admit(0, 0));
+        world.clock.store(END, Ordering::SeqCst);
+        let lease = world.record().rpm_lease();
+        let _ = lease.void();
+        lease.grant(lease.look().granted + 1, END * 2, 0);
+        let late = [world.admit(0, 0), claim.join().unwrap()].into_iter().flatten().filter(|at| *at >= END).count();
+        assert!(late <= 1, "{late} tokens of one");
+    });
+}
+
+/// Wants come out whole, and each at most once.
+#[test]
+fn wants_beside_a_drain() {
+    loom::model(|| {
+        let ring: Arc<[AtomicU64; wants::WORDS]> = Arc::new(zeros());
+        let want = |index: u32| Want { index, resource: Resource::Tpm, need: u64::from(index) + 7 };
+        let other = ring.clone();
+        // One more than the ring keeps: what is overwritten while it is read is not taken for a want.
+        let one = thread::spawn(move || [1, 2, 3].map(|index| Wants(&*other).push(want(index))));
+        let mut found = Wants(&*ring).drain(9);
+        one.join().unwrap();
+        found.extend(Wants(&*ring).drain(9));
+        assert!(found.iter().all(|found| *found == want(found.index)), "{found:?}");
+        assert!(found.iter().is_sorted_by(|a, b| a.index < b.index), "{found:?}");
+    });
+}
