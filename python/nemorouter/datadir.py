@@ -86,6 +86,7 @@ class DataDir:
         self.drainer_lock = root / "drainer.lock"
         self.serve_lock = root / "serve.lock"
         self.agent_socket = root / "agent.sock"
+        self.control_socket = root / "control.sock"
 
     def prepare(self) -> Self:
         """Make the directory (mode 0700), or check that it is ours and can be written; else ConfigurationError."""

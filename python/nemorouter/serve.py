@@ -24,6 +24,7 @@ from granian.server import Server as GranianServer
 from nemorouter import log, orphans, snapshot
 from nemorouter._core import die_with_parent
 from nemorouter.app import MISCONFIGURED, App
+from nemorouter.control.process import Keeper
 from nemorouter.errors import ConfigurationError, NemoError
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.services import setup
@@ -222,10 +223,12 @@ def drain() -> None:
     end = time.monotonic() + _ELECTION_S
     while time.monotonic() < end and ((status := drainer.status) is None or status.pid != os.getpid()):
         time.sleep(0.005)
-    watcher = Watcher(settings)
+    watcher, control = Watcher(settings), Keeper(settings)
     watcher.start()
+    control.start()
     print("ready", flush=True)
     while signal.sigwait(_ENDING) != signal.SIGTERM:
         pass  # Ctrl-C reaches all of the group; the workers still need us
+    control.stop()
     watcher.stop()
     drainer.stop()

@@ -1,26 +1,30 @@
-"""The way from the gateway's front door to the control plane: RSGI dressed up as ASGI, the app made when first needed.
+"""From the gateway's front door to the control plane: RSGI dressed up as ASGI, and sent to the plane's process.
 
-Nothing heavy is imported here. What is, is imported and built in a thread, so that model calls go on meanwhile.
+Where there is none (``serve`` starts it), the app is made here when it is first needed. Nothing heavy is imported: what
+is, is imported and built in a thread, so that model calls go on meanwhile.
 """
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from nemorouter.control import link
+from nemorouter.control.link import AsgiApp, Message
+from nemorouter.datadir import DataDir
 from nemorouter.services.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 MAX_BODY: Final = 1 << 20
 
-Message = MutableMapping[str, Any]
-AsgiApp = Callable[
-    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any
-]
-
+_JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
 _TOO_LARGE: Final = (
     b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
+)
+
+_GONE: Final = (
+    b'{"error":{"message":"This process ended before it had answered. Look whether the change took effect.",'
+    b'"type":"server_error","code":"not_ready"}}'
 )
 
 
@@ -30,17 +34,30 @@ class Control:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
+        self._socket = DataDir(settings.data_dir).control_socket
         self._app: AsgiApp | None = None
         self._making = asyncio.Lock()
 
     async def __call__(self, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects, or ASGI's in their dress
         """Answer one request."""
-        app = self._app or await self._make()
         raw = getattr(connection, "raw", None)
         if raw is not None:
-            await app(*raw)
-        else:
-            await serve(app, scope, connection)
+            await (self._app or await self._make())(*raw)
+            return
+        body = await _body(connection)
+        if body is None:
+            connection.response_bytes(413, [*_JSON, ("connection", "close")], _TOO_LARGE)
+            return
+        answer = _Answer(connection)
+        try:
+            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send):
+                await serve(self._app or await self._make(), scope, body, answer)
+        except link.BrokenLinkError as error:
+            if error.begun:
+                raise
+            connection.response_bytes(503, [*_JSON, ("retry-after", "1")], _GONE)
+        finally:
+            answer.close()
 
     async def _make(self) -> AsgiApp:
         async with self._making:
@@ -55,13 +72,8 @@ def _build(context: Context, settings: Settings) -> AsgiApp:
     return app
 
 
-async def serve(app: AsgiApp, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects
-    """One RSGI request through an ASGI app. The body is read whole, up to ``MAX_BODY``."""
-    body = await _body(connection)
-    if body is None:
-        connection.response_bytes(413, [("content-type", "application/json"), ("connection", "close")], _TOO_LARGE)
-        return
-    answer = _Answer(connection)
+async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> None:  # noqa: ANN401 - RSGI's scope
+    """One RSGI request through an ASGI app of this process."""
     given = False
 
     async def receive() -> Message:
@@ -72,13 +84,11 @@ async def serve(app: AsgiApp, scope: Any, connection: Any) -> None:  # noqa: ANN
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    try:
-        await app(asgi_scope(scope), receive, answer.send)
-    finally:
-        answer.close()
+    await app(asgi_scope(scope), receive, answer.send)
 
 
 async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
+    """The whole body; None if it is larger than ``MAX_BODY``."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in connection:
@@ -89,7 +99,7 @@ async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's conne
     return b"".join(chunks)
 
 
-def asgi_scope(scope: Any) -> MutableMapping[str, Any]:  # noqa: ANN401 - RSGI's scope
+def asgi_scope(scope: Any) -> Message:  # noqa: ANN401 - RSGI's scope
     """The ASGI 3 scope of an RSGI request."""
     host, _, port = scope.client.rpartition(":")
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()]

@@ -19,7 +19,7 @@ from nemorouter.errors import BusyError, RefusedError
 SHORTEST: Final = 8
 LONGEST: Final = 1024
 _QUEUE: Final = 16
-_NICE: Final = 10
+_NICE: Final = 19
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 # Of a random password that nobody knows: what unknown people are compared with, so that they take as long as others.
 _NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$QTQL6fErrZAH28ugyK5GhA$gINikH9+UOf69hAdLhDLGmPfnUEkepZeVmc9hVxzEIA"

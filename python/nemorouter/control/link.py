@@ -1,0 +1,212 @@
+"""The way between a worker and the control plane's process: one connection of a Unix socket for each request.
+
+A frame is four bytes of length, then msgpack. It must never carry more than one request, so that nothing is mixed up.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Any]
+
+BACKLOG: Final = 4096
+MAX_FRAME: Final = 64 << 20
+_LONGEST_PATH: Final = 100  # the system takes 107 bytes
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True):
+    """A request with its whole body."""
+
+    method: str
+    scheme: str
+    path: str
+    query: bytes
+    http_version: str
+    client: tuple[str, int]
+    headers: Headers
+    body: bytes
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of the answer; the first one tells ``status`` and ``headers``."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    more: bool
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_asked: Final = msgspec.msgpack.Decoder(Ask).decode
+_told: Final = msgspec.msgpack.Decoder(Part).decode
+
+
+class BrokenLinkError(ConnectionError):
+    """The other process went away before its answer was whole; ``begun`` if a part of it was passed on."""
+
+    def __init__(self, *, begun: bool) -> None:
+        super().__init__("the control plane's process went away")
+        self.begun = begun
+
+
+async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
+    """Let the process at ``path`` answer. False: nobody listens there, and nothing was sent. BrokenLinkError."""
+    begun = False
+    try:
+        reader, writer = await _open(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError as error:
+        raise BrokenLinkError(begun=False) from error
+    try:
+        writer.write(_framed(_ask(scope, body)))
+        more = True
+        while more:
+            part = _told(await _frame(reader))
+            if not begun:
+                await send({"type": "http.response.start", "status": part.status, "headers": part.headers})
+                begun = True
+            await send({"type": "http.response.body", "body": part.body, "more_body": part.more})
+            more = part.more
+    except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError) as error:
+        raise BrokenLinkError(begun=begun) from error
+    finally:
+        writer.close()
+    return True
+
+
+async def answer(app: AsgiApp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The other side: one request through the app. An answer that breaks off is a connection that does."""
+    try:
+        ask = _asked(await _frame(reader))
+        await app(_scope(ask), _receiver(ask, reader), _sender(writer))
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass  # the client, or its worker, is gone
+    finally:
+        writer.close()
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket at ``path``, for this user alone, in place of one that is left over."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _short(path) as name:
+        made.bind(name)
+    path.chmod(0o600)
+    made.listen(BACKLOG)
+    return made
+
+
+def inherited(descriptor: int) -> socket.socket:
+    """The same in the process that it was handed to."""
+    made = socket.socket(fileno=descriptor)
+    made.setblocking(False)
+    return made
+
+
+def _receiver(ask: Ask, reader: asyncio.StreamReader) -> Callable[[], Awaitable[Message]]:
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await reader.read()
+            return {"type": "http.disconnect"}
+        given = True
+        return {"type": "http.request", "body": ask.body, "more_body": False}
+
+    return receive
+
+
+def _sender(writer: asyncio.StreamWriter) -> Send:
+    status, headers = 0, Headers()
+
+    async def send(message: Message) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], [(bytes(n), bytes(v)) for n, v in message["headers"]]
+        elif message["type"] == "http.response.body":
+            part = Part(status, headers, bytes(message.get("body", b"")), bool(message.get("more_body", False)))
+            writer.write(_framed(part))
+            headers = []
+            await writer.drain()
+
+    return send
+
+
+def _ask(scope: Message, body: bytes) -> Ask:
+    return Ask(
+        scope["method"],
+        scope["scheme"],
+        scope["path"],
+        scope["query_string"],
+        scope["http_version"],
+        scope["client"],
+        scope["headers"],
+        body,
+    )
+
+
+def _scope(ask: Ask) -> Message:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": ask.http_version,
+        "method": ask.method,
+        "scheme": ask.scheme,
+        "path": ask.path,
+        "raw_path": ask.path.encode(),
+        "query_string": ask.query,
+        "root_path": "",
+        "headers": ask.headers,
+        "client": ask.client,
+        "server": None,
+        "state": {},
+        "extensions": {},
+    }
+
+
+async def _open(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    with _short(path) as name:
+        return await asyncio.open_unix_connection(name)
+
+
+class _short:  # noqa: N801 - reads as a phrase
+    """A name of ``path`` that the system takes, however deep it lies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = -1
+
+    def __enter__(self) -> str:
+        if len(str(self._path).encode()) <= _LONGEST_PATH:
+            return str(self._path)
+        self._folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._folder}/{self._path.name}"
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder >= 0:
+            os.close(self._folder)
+
+
+def _framed(value: Ask | Part) -> bytes:
+    data = _encode(value)
+    return len(data).to_bytes(4, "big") + data
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes:
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    if size > MAX_FRAME:
+        raise ConnectionError("a frame of the control plane is too large")
+    return await reader.readexactly(size)
