@@ -24,6 +24,7 @@ from nemorouter.gateway.status import Status
 from nemorouter.gateway.wire import Connection, Scope
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.pepper import load_peppers
+from nemorouter.services.watch import Watcher
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.policies import all_prices
@@ -95,7 +96,7 @@ class App:
 
 
 async def open_gate(settings: Settings, upstreams: Sequence[str], stack: AsyncExitStack) -> tuple[Gate, Store]:
-    """This worker's gate on the host's arena, with a journal of its own and a candidate for the drainer.
+    """This worker's gate on the host's arena, with a journal of its own, and candidates for drainer and alerts.
 
     ``stack`` closes all of it. ConfigurationError where something cannot be used.
     """
@@ -107,6 +108,9 @@ async def open_gate(settings: Settings, upstreams: Sequence[str], stack: AsyncEx
     drainer = Drainer(settings)
     drainer.start()
     stack.push_async_callback(asyncio.to_thread, drainer.stop)
+    watcher = Watcher(settings)
+    watcher.start()
+    stack.push_async_callback(asyncio.to_thread, watcher.stop)
     return Gate(arena, journal, load_peppers(settings.pepper_path)), store
 
 

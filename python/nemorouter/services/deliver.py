@@ -9,7 +9,7 @@ import hmac
 import ipaddress
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -44,18 +44,18 @@ class DeliveryError(NemoError):
     """It could not be posted. The message is for the org's owner, and tells nothing of our network."""
 
 
-async def deliver(context: Context) -> int:
-    """Post what is due; answers how many were tried."""
-    due = await _claim(context)
+async def deliver(context: Context, clock: Callable[[], int] = now_ms) -> int:
+    """Post what is due by ``clock`` (Unix milliseconds); answers how many were tried."""
+    due = await _claim(context, clock())
     for row in due:
         status, error = None, ""
         try:
-            status = await _post(context, row)
+            status = await _post(context, row, clock() // 1000)
             if not 200 <= status < 300:
                 error = f"The webhook answered {status}."
         except (DeliveryError, OSError, TimeoutError, ssl.SSLError, ValueError, asyncio.IncompleteReadError) as failure:
             error = str(failure) if isinstance(failure, DeliveryError) else "The webhook cannot be reached."
-        await _note(context, row, status, error)
+        await _note(context, row, status, error, clock())
     return len(due)
 
 
@@ -70,8 +70,7 @@ def pause_ms(attempts: int) -> int:
     return _FIRST_PAUSE_MS << 2 * min(attempts - 1, 6)
 
 
-async def _claim(context: Context) -> list[Row[Any]]:
-    at = now_ms()
+async def _claim(context: Context, at: int) -> list[Row[Any]]:
     query = (
         select(deliveries.c.id.label("delivery"), deliveries.c.attempts, webhooks.c.url, webhooks.c.salt)
         .add_columns(webhooks.c.status.label("hook_status"), alerts)
@@ -91,14 +90,13 @@ async def _claim(context: Context) -> list[Row[Any]]:
     return found
 
 
-async def _post(context: Context, row: Row[Any]) -> int:
+async def _post(context: Context, row: Row[Any], timestamp: int) -> int:
     if row.hook_status != Status.ACTIVE:
         raise DeliveryError("The webhook was deleted.")
     async with context.store.read() as connection:
         table = TABLES[Kind(row.kind)]
         name = (await connection.execute(select(table.c.name).where(table.c.id == row.scope_id))).scalar() or ""
     body = msgspec.json.encode({"type": "budget.threshold", "data": alert_view(row, name)})
-    timestamp = now_ms() // 1000
     headers = {
         "content-type": "application/json",
         "user-agent": "nemorouter",
@@ -157,12 +155,12 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-async def _note(context: Context, row: Row[Any], status: int | None, error: str) -> None:
+async def _note(context: Context, row: Row[Any], status: int | None, error: str, at: int) -> None:
     attempts = row.attempts + 1
     state = DELIVERED if not error else GIVEN_UP if attempts >= ATTEMPTS or row.hook_status != 1 else WAITING
     values = {"state": state, "attempts": attempts, "status": status, "error": error}
     async with context.store.begin() as connection:
         done = update(deliveries).where(deliveries.c.id == row.delivery)
-        await connection.execute(done.values(**values, next_ms=now_ms() + pause_ms(attempts)))
+        await connection.execute(done.values(**values, next_ms=at + pause_ms(attempts)))
     if error:
         _log.warning("webhook_failed", delivery=ids.to_text("delivery", row.delivery), attempts=attempts, reason=error)

@@ -1,5 +1,7 @@
 """The thread that looks for budget alerts and posts them: in every process that serves, at work in one of a host.
 
+Under ``serve`` that is the drainer's process, as long as it lives; under another server, one of the workers.
+
 It must never end before it is told to, and never take more than a small share of one processor.
 """
 
@@ -45,9 +47,9 @@ class Watcher:
             self._thread.join(deadline_s)
 
     def _live(self) -> None:
-        pause = _PAUSE_S
+        pause = 0.0
         while not self._stopping.wait(pause):
-            pause = _PAUSE_S
+            pause = _QUIET_S  # another process works
             try:
                 lock = Flock.attempt(self._lock)
                 if lock is not None:
