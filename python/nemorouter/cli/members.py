@@ -100,6 +100,20 @@ def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> No
     print(path)
 
 
+@app.command(name="reset-password")
+def reset_password(member: str, /, *, common: Common = DEFAULTS) -> None:
+    """Print a link by which MEMBER (e-mail or id) sets a new password, this once. It works once, for a day."""
+    from nemorouter.services import reset
+
+    made = with_store(common, lambda context, actor: reset.issue(context, actor, member))
+    path = f"/reset?token={made.token}"
+    if common.json:
+        print_json({"email": made.email, "expires_at": made.expires_at, "path": path})
+        return
+    note(f"{made.email} sets a new password at this path of the server, within a day:")
+    print(path)
+
+
 @app.command
 def remove(member: str, /, *, common: Common = DEFAULTS) -> None:
     """Remove MEMBER (e-mail or id) and revoke their keys; what they spent stays on record."""

@@ -1,7 +1,7 @@
 """One table: every route, and what it takes to enter. A route that is not in it does not exist.
 
-An action is one of ``roles.ACTIONS``: the table of roles there says who may, and the services ask it. The routes' guard
-only finds out who somebody is, so that no rule is written twice.
+An action is one of ``roles.ACTIONS``: the table of roles there says who may, and the services ask it; pages ask it too,
+before they read anything. The routes' guard only finds out who somebody is, so that no rule is written twice.
 """
 
 import re
@@ -36,6 +36,7 @@ _API: Final[dict[str, str]] = {
     "GET /members/{id}": "member.read",
     "PATCH /members/{id}": "member.update",
     "DELETE /members/{id}": "member.remove",
+    "POST /members/{id}/reset": "member.update",
     "GET /invitations": "invitation.read",
     "POST /invitations": "invitation.create",
     "DELETE /invitations/{id}": "invitation.revoke",
@@ -71,6 +72,8 @@ _PAGES: Final[dict[str, str]] = {
     "POST /setup": PUBLIC,
     "GET /invitations/accept": PUBLIC,
     "POST /invitations/accept": PUBLIC,
+    "GET /reset": PUBLIC,
+    "POST /reset": PUBLIC,
     "GET /static/{name}": PUBLIC,
     "GET /favicon.ico": PUBLIC,
     "GET /{org}": "usage.read",
@@ -95,6 +98,7 @@ _PAGES: Final[dict[str, str]] = {
     "POST /{org}/people/invitations/{id}/revoke": "invitation.revoke",
     "GET /{org}/people/members/{id}": "member.read",
     "POST /{org}/people/members/{id}": "member.update",
+    "POST /{org}/people/members/{id}/reset": "member.update",
     "GET /{org}/people/members/{id}/remove": "member.remove",
     "POST /{org}/people/members/{id}/remove": "member.remove",
     "GET /{org}/logs": "log.read",

@@ -1,5 +1,6 @@
 """Budgets: the most that a key, team, person or org may spend in a window. At most one a scope."""
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -8,12 +9,12 @@ from sqlalchemy import ColumnElement, Row, delete, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
-from nemorouter.errors import NotFoundError
+from nemorouter.errors import NotFoundError, RefusedError
 from nemorouter.roles import Actor, Reach, require
 from nemorouter.services import values
 from nemorouter.services.clock import now_ms
 from nemorouter.services.context import Context
-from nemorouter.services.page import Page, checked, cursor_numbers, page
+from nemorouter.services.page import Page, checked, cursor_numbers, every, page
 from nemorouter.services.scopes import TABLES, find, text_id
 from nemorouter.services.unit import Unit, change
 from nemorouter.services.views import BudgetView, Spend, budget_view, spends, window_spends
@@ -67,35 +68,28 @@ async def clear_budget(context: Context, actor: Actor, kind: Kind, reference: st
         await unit.record("budget.cleared", text_id(kind, row.id), before)
 
 
-async def list_budgets(context: Context, actor: Actor) -> list[ScopeBudget]:
-    """Every budget of the org that the actor may see, with what is spent of it."""
-    own = require(actor, "budget.read") is Reach.OWN
-    found: list[ScopeBudget] = []
-    at = now_ms()
+async def page_all(context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ScopeBudget]:
+    """Budgets that the actor may see, with what is spent of them: of the org, then of teams, people and keys."""
+    reach = require(actor, "budget.read")
+    first, since = cursor_numbers(cursor, 2) if cursor is not None else (0, 0)
+    if cursor is not None and first not in tuple(Kind):
+        raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
+    found: list[tuple[Kind, Row[Any], Spend]] = []
     async with context.store.read() as connection:
-        for kind in (Kind.KEY,) if own else _KINDS:
-            table = TABLES[kind]
-            query = (
-                select(budgets, table.c.name)
-                .join(table, table.c.id == budgets.c.scope_id)
-                .where(budgets.c.kind == int(kind))
-                .where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
-                .order_by(budgets.c.id)
-            )
-            if own:
-                query = query.where(table.c.user_id == actor.user)
-            rows = (await connection.execute(query)).all()
-            spent = await spends(connection, kind, [row.scope_id for row in rows], at)
-            found += [
-                ScopeBudget(
-                    kind=kind.name.lower(),
-                    id=text_id(kind, row.scope_id),
-                    name=row.name,
-                    budget=budget_view(row, spent.get(row.scope_id, Spend()), at),
-                )
-                for row in rows
-            ]
-    return found
+        for kind in (Kind.KEY,) if reach is Reach.OWN else _KINDS:
+            left = checked(limit) + 1 - len(found)
+            if kind < first or not left:
+                continue
+            after = budgets.c.scope_id > (since if kind == first else 0)
+            found += [(kind, *one) for one in await _some(connection, actor, reach, kind, after, limit=left)]
+    found, last = page(found, limit)
+    next_cursor = f"{int(last[0])}.{last[1].scope_id}" if last else None
+    return Page(data=[_shown(*one) for one in found], next_cursor=next_cursor)
+
+
+async def list_budgets(context: Context, actor: Actor) -> list[ScopeBudget]:
+    """Every budget of the org that the actor may see."""
+    return await every(partial(page_all, context, actor))
 
 
 async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str) -> ScopeBudget:
@@ -109,20 +103,6 @@ async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str
     if not found:
         raise NotFoundError(f"{text_id(kind, row.id)} has no budget.")
     return _shown(kind, *found[0])
-
-
-async def page_budgets(
-    context: Context, actor: Actor, kind: Kind, *, limit: int = 50, cursor: str | None = None
-) -> Page[ScopeBudget]:
-    """The budgets of one kind of scope, the oldest scope first."""
-    reach = require(actor, "budget.read")
-    if reach is Reach.OWN and kind is not Kind.KEY:
-        return Page(data=[])
-    after = budgets.c.scope_id > (cursor_numbers(cursor, 1)[0] if cursor else 0)
-    async with context.store.read() as connection:
-        some = await _some(connection, actor, reach, kind, after, limit=checked(limit) + 1)
-    some, last = page(some, limit)
-    return Page(data=[_shown(kind, *one) for one in some], next_cursor=str(last[0].scope_id) if last else None)
 
 
 async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int = 50) -> list[ScopeBudget]:

@@ -1,18 +1,20 @@
 """What keys belong to: teams, people and the org. Their limits and budgets bind every key below them."""
 
+from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Column, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nemorouter import ids
-from nemorouter.errors import ConflictError, RefusedError
+from nemorouter.errors import ConflictError, NotFoundError, RefusedError
 from nemorouter.roles import Actor, Role, require
 from nemorouter.services import budgets, values
 from nemorouter.services.clock import now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.limits import NewScope, ScopePatch, columns
+from nemorouter.services.page import Page, checked, cursor_id, every, page
 from nemorouter.services.scopes import DEFAULT_TEAM, TABLES, find, text_id
 from nemorouter.services.unit import Unit, change
 from nemorouter.services.views import ScopeView, UserView, view, views
@@ -67,21 +69,51 @@ async def insert_member(unit: Unit, new: NewMember, password_hash: str | None = 
     return found
 
 
+async def page_teams(context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ScopeView]:
+    """Teams of the org, by name."""
+    require(actor, "team.read")
+    found: Page[ScopeView] = await _page(context, Kind.TEAM, actor, teams.c.name, limit, cursor)
+    return found
+
+
+async def page_members(
+    context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
+) -> Page[UserView]:
+    """People of the org, by e-mail."""
+    require(actor, "member.read")
+    found: Page[UserView] = await _page(context, Kind.USER, actor, users.c.email, limit, cursor)
+    return found
+
+
 async def list_teams(context: Context, actor: Actor) -> list[ScopeView]:
     """All teams of the org, by name."""
-    require(actor, "team.read")
-    async with context.store.read() as connection:
-        query = select(teams).where(teams.c.org_id == actor.org).order_by(teams.c.name)
-        return await views(connection, Kind.TEAM, list((await connection.execute(query)).all()), now_ms())
+    return await every(partial(page_teams, context, actor))
 
 
 async def list_members(context: Context, actor: Actor) -> list[UserView]:
     """All people of the org, by e-mail."""
-    require(actor, "member.read")
+    return await every(partial(page_members, context, actor))
+
+
+async def _page(
+    context: Context, kind: Kind, actor: Actor, label: Column[str], limit: int, cursor: str | None
+) -> Page[Any]:
+    """Live scopes of the org by their label, which no two share; a cursor holds though its row be gone meanwhile."""
+    table = TABLES[kind]
+    query = select(table).where(table.c.org_id == actor.org)
+    if kind is Kind.USER:
+        query = query.where(table.c.status != int(Status.REVOKED))
     async with context.store.read() as connection:
-        query = select(users).where(users.c.org_id == actor.org, users.c.status != int(Status.REVOKED))
-        query = query.order_by(users.c.email)
-        return await views(connection, Kind.USER, list((await connection.execute(query)).all()), now_ms())
+        if cursor is not None:
+            mine = (table.c.id == cursor_id(kind.name.lower(), cursor)) & (table.c.org_id == actor.org)
+            before = (await connection.execute(select(label).where(mine))).scalar()
+            if before is None:
+                raise NotFoundError("The row of this cursor is gone; begin with the first page.", field="cursor")
+            query = query.where(label > before)
+        rows = list((await connection.execute(query.order_by(label).limit(checked(limit) + 1))).all())
+        rows, after = page(rows, limit)
+        found = await views(connection, kind, rows, now_ms())
+    return Page(data=found, next_cursor=text_id(kind, after.id) if after else None)
 
 
 async def patch_owner(context: Context, actor: Actor, kind: Kind, reference: str, given: ScopePatch) -> ScopeView:

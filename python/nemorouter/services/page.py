@@ -1,6 +1,6 @@
 """Paging by cursor: a page says where the next one starts, so that new rows never shift old ones."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -46,6 +46,18 @@ def cursor_numbers(cursor: str, count: int) -> Sequence[int]:
     if len(parts) != count or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
         raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
     return [int(part) for part in parts]
+
+
+async def every(ask: Callable[..., Awaitable[Page[T]]]) -> list[T]:
+    """All rows, page by page: for command lines, which print them all."""
+    found: list[T] = []
+    cursor: str | None = None
+    while True:
+        some = await ask(limit=MAX_LIMIT, cursor=cursor)
+        found += some.data
+        cursor = some.next_cursor
+        if cursor is None:
+            return found
 
 
 def sliced(rows: list[T], limit: int, cursor: str | None, name: str = "id") -> Page[T]:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -12,6 +13,7 @@ from nemorouter.errors import RefusedError
 from nemorouter.roles import Actor, require
 from nemorouter.services import values
 from nemorouter.services.context import Context
+from nemorouter.services.page import Page, checked, every, page
 from nemorouter.services.unit import Unit, change
 from nemorouter.store.schema import prices
 from nemorouter.types import MAX_MODEL_BYTES, NANO
@@ -34,12 +36,20 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_output: int = 4096
 
 
+async def page_prices(context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Price]:
+    """Prices by model; the cursor is the last model of the page before."""
+    require(actor, "price.read")
+    query = select(prices).order_by(prices.c.model).limit(checked(limit) + 1)
+    if cursor is not None:
+        query = query.where(prices.c.model > cursor)
+    async with context.store.read() as connection:
+        rows, after = page(list((await connection.execute(query)).all()), limit)
+    return Page(data=[_view(row) for row in rows], next_cursor=after.model if after else None)
+
+
 async def list_prices(context: Context, actor: Actor) -> list[Price]:
     """All prices, by model."""
-    require(actor, "price.read")
-    async with context.store.read() as connection:
-        rows = (await connection.execute(select(prices).order_by(prices.c.model))).all()
-    return [_view(row) for row in rows]
+    return await every(partial(page_prices, context, actor))
 
 
 async def set_price(context: Context, actor: Actor, new: Price) -> Price:

@@ -157,6 +157,7 @@ async def test_list_pages_and_filters(context: Context, owner: Actor) -> None:
     assert [key.name for key in (await keys.list_keys(context, owner, team="T")).data] == ["k3", "k1"]
     assert [key.name for key in (await keys.list_keys(context, owner, status="revoked")).data] == ["k0"]
     assert [key.name for key in (await keys.list_keys(context, owner, q=made[2].alias[-4:])).data] == ["k2"]
+    assert [key.name for key in (await keys.list_keys(context, owner, q="K2")).data] == ["k2"]
     assert (await keys.list_keys(context, owner, q="%")).data == []
     for bad in ({"limit": 0}, {"limit": 1001}, {"cursor": "x"}, {"status": "x"}):
         with pytest.raises(RefusedError):

@@ -1,14 +1,16 @@
 """Teams, people, the org and their budgets."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.roles import Actor, Role
-from nemorouter.services import budgets, owners
+from nemorouter.services import budgets, owners, prices
 from nemorouter.services.context import Context
 from nemorouter.services.limits import NewScope, ScopePatch
+from nemorouter.services.page import every
 from nemorouter.services.scopes import text_id
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
@@ -115,3 +117,35 @@ async def test_another_tenants_scope_is_not_there(context: Context, owner: Actor
 async def test_a_member_sets_no_budget(context: Context, member: Actor) -> None:
     with pytest.raises(ForbiddenError):
         await budgets.set_budget(context, member, Kind.USER, "member@acme.test", DAILY)
+
+
+async def test_lists_come_in_pages(context: Context, owner: Actor, stranger: Actor) -> None:
+    for number in range(7):
+        team = await owners.create_team(
+            context, owner, NewScope(name=f"t{number}", budget=budgets.NewBudget(max_spend="1"))
+        )
+        await owners.add_member(context, owner, owners.NewMember(name="M", email=f"m{number}@acme.test"))
+    asks: tuple[Any, ...] = (owners.page_teams, owners.page_members, budgets.page_all, prices.page_prices)
+    for ask in asks:
+        whole: list[Any] = await every(partial(ask, context, owner))
+        pages: list[Any] = []
+        cursor = None
+        while True:
+            page = await ask(context, owner, limit=3, cursor=cursor)
+            pages.append(page.data)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert [one for page in pages for one in page] == whole
+        assert [len(page) for page in pages[:-1]] == [3] * (len(pages) - 1)
+        assert len(pages) > 2
+        with pytest.raises(RefusedError):
+            await ask(context, owner, limit=1001)
+    for ask in asks[:2]:
+        with pytest.raises(RefusedError, match="cursor"):
+            await ask(context, owner, cursor="x")
+    with pytest.raises(NotFoundError):
+        await owners.page_teams(context, stranger, cursor=team.id)
+    for cursor in ("", "1", "0.1", "5.1", "x.y"):
+        with pytest.raises(RefusedError, match="cursor"):
+            await budgets.page_all(context, owner, cursor=cursor)

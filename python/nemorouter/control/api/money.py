@@ -8,7 +8,7 @@ from nemorouter import ids
 from nemorouter.control.api.call import Call, Paging, Route, given
 from nemorouter.errors import NotFoundError
 from nemorouter.services import budgets, prices, usage
-from nemorouter.services.page import Page, sliced
+from nemorouter.services.page import Page
 from nemorouter.types import Kind
 
 
@@ -30,7 +30,7 @@ class UsageSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_budgets(call: Call) -> Page[budgets.ScopeBudget]:
-    return sliced(await budgets.list_budgets(call.context, call.actor), call.query.limit, call.query.cursor)
+    return await budgets.page_all(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
 
 
 async def put_budget(call: Call) -> budgets.ScopeBudget:
@@ -42,8 +42,7 @@ async def delete_budget(call: Call) -> None:
 
 
 async def list_prices(call: Call) -> Page[prices.Price]:
-    found = await prices.list_prices(call.context, call.actor)
-    return sliced(found, call.query.limit, call.query.cursor, name="model")
+    return await prices.page_prices(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
 
 
 async def put_price(call: Call) -> prices.Price:

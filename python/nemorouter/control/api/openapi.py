@@ -64,6 +64,9 @@ _ASKED: Final[dict[str, dict[str, Any]]] = {
 }
 _CURSORS: Final = {
     "/keys": "^key_[0-7][0-9a-hjkmnp-tv-z]{12}$",
+    "/teams": "^team_[0-7][0-9a-hjkmnp-tv-z]{12}$",
+    "/members": "^user_[0-7][0-9a-hjkmnp-tv-z]{12}$",
+    "/budgets": r"^[1-4]\.[0-9]{1,18}$",
     "/alerts": "^alert_[0-7][0-9a-hjkmnp-tv-z]{12}$",
     "/audit": "^[0-9]{1,18}$",
     "/logs": r"^[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}$",

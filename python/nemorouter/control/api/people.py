@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from nemorouter.control.api.call import Call, Paging, Route
-from nemorouter.services import invitations, management, orgs, owners, people
+from nemorouter.services import invitations, management, orgs, owners, people, reset
 from nemorouter.services.limits import NewScope, ScopePatch
 from nemorouter.services.page import Page, sliced
 from nemorouter.services.views import ScopeView, UserView
@@ -32,6 +32,14 @@ class CreatedManagementKey(management.ManagementKeyView, frozen=True, kw_only=Tr
     key: str | None
 
 
+class PasswordReset(msgspec.Struct, frozen=True, kw_only=True):
+    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is replayed."""
+
+    email: str
+    expires_at: str | None
+    path: str | None
+
+
 class Me(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks."""
 
@@ -50,7 +58,7 @@ class MePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 async def list_teams(call: Call) -> Page[ScopeView]:
-    return sliced(await owners.list_teams(call.context, call.actor), call.query.limit, call.query.cursor)
+    return await owners.page_teams(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
 
 
 async def create_team(call: Call) -> ScopeView:
@@ -67,7 +75,7 @@ async def patch_team(call: Call) -> ScopeView:
 
 
 async def list_members(call: Call) -> Page[UserView]:
-    return sliced(await owners.list_members(call.context, call.actor), call.query.limit, call.query.cursor)
+    return await owners.page_members(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
 
 
 async def add_member(call: Call) -> UserView:
@@ -85,6 +93,11 @@ async def patch_member(call: Call) -> UserView:
 
 async def remove_member(call: Call) -> None:
     await people.remove_member(call.context, call.actor, call.id)
+
+
+async def reset_member(call: Call) -> PasswordReset:
+    made = await reset.issue(call.context, call.actor, call.id)
+    return PasswordReset(email=made.email, expires_at=made.expires_at, path=f"/reset?token={made.token}")
 
 
 async def list_invitations(call: Call) -> Page[invitations.InvitationView]:
@@ -176,6 +189,14 @@ ROUTES: Final = (
         work=remove_member,
         answer=None,
         status=204,
+    ),
+    Route(
+        method="POST",
+        path="/members/{id}/reset",
+        about="Let a person set a new password; the answer tells the link once",
+        work=reset_member,
+        answer=PasswordReset,
+        status=201,
     ),
     Route(
         method="GET",

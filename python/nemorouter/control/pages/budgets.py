@@ -1,9 +1,9 @@
 """The page of budgets: every cap of the org with what is spent of it, and the alerts that were raised."""
 
 from typing import Final
-from urllib.parse import quote
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from nemorouter.control.pages import forms, words
@@ -19,14 +19,14 @@ _WORDS: Final = {"org": "Organization", "team": "Team", "user": "Person", "key":
 
 
 @get("/{org:str}/budgets")
-async def show_budgets(request: AnyRequest, org: str) -> Response[str]:
-    """Budgets of the org, its teams and people, then those of keys, by pages."""
+async def show_budgets(request: AnyRequest, org: FromPath[str]) -> Response[str]:
+    """Budgets of the org, its teams, people and keys, by pages."""
     frame = await open_frame(request, org, "Budgets")
     return await _page(frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor"))
 
 
 @post("/{org:str}/budgets", status_code=200)
-async def save_budget(request: AnyRequest, org: str) -> Response[str] | Redirect:
+async def save_budget(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """Give a scope a budget in place of the one it has."""
     frame = await open_frame(request, org, "Budgets")
     form = await forms.read(request)
@@ -41,7 +41,7 @@ async def save_budget(request: AnyRequest, org: str) -> Response[str] | Redirect
 
 
 @get("/{org:str}/budgets/{id:str}/remove")
-async def ask_remove(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
     """Names the budget, and what its end means."""
     frame = await open_frame(request, org, "Budgets")
     one = await budgets.show_budget(frame.context, frame.actor, kind_of(id), id)
@@ -63,7 +63,7 @@ async def ask_remove(request: AnyRequest, org: str, id: str) -> Response[str]:
 
 
 @post("/{org:str}/budgets/{id:str}/remove", status_code=303)
-async def remove_budget(request: AnyRequest, org: str, id: str) -> Redirect:
+async def remove_budget(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
     """Take the budget away."""
     frame = await open_frame(request, org, "Budgets")
     await budgets.clear_budget(frame.context, frame.actor, kind_of(id), id)
@@ -83,22 +83,16 @@ async def _page(
     frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
 ) -> Response[str]:
     context, actor = frame.context, frame.actor
-    found = []
-    if cursor is None:
-        for kind in (Kind.ORG, Kind.TEAM, Kind.USER):
-            found += (await budgets.page_budgets(context, actor, kind, limit=500)).data
-    keys = await budgets.page_budgets(context, actor, Kind.KEY, limit=PAGE, cursor=cursor)
-    here = f"{frame.path}/budgets"
+    found = await budgets.page_all(context, actor, limit=PAGE, cursor=cursor)
     return frame.page(
         "budgets.html",
         status=forms.status(error) if error else 200,
-        budgets=[*found, *keys.data],
+        budgets=found.data,
         kinds=_WORDS,
         alerts=(await alerts.list_alerts(context, actor, limit=_ALERTS)).data,
         scopes=await _scopes(frame) if frame.can("budget.set") else [],
         durations=forms.DURATIONS,
-        next=f"{here}?cursor={quote(keys.next_cursor)}" if keys.next_cursor else None,
-        first=here if cursor else None,
+        **frame.turns("/budgets", cursor, found.next_cursor),
         **(forms.again(form, error) if error else {"form": form}),
     )
 

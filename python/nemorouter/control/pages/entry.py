@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from nemorouter.control import auth
@@ -14,7 +15,7 @@ from nemorouter.control.pages import forms
 from nemorouter.control.pages.frame import DONE, AnyRequest, home_path
 from nemorouter.control.pages.render import go, page, static
 from nemorouter.errors import BusyError, NotFoundError, RefusedError
-from nemorouter.services import invitations, sessions, setup, signin
+from nemorouter.services import invitations, reset, sessions, setup, signin
 
 
 @get("/")
@@ -114,8 +115,27 @@ async def accept_invitation(request: AnyRequest) -> Response[Any]:
     return await _enter(request, form, enter, _invitation)
 
 
+@get("/reset")
+async def show_reset(request: AnyRequest) -> Response[str]:
+    """The form of a new password, for who holds a link."""
+    return await _reset(request, forms.filled({"token": request.query_params.get("token", "")}))
+
+
+@post("/reset", status_code=200)
+async def complete_reset(request: AnyRequest) -> Response[Any]:
+    """Set the password, and sign in."""
+    form = await forms.read(request)
+
+    async def enter() -> str:
+        auth.require_safe_transport(request)
+        context, where = auth.context_of(request), auth.source_ip(request)
+        return await reset.complete(context, form.values.get("token", ""), _twice(form), where)
+
+    return await _enter(request, form, enter, _reset, "password-changed")
+
+
 @get("/static/{name:str}")
-async def static_file(name: str) -> Response[bytes]:
+async def static_file(name: FromPath[str]) -> Response[bytes]:
     """Style sheet, script, icon."""
     found = static(name)
     if found is None:
@@ -169,6 +189,14 @@ async def _invitation(request: AnyRequest, form: forms.Form, *, status: int = 20
     return page("invitation.html", status=status, invited=invited, form=form, problem=problem)
 
 
+async def _reset(request: AnyRequest, form: forms.Form, *, status: int = 200, problem: str = "") -> Response[str]:
+    try:
+        email = await reset.peek(auth.context_of(request), form.values.get("token", ""))
+    except NotFoundError as error:
+        return page("reset.html", status=404, email="", form=form, problem=str(error))
+    return page("reset.html", status=status, email=email, form=form, problem=problem)
+
+
 def _twice(form: forms.Form) -> str:
     """The password, typed twice alike."""
     password = form.values.get("password", "")
@@ -186,6 +214,8 @@ HANDLERS: Final = [
     complete_setup,
     show_invitation,
     accept_invitation,
+    show_reset,
+    complete_reset,
     static_file,
     favicon,
 ]

@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 from litestar import Request, Response
 
-from nemorouter.control import auth
+from nemorouter.control import auth, policy
 from nemorouter.control.pages.render import page
 from nemorouter.errors import ForbiddenError, NotFoundError
-from nemorouter.roles import ACTIONS, Actor
+from nemorouter.roles import ACTIONS, Actor, require
 from nemorouter.services import overview
 from nemorouter.services.context import Context
 from nemorouter.services.orgs import slug
@@ -28,10 +28,11 @@ _NAV: Final = (
     ("Settings", "/settings", "settings", "team.read"),
 )
 _RESERVED: Final = frozenset(
-    {"api", "healthz", "invitations", "login", "logout", "metrics", "readyz", "setup", "static"}
+    {"api", "healthz", "invitations", "login", "logout", "metrics", "readyz", "reset", "setup", "static"}
 )
 
 DONE: Final = {
+    "made-before": "This form was sent before. Nothing was made a second time.",
     "key-saved": "Saved. It holds from the next request on.",
     "key-deleted": "The key is deleted. It answers no request any more.",
     "budget-saved": "The budget is saved. It holds from the next request on.",
@@ -105,13 +106,21 @@ class Frame(NamedTuple):
         """Is this the id of the person who looks?"""
         return id == text_id(Kind.USER, self.actor.user)
 
+    def turns(self, here: str, cursor: str | None, next_cursor: str | None) -> dict[str, str | None]:
+        """Links of a list that goes on: to its next page, and back to its first."""
+        at = f"{self.path}{here}"
+        return {"next": f"{at}?cursor={quote(next_cursor)}" if next_cursor else None, "first": at if cursor else None}
+
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response[str]:
         """A page within this frame."""
         return page(template, status=status, frame=self, **values)
 
 
 async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
-    """The frame of an org that the person may enter. NotFoundError: any other, whether it exists or not."""
+    """The frame of an org that the person may enter. NotFoundError: any other, whether it exists or not.
+
+    ForbiddenError: their role does not take them to this page.
+    """
     signed = auth.require(request)
     context = auth.context_of(request)
     places = await overview.places(context, signed.actor)
@@ -122,6 +131,9 @@ async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
     actor = Actor(
         org=here.org, role=here.role, name=signed.email, user=signed.actor.user, source_ip=signed.actor.source_ip
     )
+    action = policy.access(request.method, request.scope["path_template"])
+    if action in ACTIONS:
+        require(actor, action)  # before anything is read; the services ask once more
     orgs = [Org(place.name, "/" + quote(paths[place.id])) for place in places]
     return Frame(
         context=context,

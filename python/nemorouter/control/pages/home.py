@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from nemorouter.control.pages import series
 from nemorouter.control.pages.frame import AnyRequest, open_frame
@@ -13,7 +14,7 @@ _MOST: Final = 6
 
 
 @get("/{org:str}")
-async def home(request: AnyRequest, org: str) -> Response[str]:
+async def home(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """The overview."""
     frame = await open_frame(request, org, "Home")
     context, actor = frame.context, frame.actor

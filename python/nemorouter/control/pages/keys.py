@@ -1,10 +1,12 @@
 """Pages of the keys: list, creation with the one look at the secret, a key's own page, its end."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect
 from msgspec import UNSET
 
@@ -12,10 +14,10 @@ from nemorouter import ids
 from nemorouter.control import auth
 from nemorouter.control.pages import forms, series
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
+from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
 from nemorouter.control.pages.snippets import snippets
 from nemorouter.errors import RefusedError
-from nemorouter.roles import require
 from nemorouter.services import keys, overview
 from nemorouter.services.values import ENDPOINTS
 from nemorouter.services.views import KeyView
@@ -25,7 +27,7 @@ PAGE: Final = 50
 
 
 @get("/{org:str}/keys")
-async def show_keys(request: AnyRequest, org: str) -> Response[str]:
+async def show_keys(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """The table of keys, with search, filters and pages."""
     frame = await open_frame(request, org, "Keys")
     asked = {name: request.query_params.get(name, "").strip() for name in ("q", "team", "status")}
@@ -53,17 +55,16 @@ async def show_keys(request: AnyRequest, org: str) -> Response[str]:
 
 
 @get("/{org:str}/keys/new")
-async def new_key(request: AnyRequest, org: str) -> Response[str]:
+async def new_key(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """The form of **Create Key** as a page."""
     frame = await open_frame(request, org, "Keys")
-    require(frame.actor, "key.create")
     teams = await team_options(frame)
     start = forms.filled({"duration": "monthly", "team": request.query_params.get("team") or default_team(teams)})
     return frame.page("key_new.html", form=start, **choices(teams))
 
 
 @post("/{org:str}/keys/new", status_code=200)
-async def create_key(request: AnyRequest, org: str) -> Response[str]:
+async def create_key(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """Make the key, and show it this once."""
     frame = await open_frame(request, org, "Keys")
     form = await forms.read(request)
@@ -79,18 +80,25 @@ async def create_key(request: AnyRequest, org: str) -> Response[str]:
             allowed_ips=forms.words(form, "allowed_ips"),
             expires_at=forms.optional(form, "expires_at"),
         )
-        made = await keys.create(frame.context, frame.actor, new)
+        made = await once(frame, form, lambda: keys.create(frame.context, frame.actor, new), key_path(frame))
     except RefusedError as error:
         teams = await team_options(frame)
         return frame.page("key_new.html", status=forms.status(error), **choices(teams), **forms.again(form, error))
-    return reveal(request, frame, made)
+    return made if isinstance(made, Redirect) else reveal(request, frame, made)
 
 
 @post("/{org:str}/keys/{id:str}/duplicate", status_code=200)
-async def duplicate_key(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def duplicate_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
     """A new secret under the same limits, shown this once."""
     frame = await open_frame(request, org, "Keys")
-    return reveal(request, frame, await keys.duplicate(frame.context, frame.actor, as_id(id)))
+    form = await forms.read(request)
+    made = await once(frame, form, lambda: keys.duplicate(frame.context, frame.actor, as_id(id)), key_path(frame))
+    return made if isinstance(made, Redirect) else reveal(request, frame, made)
+
+
+def key_path(frame: Frame) -> Callable[[keys.CreatedKey], str]:
+    """Where a key that was made has its page."""
+    return lambda made: f"{frame.path}/keys/{made.view.id}"
 
 
 def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response[str]:
@@ -100,14 +108,14 @@ def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response
 
 
 @get("/{org:str}/keys/{id:str}")
-async def show_key(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def show_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
     """One key: usage, limits, refusals."""
     frame = await open_frame(request, org, "Keys")
     return await _key_page(frame, await keys.show(frame.context, frame.actor, as_id(id)))
 
 
 @post("/{org:str}/keys/{id:str}", status_code=200)
-async def save_key(request: AnyRequest, org: str, id: str) -> Response[str] | Redirect:
+async def save_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
     """Change name, state, limits, budget, access."""
     frame = await open_frame(request, org, "Keys")
     form = await forms.read(request)
@@ -132,10 +140,9 @@ async def save_key(request: AnyRequest, org: str, id: str) -> Response[str] | Re
 
 
 @get("/{org:str}/keys/{id:str}/delete")
-async def ask_delete(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def ask_delete(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
     """Names the key, and what its end means."""
     frame = await open_frame(request, org, "Keys")
-    require(frame.actor, "key.revoke")
     key = await keys.show(frame.context, frame.actor, as_id(id))
     return frame.page(
         "confirm.html",
@@ -156,7 +163,7 @@ async def ask_delete(request: AnyRequest, org: str, id: str) -> Response[str]:
 
 
 @post("/{org:str}/keys/{id:str}/delete", status_code=303)
-async def delete_key(request: AnyRequest, org: str, id: str) -> Redirect:
+async def delete_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
     """End the key. When the answer comes, no worker takes it any more."""
     frame = await open_frame(request, org, "Keys")
     key = await keys.revoke(frame.context, frame.actor, as_id(id))

@@ -1,20 +1,24 @@
 """Pages of the people: members with their roles, invitations, and one person with limits of their own."""
 
+from functools import partial
 from typing import Final
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from nemorouter.control import auth
 from nemorouter.control.pages import forms, series, teams
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
+from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
 from nemorouter.errors import RefusedError
-from nemorouter.roles import Role, require
-from nemorouter.services import invitations, overview, owners, people
+from nemorouter.roles import Role
+from nemorouter.services import invitations, overview, owners, people, reset
 from nemorouter.services.views import UserView
 from nemorouter.types import Kind
 
+PAGE: Final = 50
 _ROLES: Final = {
     "owner": "Owner: everything",
     "admin": "Admin: all but deleting the organization",
@@ -24,28 +28,31 @@ _ROLES: Final = {
 
 
 @get("/{org:str}/people/members")
-async def show_members(request: AnyRequest, org: str) -> Response[str]:
+async def show_members(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Members and invitations."""
-    return await _list(await open_frame(request, org, "People"), forms.filled({"role": "member"}))
+    frame = await open_frame(request, org, "People")
+    return await _list(frame, forms.filled({"role": "member"}), cursor=request.query_params.get("cursor"))
 
 
 @post("/{org:str}/people/invitations", status_code=200)
-async def invite(request: AnyRequest, org: str) -> Response[str]:
+async def invite(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """Invite a person; the link is shown this once."""
     frame = await open_frame(request, org, "People")
     form = await forms.read(request)
     try:
         new = invitations.NewInvitation(email=form.text("email"), role=form.text("role"))
-        made = await invitations.create(frame.context, frame.actor, new)
+        create = partial(invitations.create, frame.context, frame.actor, new)
+        made = await once(frame, form, create, lambda _: f"{frame.path}/people/members")
     except RefusedError as error:
         return await _list(frame, form, error)
-    scheme = "https" if auth.is_secure(request) else "http"
-    link = f"{scheme}://{request.headers.get('host', 'localhost')}/invitations/accept?token={made.token}"
+    if isinstance(made, Redirect):
+        return made
+    link = f"{_site(request)}/invitations/accept?token={made.token}"
     return frame.page("invited.html", invitation=made.view, link=link)
 
 
 @post("/{org:str}/people/invitations/{id:str}/revoke", status_code=303)
-async def revoke_invitation(request: AnyRequest, org: str, id: str) -> Redirect:
+async def revoke_invitation(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
     """Withdraw an invitation."""
     frame = await open_frame(request, org, "People")
     await invitations.revoke(frame.context, frame.actor, id)
@@ -53,14 +60,14 @@ async def revoke_invitation(request: AnyRequest, org: str, id: str) -> Redirect:
 
 
 @get("/{org:str}/people/members/{id:str}")
-async def show_member(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def show_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
     """One person."""
     frame = await open_frame(request, org, "People")
     return await _member(frame, await _find(frame, id))
 
 
 @post("/{org:str}/people/members/{id:str}", status_code=200)
-async def save_member(request: AnyRequest, org: str, id: str) -> Response[str] | Redirect:
+async def save_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
     """Change role, state, limits, budget."""
     frame = await open_frame(request, org, "People")
     form = await forms.read(request)
@@ -82,11 +89,29 @@ async def save_member(request: AnyRequest, org: str, id: str) -> Response[str] |
     return go(f"{frame.path}/people/members/{old.id}", "member-saved")
 
 
+@post("/{org:str}/people/members/{id:str}/reset", status_code=200)
+async def reset_password(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
+    """A link by which the person sets a new password, shown this once. An earlier one ends, so twice does no harm."""
+    frame = await open_frame(request, org, "People")
+    one = await _find(frame, id)
+    try:
+        made = await reset.issue(frame.context, frame.actor, one.id)
+    except RefusedError as error:
+        return await _member(frame, one, teams.as_form(one), error)
+    return frame.page(
+        "secret.html",
+        heading="Link for a new password",
+        about=f"Send it to {made.email}. It works once, for a day; until then their old password works.",
+        secret=f"{_site(request)}/reset?token={made.token}",
+        back=f"{frame.path}/people/members/{one.id}",
+        back_name=one.name,
+    )
+
+
 @get("/{org:str}/people/members/{id:str}/remove")
-async def ask_remove(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
     """Names the person, and what their leaving means."""
     frame = await open_frame(request, org, "People")
-    require(frame.actor, "member.remove")
     one = await _find(frame, id)
     return frame.page(
         "confirm.html",
@@ -107,7 +132,7 @@ async def ask_remove(request: AnyRequest, org: str, id: str) -> Response[str]:
 
 
 @post("/{org:str}/people/members/{id:str}/remove", status_code=200)
-async def remove_member(request: AnyRequest, org: str, id: str) -> Response[str] | Redirect:
+async def remove_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
     """Remove the person."""
     frame = await open_frame(request, org, "People")
     one = await _find(frame, id)
@@ -123,16 +148,20 @@ async def _find(frame: Frame, id: str) -> UserView:
     return found
 
 
-async def _list(frame: Frame, form: forms.Form, error: RefusedError | None = None) -> Response[str]:
+async def _list(
+    frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
+) -> Response[str]:
+    found = await owners.page_members(frame.context, frame.actor, limit=PAGE, cursor=cursor)
     invited = []
     if frame.can("invitation.read"):
         invited = await invitations.list_invitations(frame.context, frame.actor)
     return frame.page(
         "members.html",
         status=forms.status(error) if error else 200,
-        members=await owners.list_members(frame.context, frame.actor),
+        members=found.data,
         invitations=[one for one in invited if one.status in ("pending", "expired")],
         roles=_roles(frame),
+        **frame.turns("/people/members", cursor, found.next_cursor),
         **(forms.again(form, error) if error else {"form": form}),
     )
 
@@ -157,9 +186,23 @@ async def _member(
     )
 
 
+def _site(request: AnyRequest) -> str:
+    """The server as the browser calls it."""
+    return f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}"
+
+
 def _roles(frame: Frame) -> list[tuple[str, str]]:
     """The roles to choose from; what may be given, the services say."""
     return [(role, text) for role, text in _ROLES.items() if role != "owner" or frame.actor.role is Role.OWNER]
 
 
-HANDLERS: Final = [show_members, invite, revoke_invitation, show_member, save_member, ask_remove, remove_member]
+HANDLERS: Final = [
+    show_members,
+    invite,
+    revoke_invitation,
+    show_member,
+    save_member,
+    reset_password,
+    ask_remove,
+    remove_member,
+]

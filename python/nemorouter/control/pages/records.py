@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Response, get
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from nemorouter.control.api import csv_text
@@ -23,7 +24,7 @@ _AUDIT_FILTERS: Final = ("actor", "action", "resource", "since", "until")
 
 
 @get("/{org:str}/logs")
-async def show_logs(request: AnyRequest, org: str) -> Response[str]:
+async def show_logs(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Requests, newest first."""
     frame = await open_frame(request, org, "Logs")
     require(frame.actor, "log.read")
@@ -46,7 +47,7 @@ async def show_logs(request: AnyRequest, org: str) -> Response[str]:
 
 
 @get("/{org:str}/audit")
-async def show_audit(request: AnyRequest, org: str) -> Response[str]:
+async def show_audit(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Events, newest first, with what changed field by field."""
     frame = await open_frame(request, org, "Audit")
     require(frame.actor, "audit.read")
@@ -68,7 +69,7 @@ async def show_audit(request: AnyRequest, org: str) -> Response[str]:
 
 
 @get("/{org:str}/logs.csv")
-async def logs_csv(request: AnyRequest, org: str) -> Stream:
+async def logs_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
     """All rows that the filters let through."""
     frame = await open_frame(request, org, "Logs")
     where = logs.LogFilter(**_given(_asked(request, _LOG_FILTERS)))
@@ -78,7 +79,7 @@ async def logs_csv(request: AnyRequest, org: str) -> Stream:
 
 
 @get("/{org:str}/audit.csv")
-async def audit_csv(request: AnyRequest, org: str) -> Stream:
+async def audit_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
     """All events that the filters let through."""
     frame = await open_frame(request, org, "Audit")
     where = audit.AuditFilter(**_given(_asked(request, _AUDIT_FILTERS)))

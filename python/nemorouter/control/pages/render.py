@@ -2,6 +2,7 @@
 
 import hashlib
 import mimetypes
+import secrets
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -38,7 +39,12 @@ def environment() -> Environment:
         "short_day": words.short_day,
         "title_word": words.title,
     }
-    made.globals |= {"percent": words.percent, "asset": asset, "scope_path": scope_path}
+    made.globals |= {
+        "once_token": lambda: secrets.token_urlsafe(16),
+        "percent": words.percent,
+        "asset": asset,
+        "scope_path": scope_path,
+    }
     return made
 
 

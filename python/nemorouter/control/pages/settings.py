@@ -1,13 +1,16 @@
 """Settings: the org, the person's own password and sessions, management keys, webhooks, prices."""
 
+from functools import partial
 from typing import Any, Final
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from nemorouter.control import auth
 from nemorouter.control.pages import forms, teams
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
+from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
 from nemorouter.errors import BusyError, RefusedError
 from nemorouter.services import management, owners, prices, signin, webhooks
@@ -16,17 +19,18 @@ from nemorouter.services.views import ScopeView
 from nemorouter.services.webhooks import NewWebhook
 from nemorouter.types import Kind
 
+PAGE: Final = 50
 _SECTIONS: Final = ("org_form", "password_form", "key_form", "hook_form")
 
 
 @get("/{org:str}/settings")
-async def show_settings(request: AnyRequest, org: str) -> Response[str]:
+async def show_settings(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """All sections that the person may see."""
     return await _page(await open_frame(request, org, "Settings"))
 
 
 @post("/{org:str}/settings/org", status_code=200)
-async def save_org(request: AnyRequest, org: str) -> Response[str] | Redirect:
+async def save_org(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """Name and limits of the org."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
@@ -38,7 +42,7 @@ async def save_org(request: AnyRequest, org: str) -> Response[str] | Redirect:
 
 
 @post("/{org:str}/settings/password", status_code=200)
-async def change_password(request: AnyRequest, org: str) -> Response[str] | Redirect:
+async def change_password(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """A new password; other sessions end."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
@@ -60,7 +64,7 @@ async def change_password(request: AnyRequest, org: str) -> Response[str] | Redi
 
 
 @post("/{org:str}/settings/sessions", status_code=303)
-async def end_sessions(request: AnyRequest, org: str) -> Redirect:
+async def end_sessions(request: AnyRequest, org: FromPath[str]) -> Redirect:
     """Sign out everywhere else."""
     frame = await open_frame(request, org, "Settings")
     await signin.end_other_sessions(frame.context, auth.require(request))
@@ -68,25 +72,29 @@ async def end_sessions(request: AnyRequest, org: str) -> Redirect:
 
 
 @post("/{org:str}/settings/management-keys", status_code=200)
-async def create_management_key(request: AnyRequest, org: str) -> Response[str]:
+async def create_management_key(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """A key of the management API, shown this once."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
-        made = await management.create(frame.context, frame.actor, NewManagementKey(name=form.text("name")))
+        create = partial(management.create, frame.context, frame.actor, NewManagementKey(name=form.text("name")))
+        made = await once(frame, form, create, lambda _: f"{frame.path}/settings")
     except RefusedError as error:
         return await _page(frame, "key_form", form, error)
+    if isinstance(made, Redirect):
+        return made
     return frame.page(
         "secret.html",
         heading="Your new management key",
         about=f"It manages {frame.org.name} as you do: send it to /api/v1 as Authorization: Bearer. It calls no model.",
         secret=made.key,
         back=f"{frame.path}/settings",
+        back_name="Settings",
     )
 
 
 @post("/{org:str}/settings/management-keys/{id:str}/revoke", status_code=303)
-async def revoke_management_key(request: AnyRequest, org: str, id: str) -> Redirect:
+async def revoke_management_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
     """End a management key."""
     frame = await open_frame(request, org, "Settings")
     await management.revoke(frame.context, frame.actor, id)
@@ -94,25 +102,29 @@ async def revoke_management_key(request: AnyRequest, org: str, id: str) -> Redir
 
 
 @post("/{org:str}/settings/webhooks", status_code=200)
-async def create_webhook(request: AnyRequest, org: str) -> Response[str]:
+async def create_webhook(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """An address for alerts; its signing secret is shown this once."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
-        made = await webhooks.create(frame.context, frame.actor, NewWebhook(url=form.text("url")))
+        create = partial(webhooks.create, frame.context, frame.actor, NewWebhook(url=form.text("url")))
+        made = await once(frame, form, create, lambda _: f"{frame.path}/settings")
     except RefusedError as error:
         return await _page(frame, "hook_form", form, error)
+    if isinstance(made, Redirect):
+        return made
     return frame.page(
         "secret.html",
         heading="The webhook’s signing secret",
         about="Check the signature of each delivery with it, so that nobody else can post alerts to you.",
         secret=made.secret,
         back=f"{frame.path}/settings",
+        back_name="Settings",
     )
 
 
 @post("/{org:str}/settings/webhooks/{id:str}/delete", status_code=303)
-async def delete_webhook(request: AnyRequest, org: str, id: str) -> Redirect:
+async def delete_webhook(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
     """Post nothing there any more."""
     frame = await open_frame(request, org, "Settings")
     await webhooks.delete_webhook(frame.context, frame.actor, id)
@@ -120,14 +132,15 @@ async def delete_webhook(request: AnyRequest, org: str, id: str) -> Redirect:
 
 
 @get("/{org:str}/settings/prices")
-async def show_prices(request: AnyRequest, org: str) -> Response[str]:
+async def show_prices(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Prices of models, for the whole installation."""
     frame = await open_frame(request, org, "Settings")
-    return await _prices(frame, forms.filled({"output": "0", "max_output": "4096"}))
+    start = forms.filled({"output": "0", "max_output": "4096"})
+    return await _prices(frame, start, cursor=request.query_params.get("cursor"))
 
 
 @post("/{org:str}/settings/prices", status_code=200)
-async def save_price(request: AnyRequest, org: str) -> Response[str] | Redirect:
+async def save_price(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """Set the price of a model."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
@@ -147,11 +160,15 @@ async def save_price(request: AnyRequest, org: str) -> Response[str] | Redirect:
     return go(f"{frame.path}/settings/prices", "price-saved")
 
 
-async def _prices(frame: Frame, form: forms.Form, error: RefusedError | None = None) -> Response[str]:
+async def _prices(
+    frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
+) -> Response[str]:
+    found = await prices.page_prices(frame.context, frame.actor, limit=PAGE, cursor=cursor)
     return frame.page(
         "prices.html",
         status=forms.status(error) if error else 200,
-        prices=await prices.list_prices(frame.context, frame.actor),
+        prices=found.data,
+        **frame.turns("/settings/prices", cursor, found.next_cursor),
         **(forms.again(form, error) if error else {"form": form}),
     )
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from nemorouter.control.pages import forms, series
@@ -14,15 +15,18 @@ from nemorouter.services.limits import NewScope, ScopePatch
 from nemorouter.services.views import ScopeView
 from nemorouter.types import Kind
 
+PAGE: Final = 50
+
 
 @get("/{org:str}/teams")
-async def show_teams(request: AnyRequest, org: str) -> Response[str]:
+async def show_teams(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """All teams, and the form of a new one."""
-    return await _list(await open_frame(request, org, "Teams"), forms.filled({"duration": "monthly"}))
+    frame = await open_frame(request, org, "Teams")
+    return await _list(frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor"))
 
 
 @post("/{org:str}/teams", status_code=200)
-async def create_team(request: AnyRequest, org: str) -> Response[str] | Redirect:
+async def create_team(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
     """Make a team."""
     frame = await open_frame(request, org, "Teams")
     form = await forms.read(request)
@@ -41,14 +45,14 @@ async def create_team(request: AnyRequest, org: str) -> Response[str] | Redirect
 
 
 @get("/{org:str}/teams/{id:str}")
-async def show_team(request: AnyRequest, org: str, id: str) -> Response[str]:
+async def show_team(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
     """One team."""
     frame = await open_frame(request, org, "Teams")
     return await _team(frame, await _find(frame, id))
 
 
 @post("/{org:str}/teams/{id:str}", status_code=200)
-async def save_team(request: AnyRequest, org: str, id: str) -> Response[str] | Redirect:
+async def save_team(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
     """Change name, state, limits, budget, models."""
     frame = await open_frame(request, org, "Teams")
     form = await forms.read(request)
@@ -77,12 +81,16 @@ async def _find(frame: Frame, id: str) -> ScopeView:
     return found
 
 
-async def _list(frame: Frame, form: forms.Form, error: RefusedError | None = None) -> Response[str]:
+async def _list(
+    frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
+) -> Response[str]:
+    found = await owners.page_teams(frame.context, frame.actor, limit=PAGE, cursor=cursor)
     return frame.page(
         "teams.html",
         status=forms.status(error) if error else 200,
-        teams=await owners.list_teams(frame.context, frame.actor),
+        teams=found.data,
         durations=forms.DURATIONS,
+        **frame.turns("/teams", cursor, found.next_cursor),
         **(forms.again(form, error) if error else {"form": form}),
     )
 

@@ -57,6 +57,10 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// On a phone the navigation is wider than the screen: show where one is.
+const here = document.querySelector(".nav [aria-current]");
+if (here) here.closest(".nav").scrollLeft = here.offsetLeft - innerWidth / 3;
+
 for (const select of document.querySelectorAll("[data-submit]")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
