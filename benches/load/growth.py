@@ -16,6 +16,7 @@ from benches.load.ours import Ours
 from benches.load.scenarios import stream_body
 from benches.report.pieces import Row
 from nemorouter.bench.client import request
+from nemorouter.bench.process import wait_until_quiet
 from nemorouter.bench.servers import BODY, CHAT
 from nemorouter.pepper import hash_key, load_peppers
 from nemorouter.settings import Settings
@@ -58,6 +59,9 @@ def _keys(bench: Bench, count: int) -> Row:
     server = ours.rsgi(capacity=count + 1000)
     drawn = add_keys(ours.settings[server.name], count)
     bench.fleet.know(server)
+    up = bench.fleet.need(server.name)
+    if up is not None and not wait_until_quiet(up.pid):  # its first look at all budgets
+        bench.fleet.say(f"the server with {count} keys was still busy with itself after a minute")
     case = Case(f"{count} keys", server.name, tuple(request(CHAT, BODY, key) for key in drawn))
     return bench.row(case, floor.READ, count)
 

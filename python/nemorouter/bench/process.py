@@ -62,6 +62,17 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total / 1e9
 
 
+def wait_until_quiet(pid: int, share: float = 0.05, patience_s: float = 60) -> bool:
+    """Until a server and all below it use less than ``share`` of a core; False if they never do."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        before = cpu_seconds(tree(pid))
+        time.sleep(1)
+        if cpu_seconds(tree(pid)) - before < share:
+            return True
+    return False
+
+
 def resident_bytes(pids: Sequence[int]) -> int:
     """Memory that these processes hold, shared pages counted once a process."""
     pages = 0
