@@ -98,7 +98,8 @@ def _growth(report: Report) -> str | None:
         rows = report.rows(name)
         if rows:
             points = [Point(max(row.size, 1), row.cpu_us) for row in rows]
-            panels.append(Panel(title, along, "microseconds of CPU a request", [Line(title, points, 0)], log=False))
+            up = "microseconds of CPU a request"
+            panels.append(Panel(title, along, up, [Line(title, points, 0)], log=along in ("bytes", "chunks")))
     return line_plot("How the cost of a request grows", "everything on, one core", panels) if panels else None
 
 
