@@ -69,6 +69,8 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
     "webhook.read": _ADMINS,
     "webhook.create": _ADMINS,
     "webhook.delete": _ADMINS,
+    "host.read": _ADMINS,
+    "host.forget": _OWNERS,
     "org.read": _SHARED,
     "pepper.rotate": _OWNERS,
     "org.update": _ADMINS,

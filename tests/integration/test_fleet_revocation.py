@@ -12,8 +12,10 @@ import pytest
 
 from nemorouter import ids
 from nemorouter.cluster.hosts import SILENCE_US
+from nemorouter.datadir import DataDir
+from nemorouter.errors import ConflictError
 from nemorouter.roles import Actor, Role
-from nemorouter.services import keys
+from nemorouter.services import hosts, keys
 from tests.faults.server import Client, boot_us
 from tests.faults.world import KEY, ORG
 from tests.integration.backends import PostgresServer
@@ -182,3 +184,34 @@ async def until_status(client: Client, key: str, wanted: int) -> None:
     while (found := await status(client, key)) != wanted:
         assert time.monotonic() < end, found
         await asyncio.sleep(0.05)
+
+
+async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_obeyed_early(four: Fleet) -> None:
+    await four.world.key(KEY)
+    await four.settle()
+    context = await four.context()
+    key = four.world.keys[KEY]
+    async with doors(four) as made:
+        four.redis.run("FLUSHALL")
+        begun = time.monotonic()
+        await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
+        took = time.monotonic() - begun
+        assert took > SILENCE_S - 1, "an empty registry was believed"
+        for host in made:
+            assert await status(host[0], key) == 401
+            assert (await host[0].raw(READY)).status == 200, "a live host lost its lease by it"
+
+
+async def test_hosts_are_listed_and_the_dead_forgotten(four: Fleet) -> None:
+    context = await four.context()
+    fleet_of = await hosts.list_hosts(context, ACTOR)
+    assert [host.status for host in fleet_of.hosts] == ["live"] * 4
+    with pytest.raises(ConflictError, match="lives"):
+        await hosts.forget(context, ACTOR, fleet_of.hosts[0].id)
+    four.servers[0].kill_all()
+    number = DataDir(four.servers[0].settings.data_dir).host_number()
+    name = ids.to_text("host", number)
+    await hosts.forget(context, ACTOR, name)
+    left = await hosts.list_hosts(context, ACTOR)
+    assert name not in [host.id for host in left.hosts if host.status != "gone"]
+    assert len([host for host in left.hosts if host.status == "live"]) == 3

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "logs": ("nemorouter.cli.reports:logs", "The request log."),
     "audit": ("nemorouter.cli.audit:app", "Check the audit log."),
     "openapi": ("nemorouter.cli.openapi:openapi", "Print the OpenAPI document of the management API."),
+    "hosts": ("nemorouter.cli.hosts:app", "List the hosts of an installation, and forget one that is gone."),
     "db": ("nemorouter.cli.db:app", "Upgrade the store, or say which version it has."),
     "bench": ("nemorouter.cli.bench:bench", "Measure this installation, in two minutes."),
     "doctor": ("nemorouter.cli.doctor:doctor", "Say what is wrong with a set-up, and how to mend it."),

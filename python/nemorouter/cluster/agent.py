@@ -62,7 +62,7 @@ class Agent:
         try:
             async with store.read() as connection:
                 registry = Registry(client, await install_id(connection))
-            member = Membership(self._arena, store, self._data, registry, ears.pubsub, self._about)
+            member = Membership(self._arena, store, self._data, registry, ears.pubsub, lambda: self._about(store.host))
             stopping = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 group.create_task(member.run(stopping))
@@ -75,14 +75,14 @@ class Agent:
             await ears.aclose()
             await store.close()
 
-    def _about(self) -> str:
-        """What the host tells of itself to whoever looks at the registry."""
+    def _about(self, ledger: int) -> str:
+        """What the host tells of itself to whoever looks at the registry; ``ledger``: its number in the store."""
         about = {
+            "ledger": ledger,
             "version": _version(),
             "workers": self._settings.workers,
             "scopes": self._arena.scopes,
             "capacity": self._arena.capacity,
-            "port": self._settings.port,
         }
         return msgspec.json.encode(about).decode()
 

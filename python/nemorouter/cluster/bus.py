@@ -5,6 +5,8 @@ It must never answer that all obey when that is not so: what cannot be found out
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -30,12 +32,21 @@ async def obeyed(settings: Settings, store: Store, sequence: int = 0) -> None:
     """Returns when every host obeys the change ``sequence`` (0: the newest) or its lease is over; else StoreError."""
     if settings.redis_url is None:
         return
+    if not sequence:
+        async with store.read() as connection:
+            sequence = await change_seq(connection)
+    async with open_registry(settings.redis_url, store) as registry:
+        await _wait(registry, sequence)
+
+
+@asynccontextmanager
+async def open_registry(url: str, store: Store) -> AsyncIterator[Registry]:
+    """The registry of this store's installation, over a connection of its own."""
     async with store.read() as connection:
         install = await install_id(connection)
-        wanted = sequence or await change_seq(connection)
-    client = connect(settings.redis_url)
+    client = connect(url)
     try:
-        await _wait(Registry(client, install), wanted)
+        yield Registry(client, install)
     finally:
         await client.aclose()
 

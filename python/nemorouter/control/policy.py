@@ -101,6 +101,7 @@ _PAGES: Final[dict[str, str]] = {
     "POST /{org}/people/members/{id}/reset": "member.update",
     "GET /{org}/people/members/{id}/remove": "member.remove",
     "POST /{org}/people/members/{id}/remove": "member.remove",
+    "GET /{org}/hosts": "host.read",
     "GET /{org}/logs": "log.read",
     "GET /{org}/logs.csv": "log.read",
     "GET /{org}/audit": "audit.read",

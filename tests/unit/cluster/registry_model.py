@@ -50,7 +50,7 @@ class Model:
         return Look(verdict, self.epoch, self.mature, self.announced, 0, hosts)
 
     def _register(self, id: int, token: str, applied: int) -> str:
-        entry = self.hosts.setdefault(id, Entry(n=next(_times)))
+        entry = self.hosts.setdefault(id, Entry(n=next(_times) * 1_000_000))
         entry.applied = max(entry.applied, applied)
         entry.n += 1
         entry.token, entry.new = token, True

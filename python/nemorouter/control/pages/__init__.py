@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Response
 
-from nemorouter.control.pages import budgets, entry, home, keys, people, records, settings, teams
+from nemorouter.control.pages import budgets, entry, home, hosts, keys, people, records, settings, teams
 from nemorouter.control.pages.render import page
 from nemorouter.control.problems import Problem
 
@@ -21,7 +21,7 @@ def routes() -> list[Any]:
     """Every handler of the pages; each stands in ``policy.ROUTES``."""
     return [
         handler
-        for module in (entry, home, keys, budgets, teams, people, records, settings)
+        for module in (entry, home, keys, budgets, teams, people, records, hosts, settings)
         for handler in module.HANDLERS
     ]
 

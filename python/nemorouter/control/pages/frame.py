@@ -17,7 +17,7 @@ from nemorouter.types import Kind
 
 AnyRequest = Request[Any, Any, Any]
 
-_NAV: Final = (
+_NAV: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("Home", "", "home", "usage.read"),
     ("Keys", "/keys", "key", "key.read"),
     ("Budgets", "/budgets", "budget", "budget.read"),
@@ -25,6 +25,7 @@ _NAV: Final = (
     ("People", "/people/members", "person", "member.read"),
     ("Logs", "/logs", "log", "log.read"),
     ("Audit", "/audit", "audit", "audit.read"),
+    ("Hosts", "/hosts", "host", "host.read"),
     ("Settings", "/settings", "settings", "team.read"),
 )
 _RESERVED: Final = frozenset(
@@ -95,8 +96,10 @@ class Frame(NamedTuple):
 
     @property
     def nav(self) -> list[Nav]:
-        """The pages that the person may open."""
-        return [Nav(name, self.path + path, icon) for name, path, icon, action in _NAV if self.can(action)]
+        """The pages that the person may open; that of the hosts only where there may be several."""
+        alone = self.context.settings.redis_url is None
+        entries = [entry for entry in _NAV if self.can(entry[3]) and not (alone and entry[1] == "/hosts")]
+        return [Nav(name, self.path + path, icon) for name, path, icon, _ in entries]
 
     def can(self, action: str) -> bool:
         """May the person do this here? Decides what is shown; what is allowed, the services say."""

@@ -1,0 +1,138 @@
+"""The registry's script in a real Redis, against the model that the simulation uses; and what happens around it."""
+
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from nemorouter.cluster.hosts import Look
+from nemorouter.cluster.redis import connect
+from nemorouter.cluster.registry import Registry
+from tests.integration.fleet import RedisServer
+from tests.unit.cluster.registry_model import Model
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def client(redis: RedisServer) -> AsyncIterator[Redis]:
+    client = connect(redis.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+def seen(look: Look) -> tuple[object, ...]:
+    """What both must agree on; the numbers of renewals count from different starts."""
+    return look.verdict, look.mature, look.announced, [(host.id, host.applied, host.fence) for host in look.hosts]
+
+
+class Pair:
+    """The same step on both."""
+
+    def __init__(self, registry: Registry, model: Model) -> None:
+        self.registry, self.model = registry, model
+        self.looks = [(Look("", "", False, 0, 0, ()), Look("", "", False, 0, 0, ()))]
+
+    async def step(self, rng: random.Random) -> None:
+        id, token, number = rng.randrange(1, 4), rng.choice("ab"), rng.randrange(8)
+        real, known = rng.choice(self.looks[-6:])
+        match rng.choice(("register", "renew", "renew", "announce", "fence", "bury", "mature", "leave")):
+            case "register":
+                made = await self.registry.register(id, token, number, "n")
+                like = self.model.call("e", "register", id, token, number)
+            case "renew":
+                made = await self.registry.renew(id, token, number, "n")
+                like = self.model.call("e", "renew", id, token, number)
+            case "announce":
+                made, like = await self.registry.announce(number), self.model.call("e", "announce", number)
+            case "fence":
+                made = await self.registry.announce(number, id, loud=True)
+                like = self.model.call("e", "announce", number, id)
+            case "bury" if real.hosts:
+                at = rng.randrange(len(real.hosts))
+                made = await self.registry.bury(real, real.hosts[at])
+                like = self.model.call("e", "bury", known.epoch, known.hosts[at].id, known.hosts[at].renewals)
+            case "mature":
+                made, like = await self.registry.mature(real), self.model.call("e", "mature", known.epoch)
+            case "leave":
+                made, like = await self.registry.leave(id), self.model.call("e", "leave", id)
+            case _:
+                made, like = await self.registry.look(), self.model.call("e", "announce", 0)
+        assert seen(made) == seen(like)
+        changed = made.epoch != self.looks[-1][0].epoch
+        assert changed == (like.epoch != self.looks[-1][1].epoch)
+        self.looks.append((made, like))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_script_and_model_are_alike(client: Redis, seed: int) -> None:
+    rng = random.Random(seed)
+    pair = Pair(Registry(client, "test"), Model("run0"))
+    for _ in range(120):
+        if rng.random() < 0.03:
+            await client.flushall()
+            pair.model.flush()
+        await pair.step(rng)
+
+
+async def test_another_server_with_the_same_data_begins_a_new_epoch(client: Redis, redis: RedisServer) -> None:
+    registry = Registry(client, "test")
+    old = await registry.register(1, "t", 7, "n")
+    await registry.mature(old)
+    replica = RedisServer()
+    try:
+        replica.run("REPLICAOF", "127.0.0.1", str(redis.port))
+        while "master_link_status:up" not in replica.run("INFO", "replication"):
+            pass
+        replica.run("REPLICAOF", "NO", "ONE")
+        other = connect(replica.url)
+        look = await Registry(other, "test").look()
+        await other.aclose()
+    finally:
+        replica.remove()
+    assert look.epoch != old.epoch
+    assert not look.mature
+    assert [(host.id, host.applied) for host in look.hosts] == [(1, 7)]
+    assert (await registry.look()).mature, "the first server knows of nothing"
+
+
+async def test_a_call_that_comes_again_after_a_loss_brings_no_epoch_back(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemorouter.cluster.registry.secrets.token_hex", lambda _: "same")
+    registry = Registry(client, "test")
+    first = await registry.look()
+    await client.flushall()
+    assert (await registry.look()).epoch != first.epoch
+
+
+async def test_hints_are_heard_and_numbers_stay_whole(client: Redis, redis: RedisServer) -> None:
+    registry = Registry(client, "test")
+    ears = connect(redis.url, timeout_s=None)
+    messages = ears.pubsub()
+    await messages.subscribe(registry.channel)
+    large = (1 << 52) + 1
+    look = await registry.announce(large, loud=True)
+    assert look.announced == large
+    while (found := await messages.get_message(ignore_subscribe_messages=True, timeout=5)) is None:
+        pass
+    assert int(found["data"]) == large
+    await messages.aclose()  # type: ignore[no-untyped-call]
+    await ears.aclose()
+    id = (1 << 63) - 1
+    assert (await registry.register(id, "t", large, "höst")).hosts[0][:3] == (id, "höst", large)
+
+
+async def test_delays_are_counted(client: Redis) -> None:
+    registry = Registry(client, "test")
+    await registry.done(900)
+    await registry.done(60_000)
+    look = await registry.done(11_000_000)
+    assert look.delays == {"1": 1, "100": 1, "inf": 1, "sum": 11_060_900}
