@@ -70,7 +70,7 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
     "webhook.create": _ADMINS,
     "webhook.delete": _ADMINS,
     "host.read": _ADMINS,
-    "host.forget": _OWNERS,
+    "host.forget": _ADMINS,
     "org.read": _SHARED,
     "pepper.rotate": _OWNERS,
     "org.update": _ADMINS,
