@@ -101,9 +101,15 @@ bench-profile: build ## Where the CPU time of a request goes, by library (needs 
 bench-report: venv ## Render benches/report from the measured runs below benches/report/data
 	$(BIN)/python -m benches.report.render $(ARGS)
 
-.PHONY: soak faults
+.PHONY: bench-cluster
+bench-cluster: build ## What one Redis and one PostgreSQL pay for many hosts
+	$(BIN)/python -m benches.cluster $(ARGS)
+
+.PHONY: soak faults revocations
 soak: build ## Long runs under load
 	$(BIN)/pytest -m campaign tests/integration $(ARGS)
+revocations: build ## 10,000 revocations under load over four hosts; prints p50, p99 and the longest
+	$(BIN)/pytest -s -m campaign tests/integration/test_fleet_revocation.py $(ARGS)
 faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults $(ARGS)
 

@@ -35,6 +35,12 @@ class PostgresServer:
     def _data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def pid(self) -> int:
+        """Of the process that started all the others."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str = "postgres", port: int | None = None) -> str:
         """Where a database is."""
         return f"postgresql://nemo@127.0.0.1:{port or self.port}/{database}"
