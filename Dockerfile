@@ -21,9 +21,9 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     && pip install --no-cache-dir --no-deps /wheels/*.whl \
     && rm /tmp/run.txt \
     && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin nemo \
-    && install -d -m 0700 -o nemo -g nemo /data
+    && install -d -m 0700 -o nemo -g nemo /data /secrets
 USER 10001:10001
-# The journal must lie on a real volume. /dev/shm of a container is small: the key table then lies here too.
+# /secrets: for what several hosts share; see compose.yaml. The journal must lie on a real volume. /dev/shm of a container is small: the key table then lies here too.
 VOLUME /data
 ENV NEMOROUTER_HOST=0.0.0.0 \
     NEMOROUTER_PORT=8000 \

@@ -30,7 +30,7 @@ def main() -> None:
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
     run = project["project"]["dependencies"]
     extras = [need for needs in project["project"]["optional-dependencies"].values() for need in needs]
-    write("run.txt", "What a server needs.", run)
+    write("run.txt", "What a server needs, alone or as one of several.", run + extras)
     write("dev.txt", "What building, testing and checking need.", run + extras + project["dependency-groups"]["tools"])
 
 
