@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sync_playwright
 
 from nemorouter.roles import Actor
 from nemorouter.services.context import Context
@@ -97,27 +97,41 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Site(host, server, path, folder / "cookies.json")
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser, site: Site) -> Iterator[Page]:
+    """The owner's one tab: another for each test would cost most of a second."""
+    context = browser.new_context(storage_state=site.cookies)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser, site: Site) -> Iterator[Open]:
+def open_page(tab: Page, site: Site) -> Iterator[Open]:
     """Opens a page as the owner. What a page complains of, or would run, fails the test."""
-    contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def opened(path: str = "", *, scheme: str = "light", width: int = 1280) -> Page:
-        context = browser.new_context(
-            storage_state=site.cookies,
-            color_scheme="dark" if scheme == "dark" else "light",
-            viewport={"width": width, "height": 900},
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"ran: {dialog.message}"))
-        page.goto(f"{site.url}{site.path}{path}")
-        return page
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error" and "status of 4" not in message.text:
+            complaints.append(message.text)
 
+    def failed(error: Error) -> None:
+        complaints.append(str(error))
+
+    def asked(dialog: Dialog) -> None:
+        complaints.append(f"ran: {dialog.message}")
+        dialog.dismiss()
+
+    listeners: list[tuple[Any, Callable[[Any], None]]] = [("console", heard), ("pageerror", failed), ("dialog", asked)]
+
+    def opened(path: str = "") -> Page:
+        tab.set_viewport_size({"width": 1280, "height": 900})
+        tab.emulate_media(color_scheme="light")
+        tab.goto(f"{site.url}{site.path}{path}")
+        return tab
+
+    for event, listener in listeners:
+        tab.on(event, listener)
     yield opened
-    for context in contexts:
-        context.close()
-    assert [text for text in complaints if "status of 4" not in text] == []
+    for event, listener in listeners:
+        tab.remove_listener(event, listener)
+    assert complaints == []

@@ -66,49 +66,44 @@ def _goto(page: Page, site: Site, path: str) -> None:
     page.goto(f"{site.url}{site.path}{path}")
 
 
-def _serious(page: Page) -> list[str]:
+def _require_accessible(page: Page) -> None:
+    """Nothing serious in light colours; in dark ones only the contrast can be another."""
     found: Any = Axe().run(page).response["violations"]
-    return [
+    page.emulate_media(color_scheme="dark")
+    found += page.evaluate("axe.run(document, {runOnly: ['color-contrast']})")["violations"]
+    serious = [
         f"{one['id']}: {node['html'][:200]}"
         for one in found
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
+    assert serious == []
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_pages_are_accessible_fit_and_inert(filled: Site, open_page: Open, path: str) -> None:
     page = open_page()
     _goto(page, filled, path)
-    assert page.locator("h1").count() == 1
-    assert page.locator("script").count() == 1
-    assert page.locator("img").count() == 0
-    assert _serious(page) == []
-    page.emulate_media(color_scheme="dark")
-    assert _serious(page) == []
+    assert page.evaluate("['h1', 'script', 'img'].map(tag => document.querySelectorAll(tag).length)") == [1, 1, 0]
+    _require_accessible(page)
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.parametrize("path", ["/login", "/setup", "/invitations/accept?token=x", "/nowhere/at/all"])
-def test_pages_for_strangers_are_accessible(site: Site, browser: Browser, path: str) -> None:
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(site.url + path)
-    assert _serious(page) == []
-    page.emulate_media(color_scheme="dark")
-    assert _serious(page) == []
-    context.close()
+@pytest.mark.parametrize("path", ["/login", "/setup", "/invitations/accept?token=x", "/reset?token=x", "/no/where"])
+def test_pages_for_strangers_are_accessible(site: Site, stranger: Page, path: str) -> None:
+    stranger.goto(site.url + path)
+    _require_accessible(stranger)
 
 
-@pytest.mark.parametrize("name", PAYLOADS.values(), ids=PAYLOADS)
-def test_names_are_shown_as_they_are(filled: Site, open_page: Open, name: str) -> None:
+def test_names_are_shown_as_they_are(filled: Site, open_page: Open) -> None:
+    names = set(PAYLOADS.values())
     page = open_page("/keys")
-    assert name in page.locator("tbody bdi").all_text_contents()
-    page = open_page("/logs")
-    assert name in page.locator("tbody bdi").all_text_contents()
+    assert names <= set(page.locator("tbody bdi").all_text_contents())
+    page.goto(f"{filled.url}{filled.path}/logs")
+    assert names <= set(page.locator("tbody bdi").all_text_contents())
     page.goto(f"{filled.url}{filled.path}/audit?action=key.created")
-    assert name in page.locator("bdi.now").all_text_contents()
+    assert names <= set(page.locator("bdi.now").all_text_contents())
 
 
 def test_csv_runs_no_formula(filled: Site, open_page: Open) -> None:
