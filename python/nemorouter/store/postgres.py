@@ -81,7 +81,7 @@ class Postgres:
 
     async def _once(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """On a connection for this alone."""
-        connection = await self._connect()
+        connection = await self._connect(COMMAND_S)
         try:
             return await work(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -114,7 +114,7 @@ class Postgres:
         event.listen(engine.sync_engine, "handle_error", _give_up)
         return engine
 
-    async def _connect(self, command_s: float | None = COMMAND_S) -> asyncpg.Connection:
+    async def _connect(self, command_s: float | None) -> asyncpg.Connection:
         try:
             connection = await asyncpg.connect(
                 self._url, timeout=CONNECT_S, command_timeout=command_s, server_settings=_SESSION
@@ -153,7 +153,7 @@ class Postgres:
         if self._ledger is None:
             self._ledger = ledger_postgres.Ledger(self._data.host_number())
         if self._plain is None or self._plain.is_closed():
-            self._plain = await self._connect()
+            self._plain = await self._connect(COMMAND_S)
         well = False
         try:
             fresh = await self._ledger.write(self._plain, batches, tallies)
