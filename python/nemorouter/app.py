@@ -7,14 +7,14 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from nemorouter import log, snapshot
 from nemorouter._core import Gate
 from nemorouter.control.bridge import Control
 from nemorouter.datadir import DataDir
-from nemorouter.errors import NemoError
+from nemorouter.errors import NemoError, StoreError
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front, not_ready
@@ -35,6 +35,7 @@ from nemorouter.upstream.routes import Routes
 MISCONFIGURED: Final = 3
 """Exit code of a worker that another start would not help."""
 _KNOWN_FOR_S: Final = 5.0
+_PATIENCE_S: Final = 2.0  # with a store that may be away
 
 
 @contextmanager
@@ -100,9 +101,11 @@ async def open_gate(settings: Settings, upstreams: Sequence[str], stack: AsyncEx
 
     ``stack`` closes all of it. ConfigurationError where something cannot be used.
     """
-    store = await Store.open(settings, migrate=True)
+    arena = await snapshot.join(settings)
+    store = Store.unseen(settings) if arena is not None else await Store.open(settings, migrate=True)
     stack.push_async_callback(store.close)
-    arena = await snapshot.attach(settings, store)
+    if arena is None:
+        arena = await snapshot.attach(settings, store)
     stack.callback(snapshot.detach, settings)
     journal = await snapshot.new_journal(settings, upstreams)
     drainer = Drainer(settings)
@@ -142,8 +145,9 @@ def _priced(store: Store) -> Known:
         nonlocal known, until
         if time.monotonic() >= until:
             until = time.monotonic() + _KNOWN_FOR_S
-            async with store.read() as connection:
-                known = [price.model for price in await all_prices(connection)]
+            with suppress(StoreError, TimeoutError):  # what was known will do
+                async with asyncio.timeout(_PATIENCE_S), store.read() as connection:
+                    known = [price.model for price in await all_prices(connection)]
         return known
 
     return names

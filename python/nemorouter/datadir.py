@@ -41,6 +41,7 @@ class ArenaNote(msgspec.Struct, frozen=True):
     path: str
     identity: str  # 64 hex
     host: int  # random, 63 bits: who this host is among several; as old as the arena
+    install: str = ""  # of the store
 
 
 class DrainerStatus(msgspec.Struct, frozen=True):
@@ -150,9 +151,9 @@ class DataDir:
                 return note
         return None
 
-    def write_note(self, path: Path, identity: bytes) -> None:
+    def write_note(self, path: Path, identity: bytes, install: str = "") -> None:
         """Say where the new arena is, and draw the host's number. Only under ``policy_lock``."""
-        note = ArenaNote(boot_id(), str(path), identity.hex(), secrets.randbits(63) or 1)
+        note = ArenaNote(boot_id(), str(path), identity.hex(), secrets.randbits(63) or 1, install)
         replace_file(self.note_file, msgspec.json.encode(note))
 
     def drainer_status(self) -> DrainerStatus | None:

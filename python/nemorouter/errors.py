@@ -8,7 +8,8 @@ NemoError
 │   └── ConflictError
 ├── BusyError            too many at once, or too soon after a failure: try again later
 ├── StoreError           the store cannot be read or written
-│   └── ContentionError  two writers met; the same again will do
+│   ├── ContentionError  two writers met; the same again will do
+│   └── StoreAwayError   the store does not answer; it may come back
 └── TicketError          a ticket was ended twice, or never existed
 """
 
@@ -59,6 +60,10 @@ class StoreError(NemoError):
 
 class ContentionError(StoreError):
     """Two writers of the store met, and this one gave way: nothing was changed, and the same again will do."""
+
+
+class StoreAwayError(StoreError):
+    """The store does not answer, or takes nobody now. What was under way may have been done, or not."""
 
 
 class TicketError(NemoError):

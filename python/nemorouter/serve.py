@@ -25,7 +25,7 @@ from nemorouter import log, orphans, snapshot
 from nemorouter._core import die_with_parent
 from nemorouter.app import MISCONFIGURED, App
 from nemorouter.control.process import Keeper
-from nemorouter.errors import ConfigurationError, NemoError
+from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.services import setup
 from nemorouter.services.bootstrap import bootstrap
@@ -41,9 +41,13 @@ _CONNECTIONS = 16_384
 """Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
 _ELECTION_S = 2.0
 """How long the drainer's process waits to be the one that drains; another server on the same data may be."""
+_STORE_S = 60.0
+"""How long a start waits for the store."""
 _SHORT_LIFE_S = 2.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 _LONGEST_PAUSE_S = 5.0
+
+_log = log.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
@@ -53,7 +57,7 @@ def run(settings: Settings) -> None:
     try:
         _require_port(settings)
         provider_keys(settings)
-        key, setup_token = asyncio.run(_prepare(settings))
+        key, setup_token = asyncio.run(_prepared(settings))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")
     os.environ.update(settings.to_env())
@@ -145,6 +149,19 @@ def _unheard() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def _prepared(settings: Settings) -> tuple[str | None, str | None]:
+    """``_prepare``, once the store answers: a database server may start later than we do."""
+    end = time.monotonic() + _STORE_S
+    while True:
+        try:
+            return await _prepare(settings)
+        except StoreAwayError as error:
+            if time.monotonic() > end:
+                raise
+            _log.warning("store_away", reason=str(error), seconds_left=round(end - time.monotonic()))
+            await asyncio.sleep(1.0)
 
 
 async def _prepare(settings: Settings) -> tuple[str | None, str | None]:

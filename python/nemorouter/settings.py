@@ -37,7 +37,7 @@ _RANGES: Final = {
     "port": (1, 65_535),
     "workers": (1, 1024),
     "capacity": (16, 1 << 30),
-    "journal_slots": (16, 1 << 22),
+    "journal_slots": (16, 1 << 16),
     "log_retention_days": (1, 36_500),
     "max_body_bytes": (1024, 1 << 30),
     "max_header_bytes": (1024, 1 << 20),

@@ -22,7 +22,7 @@ from nemorouter.datadir import DataDir, Flock, boot_id, locked, take
 from nemorouter.errors import ConfigurationError
 from nemorouter.follow import apply_changes
 from nemorouter.log import get_logger
-from nemorouter.pepper import fingerprint
+from nemorouter.pepper import Pepper, fingerprint, load_peppers
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import drain, open_windows
@@ -47,11 +47,31 @@ async def attach(settings: Settings, store: Store | None = None) -> Arena:
     data = DataDir(settings.data_dir).prepare()
     async with _opened(settings, store) as store, locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
         async with store.read() as connection:
-            identity = await _identity(connection, settings, data)
+            install = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar() or ""
+            identity = _identity(settings, data, install, await check_peppers(connection, settings))
             newest = await change_seq(connection)
-        arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity)
+        arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity, install)
         await _count_as_serving(data)
         (await apply_changes(arena, store)).check()
+    return arena
+
+
+async def join(settings: Settings) -> Arena | None:
+    """The arena that live processes of this data directory use, under these settings; None if there is none.
+
+    It asks no store, so that a worker that is started while the store is away admits. Who made the arena checked the
+    peppers, and the drainer follows the changes.
+    """
+    data = DataDir(settings.data_dir)
+    note = data.note()
+    if note is None or not _is_served(data):
+        return None
+    if note.identity != _identity(settings, data, note.install, load_peppers(settings.pepper_path)).hex():
+        return None
+    async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
+        arena = live(settings)
+        if arena is not None:
+            await _count_as_serving(data)
     return arena
 
 
@@ -153,12 +173,10 @@ async def _opened(settings: Settings, store: Store | None) -> AsyncIterator[Stor
         await store.close()
 
 
-async def _identity(connection: AsyncConnection, settings: Settings, data: DataDir) -> bytes:
+def _identity(settings: Settings, data: DataDir, install: str, peppers: Sequence[Pepper]) -> bytes:
     """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store, directory, capacity."""
-    install = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar() or ""
-    peppers = fingerprint(await check_peppers(connection, settings)).hex()
     kind = "alone" if settings.redis_url is None else "clustered"
-    parts = (str(LAYOUT), boot_id(), peppers, install, data.host_id(), str(settings.capacity), kind)
+    parts = (str(LAYOUT), boot_id(), fingerprint(peppers).hex(), install, data.host_id(), str(settings.capacity), kind)
     return blake3("\n".join(parts).encode()).digest()
 
 
@@ -178,7 +196,7 @@ def _take_over(data: DataDir, identity: bytes, newest: int) -> Arena | None:
     return arena
 
 
-async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: bytes) -> Arena:
+async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: bytes, install: str) -> Arena:
     """A new arena from the store, if no live process uses the old one."""
     lock = Flock.attempt(data.serve_lock)
     if lock is None:
@@ -191,7 +209,7 @@ async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: by
         await _bury(store, data)
         begun = time.monotonic()
         arena, path = await _build(settings, data, store, identity)
-        data.write_note(path, identity)
+        data.write_note(path, identity, install)
         if old is not None and old.path != str(path):
             orphans.remove(Path(old.path))
     _log.info("arena_built", path=str(path), scopes=arena.scopes, seconds=round(time.monotonic() - begun, 2))

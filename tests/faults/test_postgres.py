@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from nemorouter import snapshot
+from nemorouter.datadir import DataDir
 from nemorouter.errors import StoreError
 from nemorouter.roles import Actor
 from nemorouter.services import chain, keys
@@ -22,8 +24,11 @@ from nemorouter.store.engine import Store
 from nemorouter.store.ledger import record
 from nemorouter.types import Kind
 from tests.faults.proxy import Proxy
+from tests.faults.server import Server, free_port
+from tests.faults.test_kills import ledger_is_complete, words_are_true
 from tests.faults.world import KEY, World
 from tests.integration.backends import PostgresServer
+from tests.integration.test_crash import Load, admits
 from tests.unit.ledger.test_record import AT, a_row
 
 LOT = 20
@@ -228,3 +233,66 @@ async def test_hosts_that_drain_at_once_never_wait_in_a_ring(world: World, tmp_p
     assert await world.one("SELECT sum(count), count(*) FROM refusals") == (rows, 12 * len(ids))
     for store in stores:
         await store.close()
+
+
+async def successor(gateway: Server) -> None:
+    """Wait for two workers again, beside the drainer, which holds the dead one's journal."""
+    end = time.monotonic() + 5
+    while True:
+        status = DataDir(gateway.settings.data_dir).drainer_status()
+        assert status is not None
+        if len(set(gateway.workers()) - {status.pid}) == 2:
+            return
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        pytest.param("frozen", 3.0, id="frozen"),
+        pytest.param("stopped", 3.0, id="stopped"),
+        pytest.param("crashed", 3.0, id="crashed"),
+        *(
+            pytest.param(name, 60.0, id=f"{name}-for-a-minute", marks=pytest.mark.campaign)
+            for name in ("frozen", "stopped", "crashed")
+        ),
+    ],
+)
+async def test_requests_go_on_while_the_store_is_away(fault: str, seconds: float, tmp_path: Path) -> None:
+    """Under load, and a worker dies meanwhile: its successor admits without the store."""
+    server = PostgresServer()
+    settings: dict[str, Any] = {"workers": 2, "port": free_port(), "log_level": "error", "journal_slots": 65_536}
+    world = await World.make(tmp_path / "data", database_url=server.database(), **settings)
+    for id in range(KEY, KEY + 5):
+        await world.key(id, cap=10**12)
+    await world.price("echo", input=1_000_000, output=3_000_000)
+    load = Load(world)
+    try:
+        async with Server(world.settings) as gateway:
+            tasks = [asyncio.create_task(load.run(seed)) for seed in range(6)]
+            await asyncio.sleep(0.5)
+            begun = time.monotonic()
+            server.freeze() if fault == "frozen" else server.stop(
+                signal.SIGQUIT if fault == "crashed" else signal.SIGINT
+            )
+            try:
+                await asyncio.sleep(0.5)
+                answered = len(load.answered)
+                gateway.kill_worker()
+                assert await admits(world) < 1
+                await successor(gateway)
+                await asyncio.sleep(begun + seconds - time.monotonic())
+                assert len(load.answered) > answered + 100 * seconds / 3
+            finally:
+                server.thaw() if fault == "frozen" else server.start()
+            await asyncio.sleep(0.5)
+            load.over = True
+            await asyncio.gather(*tasks)
+        arena = await snapshot.attach(world.settings, world.store)
+        await ledger_is_complete(world, load.answered)
+        await words_are_true(world, arena)
+        assert DataDir(world.settings.data_dir).journal_paths() == []
+    finally:
+        await world.close()
+        server.remove()

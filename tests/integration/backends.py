@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -87,7 +88,8 @@ class PostgresServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         for pid in (self._process.pid, *_children(self._process.pid)):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a child may end meanwhile
+                os.kill(pid, number)
 
     def remove(self) -> None:
         """End it for good."""

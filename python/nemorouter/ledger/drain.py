@@ -17,6 +17,7 @@ from nemorouter.ledger.recount import Recounts, recount
 from nemorouter.log import get_logger
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import drain
+from nemorouter.store.policies import change_seq
 
 if TYPE_CHECKING:
     from nemorouter._core import Tally
@@ -150,13 +151,19 @@ class Drain:
             self._looked_at_changes = now
             self._look_at_changes = now + (_QUIET_EVERY_S if quiet else _CHANGES_EVERY_S)
             try:
-                await snapshot.catch_up(self._arena, self._store, self._data)
+                if mark or await self._newest() != self._arena.applied:
+                    await snapshot.catch_up(self._arena, self._store, self._data)
                 self._unfit = False
             except ConfigurationError:  # logged by the snapshot; only a restart makes room, so it need not be soon
                 self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
         if self._arena.applied != self._applied:  # whoever applied it: a budget's duration may have changed
             self._applied = self._arena.applied
             self._look_at_frozen = 0.0
+
+    async def _newest(self) -> int:
+        """Asked before the lock is taken: a store that is away must not keep a new worker waiting for it."""
+        async with self._store.read() as connection:
+            return await change_seq(connection)
 
     async def _mend(self) -> None:
         """Recount what waits: after a death, after a settlement that met a frozen word, after a changed duration."""

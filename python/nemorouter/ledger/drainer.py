@@ -16,7 +16,7 @@ import msgspec
 from nemorouter import snapshot
 from nemorouter._core import Arena
 from nemorouter.datadir import DataDir, DrainerStatus, Flock, boot_id, replace_file
-from nemorouter.errors import NemoError
+from nemorouter.errors import NemoError, StoreError
 from nemorouter.ledger.drain import Drain
 from nemorouter.ledger.retain import retain
 from nemorouter.log import get_logger
@@ -102,10 +102,12 @@ class Drainer:
     async def _hold(self) -> None:
         """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
-        store = await Store.open(self._settings, migrate=False)
+        arena = await snapshot.join(self._settings)
+        store = Store.unseen(self._settings) if arena is not None else await Store.open(self._settings, migrate=False)
         agent = None
         try:
-            arena = await snapshot.attach(self._settings, store)
+            if arena is None:
+                arena = await snapshot.attach(self._settings, store)
             drain = Drain(self._data, arena, store)
             agent = self._agent(arena)
             retain_at = refresh_at = time.monotonic()
@@ -115,8 +117,7 @@ class Drainer:
                     await self._stopping.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
                     continue
                 if time.monotonic() >= retain_at:
-                    more = await retain(store, self._settings.log_retention_days, _now_ms())
-                    retain_at = time.monotonic() + (_RETAIN_MORE_S if more else _RETAIN_S)
+                    retain_at = time.monotonic() + (_RETAIN_MORE_S if await self._retain(store) else _RETAIN_S)
                 if time.monotonic() >= refresh_at:
                     arena.turn()
                     refresh_at = time.monotonic() + _REFRESH_S
@@ -137,6 +138,14 @@ class Drainer:
         agent = Agent(self._settings, arena)
         agent.start()
         return agent
+
+    async def _retain(self, store: Store) -> bool:
+        """True if there may be more to drop. The store may be away: the agent and the drain go on."""
+        try:
+            return await retain(store, self._settings.log_retention_days, _now_ms())
+        except StoreError as error:
+            self._failed(error)
+            return False
 
     async def _turn(self, drain: Drain) -> int | None:
         """One turn; None if it failed in a way that the next may not."""

@@ -49,6 +49,11 @@ class Store:
         _require_current(version, backend)
         return cls(backend, DataDir(settings.data_dir))
 
+    @classmethod
+    def unseen(cls, settings: Settings) -> "Store":
+        """The store of ``settings``, opened when it is first used: for whoever knows that it is there and current."""
+        return cls(backend_of(settings), DataDir(settings.data_dir))
+
     @property
     def dialect(self) -> Dialect:
         return self._backend.dialect

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from nemorouter.datadir import DataDir
-from nemorouter.errors import ConfigurationError, ContentionError, StoreError
+from nemorouter.errors import ConfigurationError, ContentionError, StoreAwayError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import ledger_postgres
 from nemorouter.store.backend import Batch, Dialect
@@ -51,9 +51,8 @@ _MEANINGS: Final = (  # by the beginning of the SQLSTATE
     ("53300", "PostgreSQL has no connection left; raise its max_connections."),
     ("55P03", "The store is locked by another program; try again, or end what holds it."),
     ("57014", "PostgreSQL took too long and was cut short; try again."),
-    ("57P", _UNREACHABLE),
-    ("08", _UNREACHABLE),
 )
+_AWAY: Final = ("57P", "08")
 _CONTENTION: Final = ("40001", "40P01")  # serialization failure, deadlock
 _AGAIN: Final = (*_CONTENTION, "23514")  # and a week of the log that another host dropped
 
@@ -184,11 +183,11 @@ class Postgres:
         state = getattr(error, "sqlstate", None) or ""
         if state in _CONTENTION:
             return ContentionError("Two writers of the store met; the same again will do.")
+        if not state or state.startswith(_AWAY):  # no word from the server: the connection itself
+            return StoreAwayError(_UNREACHABLE)
         for sign, meaning in _MEANINGS:
             if state.startswith(sign):
                 return StoreError(meaning)
-        if not state:  # no word from the server: the connection itself
-            return StoreError(_UNREACHABLE)
         return StoreError(f"The store failed: {type(error).__name__}, SQLSTATE {state}.")
 
     def mark(self) -> tuple[int, ...]:
@@ -200,7 +199,7 @@ def _give_up(context: ExceptionContext) -> None:
     if isinstance(context.original_exception, TimeoutError | asyncpg.InterfaceError | OSError):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
-        raise StoreError(_UNREACHABLE) from context.original_exception
+        raise StoreAwayError(_UNREACHABLE) from context.original_exception
 
 
 def _number(text: str) -> int | float:
