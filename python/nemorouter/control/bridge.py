@@ -11,6 +11,7 @@ from typing import Any, Final
 from nemorouter.control import link
 from nemorouter.control.link import AsgiApp, Message
 from nemorouter.datadir import DataDir
+from nemorouter.errors import StoreError
 from nemorouter.services.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
@@ -26,6 +27,7 @@ _GONE: Final = (
     b'{"error":{"message":"This process ended before it had answered. Look whether the change took effect.",'
     b'"type":"server_error","code":"not_ready"}}'
 )
+_AWAY: Final = b'{"error":{"message":"The store does not answer.","type":"server_error","code":"not_ready"}}'
 
 
 class Control:
@@ -56,6 +58,8 @@ class Control:
             if error.begun:
                 raise
             connection.response_bytes(503, [*_JSON, ("retry-after", "1")], _GONE)
+        except StoreError:  # before there is an app that says so itself
+            connection.response_bytes(503, [*_JSON, ("retry-after", "1")], _AWAY)
         finally:
             answer.close()
 

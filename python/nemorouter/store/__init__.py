@@ -1,1 +1,1 @@
-"""The truth: SQLite (PostgreSQL later) behind SQLAlchemy Core. Never imported by the request path."""
+"""The truth: SQLite or PostgreSQL behind SQLAlchemy Core. Never imported by the request path."""
