@@ -297,9 +297,9 @@ class Arena:
         """The lease is over: claim what is unspent, which is lost. To be called before a new lease is granted."""
 
     def deny(self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0) -> None:
-        """Until then, refuse at once what does not fit and needs ``need`` units or more. ``until_us`` 0: nothing.
+        """Until then, refuse at once what lacks ``need`` units or more. ``until_us`` 0: nothing.
 
-        ``need`` is best what host and bank had left, plus one: of money, the refusal then tells the true spend.
+        ``need`` is best what the bank had left, plus one: of money, the refusal then tells the true spend.
         ``fits_us``: when ``need`` units are there if nobody else takes any, for Retry-After; it may lie after
         ``until_us``. A grant and a policy write clear it.
         """

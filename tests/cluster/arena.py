@@ -55,7 +55,7 @@ class Words:
         if tokens <= self.unspent:
             self.claimed += tokens
             return True
-        return False if self.clock() < self.deny_until and tokens >= self.deny_need else None
+        return False if self.clock() < self.deny_until and tokens - self.unspent >= self.deny_need else None
 
     def low(self) -> bool:
         """Nearly used up; said once per grant."""

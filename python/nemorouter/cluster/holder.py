@@ -202,9 +202,8 @@ class Holder:
         short = [need for need in self._needs if need > left]
         low, self._low = self._low, False
         if short and now < self._hold_until:
-            need = max(self._hold_need, left + 1)
-            self._words.deny(self.index, self.resource, need, self._hold_until, self._fits_at)
-            short = []
+            self._words.deny(self.index, self.resource, self._hold_need, self._hold_until, self._fits_at)
+            short = [need for need in short if need - left < self._hold_need]
         self._needs.clear()
         ahead = int(self._rate * _HORIZON * self._terms.tick)
         if now - self._contact < self._terms.tick:
@@ -299,14 +298,12 @@ class Holder:
         """Remember for how long there is nothing to be had, so that it is not asked again and again."""
         given = self._given = reply.place - max(ask.place, ask.spent)
         pace = self._sent_at + self._terms.tick if reply.chunk > 1 else 0
-        look = self._words.lease(self.index, self.resource)
-        left = max(0, look.granted - look.claimed)
         if given < ask.need:
             wait = _LONGEST_US if reply.wait < 0 else min(reply.wait, _AGAIN_US if reply.others else _LONGEST_US)
             self._fits_at = max(now + reply.wait, pace) if reply.wait > 0 else 0
-            self._hold_until, self._hold_need = max(now + wait, pace), max(0, reply.balance) + left + 1
+            self._hold_until, self._hold_need = max(now + wait, pace), max(0, reply.balance) + 1
         elif pace and reply.balance < min(ask.want - given, reply.chunk):
-            self._hold_until, self._hold_need, self._fits_at = pace, left + 1, 0
+            self._hold_until, self._hold_need, self._fits_at = pace, 1, 0
         else:
             return
         self._words.deny(self.index, self.resource, self._hold_need, self._hold_until, self._fits_at)

@@ -12,7 +12,7 @@ const LATER: Coarse = Coarse { leading: 8, shift: 4 };
 const UNTIL: u32 = NEED.bits() + LATER.bits();
 const MS_MAX: u64 = u64::MAX >> UNTIL;
 
-/// Until `until_us`, who needs `need` units or more and does not fit is refused without asking; by `fits_us` (not before `until_us`)
+/// Until `until_us`, who lacks `need` units or more is refused without asking; by `fits_us` (not before `until_us`)
 /// they are there if nobody else takes them. Until 0: nobody is refused.
 pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
     let [until_ms, fits_ms] = [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
@@ -20,7 +20,7 @@ pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
     word.store(if until_us == 0 { 0 } else { denied }, Ordering::Relaxed);
 }
 
-/// Microseconds until `n` units fit if they are still denied; `None` = the bank may be asked. `limit`: tokens a minute.
+/// Microseconds until `n` units more are there if they are still denied; `None` = the bank may be asked. `limit`: tokens a minute.
 #[must_use]
 pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> {
     let word = word.load(Ordering::Relaxed);
@@ -29,7 +29,7 @@ pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> 
     (until_us > now_us && n >= need).then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
 }
 
-/// The smallest amount of money that was denied.
+/// The smallest amount that was denied.
 #[must_use]
 pub fn denied_from(word: &AtomicU64) -> u64 {
     fine(word.load(Ordering::Relaxed), NEED)

@@ -93,7 +93,9 @@ impl Lease<'_> {
         if seen.fits(n, now_us) {
             return Answer::Fits;
         }
-        denied(self.deny, n, limit.limit, now_us).map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
+        let left = if now_us < seen.until { seen.left() } else { seen.left().min(0) };
+        let short = n.saturating_add_signed(left.saturating_neg());
+        denied(self.deny, short, limit.limit, now_us).map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
     }
 
     /// Claim `n` tokens or none. `Some(true)`: the claim went through low water, of which the agent is to be told.
@@ -183,7 +185,10 @@ impl Lease<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::record::{RECORD_WORDS, Record};
+    use crate::{
+        deny,
+        record::{RECORD_WORDS, Record},
+    };
 
     const NOW: u64 = 5_000_000;
     const LIMIT: Limit = Limit { limit: 60, burst: 60 };
@@ -218,6 +223,22 @@ mod tests {
         let answer = |limit, n| lease.answer(lease.look(), limit, n, NOW);
         assert_eq!(answer(LIMIT, 61), Answer::Denied(None));
         assert_eq!(answer(Limit { limit: 0, burst: 5 }, 1), Answer::Denied(None));
+    }
+
+    #[test]
+    fn what_is_denied_is_what_the_host_lacks() {
+        let words = words();
+        let lease = Record(&words).tpm_lease();
+        let answer = |n| lease.answer(lease.look(), LIMIT, n, NOW);
+        lease.grant(10, NOW + 10, 0);
+        deny::deny(lease.deny, 3, NOW + 1_000, 0);
+        assert_eq!([answer(10), answer(12)], [Answer::Fits, Answer::Short], "the bank may have two");
+        assert!(matches!(answer(13), Answer::Denied(Some(_))));
+        assert_eq!(take(lease, 10, NOW), Some(true));
+        assert_eq!(answer(2), Answer::Short);
+        assert!(matches!(answer(3), Answer::Denied(Some(_))));
+        lease.owe(1);
+        assert!(matches!(answer(2), Answer::Denied(Some(_))), "a debt is to be granted too");
     }
 
     #[test]

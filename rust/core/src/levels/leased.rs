@@ -127,9 +127,10 @@ impl Leased<'_, '_> {
                     return stop(used);
                 }
                 let deny = record.deny(Resource::Money);
-                if denied(deny, cost.nano, 0, self.levels.now_us).is_some() {
-                    // All hosts together: what was denied is the first amount that is not left.
-                    let all = (view.cap + 1).saturating_sub(denied_from(deny));
+                let left = seen.caps[i].saturating_sub(used);
+                if denied(deny, cost.nano.saturating_sub(left), 0, self.levels.now_us).is_some() {
+                    // All hosts together: what was denied is the first amount that the bank has not left.
+                    let all = (view.cap + 1).saturating_sub(denied_from(deny)).saturating_sub(left);
                     return stop(used.max(all));
                 }
                 Ok(true)
