@@ -122,7 +122,13 @@ async def registered(client: Redis, server: Meter) -> None:
                 if (await registry.renew(1 + number % hosts, "t", 0, "n")).verdict != "granted":
                     raise SystemExit("A renewal was refused.")
 
-        told(f"Redis: a renewal, or a look of who waits, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
+        async def look(registry: Registry = registry, hosts: int = hosts) -> None:
+            for _ in range(ROUNDS):
+                if len((await registry.look()).hosts) != hosts:
+                    raise SystemExit("A host is missing.")
+
+        told(f"Redis: a renewal, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
+        told("  a look at all of them, as who waits for a change does", await server.per(ROUNDS, look), "µs CPU")
 
 
 def rows(start: int, count: int, keys: int) -> list[Any]:
@@ -150,7 +156,7 @@ async def ledger(world: World, server: Meter, count: int) -> None:
         cost = await server.per(count, partial(drain, start, lot, keys))
         took = (time.perf_counter() - begun) / count * 1_000_000
         told(f"PostgreSQL: a row, {lot} in a transaction, {keys} keys", cost, "µs CPU")
-        told("  and by the clock, one host alone", took, "µs CPU")
+        told("  and by the clock, one host alone", took, "µs")
     size = "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'requests'::regclass"
     found = await world.one(size)
     told("PostgreSQL: a row of the log on disk, with its indexes", int(str(found[0])) / (4 * count), "bytes")

@@ -24,6 +24,7 @@ from nemorouter.store.policies import change_seq
 
 _RENEW_S: Final = RENEW_US / 1_000_000
 _ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
+_WATCH_S: Final = 3.0  # how often it looks at the others
 _SOON_S: Final = 0.05  # after a refusal, and after an error
 _REPEAT_S: Final = 60.0  # the same error is logged this often
 
@@ -70,8 +71,9 @@ class Membership:
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; the lease is left to run out."""
         self._stopping = stopping
+        parts = self._follow, self._renew, self._watch, self._listen
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._for_ever(part)) for part in (self._follow, self._renew, self._listen)]
+            tasks = [group.create_task(self._for_ever(part)) for part in parts]
             await stopping.wait()
             for task in tasks:
                 task.cancel()
@@ -118,23 +120,25 @@ class Membership:
             else:
                 wait = 0.0 if ask.what == "register" else _SOON_S
                 self._hint.set()
-            await self._watch(look, sent)
+            if look.announced > self.obeyed:
+                self._hint.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), wait)
         self._told.clear()
 
-    async def _watch(self, look: Look, asked: int) -> None:
+    async def _watch(self) -> None:
         """Bury those who were silent for long enough, so that nobody needs to wait for them when a key is revoked."""
-        self.look = look
-        self._silence.note(look, boot_us())
-        for host in look.hosts:
-            if host.id != self.id and self._silence.over(host, asked):
-                _log.warning("host_buried", host=host.id, name=host.name)
-                await self._registry.bury(look, host)
-        if not look.mature and self._silence.ripe(look, asked):
-            await self._registry.mature(look)
-        if look.announced > self.obeyed:
-            self._hint.set()
+        asked = boot_us()
+        async with asyncio.timeout(_ANSWER_S):
+            look = self.look = await self._registry.look()
+            self._silence.note(look, boot_us())
+            for host in look.hosts:
+                if host.id != self.id and self._silence.over(host, asked):
+                    _log.warning("host_buried", host=host.id, name=host.name)
+                    await self._registry.bury(look, host)
+            if not look.mature and self._silence.ripe(look, asked):
+                await self._registry.mature(look)
+        await asyncio.sleep(_WATCH_S)
 
     async def _listen(self) -> None:
         """Hear of changes at once. What is missed is found by ``_follow``."""
