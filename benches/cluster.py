@@ -18,6 +18,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from nemorouter import log, snapshot
 from nemorouter.bench.process import cpu_seconds, tree
 from nemorouter.cluster import bank
 from nemorouter.cluster.holder import Terms
@@ -25,10 +26,11 @@ from nemorouter.cluster.ledger import BATCH, Ask, Bucket
 from nemorouter.cluster.redis import connect
 from nemorouter.cluster.redis_bank import RedisBank
 from nemorouter.cluster.registry import Registry
+from nemorouter.datadir import DataDir
 from nemorouter.services.clock import now_ms
 from nemorouter.store.policies import change_seq
 from nemorouter.store.sums import DAY_MS
-from nemorouter.types import Kind, Outcome
+from nemorouter.types import Kind, Outcome, Status
 from tests.faults.world import KEY, ORG, TEAM, USER, World
 from tests.integration.backends import PostgresServer
 from tests.integration.fleet import RedisServer
@@ -189,6 +191,25 @@ async def money(world: World, server: Meter) -> None:
     told("PostgreSQL: a host asks whether there is a change", await server.per(ROUNDS, looks), "µs CPU")
 
 
+async def changes(world: World, server: Meter) -> None:
+    """What a host costs that hears of a change, reads and applies it."""
+    arena = await snapshot.attach(world.settings, world.store)
+    data, total = DataDir(world.settings.data_dir), 0.0
+    for id in range(KEY, KEY + 100):
+        await world.scope(Kind.KEY, id, status=Status.REVOKED)
+
+        async def follow() -> None:
+            await snapshot.follow(arena, world.store, data)
+
+        total += await server.per(1, follow)
+    newest = arena.applied
+    async with world.store.read() as connection:
+        if newest != await change_seq(connection):
+            raise SystemExit("A change was not applied.")
+    snapshot.detach(world.settings)
+    told("PostgreSQL: a host applies a change", total / 100, "µs CPU")
+
+
 async def run(buckets: int, count: int) -> None:
     redis = RedisServer()
     try:
@@ -210,6 +231,7 @@ async def run(buckets: int, count: int) -> None:
             meter = Meter(postgres.pid)
             await ledger(world, meter, count)
             await money(world, meter)
+            await changes(world, meter)
             await world.close()
     finally:
         postgres.remove()
@@ -220,6 +242,7 @@ def main() -> None:
     parser.add_argument("--buckets", type=int, default=20_000)
     parser.add_argument("--rows", type=int, default=40_000)
     options = parser.parse_args()
+    log.configure("warning")
     asyncio.run(run(options.buckets, options.rows))
 
 
