@@ -111,7 +111,7 @@ soak: build ## Long runs under load
 revocations: build ## 10,000 revocations under load over four hosts; prints p50, p99 and the longest
 	$(BIN)/pytest -s -m campaign tests/integration/test_fleet_revocation.py $(ARGS)
 faults: build ## Kills, full disks and moved clocks, many times over
-	$(BIN)/pytest -m campaign tests/faults $(ARGS)
+	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)
 
 .PHONY: lock
 lock: ## Resolve requirements/*.txt anew from pyproject.toml

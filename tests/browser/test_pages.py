@@ -28,6 +28,7 @@ PATHS = [
     "/people/members",
     "/logs",
     "/audit",
+    "/hosts",
     "/settings",
     "/settings/prices",
     "KEY",
