@@ -56,6 +56,7 @@ def run(settings: Settings) -> None:
     orphans.sweep()
     try:
         _require_port(settings)
+        _require_shared_store(settings)
         provider_keys(settings)
         key, setup_token = asyncio.run(_prepared(settings))
     except NemoError as error:
@@ -186,6 +187,16 @@ def _require_port(settings: Settings) -> None:
             probe.listen(1)
     except OSError as error:
         raise ConfigurationError(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from error
+
+
+def _require_shared_store(settings: Settings) -> None:
+    """ConfigurationError if this is one of several hosts, and its store is its own."""
+    own = f"sqlite:///{settings.data_dir}/"
+    if settings.redis_url is not None and settings.database_url.startswith(own):
+        raise ConfigurationError(
+            "redis_url is set, so this server shares its limits with others, but its store lies in its own data "
+            "directory. Set database_url to the PostgreSQL of all (postgresql://…)."
+        )
 
 
 def _connections() -> int:

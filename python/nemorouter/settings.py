@@ -38,6 +38,9 @@ _RANGES: Final = {
     "workers": (1, 1024),
     "capacity": (16, 1 << 30),
     "journal_slots": (16, 1 << 16),
+    "lease_ttl": (0.5, 60),
+    "lease_tick": (0.01, 1),
+    "lease_share": (0.001, 0.5),
     "log_retention_days": (1, 36_500),
     "max_body_bytes": (1024, 1 << 30),
     "max_header_bytes": (1024, 1 << 20),
@@ -66,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("nemo-data")
     database_url: str = ""  # filled: sqlite:///<data_dir>/nemorouter.db
     redis_url: str | None = None
+    lease_ttl: float = 2.0  # with Redis: how long a host may spend what it was granted of a limit
+    lease_tick: float = 0.1  # how often a host settles with the others, unless requests wait
+    lease_share: float = 0.05  # of a burst that hosts may hold without need
     pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
     audit_key_file: Path | None = None  # None: <data_dir>/pepper.audit
     capacity: int = 1_000_000  # keys, teams, users and orgs together

@@ -88,8 +88,8 @@ class Fleet:
         outcome = Outcome([], {}, 0, 0)
         for place in self.folders:
             agent = json.loads((place / "agent.json").read_text())
-            outcome.calls += agent["calls"]
-            outcome.syncs += agent["syncs"]
+            outcome.calls += agent["lease_calls"]
+            outcome.syncs += agent["lease_syncs"]
             for found in place.glob("[0-9]*.json"):
                 for what, count in json.loads(found.read_text()).items():
                     outcome.verdicts[what] = outcome.verdicts.get(what, 0) + count

@@ -37,7 +37,7 @@ def create(plan: Plan) -> Arena:
     return arena
 
 
-async def serve(plan: Plan, arena: Arena) -> dict[str, int]:
+async def serve(plan: Plan, arena: Arena) -> dict[str, float]:
     """The agent, until standard input closes."""
     terms, stopping = Terms(), asyncio.Event()
     client = connect(plan.url)
@@ -48,7 +48,7 @@ async def serve(plan: Plan, arena: Arena) -> dict[str, int]:
         group.create_task(hear(arena, Path(plan.folder) / "bell", leases.want, stopping))
         group.create_task(leases.run(stopping))
     await client.aclose()
-    return {"calls": bank.calls, "syncs": leases.syncs, "lost": leases.lost}
+    return leases.counters()
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from tests.integration.servers import free_port, until
 class RedisServer:
     """Holds nothing on disk. ``options`` as redis-server takes them: ``--replicaof``, ``127.0.0.1 7001``."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
+        self.folder, self.port, self._sentinel = folder, free_port(), sentinel
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -32,8 +32,10 @@ class RedisServer:
     def start(self) -> "RedisServer":
         """Start it empty, and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", "."]
-        command += ["--appendonly", "no", "--repl-diskless-sync-delay", "0", *self._options]
+        special = [str(self._sentinel), "--sentinel"] if self._sentinel else []
+        command = ["redis-server", *special, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", "."]
+        if self._sentinel is None:
+            command += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", *self._options]
         with (self.folder / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         until(lambda: self.cli("PING") == "PONG", 10, self.folder / f"redis-{self.port}.log")

@@ -6,15 +6,21 @@ A store that stands still must not stop what is asked of Redis, nor the other wa
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from nemorouter._core import Arena
 from nemorouter.cluster.bus import install_id
+from nemorouter.cluster.holder import Terms
+from nemorouter.cluster.leases import Leases
 from nemorouter.cluster.member import Membership, boot_us
+from nemorouter.cluster.money import MONEY, Money
 from nemorouter.cluster.redis import connect
+from nemorouter.cluster.redis_bank import RedisBank
 from nemorouter.cluster.registry import Registry
+from nemorouter.cluster.wants import hear
 from nemorouter.datadir import AgentStatus, DataDir, boot_id, replace_file
 from nemorouter.log import get_logger
 from nemorouter.settings import Settings
@@ -61,12 +67,28 @@ class Agent:
         client, ears = connect(url), connect(url, timeout_s=None)
         try:
             async with store.read() as connection:
-                registry = Registry(client, await install_id(connection))
+                install = await install_id(connection)
+            registry = Registry(client, install)
             member = Membership(self._arena, store, self._data, registry, ears.pubsub, lambda: self._about(store.host))
+            bank = RedisBank(client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share)
+            leases, money = Leases(self._arena, bank, self._terms()), Money(self._arena, store)
             stopping = asyncio.Event()
+
+            def take(index: int, resource: int, need: int) -> None:
+                if resource == MONEY:
+                    money.want(index, need)
+                else:
+                    leases.want(index, resource, need)
+
+            def counters() -> dict[str, float]:
+                return leases.counters() | money.counters() | {"redis_calls": registry.calls + bank.calls}
+
             async with asyncio.TaskGroup() as group:
                 group.create_task(member.run(stopping))
-                await self._tell_until_the_end(member, registry)
+                group.create_task(leases.run(stopping))
+                group.create_task(money.run(stopping))
+                group.create_task(hear(self._arena, self._data.agent_socket, take, stopping))
+                await self._tell_until_the_end(member, counters)
                 stopping.set()
             if self._leave:
                 await member.leave()
@@ -74,6 +96,10 @@ class Agent:
             await client.aclose()
             await ears.aclose()
             await store.close()
+
+    def _terms(self) -> Terms:
+        settings = self._settings
+        return Terms(ttl=int(settings.lease_ttl * 1e6), tick=int(settings.lease_tick * 1e6))
 
     def _about(self, ledger: int) -> str:
         """What the host tells of itself to whoever looks at the registry; ``ledger``: its number in the store."""
@@ -86,7 +112,7 @@ class Agent:
         }
         return msgspec.json.encode(about).decode()
 
-    async def _tell_until_the_end(self, member: Membership, registry: Registry) -> None:
+    async def _tell_until_the_end(self, member: Membership, counters: Callable[[], dict[str, float]]) -> None:
         while not self._stopping.is_set():
             look = member.look
             status = AgentStatus(
@@ -98,7 +124,7 @@ class Agent:
                 announced=look.announced if look else 0,
                 obeyed=member.obeyed,
                 reason=member.lease.reason,
-                counters={"redis_calls": registry.calls},
+                counters=counters(),
                 delays=dict(look.delays) if look else {},
             )
             try:

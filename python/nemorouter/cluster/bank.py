@@ -95,7 +95,7 @@ def decide(ask: Ask, books: Books) -> Answer:
     if room < 0:
         return Answer(base, 0, -room, short=base < ask.committed + ask.need)
     need = max(0, ask.committed + ask.need - base)
-    more = min(need, room)
+    more = need if need <= room else 0  # else hosts would keep crumbs from each other that serve nobody
     more += min(ask.like, (room - more) // (_SHARES * (books.hosts + 1)))
     return Answer(base + more, room - more, 0, short=need > room)
 

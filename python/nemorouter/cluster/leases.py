@@ -43,7 +43,7 @@ class Leases:
         self._pause_until = 0
         self._epoch = 0
         self._logged = float("-inf")
-        self.syncs = self.lost = 0
+        self._syncs = self._lost = 0
 
     def want(self, index: int, resource: int, need: int) -> None:
         """A request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
@@ -52,8 +52,13 @@ class Leases:
         self._woken.add(lease)
         self._awake.set()
 
+    def counters(self) -> dict[str, float]:
+        """What it did since it began."""
+        return {"lease_calls": self._bank.calls, "lease_syncs": self._syncs, "lease_syncs_lost": self._lost}
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; then give back what is unspent."""
+        begin = asyncio.get_running_loop().create_task(self._begin())
         for lease in self._arena.leased():
             if lease[1] < len(RESOURCES):
                 self._plan(lease, self._holder(lease).next_look(boot_us()))
@@ -63,6 +68,7 @@ class Leases:
             except Exception as error:  # the next turn may do better; a lease that nobody renews runs out by itself
                 self._report(error)
             await self._pause()
+        await begin
         await self._finish()
 
     async def _pause(self) -> None:
@@ -110,7 +116,7 @@ class Leases:
         return ask
 
     async def _call(self, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
-        self.syncs += len(asks)
+        self._syncs += len(asks)
         try:
             async with asyncio.timeout(self._terms.ttl / 1e6):
                 theirs, replies = await self._bank.sync([(bucket, ask) for _, ask, bucket in asks])
@@ -131,11 +137,12 @@ class Leases:
 
     async def _begin(self) -> None:
         """Redis is new, or lost its data: let every epoch begin now, not when its first bucket is used."""
-        with suppress(RedisError, OSError):  # it is only a comfort
-            await self._bank.begin()
+        with suppress(RedisError, OSError, TimeoutError):  # it is only a comfort
+            async with asyncio.timeout(self._terms.ttl / 1e6):
+                await self._bank.begin()
 
     def _failed(self, error: Exception, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
-        self.lost += len(asks)
+        self._lost += len(asks)
         for lease, ask, _ in asks:
             holder = self._holders.get(lease)
             if holder is not None and holder.asked is ask:

@@ -1,24 +1,27 @@
 """The bank of rate leases as its clients see it: asks in, replies out, one call to Redis for up to 64 buckets.
 
-It must never send a call a second time: an unknown outcome is the asker's to deal with, by its next question.
+An unknown outcome is the asker's to deal with, by its next question. A call that the client repeats changes nothing
+more: the bank knows it by its sequence.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
+
+from redis.asyncio.cluster import RedisCluster
 
 from nemorouter.cluster.holder import Terms
 from nemorouter.cluster.ledger import BATCH, TAGS, Ask, Bucket, Reply, day_of, replies
 from nemorouter.cluster.scripts import Script
 
-_SHARE: Final = 50  # per mille of a burst that may lie unspent in leases
-
 
 class RedisBank:
-    """``prefix`` begins the name of every key. A client of a Redis Cluster is asked for one hash tag at a time."""
+    """``prefix`` begins the name of every key; ``share`` of a burst may lie unspent in leases."""
 
-    def __init__(self, client: Any, prefix: str, terms: Terms, *, spread: bool = False) -> None:  # noqa: ANN401
-        self._client, self._prefix, self._terms, self._spread = client, prefix, terms, spread
+    def __init__(self, client: Any, prefix: str, terms: Terms, *, share: float = 0.05) -> None:  # noqa: ANN401
+        self._client, self._prefix, self._terms = client, prefix, terms
+        self._spread = isinstance(client, RedisCluster)  # a call there may touch one hash tag
+        self._share = str(round(share * 1000))
         self._sync, self._epochs = Script("sync"), Script("epoch")
         self.calls = 0
 
@@ -35,7 +38,7 @@ class RedisBank:
         day = day_of(time.time())
         keys = [key for bucket, _ in asks for key in bucket.keys(self._prefix, day)]
         numbers = [argument for _, ask in asks for argument in ask.arguments()]
-        answer = await self._sync.run(self._client, keys, ["0", str(self._terms.ttl), str(_SHARE), *numbers])
+        answer = await self._sync.run(self._client, keys, ["0", str(self._terms.ttl), self._share, *numbers])
         return replies(answer)
 
     async def begin(self) -> None:

@@ -113,12 +113,12 @@ def test_a_grant_fits_and_is_never_lowered(**drawn: int) -> None:
 async def test_what_one_has_the_others_have_not(hosts: list[Host]) -> None:
     one, two, *_ = hosts
     assert await one.settle(need=400_000) == Answer(400_000, 600_000)
-    assert await two.settle(need=700_000) == Answer(600_000, 0, 0, short=True)
+    assert await two.settle(need=700_000) == Answer(0, 600_000, 0, short=True)  # crumbs serve nobody
     assert await pressed(one.store) == [(Kind.KEY, KEY, DAY)]
     assert await pressed(two.store) == []
     one.spend(100_000)
     one.withdraw()
-    assert await one.settle() == Answer(100_000, 300_000)
+    assert await one.settle() == Answer(100_000, 900_000)
     assert await two.settle(need=700_000) == Answer(700_000, 200_000)
     assert await pressed(one.store) == []
 
@@ -136,7 +136,8 @@ async def test_a_lost_answer_costs_nothing(hosts: list[Host]) -> None:
     for _ in range(3):
         await one.settle(need=600_000, lost=True)
     assert (await one.settle(need=600_000)).granted == 600_000
-    assert (await two.settle(need=500_000)).granted == 400_000
+    assert (await two.settle(need=500_000)).granted == 0
+    assert (await two.settle(need=400_000)).granted == 400_000
 
 
 async def test_an_overrun_is_counted_before_and_after_it_is_in_the_ledger(hosts: list[Host]) -> None:
@@ -180,7 +181,7 @@ async def test_a_dead_hosts_grant_is_withheld_until_it_returns_or_is_forgotten(h
     await one.settle(need=900_000)
     one.spend(50_000)
     await one.drain(50_000)
-    assert (await two.settle(need=200_000)).granted == 100_000
+    assert (await two.settle(need=100_000)).granted == 100_000
     reborn = Host(one.store, committed=50_000)  # an arena made anew: it allows nothing, and was recounted
     assert (await reborn.settle()).granted == 50_000
     assert (await two.settle(need=200_000)).granted == 200_000

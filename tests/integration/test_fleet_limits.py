@@ -1,0 +1,86 @@
+"""Several hosts, one key: what all of them admit stays within its limits and its budget, whoever asks whom."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from nemorouter.types import NANO, Kind
+from tests.cluster.fleet import worst
+from tests.faults.server import Answer, Client, boot_us
+from tests.faults.world import KEY
+from tests.integration.backends import PostgresServer
+from tests.integration.fleet import Fleet, RedisServer, doors, fleet
+from tests.integration.servers import until
+from tests.oracle import issued
+
+
+@pytest.fixture
+async def four(tmp_path: Path, postgres: PostgresServer, empty_template: str) -> AsyncIterator[Fleet]:
+    async with fleet(tmp_path / "fleet", database_url=postgres.database(empty_template), workers=2) as made:
+        yield made
+
+
+def ripen(redis: RedisServer) -> None:
+    """Let what Redis holds count as old, so that buckets begin full."""
+    for name in until(lambda: redis.run("KEYS", "*:epoch").split()):
+        redis.run("SET", name, "1700000000000000")
+
+
+async def ask_until(client: Client, key: str, end_us: int, answers: list[Answer]) -> None:
+    """Ask again and again."""
+    while boot_us() < end_us:
+        answer = await client.ask(key)
+        assert answer is not None
+        answers.append(answer)
+        await asyncio.sleep(0.02)
+
+
+def admitted(answers: list[Answer]) -> list[tuple[int, int, int]]:
+    return [(answer.begun_us, answer.ended_us, 1) for answer in answers if answer.status == 200]
+
+
+def refused(answers: list[Answer]) -> Counter[str]:
+    return Counter(answer.code for answer in answers if answer.status != 200)
+
+
+async def test_a_small_limit_is_one_limit_over_all_hosts(four: Fleet) -> None:
+    key = await four.world.key(rpm=60)
+    await four.settle()
+    ripen(four.redis)
+    answers: list[Answer] = []
+    begun = boot_us()
+    async with doors(four, each=2) as hosts:
+        clients = [client for host in hosts for client in host]
+        await asyncio.gather(*(ask_until(client, key, begun + 6_000_000, answers) for client in clients))
+    assert set(refused(answers)) == {"rate_limit_exceeded"}
+    assert worst(admitted(answers), 60) <= 60
+    assert len(admitted(answers)) >= 0.95 * (60 + issued(60, 6_000_000)) - 1
+
+
+def spent(answers: list[Answer]) -> Decimal:
+    costs = (answer.headers["x-nemo-request-cost"] for answer in answers if answer.status == 200)
+    return sum((Decimal(cost) for cost in costs), Decimal(0))
+
+
+async def test_a_budget_is_one_budget_over_all_hosts(four: Fleet) -> None:
+    """50 at once at each of four hosts, and money for about 40 of them."""
+    await four.world.price("echo", input=0, output=0, request=NANO)
+    key = await four.world.key()
+    await four.world.scope(Kind.KEY, KEY, cap=40 * NANO)
+    await four.settle()
+    answers: list[Answer] = []
+    end_us = boot_us() + 20_000_000
+    async with doors(four, each=50) as hosts:
+        clients = [client for host in hosts for client in host]
+        answers += [answer for answer in await asyncio.gather(*(client.ask(key) for client in clients)) if answer]
+        assert len(answers) == 200
+        while spent(answers) < 40 and boot_us() < end_us:  # what lies idle at one host reaches the others
+            answers += [answer for host in hosts if (answer := await host[0].ask(key))]
+            await asyncio.sleep(0.1)
+        answers += [answer for answer in await asyncio.gather(*(client.ask(key) for client in clients)) if answer]
+    assert set(refused(answers)) <= {"budget_exceeded", "not_ready"}
+    assert spent(answers) == 40, refused(answers)
