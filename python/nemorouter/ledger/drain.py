@@ -68,6 +68,10 @@ class Drain:
         await self._mend()
         return moved
 
+    def is_quiet(self) -> bool:
+        """No row waits in a journal, and there is no new one: only deaths and changes may be found by a turn."""
+        return _mark(self._data.journals) == self._listed and not any(j.rows(1) for j in self._live.values())
+
     async def last_turn(self) -> int:
         """Before the end of the process: leave as little as can be in the journals of this host."""
         self._minute = _EVERY_MINUTE

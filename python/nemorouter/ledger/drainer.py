@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _CANDIDATE_S: Final = 0.25  # how often the lock is tried
 _PAUSES_S: Final = {"process": (0.040, 0.050), "commit": (0.002, 0.005)}  # between turns: with rows, without
+_DOZE_S: Final = 0.25
 _RETAIN_MORE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
 _FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well
@@ -121,7 +122,10 @@ class Drainer:
                 if time.monotonic() >= refresh_at:
                     arena.turn()
                     refresh_at = time.monotonic() + _REFRESH_S
-                await self._stopping.sleep(busy_s if moved else idle_s)
+                if moved:
+                    await self._stopping.sleep(busy_s)
+                else:
+                    self._doze(drain, idle_s)
             self._went_well(await drain.last_turn())
             self._tell(drain.applied)
         finally:
@@ -146,6 +150,12 @@ class Drainer:
         except StoreError as error:
             self._failed(error)
             return False
+
+    def _doze(self, drain: Drain, nap_s: float) -> None:
+        """Look for rows alone for a while: a turn costs as much as ten looks. The loop it blocks is nobody else's."""
+        end = time.monotonic() + _DOZE_S
+        while not self._stopping.wait(nap_s) and time.monotonic() < end and drain.is_quiet():
+            pass
 
     async def _turn(self, drain: Drain) -> int | None:
         """One turn; None if it failed in a way that the next may not."""
