@@ -27,6 +27,7 @@ from nemorouter.store.engine import Store
 
 _FIRST_ID = 10**6
 _BODY = b'{"model":"echo","messages":[{"role":"user","content":"hi"}],"max_tokens":5}'
+_SETTLED_S = 2.5  # a worker that dies younger is not replaced at once
 _PATIENCE_S = 120.0
 _WORKER = """
 import asyncio, json, sys, time
@@ -106,6 +107,7 @@ def _respawn(settings: Settings, keys: int, kills: int = 5) -> tuple[float, floa
             start = _until_admitted(settings.port, secret(keys))
             worst = 0.0
             for kill in range(kills):
+                time.sleep(_SETTLED_S)
                 os.kill(_worker(master.pid), signal.SIGKILL)
                 worst = max(worst, _until_admitted(settings.port, secret(1 + kill * keys // kills)))
         finally:
