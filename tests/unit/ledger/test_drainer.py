@@ -21,7 +21,7 @@ from tests.unit.ledger.conftest import Desk, everywhere, in_each_ledger
 from tests.unit.ledger.test_record import AT, a_row
 
 
-async def until(true: Callable[[], bool], deadline_s: float = 5.0) -> None:
+async def until(true: Callable[[], bool], deadline_s: float = 30.0) -> None:
     end = time.monotonic() + deadline_s
     while not true():
         assert time.monotonic() < end, "waited in vain"
