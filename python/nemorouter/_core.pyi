@@ -10,7 +10,7 @@ but the bulk ones
 """
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Literal, Protocol, final
 
 from nemorouter.types import ModelPrice, Policy
 
@@ -40,6 +40,21 @@ Row = tuple[
     int,  # latency, us
     int | None,  # time to first token, us; None = none was seen
 ]
+
+class _Headers(Protocol):
+    """Request headers as ``gateway.wire`` has them."""
+
+    def get(self, key: str) -> str | None: ...
+    def get_all(self, key: str) -> list[str]: ...
+    def values(self) -> list[str]: ...
+    def __contains__(self, key: str) -> bool: ...
+
+class _Scope(Protocol):
+    """What ``credentials`` looks at."""
+
+    client: str
+    query_string: str
+
 Tally = tuple[int, int, int, int]
 """Refusals of a known key: (Unix minute, key id, errors.Code, count)."""
 
@@ -406,6 +421,11 @@ class Gate:
         Reads the status again: a key revoked since ``identify`` is refused. The ticket (>= 0) must be settled once.
         """
 
+    def begin(
+        self, index: int, peek: Peek, endpoint: int, upstream: int, body: bytes, started_us: int
+    ) -> Call | Refusal:
+        """``admit`` for a body that was peeked at; the ticket in its call. ``started_us``: of ``now_us``."""
+
     def settle(
         self,
         ticket: int,
@@ -431,18 +451,13 @@ class Gate:
     def rate_headers(self, index: int) -> list[tuple[str, str]]:
         """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
 
-    def answer_headers(
-        self, index: int, own: Sequence[tuple[str, str]], request_id: str, started_us: int, cost: int
-    ) -> list[tuple[str, str]]:
-        """``rate_headers``, then ``own``, then x-nemo-request-id, x-nemo-latency-ms and x-nemo-request-cost.
-
-        ``started_us``: of ``now_us``. ``cost``: nano-USD; -1 leaves it out.
-        """
-
     def request_id(self, ticket: int) -> str:
         """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no ticket: a fresh
         number is drawn.
         """
+
+    def untaken_headers(self, own: list[tuple[str, str]], started_us: int) -> list[tuple[str, str]]:
+        """``own``, then a fresh x-nemo-request-id and x-nemo-latency-ms: of an answer that took no ticket."""
 
     def recorded(self, ticket: int) -> bool:
         """True once the settled ticket's row is in the store (its slot was freed)."""
@@ -453,11 +468,114 @@ class Gate:
     def now_us(self) -> int:
         """The boot clock, microseconds: what latencies are measured with."""
 
+@final
+class Peek:
+    """The few fields of a body that a decision needs."""
+
+    @staticmethod
+    def nothing() -> Peek:
+        """Stands for a request that calls no model; its model is ``-``."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def output(self) -> int:
+        """The most tokens a choice may produce, as the client says; -1 = it does not say."""
+
+    @property
+    def choices(self) -> int:
+        """How many answers, or images, are asked for."""
+
+    @property
+    def lacks_usage(self) -> bool:
+        """True if the stream will end without a usage chunk, unless one is asked for."""
+
+@final
+class Call:
+    """An admitted request from its ticket to its end. However often it is ended, it settles once."""
+
+    @property
+    def code(self) -> Literal[0]:
+        """As ``Refusal.code``: a call has none."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def ticket(self) -> int: ...
+    @property
+    def started_us(self) -> int: ...
+    @property
+    def endpoint(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def peek(self) -> Peek: ...
+    @property
+    def request_id(self) -> str: ...
+    status: int
+    """Of the answer, once its headers left."""
+    usage: tuple[int, int, int] | None
+    """Tokens of input, of which cached, and of output, as the upstream told; None = it did not, or absurdly."""
+    produced: int
+    """Bytes of text that were produced, where no usage tells better."""
+    @property
+    def first_us(self) -> int:
+        """From the start until the first byte of a streamed answer; -1 = none yet."""
+
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def cost(self) -> int:
+        """Nano-USD; -1 = not known yet, or never."""
+
+    def begun(self) -> None:
+        """A streamed answer's first bytes are here."""
+
+    def end(self, outcome: int, status: int) -> int:
+        """Settle, if it is not settled yet; answer the cost. Where no usage came: what was produced, and the input
+        wherever an upstream has read it.
+        """
+
+    def bill(self, usage: tuple[int, int, int]) -> str | None:
+        """Settle a stream at its last usage chunk; answer its cost in USD, to be written into the chunk."""
+
+    def headers(self, own: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The rate headers, then ``own``, then x-nemo-request-id, x-nemo-latency-ms, and x-nemo-request-cost once it is
+        known.
+        """
+
+def peek(body: bytes, endpoint: int) -> Peek | tuple[int, str | None]:
+    """The fields of a JSON body; or the errors.Code of what is wrong with it, and a message that names the field.
+
+    A field that counts and is given twice, in whatever spelling, is wrong: two parsers could read it differently.
+    """
+
+def body_size(headers: _Headers, most_headers: int, most_body: int) -> int:
+    """Bytes of the body that request headers announce; -1: they do not say. Below that, -1 - errors.Code: all values
+    together are longer than ``most_headers``, the body than ``most_body``, or it is no plain JSON.
+    """
+
+def credentials(scope: _Scope, headers: _Headers) -> tuple[str | None, str]:
+    """The one Authorization value of a request (None without any) and the address of the socket's other end.
+    ``headers`` are the scope's: some servers copy them each time they are asked for.
+
+    ``Bearer ?`` stands for what was sent but cannot be right: two values, one that is no ASCII, a key in the query.
+    """
+
 def hash_key(key: str | bytes, pepper: bytes) -> bytes:
     """Keyed BLAKE3 of a whole key under a 32-byte pepper."""
 
 def parse_key(authorization: str | bytes) -> str | None:
     """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+
+def echo_chat(body: bytes, identity: str) -> tuple[bytes, int, int] | None:
+    """What ``upstream.echo`` answers to a conversation of plain text, with its tokens of input and output; None where
+    only ``upstream.echo`` knows. ``identity``: of the completion, without its prefix.
+    """
 
 def die_with_parent() -> None:
     """Ask the kernel to send SIGTERM to this process when its parent dies."""

@@ -84,7 +84,7 @@ class App:
         routes = upstream_routes(settings)
         self._open.push_async_callback(routes.close)
         gate, store = await open_gate(settings, routes.names, self._open)
-        forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers)
+        forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers, durable=settings.durability == "commit")
         pipeline = Pipeline(gate, settings, routes.resolve, forward, wake_agent(settings, self._open))
         models = Models(pipeline, routes, _priced(store))
         control = Control(settings, store)

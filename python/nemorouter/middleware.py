@@ -77,7 +77,9 @@ class NemoAuth:
         loop.run_until_complete(self.stop())
 
     async def _start_asgi(self) -> None:
-        await self._start(Wrapped(ietf_headers=self._settings.ietf_rate_limit_headers))
+        settings = self._settings
+        durable = settings.durability == "commit"
+        await self._start(Wrapped(ietf_headers=settings.ietf_rate_limit_headers, durable=durable))
 
     async def _start(self, serve: Wrapped | WrappedRsgi) -> None:
         """Open the gate. ConfigurationError where something cannot be used."""

@@ -113,6 +113,6 @@ def test_health_and_metrics(contract: Contract) -> None:
     assert contract.server.call("/readyz").json == {"status": "ready"}
     text = contract.server.call("/metrics").body.decode()
     for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) nemorouter_\w+ .+|nemorouter_\w+(\{\w+="\w+"\})? \d+', line)
+        assert re.fullmatch(r'# (HELP|TYPE) nemorouter_\w+ .+|nemorouter_\w+(\{\w+="\w+"\})? \d+(\.\d+)?', line)
     assert "nemorouter_workers 1" in text
     assert 'nemorouter_refused_total{code="key_unknown"}' in text

@@ -52,7 +52,11 @@ CASES = [
     ),
     Case(Code.INVALID_JSON, body=b"{"),
     Case(Code.MISSING_MODEL, body={"messages": []}),
-    Case(Code.INVALID_REQUEST, body=chat(GPT, max_tokens=-1), message="max_tokens: expected `int` >= 0."),
+    Case(
+        Code.INVALID_REQUEST,
+        body=chat(GPT, max_tokens=-1),
+        message="max_tokens: expected a whole number from 0 to 10000000.",
+    ),
     Case(Code.MODEL_NOT_FOUND, body=chat("nobody-serves-this")),
     Case(Code.UNKNOWN_URL, path="/v1/nothing"),
     Case(Code.METHOD_NOT_ALLOWED, method="GET", answer_headers={"allow": "POST"}),
@@ -67,6 +71,7 @@ ELSEWHERE = {
     Code.OVERLOADED: "test_streams.py",
     Code.NOT_READY: "unit/gateway/test_front.py",
     Code.INTERNAL_ERROR: "unit/gateway/test_pipeline.py",
+    Code.LEASE_WANTED: "unit/gateway/test_leased.py",
 }
 
 

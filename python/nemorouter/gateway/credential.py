@@ -2,34 +2,18 @@
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from urllib.parse import unquote_plus
 
+from nemorouter._core import credentials
 from nemorouter.gateway.wire import Headers, Scope
 
-MALFORMED = "Bearer ?"
-"""Stands for a credential that was sent but cannot be right; the gate refuses it as malformed."""
+Credentials = Callable[[Scope, Headers], tuple[str | None, str]]
+"""A request's Authorization value (None without any) and its source IP."""
 
 
-def authorization(scope: Scope) -> str | None:
-    """The value of the one Authorization header; None without any; MALFORMED for two, or for a key in the query."""
-    query = scope.query_string
-    if query and _holds_key(query):
-        return MALFORMED
-    values = scope.headers.get_all("authorization")
-    if len(values) == 1:
-        return values[0]
-    return MALFORMED if values or "authorization" in scope.headers else None
-
-
-def _holds_key(query: str) -> bool:
-    plain = unquote_plus(query)
-    return "sk-nemo-" in plain or "mk-nemo-" in plain
-
-
-def source(trusted_proxies: Sequence[str]) -> Callable[[Scope], str]:
-    """A function that answers a request's source IP; ``X-Forwarded-For`` counts only from ``trusted_proxies``."""
+def read_credentials(trusted_proxies: Sequence[str]) -> Credentials:
+    """How requests are asked; ``X-Forwarded-For`` counts only from ``trusted_proxies``."""
     if not trusted_proxies:
-        return peer
+        return credentials
     trusted = [ipaddress.ip_network(block) for block in trusted_proxies]
 
     def is_trusted(address: str) -> bool:
@@ -40,22 +24,16 @@ def source(trusted_proxies: Sequence[str]) -> Callable[[Scope], str]:
         mapped = getattr(parsed, "ipv4_mapped", None)
         return any((mapped or parsed) in network for network in trusted)
 
-    def forwarded(scope: Scope) -> str:
-        address = peer(scope)
+    def forwarded(scope: Scope, headers: Headers) -> tuple[str | None, str]:
+        authorization, address = credentials(scope, headers)
         if is_trusted(address):
-            for hop in reversed(_hops(scope.headers)):
+            for hop in reversed(_hops(headers)):
                 address = hop
                 if not is_trusted(hop):
                     break
-        return address
+        return authorization, address
 
     return forwarded
-
-
-def peer(scope: Scope) -> str:
-    """The address of the socket's other end, without port and brackets."""
-    client = scope.client
-    return client[: client.rfind(":")] if client[0] != "[" else client[1 : client.rfind("]")]
 
 
 def _hops(headers: Headers) -> list[str]:

@@ -5,17 +5,20 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, cast
 
+from nemorouter._core import Call
 from nemorouter.errors import Code
+from nemorouter.gateway.paths import POST
 from nemorouter.gateway.peek import with_usage
 from nemorouter.gateway.problems import answer as problem
 from nemorouter.gateway.problems import body as problem_body
-from nemorouter.gateway.settle import Call, answer_headers
+from nemorouter.gateway.settle import answer_headers, recorded
 from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Scope
 from nemorouter.types import Outcome
 from nemorouter.upstream import usage
 from nemorouter.upstream.base import Answer, Request, Upstream, UpstreamFailedError, UpstreamTimeoutError
 from nemorouter.upstream.sse import Scanner
 
+_PATHS: dict[int, str] = {endpoint: path.removeprefix("/v1") for path, endpoint in POST.items()}
 _PASSED_ON = ("openai-beta", "user-agent")
 """The only request headers that reach an upstream. Credentials are not among them."""
 
@@ -23,24 +26,33 @@ _PASSED_ON = ("openai-beta", "user-agent")
 class Forwarder:
     """Answers calls through upstreams."""
 
-    __slots__ = ("_ietf",)
+    __slots__ = ("_durable", "_ietf")
 
-    def __init__(self, *, ietf_headers: bool) -> None:
+    def __init__(self, *, ietf_headers: bool = False, durable: bool = False) -> None:
         self._ietf = ietf_headers
+        self._durable = durable  # the end of an answer waits until its row is on disk
 
     def __call__(
         self, upstream: Upstream, call: Call, scope: Scope, connection: Connection
-    ) -> Coroutine[Any, Any, None]:
-        """Answer ``call`` and settle it. ClientGoneError: the client left, and settling is up to the caller."""
+    ) -> Coroutine[Any, Any, None] | None:
+        """Answer ``call`` and settle it; None where that is done. ClientGoneError: the client left, and settling is up
+        to the caller.
+        """
         body = call.body
-        strip = call.peek.lacks_usage()
+        strip = call.peek.lacks_usage
         if strip:
             body = with_usage(body)
-        if upstream.instant:
-            request = Request(call.endpoint, call.path[3:], body, call.request_id)
-            return self._relay(upstream, request, call, connection, strip)
+        if upstream.instant is not None:
+            answer = upstream.instant(call.endpoint, body, call.request_id)
+            if answer.chunks is not None:
+                return self._stream(call, connection, answer, answer.chunks, strip)
+            _settle(call, answer)
+            if self._durable:
+                return self._whole(call, connection, answer)
+            self._send(call, connection, answer)
+            return None
         passed = [(name, value) for name in _PASSED_ON if (value := scope.headers.get(name)) is not None]
-        request = Request(call.endpoint, call.path[3:], body, call.request_id, passed)
+        request = Request(call.endpoint, _PATHS[call.endpoint], body, call.request_id, passed)
         return _watched(self._relay(upstream, request, call, connection, strip), connection)
 
     async def _relay(
@@ -56,28 +68,24 @@ class Forwarder:
             if answer.chunks is not None:
                 await self._stream(call, connection, answer, answer.chunks, strip)
             elif answer.status < 300 or (answer.headers and answer.status >= 400 and _is_json(answer.headers)):
+                _settle(call, answer)
                 await self._whole(call, connection, answer)
             else:
                 await self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
 
     async def _whole(self, call: Call, connection: Connection, answer: Answer) -> None:
-        status = answer.status
-        if status < 400:
-            call.usage = answer.usage or usage.read(answer.body)
-            if call.usage is None:
-                call.produced = usage.produced(answer.body)
-            cost = call.end(Outcome.OK, status)
-        else:
-            cost = call.end(Outcome.UPSTREAM_ERROR, status)
-        if call.durable:
-            await call.recorded()
-        connection.response_bytes(status, answer_headers(call, answer.headers, cost, ietf=self._ietf), answer.body)
+        if self._durable:
+            await recorded(call)
+        self._send(call, connection, answer)
+
+    def _send(self, call: Call, connection: Connection, answer: Answer) -> None:
+        connection.response_bytes(answer.status, answer_headers(call, answer.headers, ietf=self._ietf), answer.body)
 
     async def _stream(
         self, call: Call, connection: Connection, answer: Answer, chunks: AsyncIterator[bytes], strip: bool
     ) -> None:
         call.status = answer.status
-        transport = connection.response_stream(answer.status, answer_headers(call, answer.headers, -1, ietf=self._ietf))
+        transport = connection.response_stream(answer.status, answer_headers(call, answer.headers, ietf=self._ietf))
         scanner = Scanner(call.bill, strip=strip)
         outcome = Outcome.OK
         try:
@@ -85,8 +93,8 @@ class Forwarder:
                 async for chunk in chunks:
                     call.begun()
                     shown = scanner.feed(chunk)
-                    if call.durable and call.ended:  # the chunk that tells the usage, and all after it
-                        await call.recorded()
+                    if self._durable and call.ended:  # the chunk that tells the usage, and all after it
+                        await recorded(call)
                     if shown:
                         await _send(transport.send_bytes(shown))
             if shown := scanner.flush():
@@ -100,15 +108,24 @@ class Forwarder:
             call.usage = call.usage or scanner.usage
             call.produced = scanner.produced
         call.end(outcome, answer.status)
-        if call.durable:
-            await call.recorded()
+        if self._durable:
+            await recorded(call)
 
     async def _fail(self, call: Call, connection: Connection, code: Code, outcome: Outcome) -> None:
         status, headers, body = problem(code)
-        cost = call.end(outcome, status)
-        if call.durable:
-            await call.recorded()
-        connection.response_bytes(status, answer_headers(call, headers, cost, ietf=self._ietf), body)
+        call.end(outcome, status)
+        if self._durable:
+            await recorded(call)
+        connection.response_bytes(status, answer_headers(call, headers, ietf=self._ietf), body)
+
+
+def _settle(call: Call, answer: Answer) -> None:
+    """Settle a whole answer."""
+    if answer.status < 400:
+        call.usage = answer.usage or usage.read(answer.body)
+        if call.usage is None:
+            call.produced = usage.produced(answer.body)
+    call.end(Outcome.OK if answer.status < 400 else Outcome.UPSTREAM_ERROR, answer.status)
 
 
 async def _watched(work: Coroutine[Any, Any, None], connection: Connection) -> None:

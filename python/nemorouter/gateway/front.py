@@ -7,7 +7,6 @@ from typing import Any
 
 from nemorouter.errors import Code
 from nemorouter.gateway import paths, problems, status
-from nemorouter.gateway.headers import LATENCY, REQUEST_ID, milliseconds
 from nemorouter.gateway.models import Models
 from nemorouter.gateway.pipeline import Pipeline
 from nemorouter.gateway.status import Status
@@ -54,8 +53,8 @@ class Front:
 
     def _refuse(self, connection: Connection, code: Code, *extra: tuple[str, str]) -> None:
         answer_status, headers, body = problems.answer(code)
-        headers += [*extra, (REQUEST_ID, self._pipeline.gate.request_id(-1)), (LATENCY, milliseconds(0))]
-        connection.response_bytes(answer_status, headers, body)
+        gate = self._pipeline.gate
+        connection.response_bytes(answer_status, gate.untaken_headers([*headers, *extra], gate.now_us()), body)
 
 
 async def not_ready(scope: Scope, connection: Connection) -> None:

@@ -8,7 +8,6 @@ import msgspec
 
 from nemorouter.errors import Code
 from nemorouter.gateway import paths, problems
-from nemorouter.gateway.headers import LATENCY, REQUEST_ID, milliseconds
 from nemorouter.gateway.pipeline import Pipeline
 from nemorouter.gateway.wire import Connection, Scope
 from nemorouter.types import Endpoint
@@ -45,11 +44,7 @@ class Models:
                 self._pipeline.refuse(connection, started, Code.MODEL_NOT_FOUND, message)
                 return
             answer = self._row(name)
-        headers = [
-            ("content-type", "application/json"),
-            (REQUEST_ID, gate.request_id(-1)),
-            (LATENCY, milliseconds(gate.now_us() - started)),
-        ]
+        headers = gate.untaken_headers([("content-type", "application/json")], started)
         connection.response_bytes(200, headers, msgspec.json.encode(answer))
 
     def _serves(self, name: str) -> bool:

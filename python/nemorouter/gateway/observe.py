@@ -1,8 +1,8 @@
 """A wrapped app's answer, seen passing by: its usage, its end, its cost. For ASGI and RSGI alike."""
 
+from nemorouter._core import Call
 from nemorouter.errors import TicketError
 from nemorouter.gateway.peek import NO_MODEL
-from nemorouter.gateway.settle import Call
 from nemorouter.ids import to_text
 from nemorouter.types import Outcome
 from nemorouter.upstream import usage
@@ -68,10 +68,10 @@ class Observed:
         self._scanner = Scanner(call.bill, strip=False) if events else None
         self._kept = bytearray() if "json" in content_type else None
 
-    def whole(self, body: bytes) -> int:
-        """Settle a whole answer; its cost in nano-USD, -1 = unknown."""
+    def whole(self, body: bytes) -> None:
+        """Settle a whole answer."""
         self._learn(body)
-        return self._end()
+        self._end()
 
     def piece(self, data: bytes) -> bytes:
         """What the client shall get for a piece."""
@@ -108,8 +108,8 @@ class Observed:
             if call.usage is None:
                 call.produced = usage.produced(body)
 
-    def _end(self) -> int:
+    def _end(self) -> None:
         call = self._call
         if call.usage is None and call.peek is NO_MODEL:
             call.usage = 0, 0, 0  # the request alone is counted
-        return call.end(Outcome.OK if self._status < 400 else Outcome.UPSTREAM_ERROR, self._status)
+        call.end(Outcome.OK if self._status < 400 else Outcome.UPSTREAM_ERROR, self._status)

@@ -80,8 +80,8 @@ def refused(refusal: "Refusal") -> Answer:
         if wait is None:
             headers.append(_NO_RETRY)
         else:
-            headers.append(("retry-after", str(max(1, -(-wait // 1_000_000)))))
-            headers.append(("retry-after-ms", str(max(1, -(-wait // 1000)))))
+            seconds, ms = max(1, -(-wait // 1_000_000)), max(1, -(-wait // 1000))
+            headers += [("retry-after", str(seconds)), ("retry-after-ms", str(ms))]
     return Answer(status, headers, ready_body)
 
 

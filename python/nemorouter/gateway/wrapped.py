@@ -3,10 +3,11 @@
 The app's own status, headers and body stay; ours are added, and the client's credential is taken away.
 """
 
+from nemorouter._core import Call
 from nemorouter.gateway.asgi import AsgiApp, AsgiRequest, Message, Receive, Send
 from nemorouter.gateway.observe import Caller, Observed
 from nemorouter.gateway.peek import NO_MODEL
-from nemorouter.gateway.settle import Call, answer_headers
+from nemorouter.gateway.settle import answer_headers, recorded
 from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.types import Outcome
 
@@ -14,8 +15,9 @@ from nemorouter.types import Outcome
 class Wrapped:
     """Lets a wrapped app answer admitted calls."""
 
-    def __init__(self, *, ietf_headers: bool) -> None:
+    def __init__(self, *, ietf_headers: bool = False, durable: bool = False) -> None:
         self._ietf = ietf_headers
+        self._durable = durable
 
     async def __call__(self, app: AsgiApp, call: Call, request: Scope, connection: Connection) -> None:
         """Run the app and settle the call."""
@@ -23,7 +25,7 @@ class Wrapped:
         scope, receive, send = connection.raw
         headers = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
         state = {**scope.get("state", {}), "nemorouter": Caller(call)}
-        answering = _Answering(call, receive, send, ietf=self._ietf)
+        answering = _Answering(call, receive, send, ietf=self._ietf, durable=self._durable)
         await app({**scope, "headers": headers, "state": state}, answering.receive, answering.send)
         answering.finish()
 
@@ -31,11 +33,12 @@ class Wrapped:
 class _Answering:
     """The app's ``receive`` and ``send``."""
 
-    def __init__(self, call: Call, receive: Receive, send: Send, *, ietf: bool) -> None:
+    def __init__(self, call: Call, receive: Receive, send: Send, *, ietf: bool, durable: bool) -> None:
         self._call = call
         self._receive = receive
         self._send = send
         self._ietf = ietf
+        self._durable = durable
         self._replayed = call.peek is NO_MODEL  # then nobody has read the body
         self._start: Message | None = None
         self._observed: Observed | None = None
@@ -60,30 +63,31 @@ class _Answering:
         elif message["type"] == "http.response.body" and self._observed is not None:
             await self._body(self._observed, message.get("body", b""), more=message.get("more_body", False))
         else:
-            await self._begin(-1)
+            await self._begin()
             await self._pass(message)
 
     async def _body(self, observed: Observed, body: bytes, *, more: bool) -> None:
         if self._start is not None and not more:
-            await self._begin(observed.whole(body))
+            observed.whole(body)
+            await self._begin()
         else:
-            await self._begin(-1)
+            await self._begin()
             body = observed.piece(body) if body else body
             if not more:
                 body += observed.last()
         await self._pass({"type": "http.response.body", "body": body, "more_body": more})
 
-    async def _begin(self, cost: int) -> None:
+    async def _begin(self) -> None:
         """Send the head, with our headers."""
         start, self._start = self._start, None
         if start is not None:
             self._call.status = start["status"]
-            ours = [(n.encode(), v.encode()) for n, v in answer_headers(self._call, [], cost, ietf=self._ietf)]
+            ours = [(n.encode(), v.encode()) for n, v in answer_headers(self._call, [], ietf=self._ietf)]
             await self._pass({**start, "headers": [*start.get("headers", []), *ours]})
 
     async def _pass(self, message: Message) -> None:
-        if self._call.durable and self._call.ended:
-            await self._call.recorded()
+        if self._durable and self._call.ended:
+            await recorded(self._call)
         try:
             await self._send(message)
         except Exception as error:

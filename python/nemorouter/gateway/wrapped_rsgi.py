@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol
 
+from nemorouter._core import Call
 from nemorouter.gateway.observe import Caller, Observed
 from nemorouter.gateway.peek import NO_MODEL
-from nemorouter.gateway.settle import Call, answer_headers
+from nemorouter.gateway.settle import answer_headers
 from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Headers, Scope, Transport
 from nemorouter.types import Outcome
 
@@ -108,7 +109,7 @@ class _Answering:
     def response_stream(self, status: int, headers: HeaderList) -> Transport:
         self._observed = self._observe(status, headers)
         self._call.status = status
-        ours = answer_headers(self._call, headers, -1, ietf=self._ietf)
+        ours = answer_headers(self._call, headers, ietf=self._ietf)
         return _Transport(self._observed, self._connection.response_stream(status, ours))
 
     def _observe(self, status: int, headers: HeaderList) -> Observed:
@@ -117,9 +118,9 @@ class _Answering:
 
     def _whole(self, status: int, headers: HeaderList, body: bytes) -> HeaderList:
         """Settle a whole answer; its headers."""
-        cost = self._observe(status, headers).whole(body)
+        self._observe(status, headers).whole(body)
         self._call.status = status
-        return answer_headers(self._call, headers, cost, ietf=self._ietf)
+        return answer_headers(self._call, headers, ietf=self._ietf)
 
     def finish(self) -> None:
         """The app returned. A stream has no other end; what its last event lacks is not sent any more."""

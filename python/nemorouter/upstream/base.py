@@ -1,6 +1,6 @@
 """What an upstream is to the request path. A leaf."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
@@ -44,8 +44,12 @@ class Upstream(Protocol):
     """A provider. Cancelling the task that waits in ``send`` or on ``chunks`` cancels the call."""
 
     name: str
-    instant: bool
-    """True if ``send`` never waits, so that nobody needs to watch for the client's leaving meanwhile."""
+
+    @property
+    def instant(self) -> Callable[[int, bytes, str], Answer] | None:
+        """For an upstream that never waits, so that nobody need watch for the client's leaving: its answer to endpoint,
+        body and request id.
+        """
 
     async def send(self, request: Request) -> Answer:
         """Raise UpstreamFailedError or UpstreamTimeoutError where no answer came."""

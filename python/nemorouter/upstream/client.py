@@ -33,7 +33,7 @@ _PASSED_BACK: Final = (
 class HttpUpstream:
     """One provider, as the settings name it."""
 
-    instant = False
+    instant = None
 
     def __init__(self, settings: UpstreamSettings, client: Client, *, key: str | None) -> None:
         self.name = settings.name

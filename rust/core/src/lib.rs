@@ -31,6 +31,8 @@ pub mod arena;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
+pub mod echo;
+#[cfg(not(loom))]
 pub mod error;
 #[cfg(not(loom))]
 pub mod gate;
@@ -40,6 +42,8 @@ pub mod heap;
 pub mod journal;
 #[cfg(not(loom))]
 pub mod map;
+#[cfg(not(loom))]
+pub mod peek;
 #[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]

@@ -13,6 +13,7 @@ use pyo3::{
     exceptions::PyValueError,
     prelude::*,
     pybacked::{PyBackedBytes, PyBackedStr},
+    types::PyBytes,
 };
 
 use crate::errors::raise;
@@ -49,6 +50,12 @@ pub fn parse_key(authorization: Text) -> Option<String> {
         Credential::Key(key) => Some(String::from_utf8_lossy(key).into_owned()),
         Credential::Missing | Credential::Malformed => None,
     }
+}
+
+#[pyfunction]
+pub fn echo_chat<'py>(py: Python<'py>, body: &[u8], identity: &str) -> Option<(Bound<'py, PyBytes>, u64, u64)> {
+    let echoed = nemorouter_core::echo::chat(str::from_utf8(body).ok()?, identity)?;
+    Some((PyBytes::new(py, &echoed.body), echoed.input, echoed.output))
 }
 
 #[pyfunction]

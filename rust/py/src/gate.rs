@@ -21,9 +21,11 @@ use pyo3::{
 
 use crate::{
     arena::Arena,
+    call::Call,
     errors::raise,
     functions::pepper,
     journal::Journal,
+    peek::Peek,
     views::{ManualClock, Refusal},
 };
 
@@ -123,7 +125,56 @@ impl Gate {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn settle(
+    fn begin<'py>(
+        this: &Bound<'py, Self>,
+        index: u32,
+        peek: &Bound<'py, Peek>,
+        endpoint: u8,
+        upstream: u8,
+        body: Bound<'py, PyBytes>,
+        started_us: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, gate) = (this.py(), this.get());
+        let seen = &peek.get().seen;
+        let Some(model) = ModelName::new(&seen.model) else {
+            return Err(PyValueError::new_err("a model's name has 1 to 120 bytes and no NUL"));
+        };
+        let request = gate::Request {
+            index,
+            model,
+            endpoint,
+            upstream,
+            prompt_bytes: body.as_bytes().len() as u64,
+            max_tokens: seen.output,
+            choices: seen.choices,
+            stream: seen.stream,
+        };
+        let ticket = match gate.inner.admit(&request) {
+            Ok(ticket) => ticket,
+            Err(refusal) => return Ok(Bound::new(py, Refusal(refusal))?.into_any()),
+        };
+        let call = Call {
+            code: 0,
+            gate: this.clone().unbind(),
+            index,
+            ticket,
+            started_us,
+            endpoint,
+            body: body.unbind(),
+            peek: peek.clone().unbind(),
+            request_id: gate.identity(py, ticket >> 16).unbind(),
+            status: 0,
+            usage: None,
+            produced: 0,
+            first_us: -1,
+            ended: false,
+            cost: -1,
+        };
+        Ok(Bound::new(py, call)?.into_any())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub fn settle(
         &self,
         ticket: i64,
         input: u64,
@@ -147,63 +198,73 @@ impl Gate {
     }
 
     fn rate_headers<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyList>> {
-        let [requests, tokens] = self.inner.tightest(index);
-        let headers = PyList::empty(py);
-        let put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> Digits| match bucket {
-            Some(bucket) => headers.append(PyTuple::new(py, [name, &PyString::new(py, value(bucket).as_str())])?),
-            None => Ok(()),
-        };
-        put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| decimal(b.limit))?;
-        put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| decimal(b.limit))?;
-        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
-        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
-        put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
-        put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))?;
-        Ok(headers)
+        let mut headers = Vec::with_capacity(6);
+        self.rates(py, index, &mut headers)?;
+        PyList::new(py, headers)
     }
 
-    fn answer_headers<'py>(
+    fn untaken_headers<'py>(
         &self,
         py: Python<'py>,
-        index: u32,
-        own: &Bound<'py, PyAny>,
-        request_id: &Bound<'py, PyString>,
+        own: &Bound<'py, PyList>,
         started_us: u64,
-        cost: i64,
     ) -> PyResult<Bound<'py, PyList>> {
-        let headers = self.rate_headers(py, index)?;
-        for header in own.try_iter()? {
-            headers.append(header?)?;
-        }
-        let put = |name: &Bound<'py, PyString>, value: &Bound<'py, PyString>| {
-            headers.append(PyTuple::new(py, [name, value])?)
-        };
-        let latency = self.inner.clock().boot_us().saturating_sub(started_us);
-        put(intern!(py, "x-nemo-request-id"), request_id)?;
-        put(intern!(py, "x-nemo-latency-ms"), &PyString::new(py, fixed(latency, 3).as_str()))?;
-        if let Ok(nano) = u64::try_from(cost) {
-            put(intern!(py, "x-nemo-request-cost"), &PyString::new(py, fixed(nano, 9).as_str()))?;
-        }
-        Ok(headers)
+        let identity = self.identity(py, self.inner.journal().0.next_stray());
+        let latency = self.now_us().saturating_sub(started_us);
+        let mut headers = Vec::with_capacity(own.len() + 2);
+        headers.extend(own.iter());
+        headers.push(PyTuple::new(py, [intern!(py, "x-nemo-request-id"), &identity])?.into_any());
+        let latency = PyString::new(py, fixed(latency, 3).as_str());
+        headers.push(PyTuple::new(py, [intern!(py, "x-nemo-latency-ms"), &latency])?.into_any());
+        PyList::new(py, headers)
     }
 
-    fn request_id(&self, ticket: i64) -> String {
-        let journal = &self.inner.journal().0;
-        let seq = u64::try_from(ticket).map_or_else(|_| journal.next_stray(), |ticket| ticket >> 16);
-        format!("req_{:016x}{seq:016x}", journal.boot())
+    fn request_id<'py>(&self, py: Python<'py>, ticket: i64) -> Bound<'py, PyString> {
+        let stray = |_| self.inner.journal().0.next_stray();
+        self.identity(py, u64::try_from(ticket).map_or_else(stray, |ticket| ticket >> 16))
     }
 
     fn recorded(&self, ticket: u64) -> bool {
         self.inner.recorded(ticket)
     }
 
-    fn reserved(&self, ticket: i64) -> PyResult<(u64, u64)> {
+    pub fn reserved(&self, ticket: i64) -> PyResult<(u64, u64)> {
         let ticket = u64::try_from(ticket).unwrap_or(u64::MAX);
         self.inner.reserved(ticket).ok_or_else(|| raise(Error::Ticket(ticket)))
     }
 
-    fn now_us(&self) -> u64 {
+    pub fn now_us(&self) -> u64 {
         self.inner.clock().boot_us()
+    }
+}
+
+impl Gate {
+    /// `req_`, then boot and seq as 16 hex digits each.
+    fn identity<'py>(&self, py: Python<'py>, seq: u64) -> Bound<'py, PyString> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"req_00000000000000000000000000000000";
+        let number = u128::from(self.inner.journal().0.boot()) << 64 | u128::from(seq);
+        for (at, digit) in text[4..].iter_mut().enumerate() {
+            *digit = DIGITS[(number >> (124 - 4 * at) & 15) as usize];
+        }
+        PyString::new(py, str::from_utf8(&text).unwrap_or_default())
+    }
+
+    /// The rate headers, one tuple each.
+    pub fn rates<'py>(&self, py: Python<'py>, index: u32, headers: &mut Vec<Bound<'py, PyAny>>) -> PyResult<()> {
+        let [requests, tokens] = self.inner.tightest(index);
+        let mut put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> Digits| {
+            if let Some(bucket) = bucket {
+                headers.push(PyTuple::new(py, [name, &PyString::new(py, value(bucket).as_str())])?.into_any());
+            }
+            PyResult::Ok(())
+        };
+        put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| decimal(b.limit))?;
+        put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| decimal(b.limit))?;
+        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
+        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
+        put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
+        put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))
     }
 }
 

@@ -4,10 +4,12 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod arena;
+mod call;
 mod errors;
 mod functions;
 mod gate;
 mod journal;
+mod peek;
 mod views;
 
 use pyo3::prelude::*;
@@ -17,11 +19,15 @@ mod _core {
     #[pymodule_export]
     use super::arena::Arena;
     #[pymodule_export]
-    use super::functions::{Bucket, die_with_parent, hash_key, parse_key};
+    use super::call::Call;
+    #[pymodule_export]
+    use super::functions::{Bucket, die_with_parent, echo_chat, hash_key, parse_key};
     #[pymodule_export]
     use super::gate::Gate;
     #[pymodule_export]
     use super::journal::Journal;
+    #[pymodule_export]
+    use super::peek::{Peek, body_size, credentials, peek};
     #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

@@ -19,7 +19,7 @@ CHAT, COMPLETIONS, RESPONSES = Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, 
 def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int, int]:
     """Model, tokens of output and choices."""
     seen = peek(msgspec.json.encode({"model": "m", **fields}), endpoint)
-    return str(seen.model), seen.output(), seen.choices()
+    return seen.model, seen.output, seen.choices
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,25 @@ def test_no_two_readings(members: list[tuple[str, str]]) -> None:
     except RejectedError:
         return
     pairs = json.loads(body, object_pairs_hook=lambda pairs: pairs)
+    told = {name: value for name, value in pairs if value is not None}
     for field in ("model", "max_tokens", "n", "stream"):
-        told = [value for name, value in pairs if name == field]
-        assert len(told) <= 1
-        assert getattr(seen, field) == (told[0] if told else msgspec.UNSET)
+        assert sum(name == field for name, _ in pairs) <= 1
+    assert seen.model == told["model"]
+    assert seen.output == told.get("max_tokens", -1)
+    assert seen.choices == told.get("n", 1)
+    assert seen.stream is told.get("stream", False)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(LEAVES | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner))
+
+
+@given(st.dictionaries(st.text(min_size=1).filter(lambda name: name not in NAMES), JSON, max_size=3), st.booleans())
+def test_whatever_stands_beside_is_passed_over(others: dict[str, Any], escaped: bool) -> None:
+    others = {name: value for name, value in others.items() if name != "stream_options"}
+    body = json.dumps(others | {"model": "m", "max_tokens": 3}, ensure_ascii=escaped)
+    seen = peek(body.encode(), CHAT)
+    assert (seen.model, seen.output) == ("m", 3)
 
 
 @given(

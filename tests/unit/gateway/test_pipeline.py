@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from nemorouter._core import Call
 from nemorouter.gateway.forward import Forwarder
-from nemorouter.gateway.settle import Call
 from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.types import Endpoint, Outcome
 from nemorouter.upstream.base import Answer, Request, Upstream, UpstreamFailedError
@@ -21,12 +21,14 @@ class Scripted:
     """An upstream that does what it is told."""
 
     name = "scripted"
-    instant = True
 
     def __init__(self, result: Answer | BaseException) -> None:
         self.result = result
 
     async def send(self, request: Request) -> Answer:
+        return self.instant(request.endpoint, request.body, request.request_id)
+
+    def instant(self, endpoint: int, body: bytes, request_id: str) -> Answer:
         if isinstance(self.result, BaseException):
             raise self.result
         return self.result
@@ -132,8 +134,8 @@ async def test_a_frozen_word_is_waited_for(gate_module: ModuleType, monkeypatch:
         def __getattr__(self, name: str) -> Any:
             return getattr(one, name)
 
-        def admit(self, *request: Any) -> Any:
-            return _refusal(refusals.pop()) if refusals else one.admit(*request)
+        def begin(self, *request: Any) -> Any:
+            return _refusal(refusals.pop()) if refusals else one.begin(*request)
 
     wire = Wire()
     body = b'{"usage":{"prompt_tokens":1,"completion_tokens":1}}'

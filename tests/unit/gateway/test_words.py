@@ -2,13 +2,14 @@
 
 import pytest
 
+from nemorouter._core import body_size
 from nemorouter.errors import Code, ConfigurationError
 from nemorouter.gateway import problems
-from nemorouter.gateway.credential import MALFORMED, authorization, peer, source
+from nemorouter.gateway.credential import read_credentials
 from nemorouter.gateway.guard import Guard
 from nemorouter.gateway.headers import ietf_headers, milliseconds, usd
 from nemorouter.types import NANO
-from tests.unit.gateway.wires import KEY, Wire
+from tests.unit.gateway.wires import KEY, MemoryHeaders, Wire
 
 
 @pytest.mark.parametrize(
@@ -51,21 +52,49 @@ def test_ietf_headers() -> None:
     assert ietf_headers([]) == []
 
 
+def asked(wire: Wire) -> tuple[str | None, str]:
+    return read_credentials(())(wire, wire.headers)
+
+
 def test_authorization() -> None:
-    assert authorization(Wire()) == f"Bearer {KEY}"
-    assert authorization(Wire(key=None)) is None
+    assert asked(Wire()) == (f"Bearer {KEY}", "127.0.0.1")
+    assert asked(Wire(key=None))[0] is None
     wire = Wire()
-    wire.query_string = "a=sk%2Dnemo%2Dx"
-    assert authorization(wire) == MALFORMED
-    wire.query_string = "a=b&limit=3"
-    assert authorization(wire) == f"Bearer {KEY}"
+    for query in ("a=sk%2Dnemo%2Dx", "mk-nemo-", "%25&k=%73k-nemo-"):
+        wire.query_string = query
+        assert asked(wire)[0] == "Bearer ?"
+    for query in ("a=b&limit=3", "%sk-nemo", "%", "a=%2"):
+        wire.query_string = query
+        assert asked(wire)[0] == f"Bearer {KEY}"
 
 
 def test_source_without_proxies_is_the_socket() -> None:
     wire = Wire(x_forwarded_for="203.0.113.9")
-    assert source(())(wire) == "127.0.0.1"
+    assert read_credentials(())(wire, wire.headers)[1] == "127.0.0.1"
     wire.client = "[2001:db8::1]:443"
-    assert peer(wire) == "2001:db8::1"
+    assert asked(wire)[1] == "2001:db8::1"
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [
+        ({"content_length": "7"}, 7),
+        ({"content_length": "7", "content_type": "application/json; charset=utf-8"}, 7),
+        ({"content_length": "7", "content_type": "application/problem+JSON"}, 7),
+        ({"content_length": "7", "content_type": "text/plain"}, -1 - 23),
+        ({"content_length": "7", "content_encoding": " Identity"}, 7),
+        ({"content_length": "7", "content_encoding": "gzip"}, -1 - 23),
+        ({"content_length": "101"}, -1 - 22),
+        ({"content_length": "9" * 30}, -1 - 22),
+        ({"content_length": ""}, -1),
+        ({"content_length": "x"}, -1),
+        ({"content_length": "7", "x": "y" * 500}, -1 - 24),
+    ],
+)
+def test_body_size(headers: dict[str, str], size: int) -> None:
+    assert (
+        body_size(MemoryHeaders({name.replace("_", "-"): value for name, value in headers.items()}), 500, 100) == size
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,9 +110,9 @@ def test_source_without_proxies_is_the_socket() -> None:
 def test_source_behind_proxies(hops: str, address: str) -> None:
     wire = Wire(x_forwarded_for=hops)
     wire.client = "10.0.0.1:1234"
-    assert source(("10.0.0.0/8",))(wire) == address
+    assert read_credentials(("10.0.0.0/8",))(wire, wire.headers)[1] == address
     wire.client = "192.0.2.1:1234"
-    assert source(("10.0.0.0/8",))(wire) == "192.0.2.1"
+    assert read_credentials(("10.0.0.0/8",))(wire, wire.headers)[1] == "192.0.2.1"
 
 
 def test_guard() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from nemorouter._core import Call
 from nemorouter.gateway.pipeline import Pipeline
-from nemorouter.gateway.settle import Call
 from nemorouter.gateway.wire import Connection, HeaderList, Scope, Transport
 from nemorouter.settings import Settings
 from nemorouter.types import Kind, ModelPrice, Policy
@@ -80,7 +80,7 @@ def gate(module: ModuleType, *, clustered: bool = False, **limits: Any) -> Any:
     return module.Gate(arena, module.Journal.private(64, ["u"]), [(1, PEPPER)])
 
 
-Serve = Callable[[Upstream, Call, Scope, Connection], Coroutine[Any, Any, None]]
+Serve = Callable[[Upstream, Call, Scope, Connection], Coroutine[Any, Any, None] | None]
 
 
 def pipeline(

@@ -1,13 +1,17 @@
 """The built-in upstream: true usage, no more than asked, the same answer every time."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nemorouter._core import echo_chat
 from nemorouter.types import Endpoint
 from nemorouter.upstream.base import Answer, Request
 from nemorouter.upstream.echo import Echo
+from nemorouter.upstream.echo.chat import chat
 from nemorouter.upstream.sse import Scanner
 from nemorouter.upstream.usage import read
 
@@ -76,3 +80,31 @@ async def test_what_it_cannot_use_is_a_400() -> None:
         if endpoint is not Endpoint.MODELS:
             answer, _ = await ask(endpoint, messages=5, input=5, prompt=5)
             assert answer.status == 400
+
+
+SAID = TEXT | st.sampled_from(["", "é" * 9, 'a\n"\\\x00b\x7f/', "😀" * 5])
+MESSAGES = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "system", ""]), "content": SAID}), max_size=4
+)
+
+
+@given(MESSAGES, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9), st.sampled_from(["m", "ü\t"]))
+def test_the_native_answer_is_the_same(messages: list[Any], new: int | None, old: int | None, model: str) -> None:
+    asked = {"model": model, "messages": messages, "max_completion_tokens": new, "max_tokens": old}
+    body = msgspec.json.encode(asked)
+    native = echo_chat(body, "0" * 32)
+    if native is None:
+        assert not messages
+        return
+    answer = chat(Request(Endpoint.CHAT_COMPLETIONS, "", body, f"req_{'0' * 32}"))
+    given, _, made = answer.usage or (-1, -1, -1)
+    assert native == (answer.body, given, made)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"n": 2}, {"stream": True}, {"messages": [{"role": "user", "content": [{"text": "a"}]}]}, {"max_tokens": -1}],
+)
+def test_what_is_not_plain_is_left_to_python(fields: dict[str, Any]) -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], **fields}
+    assert echo_chat(msgspec.json.encode(asked), "0" * 32) is None

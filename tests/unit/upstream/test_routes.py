@@ -6,7 +6,7 @@ from nemorouter.upstream.routes import Routes
 
 
 class Named:
-    instant = True
+    instant = None
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from nemorouter._core import echo_chat
 from nemorouter.types import Endpoint
 from nemorouter.upstream.base import Answer, Request
 from nemorouter.upstream.echo.chat import JSON, chat, completion
@@ -24,12 +25,20 @@ class Echo:
     """Says back what it is told. Never waits."""
 
     name = "echo"
-    instant = True
 
     async def send(self, request: Request) -> Answer:
+        """As ``instant``."""
+        return self.instant(request.endpoint, request.body, request.request_id)
+
+    def instant(self, endpoint: int, body: bytes, request_id: str) -> Answer:
         """The answer, or a 400 that names the field at fault."""
+        if endpoint == Endpoint.CHAT_COMPLETIONS:
+            echoed = echo_chat(body, request_id[4:])
+            if echoed is not None:
+                answer, given, made = echoed
+                return Answer(200, JSON, answer, usage=(given, 0, made))
         try:
-            return _ANSWERS[request.endpoint](request)
+            return _ANSWERS[endpoint](Request(endpoint, "", body, request_id))
         except (msgspec.ValidationError, UnicodeError) as error:
             message = str(error)
         row = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_request"}

@@ -1,0 +1,358 @@
+//! The few fields of a body that the decision needs; the bytes themselves go upstream unread.
+//!
+//! The limiter and the upstream must see the same values, so a field that is given twice, in whatever spelling, is a fault.
+
+use std::{fmt, ops::RangeInclusive};
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::model::MODEL_BYTES;
+
+/// Tokens that a field may ask for.
+const TOKENS: RangeInclusive<u64> = 0..=10_000_000;
+/// Answers or images in one request.
+const CHOICES: RangeInclusive<u64> = 1..=128;
+/// Arrays and objects inside of each other.
+const DEPTH: usize = 256;
+/// Most prompts in one request.
+const PROMPTS: usize = 2048;
+
+/// What a body says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub model: String,
+    pub stream: bool,
+    /// The stream will end without a usage chunk, unless one is asked for.
+    pub lacks_usage: bool,
+    /// The most tokens a choice may produce, as the client says.
+    pub output: Option<u64>,
+    /// How many answers, or images, are asked for.
+    pub choices: u64,
+}
+
+/// Why a body cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No JSON, or not UTF-8.
+    Json,
+    /// Nested so deeply that the next parser may give up on it.
+    Depth,
+    /// No model is named.
+    Model,
+    /// The message names the field, never its value.
+    Field(String),
+}
+
+/// Fields that some endpoint looks at.
+#[derive(Clone, Copy)]
+enum Field {
+    Model,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    MaxOutputTokens,
+    N,
+    BestOf,
+    Prompt,
+}
+
+/// Their names, in the order of [`Field`].
+const NAMES: [&str; 9] = [
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "best_of",
+    "prompt",
+];
+
+impl Field {
+    /// The field of that name, if the endpoint (a number of `types.Endpoint`) looks at it.
+    fn of(name: &str, endpoint: u8) -> Option<Self> {
+        let (field, endpoints): (Self, &[u8]) = match name {
+            "model" => (Self::Model, &[0, 1, 2, 3, 4, 5]),
+            "stream" => (Self::Stream, &[0, 1, 2, 3, 4, 5]),
+            "stream_options" => (Self::StreamOptions, &[0, 1]),
+            "max_tokens" => (Self::MaxTokens, &[0, 1]),
+            "max_completion_tokens" => (Self::MaxCompletionTokens, &[0]),
+            "max_output_tokens" => (Self::MaxOutputTokens, &[2]),
+            "n" => (Self::N, &[0, 1, 4]),
+            "best_of" => (Self::BestOf, &[1]),
+            "prompt" => (Self::Prompt, &[1]),
+            _ => return None,
+        };
+        endpoints.contains(&endpoint).then_some(field)
+    }
+}
+
+/// The fields of a body for an endpoint.
+pub fn peek(body: &[u8], endpoint: u8) -> Result<Seen, Fault> {
+    let text = std::str::from_utf8(body).map_err(|_| Fault::Json)?;
+    if is_deep(body) {
+        return Err(Fault::Depth);
+    }
+    let mut seen = Seen { choices: 1, ..Seen::default() };
+    let [mut n, mut best_of] = [1, 1];
+    let mut prompts = 1;
+    let mut asks_usage = false;
+    let mut given = 0_u16;
+    members(
+        text,
+        |name| Field::of(name, endpoint),
+        |field, raw| {
+            let name = NAMES[field as usize];
+            once(name, given >> field as u16 & 1 == 1)?;
+            given |= 1 << field as u16;
+            if raw == "null" {
+                return Ok(());
+            }
+            match field {
+                Field::Model if !raw.starts_with('"') => return Err(expected(name, "a string")),
+                Field::Model => seen.model = serde_json::from_str(raw).map_err(|_| Fault::Json)?,
+                Field::Stream => seen.stream = boolean(name, raw)?,
+                Field::StreamOptions => asks_usage = include_usage(raw)?,
+                Field::MaxTokens | Field::MaxCompletionTokens | Field::MaxOutputTokens => {
+                    seen.output = seen.output.max(Some(number(name, raw, TOKENS)?));
+                }
+                Field::N => n = number(name, raw, CHOICES)?,
+                Field::BestOf => best_of = number(name, raw, CHOICES)?,
+                Field::Prompt => prompts = count_prompts(raw)?,
+            }
+            Ok(())
+        },
+    )?;
+    if seen.model.is_empty() {
+        return Err(Fault::Model);
+    }
+    if seen.model.len() > MODEL_BYTES {
+        return Err(Fault::Field(format!("model: at most {MODEL_BYTES} bytes.")));
+    }
+    seen.choices = n.max(best_of) * prompts;
+    seen.lacks_usage = seen.stream && !asks_usage && Field::of("stream_options", endpoint).is_some();
+    Ok(seen)
+}
+
+/// More arrays and objects than [`DEPTH`] inside of each other. Nearly every body has too few of them to need a closer look.
+fn is_deep(body: &[u8]) -> bool {
+    let opens = |byte: u8| byte == b'[' || byte == b'{';
+    if body.iter().filter(|byte| opens(**byte)).count() <= DEPTH {
+        return false;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    body.iter().any(|&byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            _ if opens(byte) => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH
+    })
+}
+
+fn expected(name: &str, what: &str) -> Fault {
+    Fault::Field(format!("{name}: expected {what}."))
+}
+
+fn once(name: &str, again: bool) -> Result<(), Fault> {
+    if again { Err(Fault::Field(format!("{name}: the field is given more than once."))) } else { Ok(()) }
+}
+
+/// `raw` is one whole JSON value, so only digits parse as a number.
+fn number(name: &str, raw: &str, range: RangeInclusive<u64>) -> Result<u64, Fault> {
+    let wrong = || expected(name, &format!("a whole number from {} to {}", range.start(), range.end()));
+    raw.parse().ok().filter(|number| range.contains(number)).ok_or_else(wrong)
+}
+
+fn boolean(name: &str, raw: &str) -> Result<bool, Fault> {
+    raw.parse().map_err(|_| expected(name, "true or false"))
+}
+
+fn include_usage(raw: &str) -> Result<bool, Fault> {
+    const NAME: &str = "stream_options.include_usage";
+    if !raw.starts_with('{') {
+        return Err(expected("stream_options", "an object"));
+    }
+    let mut found = None;
+    members(
+        raw,
+        |name| (name == "include_usage").then_some(()),
+        |(), raw| {
+            once(NAME, found.is_some())?;
+            found = Some(raw != "null" && boolean(NAME, raw)?);
+            Ok(())
+        },
+    )?;
+    Ok(found.unwrap_or(false))
+}
+
+/// One array of tokens is one prompt; strings and arrays are a prompt each.
+fn count_prompts(raw: &str) -> Result<u64, Fault> {
+    const WHAT: &str = "a string, or an array of strings or tokens";
+    let wrong = || expected("prompt", WHAT);
+    if raw.starts_with('"') {
+        return Ok(1);
+    }
+    let prompts: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| wrong())?;
+    let is_token = |value: &RawValue| value.get().parse::<i64>().is_ok();
+    let is_prompt = |value: &RawValue| match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+        Ok(tokens) => tokens.into_iter().all(is_token),
+        Err(_) => value.get().starts_with('"'),
+    };
+    if prompts.iter().all(|value| is_token(value)) {
+        return Ok(1);
+    }
+    if !prompts.iter().all(|value| is_prompt(value)) {
+        return Err(wrong());
+    }
+    if prompts.len() > PROMPTS {
+        return Err(Fault::Field(format!("prompt: at most {PROMPTS} prompts in one request.")));
+    }
+    Ok(prompts.len() as u64)
+}
+
+/// Hand `each` the members of an object that `which` knows, with the JSON text of their values.
+fn members<'a, T>(
+    text: &'a str,
+    which: impl Fn(&str) -> Option<T>,
+    each: impl FnMut(T, &'a str) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let mut members = Members { which, each, fault: None };
+    let read = reader.deserialize_map(&mut members).and_then(|()| reader.end());
+    match (read, members.fault) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), Some(fault)) => Err(fault),
+        (Err(_), None) if text.trim_start().starts_with('{') => Err(Fault::Json),
+        (Err(_), None) if serde_json::from_str::<IgnoredAny>(text).is_err() => Err(Fault::Json),
+        (Err(_), None) => Err(Fault::Field("The body is not usable: expected an object.".to_owned())),
+    }
+}
+
+struct Members<W, E> {
+    which: W,
+    each: E,
+    /// What `each` said; the parser's own error carries no value of ours.
+    fault: Option<Fault>,
+}
+
+impl<'de, T, W, E> Visitor<'de> for &mut Members<W, E>
+where
+    W: Fn(&str) -> Option<T>,
+    E: FnMut(T, &'de str) -> Result<(), Fault>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(known) = map.next_key_seed(Name(&self.which))? {
+            match known {
+                None => drop(map.next_value::<IgnoredAny>()?),
+                Some(known) => (self.each)(known, map.next_value::<&RawValue>()?.get()).map_err(|fault| {
+                    self.fault = Some(fault);
+                    A::Error::custom("refused")
+                })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A member's name, looked at without keeping it.
+struct Name<'a, W>(&'a W);
+
+impl<'de, T, W: Fn(&str) -> Option<T>> DeserializeSeed<'de> for Name<'_, W> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<T>, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<T, W: Fn(&str) -> Option<T>> Visitor<'_> for Name<'_, W> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Option<T>, E> {
+        Ok((self.0)(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(body: &str, endpoint: u8) -> String {
+        match peek(body.as_bytes(), endpoint) {
+            Err(Fault::Field(message)) => message,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn fields_of_each_endpoint() {
+        let body =
+            br#"{"model":"m","messages":[{"model":1}],"max_tokens":5,"max_completion_tokens":7,"n":3,"stream":true,
+            "stream_options":{"x":[],"include_usage":true}}"#;
+        let seen = peek(body, 0).expect("a body");
+        assert_eq!(seen, Seen { model: "m".into(), stream: true, lacks_usage: false, output: Some(7), choices: 3 });
+        assert_eq!(peek(body, 3).expect("a body").output, None);
+        assert_eq!(peek(body, 1).expect("a body").output, Some(5));
+        assert_eq!(peek(br#"{"model":"m","prompt":["a","b"],"n":2,"best_of":3}"#, 1).expect("a body").choices, 6);
+        assert_eq!(peek(br#"{"model":"m","prompt":[1,2]}"#, 1).expect("a body").choices, 1);
+        assert_eq!(peek(br#"{"model":"m","prompt":[[1,2],[3]]}"#, 1).expect("a body").choices, 2);
+    }
+
+    #[test]
+    fn no_field_twice_in_any_spelling() {
+        assert_eq!(field(r#"{"model":"a","mod\u0065l":"b"}"#, 0), "model: the field is given more than once.");
+        assert_eq!(field(r#"{"model":"a","n":1,"n":1}"#, 0), "n: the field is given more than once.");
+        assert!(peek(br#"{"model":"a","best_of":1,"best_of":2}"#, 0).is_ok(), "nobody looks at it there");
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        assert_eq!(field(r#"{"model":5}"#, 0), "model: expected a string.");
+        assert_eq!(field(r#"{"model":"m","n":1.0}"#, 0), "n: expected a whole number from 1 to 128.");
+        assert_eq!(
+            field(r#"{"model":"m","max_tokens":-1}"#, 0),
+            "max_tokens: expected a whole number from 0 to 10000000."
+        );
+        assert_eq!(
+            field(r#"{"model":"m","max_tokens":"9"}"#, 0),
+            "max_tokens: expected a whole number from 0 to 10000000."
+        );
+        assert_eq!(field(r#"{"model":"m","stream":"true"}"#, 0), "stream: expected true or false.");
+        assert_eq!(field("[1]", 0), "The body is not usable: expected an object.");
+        for body in [&b"{"[..], b"", b"{\"model\":\"m\"} x", b"{\"model\":\"\xff\"}", b"{\"a\":01,\"model\":\"m\"}"] {
+            assert_eq!(peek(body, 0), Err(Fault::Json), "{body:?}");
+        }
+        let nested = |depth: usize| format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(peek(nested(DEPTH - 1).as_bytes(), 0).is_ok());
+        assert_eq!(peek(nested(DEPTH).as_bytes(), 0), Err(Fault::Depth));
+        let quoted = format!(r#"{{"model":"m","x":"\\\"{}"}}"#, "[".repeat(1000));
+        assert!(peek(quoted.as_bytes(), 0).is_ok());
+        let flat = format!(r#"{{"model":"m","x":[{}1]}}"#, "[1],".repeat(1000));
+        assert!(peek(flat.as_bytes(), 0).is_ok());
+        for body in ["{}", r#"{"model":null}"#, r#"{"model":""}"#] {
+            assert_eq!(peek(body.as_bytes(), 0), Err(Fault::Model));
+        }
+    }
+}
