@@ -124,7 +124,7 @@ async def test_hints_are_heard_and_numbers_stay_whole(client: Redis, redis: Redi
     while (found := await messages.get_message(ignore_subscribe_messages=True, timeout=5)) is None:
         pass
     assert int(found["data"]) == large
-    await messages.aclose()  # type: ignore[no-untyped-call]
+    await messages.aclose()
     await ears.aclose()
     id = (1 << 63) - 1
     assert (await registry.register(id, "t", large, "höst")).hosts[0][:3] == (id, "höst", large)
