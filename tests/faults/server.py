@@ -19,7 +19,7 @@ from nemorouter.ledger.drainer import Drainer
 from nemorouter.settings import Settings
 
 _PACKAGE = str(Path(nemorouter.__file__).parents[1])
-_START_S = 20.0
+_START_S = 60.0
 
 
 class Answer(NamedTuple):
@@ -192,7 +192,11 @@ class Server:
 
     async def __aenter__(self) -> Self:
         self.start()
-        await self.ready()
+        try:
+            await self.ready()
+        except BaseException:
+            self.kill_all()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
