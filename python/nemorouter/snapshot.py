@@ -33,6 +33,8 @@ from nemorouter.store.schema import keys, meta
 _CHUNK: Final = 4096
 _BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
 _ANSWER_DEADLINE_S: Final = 5.0
+_LOOKS: Final = 3
+_LOOK_S: Final = 0.002
 
 _log = get_logger(__name__)
 _serving: dict[Path, tuple[Flock, ...]] = {}  # this process' shares of each serve.lock and arena, held while it lives
@@ -63,15 +65,19 @@ async def join(settings: Settings) -> Arena | None:
     peppers, and the drainer follows the changes.
     """
     data = DataDir(settings.data_dir)
-    note = data.note()
-    if note is None or not _is_served(data):
-        return None
-    if note.identity != _identity(settings, data, note.install, load_peppers(settings.pepper_path)).hex():
+    if data.note() is None:
         return None
     async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
-        arena = live(settings)
-        if arena is not None:
-            await _count_as_serving(data)
+        note, arena = data.note(), live(settings)
+        if note is None or arena is None:
+            return None
+        if note.identity != _identity(settings, data, note.install, load_peppers(settings.pepper_path)).hex():
+            return None
+        for _ in range(_LOOKS):  # who looks whether somebody serves holds the lock for an instant, too
+            if not _is_served(data):
+                return None
+            await asyncio.sleep(_LOOK_S)
+        await _count_as_serving(data)
     return arena
 
 

@@ -16,14 +16,24 @@ KEY_FIELDS = [
 ]
 
 
+@pytest.fixture(scope="module", params=["rsgi", "asgi", "postgresql"])
+def face(request: pytest.FixtureRequest) -> str:
+    """Each kind of server, and ours with a store in PostgreSQL."""
+    face: str = request.param
+    return face
+
+
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    return Host(tmp_path_factory.mktemp("api"))
+def host(face: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    options = {}
+    if face == "postgresql":
+        options["database_url"] = request.getfixturevalue("postgres").database()
+    return Host(tmp_path_factory.mktemp("api"), options)
 
 
-@pytest.fixture(scope="module", params=["rsgi", "asgi"])
-def server(host: Host, request: pytest.FixtureRequest) -> Iterator[Server]:
-    with host.serve(request.param) as running:
+@pytest.fixture(scope="module")
+def server(face: str, host: Host) -> Iterator[Server]:
+    with host.serve("asgi" if face == "asgi" else "rsgi") as running:
         yield running
 
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nemorouter.cli import COMMANDS, main
 from nemorouter.cli.output import inert
 from nemorouter.cli.run import run
 from nemorouter.store.schema import SCHEMA_VERSION
+from tests.integration.backends import PostgresServer
 
 PACKAGE = str(Path(nemorouter.__file__).parents[1])
 PROGRAM = [sys.executable, "-c", "from nemorouter.cli import main; main()"]
@@ -46,15 +48,47 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def postgres_template(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same with its store in PostgreSQL, and the name of that database."""
+    folder, url = tmp_path_factory.mktemp("cli"), postgres.database()
+    config = folder / "nemorouter.toml"
+    config.write_text(f'database_url = "{url}"')
+    line = ["init", "--org", "Acme", "--email", "owner@acme.test", "--data-dir", str(folder / "nemo-data")]
+    assert run([*line, "--config", str(config)]) == 0
+    return folder / "nemo-data", url.rpartition("/")[2]
+
+
 @pytest.fixture
-def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """SQLite, where a test does not ask for each kind."""
+    kind: str = getattr(request, "param", "sqlite")
+    return kind
+
+
+@pytest.fixture
+def place(
+    store_kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """A working directory with a set-up ``nemo-data``, and the process in it."""
-    shutil.copytree(template, tmp_path / "nemo-data")
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("NEMOROUTER_"):
             monkeypatch.delenv(name)
-    return tmp_path
+    if store_kind == "sqlite":
+        shutil.copytree(request.getfixturevalue("template"), tmp_path / "nemo-data")
+        yield tmp_path
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    folder, database = request.getfixturevalue("postgres_template")
+    shutil.copytree(folder, tmp_path / "nemo-data")
+    url = server.database(database)
+    (tmp_path / "nemorouter.toml").write_text(f'database_url = "{url}"')
+    yield tmp_path
+    server.drop(url)
+
+
+each_store = pytest.mark.parametrize("store_kind", ["sqlite", "postgresql"], indirect=True)
 
 
 class Shell:
@@ -138,6 +172,7 @@ def test_end_to_end(tmp_path: Path) -> None:
             assert b"correct horse" not in content
 
 
+@each_store
 def test_what_a_key_may_is_set_and_lifted(shell: Shell) -> None:
     options = ["--rpm", "60", "--rpm-burst", "6", "--tpm", "9", "--models", "gpt-*, o3", "--ips", "10.0.0.0/8,::1"]
     options += ["--endpoints", "embeddings", "--expires", "30d", "--team", "Default", "--budget", "0.25"]
@@ -158,6 +193,7 @@ def test_what_a_key_may_is_set_and_lifted(shell: Shell) -> None:
     assert shell.json("keys", "list", "--q", "copy", "--limit", "1")["data"][0]["name"] == "m (copy)"
 
 
+@each_store
 def test_teams_members_budgets_prices(shell: Shell) -> None:
     assert shell.json("teams", "create", "--name", "T", "--tpm", "5")["tpm"] == 5
     assert shell.json("teams", "update", "T", "--status", "disabled")["status"] == "disabled"
@@ -175,6 +211,7 @@ def test_teams_members_budgets_prices(shell: Shell) -> None:
     assert shell.json("prices", "import") == {"changed": 0}
 
 
+@each_store
 def test_reports_and_upkeep(shell: Shell) -> None:
     assert shell.json("usage", "--by", "model") == {"data": []}
     assert shell.json("logs") == {"data": [], "next_cursor": None}
@@ -262,6 +299,7 @@ def test_a_missing_pepper_is_one_line(shell: Shell, place: Path) -> None:
     assert re.fullmatch(r"nemorouter: The pepper file \S+ is missing; restore it from a backup\.\n", err)
 
 
+@each_store
 def test_stored_text_is_inert(shell: Shell) -> None:
     evil = "[red]x[/red] \u202e\u200b :smile: =1+1"
     shell.json("keys", "create", "--name", evil)

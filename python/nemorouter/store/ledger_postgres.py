@@ -36,10 +36,12 @@ _USED: Final = (
     "JOIN keys AS k ON k.id = u.id WHERE coalesce(k.last_used_ms, 0) < u.at ORDER BY k.id FOR NO KEY UPDATE OF k) AS u "
     "WHERE keys.id = u.id"
 )
-_HOST: Final = (
-    "INSERT INTO hosts (id, name, seen_ms, tallies) VALUES ($1, $2, $3, $4) "
-    "ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_ms = excluded.seen_ms, tallies = excluded.tallies"
+_SEEN: Final = (
+    "INSERT INTO hosts (id, name, seen_ms) VALUES ($1, $2, $3) "
+    "ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_ms = excluded.seen_ms"
 )
+_SEEN_EVERY_S: Final = 60.0
+_COUNTED: Final = "UPDATE hosts SET tallies = $2 WHERE id = $1"
 
 
 def _adding(table: str, keys: dict[str, str], sums: Sequence[str]) -> str:
@@ -75,6 +77,7 @@ class Ledger:
     def __init__(self, host: int) -> None:
         self._host = host
         self._weeks = weeks.Weeks()
+        self._see = 0.0
         self._unsure: tuple[int, tuple[Tally, ...]] | None = None  # number and refusal counts of the last try
 
     async def write(self, connection: asyncpg.Connection, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
@@ -86,6 +89,7 @@ class Ledger:
         try:
             await self._weeks.ensure(connection, (row[3] for row, _ in entries.values()))
             async with connection.transaction():
+                await self._seen(connection, now=bool(tallies))
                 fresh = await _log(connection, entries) if entries else []
                 if fresh:
                     await self._add(connection, fresh)
@@ -97,6 +101,12 @@ class Ledger:
         if tallies:
             self._unsure = None
         return len(fresh)
+
+    async def _seen(self, connection: asyncpg.Connection, *, now: bool) -> None:
+        """Tell of this host once a minute: its row also remembers which refusals were counted."""
+        if now or time.monotonic() >= self._see:
+            await connection.execute(_SEEN, self._host, socket.gethostname(), time.time_ns() // 1_000_000)
+            self._see = time.monotonic() + _SEEN_EVERY_S
 
     async def _add(self, connection: asyncpg.Connection, fresh: Sequence["Row"]) -> None:
         """The rows that all hosts want come last, so that they are held for the time of the commit only."""
@@ -113,7 +123,7 @@ class Ledger:
         if self._unsure is not None and self._unsure[0] == done:
             tallies = tallies[len(self._unsure[1]) :]  # they were committed, and nobody told
         number = secrets.randbits(62)
-        await connection.execute(_HOST, self._host, socket.gethostname(), time.time_ns() // 1_000_000, number)
+        await connection.execute(_COUNTED, self._host, number)
         self._unsure = number, tallies
         await _lines(connection, _REFUSED, _together(tallies))
 
