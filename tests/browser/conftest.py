@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sync_playwright
 
 from nemorouter.roles import Actor
@@ -82,6 +83,20 @@ def set_up(page: Page, server: Server) -> str:
     page.click("main button")
     page.wait_for_selector("h1:has-text('Acme Labs')")
     return "/" + page.url.rpartition("/")[2].partition("?")[0]
+
+
+def require_accessible(page: Page) -> None:
+    """Nothing serious in light colours; in dark ones only the contrast can be another."""
+    found: Any = Axe().run(page).response["violations"]
+    page.emulate_media(color_scheme="dark")
+    found += page.evaluate("axe.run(document, {runOnly: ['color-contrast']})")["violations"]
+    serious = [
+        f"{one['id']}: {node['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert serious == []
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,13 @@
 """Every page: usable by a screen reader, as wide as its window, with stored text that does nothing."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import Browser, Page
 
 from nemorouter.services import invitations, keys, prices
 from nemorouter.services.budgets import NewBudget
-from tests.browser.conftest import EMAIL, PASSWORD, Open, Site, apart
+from tests.browser.conftest import EMAIL, PASSWORD, Open, Site, apart, require_accessible
 from tests.integration.servers import chat, until
 
 PAYLOADS = {
@@ -31,6 +29,7 @@ PATHS = [
     "/hosts",
     "/settings",
     "/settings/prices",
+    "/hosts",
     "KEY",
     "KEY/delete",
     "TEAM",
@@ -67,34 +66,20 @@ def _goto(page: Page, site: Site, path: str) -> None:
     page.goto(f"{site.url}{site.path}{path}")
 
 
-def _require_accessible(page: Page) -> None:
-    """Nothing serious in light colours; in dark ones only the contrast can be another."""
-    found: Any = Axe().run(page).response["violations"]
-    page.emulate_media(color_scheme="dark")
-    found += page.evaluate("axe.run(document, {runOnly: ['color-contrast']})")["violations"]
-    serious = [
-        f"{one['id']}: {node['html'][:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-    assert serious == []
-
-
 @pytest.mark.parametrize("path", PATHS)
 def test_pages_are_accessible_fit_and_inert(filled: Site, open_page: Open, path: str) -> None:
     page = open_page()
     _goto(page, filled, path)
     assert page.evaluate("['h1', 'script', 'img'].map(tag => document.querySelectorAll(tag).length)") == [1, 1, 0]
-    _require_accessible(page)
+    require_accessible(page)
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.parametrize("path", ["/login", "/setup", "/invitations/accept?token=x", "/reset?token=x", "/no/where"])
+@pytest.mark.parametrize("path", ["/login", "/invitations/accept?token=x", "/reset?token=x", "/no/where"])
 def test_pages_for_strangers_are_accessible(site: Site, stranger: Page, path: str) -> None:
     stranger.goto(site.url + path)
-    _require_accessible(stranger)
+    require_accessible(stranger)
 
 
 def test_names_are_shown_as_they_are(filled: Site, open_page: Open) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import apart, set_up
+from tests.browser.conftest import apart, require_accessible, set_up, setup_url
 from tests.integration.servers import Host, chat, until
 
 
@@ -22,6 +22,10 @@ def test_from_nothing_to_a_deleted_key(browser: Browser, tmp_path: Path, scripts
         if scripts:
             context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
+        if scripts:
+            page.goto(setup_url(server))  # no other test can: a server shows it until it is set up
+            require_accessible(page)
+            page.emulate_media(color_scheme="light")
         home = set_up(page, server)
         assert home == "/acme-labs"
 
