@@ -105,11 +105,14 @@ bench-report: venv ## Render benches/report from the measured runs below benches
 bench-cluster: build ## What one Redis and one PostgreSQL pay for many hosts
 	$(BIN)/python -m benches.cluster $(ARGS)
 
-.PHONY: soak faults revocations
+.PHONY: soak faults revocations leases
 soak: build ## Long runs under load
 	$(BIN)/pytest -m campaign tests/integration $(ARGS)
 revocations: build ## 10,000 revocations under load over four hosts; prints p50, p99 and the longest
 	$(BIN)/pytest -s -m campaign tests/integration/test_fleet_revocation.py $(ARGS)
+leases: build ## 20,000 histories of the lease protocol (FIRST= the first seed), then four hosts alone on a Redis
+	NEMO_SEEDS=20000 NEMO_FIRST_SEED=$(or $(FIRST),0) $(BIN)/pytest tests/unit/cluster/test_lease_histories.py $(ARGS)
+	$(BIN)/pytest -s -m campaign tests/faults/test_lease_exactness.py $(ARGS)
 faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)
 

@@ -63,12 +63,15 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        ends = [writer]
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-            with suppress(ConnectionError):
-                await self._talk(reader, writer, far_reader, far_writer)
-            far_writer.close()
-        writer.close()
+            ends.append(far_writer)
+            await self._talk(reader, writer, far_reader, far_writer)
+        for end in ends:
+            end.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await end.wait_closed()
         self._tasks.discard(task)
 
     async def _talk(
