@@ -87,10 +87,14 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        for end in self._ends:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for end in tuple(self._ends):
             end.close()
+            with suppress(OSError):
+                await end.wait_closed()
 
     def cut(self) -> None:
         self._whole.clear()
@@ -99,6 +103,7 @@ class Wire:
         self._whole.set()
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
         self._start(self._pair(reader, writer))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -109,18 +114,17 @@ class Wire:
     async def _pair(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._whole.wait()
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        self._ends |= {writer, far_writer}
+        self._ends.add(far_writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             self._start(self._pass(source, sink))
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # one end is gone: the other hears of it
             while data := await source.read(65_536):
                 await self._whole.wait()
                 sink.write(data)
                 await sink.drain()
         sink.close()
-        self._ends.discard(sink)
 
 
 @dataclass

@@ -168,6 +168,7 @@ async def test_a_host_without_redis_stops_when_its_lease_is_over_and_comes_back(
         redis.remove()
 
 
+@pytest.mark.campaign
 async def test_a_host_without_the_store_admits_until_somebody_needs_its_word(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
