@@ -105,12 +105,14 @@ async def test_a_lot_whose_commit_was_not_heard_of_counts_once(world: World, pro
 async def test_new_refusals_behind_a_commit_that_was_not_heard_of(world: World, proxy: Proxy) -> None:
     """The drainer adds those of the next minute to the lot that it could not bring in."""
     store = await through(proxy, world)
+    await hand_over(store, a_lot()[0], ())  # it also makes the week, in a transaction of its own
     rows, tallies = a_lot()
     proxy.cut_reply = lambda sent: b"COMMIT;" in sent
     with pytest.raises(StoreError):
         await record(store, [(rows, ["echo"])], tallies)
     assert await hand_over(store, rows, [*tallies, (99, KEY, 4, 1)]) == 0
-    assert await world.all("SELECT minute, count FROM refusals ORDER BY minute") == [(tallies[0][0], 3), (99, 1)]
+    found = await world.all("SELECT minute, count FROM refusals ORDER BY minute")
+    assert found == sorted([(tallies[0][0], 3), (99, 1)])
     await store.close()
 
 

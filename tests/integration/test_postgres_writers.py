@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nemorouter.errors import ConflictError
-from nemorouter.services import chain, keys
+from nemorouter.services import chain, invitations, keys
 from nemorouter.services.bootstrap import init, local_actor
 from nemorouter.services.context import Context
 from nemorouter.settings import Settings
@@ -51,6 +51,8 @@ async def test_changes_have_one_order_and_the_chain_has_no_fork(contexts: list[C
         for count in range(EACH):
             made = await keys.create(context, owner, keys.NewKey(name=f"{number}.{count}"))
             await keys.revoke(context, owner, made.view.id)
+            guest = invitations.NewInvitation(email=f"{number}.{count}@acme.test", role="member")
+            await invitations.create(context, owner, guest)  # an event, and no change of a policy
 
     following = asyncio.create_task(follow())
     await asyncio.gather(*(work(context, number) for number, context in enumerate(contexts)))
@@ -64,7 +66,7 @@ async def test_changes_have_one_order_and_the_chain_has_no_fork(contexts: list[C
     assert seen == list(range(1, newest + 1))
     assert newest >= HOSTS * EACH * 2
     assert verdict.broken_at is None
-    assert verdict.events >= HOSTS * EACH * 2
+    assert verdict.events >= HOSTS * EACH * 3
     for context in contexts:
         await context.close()
 
