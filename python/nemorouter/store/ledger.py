@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nemorouter.store.backend import Batch
 from nemorouter.store.bulk import lots
 from nemorouter.store.engine import Store
-from nemorouter.store.schema import spend_daily, spend_host
+from nemorouter.store.schema import spend_daily, spend_host, spend_scope
 from nemorouter.store.schema.columns import BIG
 from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
@@ -52,11 +52,14 @@ async def window_spend(
 
     With ``host`` only what went through that host, which PostgreSQL knows.
     """
-    table = spend_daily.c if host is None else spend_host.c
-    if host is None:
-        which = [table[_SCOPE_COLUMN[Kind(kind)]] == id]
+    if host is not None:
+        table, which = spend_host.c, [spend_host.c.host == host]
+    elif kind == Kind.KEY:
+        table, which = spend_daily.c, [spend_daily.c.key_id == id]
     else:
-        which = [table.kind == int(kind), table.scope_id == id, table.host == host]
+        table, which = spend_scope.c, []  # the same sums, without a row for each key below
+    if table is not spend_daily.c:
+        which += [table.kind == int(kind), table.scope_id == id]
     days = (table.day >= cast(first_day, BIG), table.day < cast(end_day, BIG))
     query = select(func.coalesce(func.sum(table.cost_nano), 0)).where(*which, *days)
     return int((await connection.execute(query)).scalar_one())
