@@ -1,0 +1,115 @@
+"""A budget that is raced for while its window turns: real workers, a slow upstream, a calendar that the test moves."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nemorouter import snapshot
+from nemorouter._core import Arena, Journal
+from nemorouter.datadir import DataDir, Flock
+from nemorouter.settings import Upstream
+from nemorouter.store.ledger import drain
+from nemorouter.store.sums import DAY_MS
+from nemorouter.types import Duration, Kind
+from tests.faults.server import Answer, Client, Server, chat, clients, free_port
+from tests.faults.world import KEY, World
+from tests.integration.test_money import digest, slow_upstream, sums_agree
+
+BODY = chat("slow-1", max_tokens=8)
+RESERVED, COST = -(-len(BODY) // 4) + 8, 7
+CAP = 3 * RESERVED + RESERVED // 2
+FIRST_DAY = time.time_ns() // 1_000_000 // DAY_MS + 2
+
+
+class Turning(Server):
+    """The gateway under Granian, told by a file what time it is."""
+
+    def at(self, wall_ms: int) -> None:
+        draft = self.clock.with_suffix(".new")
+        draft.write_text(str(wall_ms))
+        draft.replace(self.clock)
+
+    @property
+    def clock(self) -> Path:
+        return self.settings.data_dir.parent / "clock"
+
+    def start(self) -> None:
+        self.at(FIRST_DAY * DAY_MS - 1)
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+        env = os.environ | self.settings.to_env() | {"PYTHONPATH": paths, "TURNING_CLOCK": str(self.clock)}
+        command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--workers", str(self.settings.workers)]
+        command += ["--port", str(self.settings.port), "tests.faults.turning_worker:app"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    async def recover(self) -> None:
+        """The test drains: a drainer of this process would go by another calendar."""
+
+
+async def one_round(server: Turning, made: list[Client], key: str, arena: Arena, index: int, midnight: int) -> int:
+    """Fifty at once, and midnight comes while they are under way; answers how many were served."""
+    worst = 0
+    server.at(midnight - 1)
+    await asyncio.sleep(0.05)  # all workers have seen it
+    asked = asyncio.gather(*(client.ask(key, BODY) for client in made))
+    turn = RESERVED * random.Random(midnight).randint(1, 3)  # when so much is reserved
+    turned = False
+    while not asked.done():
+        for wall_ms in (midnight - 1, midnight):
+            worst = max(worst, arena.meters(index, wall_ms=wall_ms).committed)
+        if not turned and worst >= turn:
+            turned = True
+            server.at(midnight)
+        await asyncio.sleep(0)
+    answers: list[Answer] = [answer for answer in await asked if answer is not None]
+    assert len(answers) == 50
+    assert worst <= CAP
+    assert {answer.code for answer in answers if answer.status != 200} <= {"budget_exceeded"}
+    return sum(answer.status == 200 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(8, id="short"), pytest.param(100, id="long", marks=pytest.mark.campaign)]
+)
+async def test_fifty_race_for_a_budget_while_its_window_turns(tmp_path: Path, rounds: int) -> None:
+    upstream = await asyncio.start_server(slow_upstream, "127.0.0.1", 0)
+    route = Upstream(name="slow", base_url=f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/v1", models=("*",))
+    world = await World.make(
+        tmp_path / "data", workers=4, port=free_port(), log_level="warning", upstreams=(route,), journal_slots=8192
+    )
+    await world.price("slow-1", input=1_000_000, output=1_000_000)
+    for id in range(KEY, KEY + rounds):
+        await world.key(id, cap=CAP, duration=Duration.DAILY)
+    data = DataDir(world.settings.data_dir).prepare()
+    drainer = Flock.attempt(data.drainer_lock)
+    assert drainer is not None
+    served: dict[int, int] = {}
+    async with Turning(world.settings) as server, clients(world.settings.port, 50) as made:
+        arena = snapshot.live(world.settings)
+        assert arena is not None
+        for number, id in enumerate(range(KEY, KEY + rounds)):
+            index = arena.find(Kind.KEY, id, await digest(world, id))
+            assert index is not None
+            midnight = (FIRST_DAY + 2 * number) * DAY_MS
+            served[id] = await one_round(server, made, world.keys[id], arena, index, midnight)
+    journals = [Journal.open(str(path)) for path in data.journal_paths()]
+    while await drain(world.store, journals):
+        pass
+    drainer.release()
+    rows = await world.all("SELECT key_id, day, requests, cost_nano FROM spend_daily ORDER BY key_id, day")
+    assert all(int(str(cost)) == COST * int(str(count)) <= CAP for _, _, count, cost in rows)
+    for id, count in served.items():
+        assert sum(int(str(row[2])) for row in rows if row[0] == id) == count >= 3
+    both = [id for id in served if sum(row[0] == id for row in rows) == 2]
+    assert len(both) > rounds // 8, "the window seldom turned while they asked"
+    await sums_agree(world)
+    upstream.close()
+    await world.close()
