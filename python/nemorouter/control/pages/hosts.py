@@ -3,6 +3,7 @@
 from typing import Final
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from nemorouter.control.pages.frame import AnyRequest, open_frame
 from nemorouter.errors import ConflictError, StoreError
@@ -10,7 +11,7 @@ from nemorouter.services import hosts
 
 
 @get("/{org:str}/hosts")
-async def show_hosts(request: AnyRequest, org: str) -> Response[str]:
+async def show_hosts(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """All hosts; where there is one only, or Redis is away, the reason."""
     frame = await open_frame(request, org, "Hosts")
     try:
