@@ -18,6 +18,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from nemorouter import log, snapshot
 from nemorouter.bench.process import cpu_seconds, tree
 from nemorouter.cluster import bank
 from nemorouter.cluster.holder import Terms
@@ -25,10 +26,11 @@ from nemorouter.cluster.ledger import BATCH, Ask, Bucket
 from nemorouter.cluster.redis import connect
 from nemorouter.cluster.redis_bank import RedisBank
 from nemorouter.cluster.registry import Registry
+from nemorouter.datadir import DataDir
 from nemorouter.services.clock import now_ms
 from nemorouter.store.policies import change_seq
 from nemorouter.store.sums import DAY_MS
-from nemorouter.types import Kind, Outcome
+from nemorouter.types import Kind, Outcome, Status
 from tests.faults.world import KEY, ORG, TEAM, USER, World
 from tests.integration.backends import PostgresServer
 from tests.integration.fleet import RedisServer
@@ -122,7 +124,13 @@ async def registered(client: Redis, server: Meter) -> None:
                 if (await registry.renew(1 + number % hosts, "t", 0, "n")).verdict != "granted":
                     raise SystemExit("A renewal was refused.")
 
-        told(f"Redis: a renewal, or a look of who waits, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
+        async def look(registry: Registry = registry, hosts: int = hosts) -> None:
+            for _ in range(ROUNDS):
+                if len((await registry.look()).hosts) != hosts:
+                    raise SystemExit("A host is missing.")
+
+        told(f"Redis: a renewal, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
+        told("  a look at all of them, as who waits for a change does", await server.per(ROUNDS, look), "µs CPU")
 
 
 def rows(start: int, count: int, keys: int) -> list[Any]:
@@ -150,7 +158,7 @@ async def ledger(world: World, server: Meter, count: int) -> None:
         cost = await server.per(count, partial(drain, start, lot, keys))
         took = (time.perf_counter() - begun) / count * 1_000_000
         told(f"PostgreSQL: a row, {lot} in a transaction, {keys} keys", cost, "µs CPU")
-        told("  and by the clock, one host alone", took, "µs CPU")
+        told("  and by the clock, one host alone", took, "µs")
     size = "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'requests'::regclass"
     found = await world.one(size)
     told("PostgreSQL: a row of the log on disk, with its indexes", int(str(found[0])) / (4 * count), "bytes")
@@ -183,6 +191,25 @@ async def money(world: World, server: Meter) -> None:
     told("PostgreSQL: a host asks whether there is a change", await server.per(ROUNDS, looks), "µs CPU")
 
 
+async def changes(world: World, server: Meter) -> None:
+    """What a host costs that hears of a change, reads and applies it."""
+    arena = await snapshot.attach(world.settings, world.store)
+    data, total = DataDir(world.settings.data_dir), 0.0
+    for id in range(KEY, KEY + 100):
+        await world.scope(Kind.KEY, id, status=Status.REVOKED)
+
+        async def follow() -> None:
+            await snapshot.follow(arena, world.store, data)
+
+        total += await server.per(1, follow)
+    newest = arena.applied
+    async with world.store.read() as connection:
+        if newest != await change_seq(connection):
+            raise SystemExit("A change was not applied.")
+    snapshot.detach(world.settings)
+    told("PostgreSQL: a host applies a change", total / 100, "µs CPU")
+
+
 async def run(buckets: int, count: int) -> None:
     redis = RedisServer()
     try:
@@ -204,6 +231,7 @@ async def run(buckets: int, count: int) -> None:
             meter = Meter(postgres.pid)
             await ledger(world, meter, count)
             await money(world, meter)
+            await changes(world, meter)
             await world.close()
     finally:
         postgres.remove()
@@ -214,6 +242,7 @@ def main() -> None:
     parser.add_argument("--buckets", type=int, default=20_000)
     parser.add_argument("--rows", type=int, default=40_000)
     options = parser.parse_args()
+    log.configure("warning")
     asyncio.run(run(options.buckets, options.rows))
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nemorouter.datadir import DataDir
 from nemorouter.errors import ConflictError
 from nemorouter.roles import Actor, Role
 from nemorouter.services import hosts, keys
-from tests.faults.server import Client, boot_us
+from tests.faults.server import Client, Server, boot_us
 from tests.faults.world import KEY, ORG
 from tests.integration.backends import PostgresServer
 from tests.integration.fleet import Fleet, RedisServer, Wire, doors, fleet, freeze
@@ -206,6 +207,18 @@ async def status(client: Client, key: str) -> int:
     return answer.status
 
 
+async def listening(server: Server) -> None:
+    """Wait until it answers at all."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with suppress(OSError):
+            async with Client(server.settings.port) as client:
+                await client.raw(READY)
+                return
+        await asyncio.sleep(0.1)
+    raise AssertionError(server.log.read_text())
+
+
 async def until_status(client: Client, key: str, wanted: int) -> None:
     end = time.monotonic() + 20
     while (found := await status(client, key)) != wanted:
@@ -242,3 +255,31 @@ async def test_hosts_are_listed_and_the_dead_forgotten(four: Fleet) -> None:
     left = await hosts.list_hosts(context, ACTOR)
     assert name not in [host.id for host in left.hosts if host.status != "gone"]
     assert len([host for host in left.hosts if host.status == "live"]) == 3
+
+
+async def test_a_store_from_before_is_not_served_without_a_word(tmp_path: Path) -> None:
+    async with fleet(tmp_path / "fleet", 1) as made:
+        await made.world.key(KEY)
+        await made.settle()
+        key = made.world.keys[KEY]
+        (server,) = made.servers
+        async with doors(made) as ((client,),):
+            assert await status(client, key) == 200
+            await made.world.key(KEY + 1)
+            await made.settle()
+            async with made.world.store.begin() as connection:
+                await connection.exec_driver_sql("UPDATE meta SET value = value - 1 WHERE key = 'change_seq'")
+                await connection.exec_driver_sql("DELETE FROM changes WHERE seq = (SELECT max(seq) FROM changes)")
+            await until_status(client, key, 503)
+        await asyncio.to_thread(server.stop)
+        server.start()
+        await listening(server)
+        await asyncio.sleep(1)
+        async with doors(made) as ((client,),):
+            assert await status(client, key) == 503, "the registry knows a change that the store does not"
+        await asyncio.to_thread(server.stop)
+        await hosts.reset(await made.context(), ACTOR)
+        server.start()
+        await server.ready()
+        async with doors(made) as ((client,),):
+            assert await status(client, key) == 200

@@ -65,6 +65,8 @@ class Pair:
                 made, like = await self.registry.leave(id), self.model.call("e", "leave", id)
             case _:
                 made, like = await self.registry.look(), self.model.call("e", "announce", 0)
+        assert made.verdict == like.verdict
+        made, like = await self.registry.look(), self.model.call("e", "announce", 0)
         assert seen(made) == seen(like)
         changed = made.epoch != self.looks[-1][0].epoch
         assert changed == (like.epoch != self.looks[-1][1].epoch)
@@ -127,7 +129,8 @@ async def test_hints_are_heard_and_numbers_stay_whole(client: Redis, redis: Redi
     await messages.aclose()
     await ears.aclose()
     id = (1 << 63) - 1
-    assert (await registry.register(id, "t", large, "höst")).hosts[0][:3] == (id, "höst", large)
+    await registry.register(id, "t", large, "höst")
+    assert (await registry.look()).hosts[0][:3] == (id, "höst", large)
 
 
 async def test_delays_are_counted(client: Redis) -> None:

@@ -50,3 +50,18 @@ def forget(host: str, /, *, common: Common = DEFAULTS) -> None:
         print_json({"forgotten": name})
     else:
         print_line(f"{name} is forgotten.")
+
+
+@app.command
+def reset(*, common: Common = DEFAULTS) -> None:
+    """Begin the registry anew, after the store was restored from a backup and all servers were stopped.
+
+    Keys that were revoked since the backup are active again: look at them before the servers start.
+    """
+    from nemorouter.services import hosts
+
+    with_store(common, hosts.reset)
+    if common.json:
+        print_json({"reset": True})
+    else:
+        print_line("The registry begins anew.")

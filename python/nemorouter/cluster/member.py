@@ -24,7 +24,9 @@ from nemorouter.store.policies import change_seq
 
 _RENEW_S: Final = RENEW_US / 1_000_000
 _ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
+_WATCH_S: Final = 3.0  # how often it looks at the others
 _SOON_S: Final = 0.05  # after a refusal, and after an error
+_RESTORED: Final = "was a backup restored? Stop all servers, run `nemorouter hosts reset`, and start them again."
 _REPEAT_S: Final = 60.0  # the same error is logged this often
 
 _log = get_logger(__name__)
@@ -64,20 +66,22 @@ class Membership:
         self._silence = Silence()
         self._caught_us = 0  # when the newest reading of the store began that went well
         self._hint, self._told = asyncio.Event(), asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._announced = 0  # a change that somebody committed, as the registry said
+        self._left = False
         self._logged: dict[str, tuple[str, float]] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; the lease is left to run out."""
-        self._stopping = stopping
+        parts = self._follow, self._renew, self._watch, self._listen
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._for_ever(part)) for part in (self._follow, self._renew, self._listen)]
+            tasks = [group.create_task(self._for_ever(part)) for part in parts]
             await stopping.wait()
             for task in tasks:
                 task.cancel()
 
     async def leave(self) -> None:
-        """After ``run``, when this host serves no more: admit nothing, and let nobody wait for us."""
+        """When this host serves no more: admit nothing, and let nobody wait for us."""
+        self._left = True
         self._arena.admit_until_us = 1
         with suppress(Exception):  # it only saves others the wait for our silence
             async with asyncio.timeout(_ANSWER_S):
@@ -96,9 +100,14 @@ class Membership:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hint.wait(), _RENEW_S)
         self._hint.clear()
-        begun = boot_us()
+        begun, known, announced = boot_us(), max(self.obeyed, self._arena.applied), self._announced
         async with self._store.read() as connection:
             newest = await change_seq(connection)
+        if newest < known:  # numbers mean something else now
+            await self.leave()
+            raise ConfigurationError(f"The store is at change {newest}, this host at {known}: {_RESTORED}")
+        if newest < announced:
+            raise ConfigurationError(f"The store is at change {newest}, the registry at {announced}: {_RESTORED}")
         if newest > self.obeyed:
             self.obeyed = await snapshot.follow(self._arena, self._store, self._data)
         self._caught_us = begun
@@ -107,34 +116,38 @@ class Membership:
     async def _renew(self) -> None:
         """Register, or renew the lease; and at once when a change was applied, for somebody may wait for our word."""
         sent = boot_us()
-        ask = self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
+        ask = None if self._left else self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
         wait = _RENEW_S
         if ask is not None:
             call = self._registry.register if ask.what == "register" else self._registry.renew
             async with asyncio.timeout(_ANSWER_S):
                 look = await call(self.id, ask.token, self.obeyed, self.name, self._about())
             if self.lease.answered(ask, look, sent, boot_us()):
-                self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent
+                if not self._left:  # meanwhile
+                    self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent
             else:
                 wait = 0.0 if ask.what == "register" else _SOON_S
                 self._hint.set()
-            await self._watch(look, sent)
+            self._announced = look.announced
+            if look.announced > self.obeyed:
+                self._hint.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), wait)
         self._told.clear()
 
-    async def _watch(self, look: Look, asked: int) -> None:
+    async def _watch(self) -> None:
         """Bury those who were silent for long enough, so that nobody needs to wait for them when a key is revoked."""
-        self.look = look
-        self._silence.note(look, boot_us())
-        for host in look.hosts:
-            if host.id != self.id and self._silence.over(host, asked):
-                _log.warning("host_buried", host=host.id, name=host.name)
-                await self._registry.bury(look, host)
-        if not look.mature and self._silence.ripe(look, asked):
-            await self._registry.mature(look)
-        if look.announced > self.obeyed:
-            self._hint.set()
+        asked = boot_us()
+        async with asyncio.timeout(_ANSWER_S):
+            look = self.look = await self._registry.look()
+            self._silence.note(look, boot_us())
+            for host in look.hosts:
+                if host.id != self.id and self._silence.over(host, asked):
+                    _log.warning("host_buried", host=host.id, name=host.name)
+                    await self._registry.bury(look, host)
+            if not look.mature and self._silence.ripe(look, asked):
+                await self._registry.mature(look)
+        await asyncio.sleep(_WATCH_S)
 
     async def _listen(self) -> None:
         """Hear of changes at once. What is missed is found by ``_follow``."""

@@ -41,7 +41,7 @@ class Registry:
         self.calls = 0
 
     async def register(self, id: int, token: str, applied: int, name: str, about: str = "") -> Look:
-        """Be listed from now on; the verdict is ``registered``."""
+        """Be listed from now on; the verdict is ``registered``. The answer lists nobody."""
         return await self._run("register", id, token, applied, name, about)
 
     async def renew(self, id: int, token: str, applied: int, name: str, about: str = "") -> Look:

@@ -120,6 +120,16 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
     return found[0].name
 
 
+async def reset(context: Context, actor: Actor) -> None:
+    """Begin the registry anew, after the store was restored from a backup: what it knows is of another past.
+
+    The servers were stopped before. One that runs comes back to it by itself, unless it obeys changes that are gone.
+    """
+    require(actor, "host.forget")
+    async with _registry(context) as registry:
+        await registry.clear()
+
+
 async def _bury(registry: "Registry", view: HostView) -> None:
     """Wait until the lease of every host of this data directory is over."""
     from nemorouter.cluster.hosts import SILENCE_US, Silence
