@@ -22,7 +22,6 @@ _LIMITERS: Final = {
 def head(report: Report) -> str:
     """Machine, versions, dates, and what was measured."""
     machines = list(dict.fromkeys(_machine(piece.machine) for piece in report.pieces))
-    sources = list(dict.fromkeys(piece.source for piece in report.pieces))
     taken = sorted(piece.taken for piece in report.pieces)
     versions = "; ".join(f"{name} {version}" for name, version in sorted(report.versions().items()))
     return (
@@ -32,13 +31,23 @@ def head(report: Report) -> str:
         "nothing here is written by hand. [How it is measured](../README.md).\n\n"
         f"- **Machine**: {' / '.join(machines)}\n"
         f"- **Measured**: {taken[0]} to {taken[-1]}, {len(report.runs)} run(s)\n"
-        f"- **Sources** (git trees): {' / '.join(sources)}\n"
+        f"- **Sources** (trees as git names them): {_sources(report)}\n"
         f"- **Versions**: {versions}\n\n"
         "Figures are medians over all rounds of all runs. **±** is half the distance from the least to the "
         "greatest round. "
         "The machine is a small virtual one that others share: times move by tens of per cent, ratios of one "
         "run much less.\n"
     )
+
+
+def _sources(report: Report) -> str:
+    """What was measured when the sources changed between two pieces is told apart."""
+    made: dict[str, list[str]] = {}
+    for piece in report.pieces:
+        made.setdefault(piece.source, []).append(piece.name)
+    if len(made) == 1:
+        return next(iter(made))
+    return "; ".join(f"{source} ({', '.join(dict.fromkeys(names))})" for source, names in made.items())
 
 
 def _machine(machine: Machine) -> str:
