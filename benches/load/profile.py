@@ -6,6 +6,7 @@ python -m benches.load.profile --into FOLDER
 import argparse
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if shutil.which("perf") is None or not wrk.have():
         sys.exit("perf and wrk are needed (Debian: apt-get install linux-perf wrk).")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
         fleet = Fleet(Path(text), stack, say)
         ours = scenarios.muster(fleet, rivals=True)

@@ -5,6 +5,7 @@ A piece is a scenario, a growth, or the latency at fixed rates; `--only` names s
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -44,6 +45,7 @@ def main() -> None:
     only = arguments.only.split(",") if arguments.only else list(ALL)
     if unknown := set(only) - set(ALL):
         sys.exit(f"No piece is called {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended, too
     for piece in run(arguments.rounds, arguments.seconds, only, rivals=not arguments.no_rivals):
         pieces.write(arguments.into, piece)
 
