@@ -29,6 +29,8 @@ def main() -> None:
     """Both lock files."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
     run = project["project"]["dependencies"]
+    # redis wants it below Python 3.11.3 (Debian 12 has 3.11.2), whichever interpreter writes the lock.
+    run = [*run, "async-timeout>=5"]
     extras = [need for needs in project["project"]["optional-dependencies"].values() for need in needs]
     write("run.txt", "What a server needs, alone or as one of several.", run + extras)
     write("dev.txt", "What building, testing and checking need.", run + extras + project["dependency-groups"]["tools"])
