@@ -29,7 +29,6 @@ PATHS = [
     "/hosts",
     "/settings",
     "/settings/prices",
-    "/hosts",
     "KEY",
     "KEY/delete",
     "TEAM",
