@@ -29,13 +29,23 @@ def connect(url: str, *, timeout_s: float | None = TIMEOUT_S) -> Any:  # noqa: A
     return client
 
 
+class _Master(Redis):
+    """Whom the sentinels name. It closes their connections too, which nobody else would."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 def _sentinel(url: str, options: dict[str, Any]) -> Redis:
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
     options |= _credentials(url)
     quick = {"socket_timeout": TIMEOUT_S}
     sentinels = Sentinel(_addresses(url, "sentinel"), sentinel_kwargs=quick, **options)  # type: ignore[no-untyped-call]
-    master: Redis = sentinels.master_for(service or "mymaster", db=int(database or 0))
+    master: Redis = sentinels.master_for(service or "mymaster", redis_class=_Master, db=int(database or 0))
     return master
 
 
