@@ -129,6 +129,23 @@ def test_limits_change_in_place(filled: Site, open_page: Open) -> None:
     assert "None of its own" in page.inner_text("main")
 
 
+def test_what_is_deleted_in_the_settings_is_named_first(site: Site, open_page: Open) -> None:
+    page = open_page("/settings")
+    page.fill("#mk-name", "ci <i>robot</i>")
+    page.click('button:text("Create management key")')
+    page.goto(f"{site.url}{site.path}/settings")
+    page.fill("#hook-url", "https://example.org/hook")
+    page.click('button:text("Add webhook")')
+    for section, name in (("management-keys", "ci <i>robot</i>"), ("webhooks", "https://example.org/hook")):
+        page.goto(f"{site.url}{site.path}/settings")
+        page.click(f"#{section} a:has-text('Delete')")
+        assert name in page.inner_text("main")
+        require_accessible(page)
+        page.click("main form button")
+        assert "is deleted" in page.inner_text("[role=status]")
+    assert page.locator("#webhooks tbody").count() == 0
+
+
 def test_duplicate_reveals_another_key(filled: Site, open_page: Open) -> None:
     page = open_page()
     _goto(page, filled, "KEY")

@@ -23,12 +23,12 @@ from nemorouter.services.alerts import alert_view
 from nemorouter.services.clock import now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.scopes import TABLES
-from nemorouter.services.webhooks import signing_secret
+from nemorouter.services.webhooks import DeliveryState, signing_secret
 from nemorouter.store.schema import alerts, deliveries, webhooks
 from nemorouter.types import Kind, Status
 
 SIGNATURE: Final = "x-nemo-signature"
-WAITING, DELIVERED, GIVEN_UP = 1, 2, 3
+WAITING, DELIVERED, GIVEN_UP = (int(state) for state in DeliveryState)
 ATTEMPTS: Final = 9  # with the pauses below: about a day
 _FIRST_PAUSE_MS: Final = 10_000
 _CLAIM_MS: Final = 60_000  # another process leaves it alone for so long

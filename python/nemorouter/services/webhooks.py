@@ -1,12 +1,14 @@
 """Webhooks: where an org wants its budget alerts posted. The signing secret is derived, and stands in no table."""
 
 import secrets
+from enum import IntEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 from blake3 import blake3
 from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, NotFoundError, RefusedError
@@ -14,11 +16,19 @@ from nemorouter.roles import Actor, require
 from nemorouter.services.clock import iso
 from nemorouter.services.context import Context
 from nemorouter.services.unit import change
-from nemorouter.store.schema import webhooks
+from nemorouter.store.schema import deliveries, webhooks
 from nemorouter.types import Status
 
 MOST: Final = 20
 MAX_URL: Final = 2000
+
+
+class DeliveryState(IntEnum):
+    """The numbers are stored."""
+
+    WAITING = 1
+    DELIVERED = 2
+    GIVEN_UP = 3
 
 
 class NewWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,11 +37,23 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     url: str
 
 
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an alert: ``waiting`` for its next try, ``delivered`` or ``given_up``. ``status`` is the answer's."""
+
+    state: str
+    attempts: int
+    status: int | None
+    error: str
+
+
 class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
+    """``last_delivery``: the newest that was tried; None before the first."""
+
     id: str
     url: str
     created_by: str
     created_at: str | None
+    last_delivery: Delivery | None = None
 
 
 class CreatedWebhook(msgspec.Struct, frozen=True):
@@ -71,7 +93,8 @@ async def list_webhooks(context: Context, actor: Actor) -> list[WebhookView]:
     require(actor, "webhook.read")
     query = select(webhooks).where(webhooks.c.org_id == actor.org, webhooks.c.status == int(Status.ACTIVE))
     async with context.store.read() as connection:
-        return [_view(row) for row in await connection.execute(query.order_by(webhooks.c.id))]
+        rows = (await connection.execute(query.order_by(webhooks.c.id))).all()
+        return [_view(row, await _last(connection, row.id)) for row in rows]
 
 
 async def delete_webhook(context: Context, actor: Actor, reference: str) -> None:
@@ -110,7 +133,21 @@ def _url(text: str, *, private: bool) -> str:
     return text
 
 
-def _view(row: Row[Any]) -> WebhookView:
+async def _last(connection: AsyncConnection, hook: int) -> Delivery | None:
+    """The newest delivery that was tried."""
+    tried = select(deliveries).where(deliveries.c.webhook_id == hook, deliveries.c.attempts > 0)
+    row = (await connection.execute(tried.order_by(deliveries.c.id.desc()).limit(1))).first()
+    if row is None:
+        return None
+    state = DeliveryState(row.state).name.lower()
+    return Delivery(state=state, attempts=row.attempts, status=row.status, error=row.error)
+
+
+def _view(row: Row[Any], last: Delivery | None = None) -> WebhookView:
     return WebhookView(
-        id=ids.to_text("hook", row.id), url=row.url, created_by=row.created_by, created_at=iso(row.created_ms)
+        id=ids.to_text("hook", row.id),
+        url=row.url,
+        created_by=row.created_by,
+        created_at=iso(row.created_ms),
+        last_delivery=last,
     )

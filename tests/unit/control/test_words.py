@@ -31,7 +31,18 @@ def test_money(text: str | None, said: str) -> None:
     assert words.usd(text) == said
 
 
+def test_what_was_typed_is_shown_with_every_digit() -> None:
+    assert [words.exact(text) for text in ("1234.5", "0.075", "0.00", "10000000.00")] == [
+        "$1,234.5",
+        "$0.075",
+        "$0.00",
+        "$10,000,000.00",
+    ]
+
+
 def test_counts_and_limits() -> None:
+    assert [words.counted(n, "key") for n in (0, 1, 1200)] == ["0 keys", "1 key", "1,200 keys"]
+    assert [words.counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
     assert [words.compact(n) for n in (0, 9_999, 10_000, 12_345, 1_500_000, 2 * 10**12)] == [
         "0",
         "9,999",

@@ -10,6 +10,7 @@ from nemorouter.roles import Actor
 from nemorouter.services import deliver, webhooks
 from nemorouter.services.context import Context
 from nemorouter.services.deliver import ATTEMPTS, DELIVERED, GIVEN_UP, WAITING, pause_ms
+from nemorouter.services.webhooks import Delivery
 from nemorouter.store.schema import alerts, deliveries
 from nemorouter.types import Kind
 from tests.integration.test_alerts import receiver
@@ -45,8 +46,13 @@ async def test_a_failure_is_tried_again_when_its_pause_is_over(context: Context,
     with receiver(500, 302, 204) as (url, got):
         await _queue(context, owner, url)
         assert await deliver.deliver(context, lambda: NOON - 1) == 0
+        assert (await webhooks.list_webhooks(context, owner))[0].last_delivery is None
         assert await deliver.deliver(context, lambda: NOON) == 1
         assert await _state(context) == (WAITING, 1, 500)
+        (hook,) = await webhooks.list_webhooks(context, owner)
+        assert hook.last_delivery == Delivery(
+            state="waiting", attempts=1, status=500, error="The webhook answered 500."
+        )
         second = NOON + pause_ms(1)
         assert await deliver.deliver(context, lambda: second - 1) == 0
         assert await deliver.deliver(context, lambda: second) == 1
@@ -55,6 +61,8 @@ async def test_a_failure_is_tried_again_when_its_pause_is_over(context: Context,
         assert await deliver.deliver(context, lambda: third - 1) == 0
         assert await deliver.deliver(context, lambda: third) == 1
         assert await _state(context) == (DELIVERED, 3, 204)
+        (hook,) = await webhooks.list_webhooks(context, owner)
+        assert hook.last_delivery == Delivery(state="delivered", attempts=3, status=204, error="")
         assert await deliver.deliver(context, lambda: third + 10 * pause_ms(9)) == 0
     stamps = [headers[deliver.SIGNATURE].partition(",")[0] for headers, _ in got]
     assert stamps == [f"t={at // 1000}" for at in (NOON, second, third)]

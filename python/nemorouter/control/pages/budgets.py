@@ -49,7 +49,7 @@ async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str])
         "confirm.html",
         question="Remove this budget?",
         name=one.name,
-        detail=f"{words.usd(one.budget.max_spend)} {one.budget.duration}",
+        detail=f"{words.exact(one.budget.max_spend)} {one.budget.duration}",
         consequences=[
             f"The {_WORDS[one.kind].lower()} may spend without a cap of its own from the next request on.",
             "Budgets of its other levels still hold.",

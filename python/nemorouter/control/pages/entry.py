@@ -24,7 +24,7 @@ async def root(request: AnyRequest) -> Redirect:
     signed = await auth.optional(request)
     if signed is not None and signed.session:
         return go(await home_path(auth.context_of(request), signed.actor))
-    return go("/login")
+    return go("/setup" if await setup.is_open(auth.context_of(request)) else "/login")
 
 
 @get("/login")

@@ -30,7 +30,9 @@ def environment() -> Environment:
     )
     made.filters |= {
         "usd": words.usd,
+        "exact": words.exact,
         "grouped": words.grouped,
+        "counted": words.counted,
         "compact": words.compact,
         "limit": words.limit,
         "level": words.level,

@@ -1,7 +1,7 @@
 """Settings: the org, the person's own password and sessions, management keys, webhooks, prices."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from litestar import Response, get, post
 from litestar.params import FromPath
@@ -12,14 +12,15 @@ from nemorouter.control.pages import forms, teams
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
 from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
-from nemorouter.errors import BusyError, RefusedError
+from nemorouter.errors import BusyError, NotFoundError, RefusedError
 from nemorouter.services import management, owners, prices, signin, webhooks
-from nemorouter.services.management import NewManagementKey
+from nemorouter.services.management import ManagementKeyView, NewManagementKey
 from nemorouter.services.views import ScopeView
-from nemorouter.services.webhooks import NewWebhook
+from nemorouter.services.webhooks import NewWebhook, WebhookView
 from nemorouter.types import Kind
 
 PAGE: Final = 50
+T = TypeVar("T", ManagementKeyView, WebhookView)
 _SECTIONS: Final = ("org_form", "password_form", "key_form", "hook_form")
 
 
@@ -93,6 +94,15 @@ async def create_management_key(request: AnyRequest, org: FromPath[str]) -> Resp
     )
 
 
+@get("/{org:str}/settings/management-keys/{id:str}/revoke")
+async def ask_revoke(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
+    """Names the management key, and what its end means."""
+    frame = await open_frame(request, org, "Settings")
+    key = _one(await management.list_management_keys(frame.context, frame.actor), id)
+    consequences = ["The next call of the API with it is refused with 401.", "It cannot come back."]
+    return _ask(frame, "management-keys", "revoke", id, "management key", key.name, key.alias, consequences)
+
+
 @post("/{org:str}/settings/management-keys/{id:str}/revoke", status_code=303)
 async def revoke_management_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
     """End a management key."""
@@ -121,6 +131,18 @@ async def create_webhook(request: AnyRequest, org: FromPath[str]) -> Response[st
         back=f"{frame.path}/settings",
         back_name="Settings",
     )
+
+
+@get("/{org:str}/settings/webhooks/{id:str}/delete")
+async def ask_delete(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
+    """Names the webhook, and what its end means."""
+    frame = await open_frame(request, org, "Settings")
+    hook = _one(await webhooks.list_webhooks(frame.context, frame.actor), id)
+    consequences = [
+        "No alert is posted there any more, nor is one that waits.",
+        "Its signing secret is of no more use.",
+    ]
+    return _ask(frame, "webhooks", "delete", id, "webhook", hook.url, "", consequences)
 
 
 @post("/{org:str}/settings/webhooks/{id:str}/delete", status_code=303)
@@ -160,6 +182,32 @@ async def save_price(request: AnyRequest, org: FromPath[str]) -> Response[str] |
     return go(f"{frame.path}/settings/prices", "price-saved")
 
 
+def _one(listed: list[T], id: str) -> T:
+    """The one of a list with this id. NotFoundError: there is none."""
+    found = next((one for one in listed if one.id == id), None)
+    if found is None:
+        raise NotFoundError("There is nothing at this URL.")
+    return found
+
+
+def _ask(
+    frame: Frame, section: str, verb: str, id: str, what: str, name: str, detail: str, consequences: list[str]
+) -> Response[str]:
+    """The question before something ends."""
+    return frame.page(
+        "confirm.html",
+        question=f"Delete this {what}?",
+        name=name,
+        detail=detail,
+        consequences=consequences,
+        verb=f"Delete {what}",
+        action=f"{frame.path}/settings/{section}/{id}/{verb}",
+        back=f"{frame.path}/settings#{section}",
+        back_name="Settings",
+        hidden={},
+    )
+
+
 async def _prices(
     frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
 ) -> Response[str]:
@@ -197,8 +245,10 @@ HANDLERS: Final = [
     change_password,
     end_sessions,
     create_management_key,
+    ask_revoke,
     revoke_management_key,
     create_webhook,
+    ask_delete,
     delete_webhook,
     show_prices,
     save_price,

@@ -20,6 +20,11 @@ def usd(text: str | None) -> str:
     return _dollars(value.quantize(_CENT, ROUND_HALF_UP))
 
 
+def exact(text: str) -> str:
+    """``$1,234.50`` of a decimal string, with every digit of it: prices and caps, which people have typed."""
+    return _dollars(Decimal(text))
+
+
 def _dollars(value: Decimal) -> str:
     return f"{'-' if value < 0 else ''}${abs(value):,f}"
 
@@ -27,6 +32,11 @@ def _dollars(value: Decimal) -> str:
 def grouped(number: int) -> str:
     """``1,234,567``."""
     return f"{number:,}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 key``, ``2 keys``; ``many`` where an s at the end does not do it."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def compact(number: int) -> str:
