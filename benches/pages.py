@@ -28,6 +28,7 @@ PEOPLE = 200
 MODELS = ("gpt-4o", "gpt-4o-mini", "echo", "claude-sonnet-4")
 REPEATS = 15
 AIM_MS = 50.0
+DEEP = "SELECT at_ms, boot, seq FROM requests ORDER BY at_ms LIMIT 1 OFFSET 100000"
 
 
 async def _sql(connection: AsyncConnection, text: str, **values: Any) -> None:
@@ -191,6 +192,10 @@ async def measure(context: Context, settings: Settings) -> int:
     async with context.store.begin() as connection:
         user = (await connection.exec_driver_sql("SELECT user_id FROM memberships WHERE role = 1")).scalar_one()
         cookie = await sessions.begin(connection, context, user, actor.org, "127.0.0.1")
+        member = (await connection.exec_driver_sql("SELECT min(user_id) FROM memberships WHERE role = 3")).scalar_one()
+        theirs = await sessions.begin(connection, context, member, actor.org, "127.0.0.1")
+        deep = (await connection.exec_driver_sql(DEEP)).one()
+        budget = (await connection.exec_driver_sql("SELECT scope_id FROM budgets WHERE kind = 4 LIMIT 1")).scalar_one()
         base = (await connection.exec_driver_sql("SELECT min(id) FROM keys")).scalar_one()
         keys = (await connection.exec_driver_sql("SELECT count(*) FROM keys")).scalar_one()
     key, team, person = to_text("key", base), to_text("team", base), to_text("user", base)
@@ -201,16 +206,24 @@ async def measure(context: Context, settings: Settings) -> int:
         "keys, page in the middle": f"/acme/keys?cursor={middle}",
         "keys, search": "/acme/keys?q=service+99",
         "keys, search without a hit": "/acme/keys?q=nothing",
+        "keys, search for four characters": "/acme/keys?q=zzzz",
+        "keys, the last page": f"/acme/keys?cursor={to_text('key', base + 20)}",
         "keys, revoked": "/acme/keys?status=revoked",
         "keys, a team": f"/acme/keys?team={team}",
         "key, the busiest": f"/acme/keys/{key}",
         "key, the quietest": f"/acme/keys/{to_text('key', base + keys - 2)}",
+        "key, to be deleted": f"/acme/keys/{key}/delete",
         "budgets": "/acme/budgets",
+        "budget, to be removed": f"/acme/budgets/{to_text('key', budget)}/remove",
         "teams": "/acme/teams",
         "team": f"/acme/teams/{team}",
         "members": "/acme/people/members",
         "member": f"/acme/people/members/{person}",
         "logs": "/acme/logs",
+        "logs, the oldest": f"/acme/logs?cursor={'.'.join(map(str, deep))}",
+        "logs, the oldest of a busy key": f"/acme/logs?key={key}&cursor={'.'.join(map(str, deep))}",
+        "logs, key and model": f"/acme/logs?key={key}&model=echo",
+        "logs, a team and an outcome": f"/acme/logs?team={team}&outcome=client_gone",
         "logs, 45 days ago": f"/acme/logs?until={since}",
         "logs, a busy key": f"/acme/logs?key={key}",
         "logs, a team": f"/acme/logs?team={team}",
@@ -220,12 +233,16 @@ async def measure(context: Context, settings: Settings) -> int:
         "settings": "/acme/settings",
         "prices": "/acme/settings/prices",
     }
+    pages = [(name, path, cookie) for name, path in paths.items()]
+    own = {"home": "/acme", "keys": "/acme/keys", "keys, search without a hit": "/acme/keys?q=nothing"}
+    own |= {"logs": "/acme/logs", "logs, a model nobody used": "/acme/logs?model=none", "budgets": "/acme/budgets"}
+    pages += [(f"a member's {name}", path, theirs) for name, path in own.items()]
     slow = 0
     print(f"\n{'page':34} {'best ms':>10} {'median ms':>10} {'worst ms':>10} {'kB':>7}")
-    for name, path in paths.items():
+    for name, path, who in pages:
         times = []
         for _ in range(REPEATS):
-            status, took, body = await ask(app, path, cookie)
+            status, took, body = await ask(app, path, who)
             assert status == 200, (name, status, body[-600:])
             times.append(took)
         median = statistics.median(times)

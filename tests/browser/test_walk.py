@@ -23,6 +23,8 @@ def test_from_nothing_to_a_deleted_key(browser: Browser, tmp_path: Path, scripts
             context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         if scripts:
+            page.goto(f"http://localhost:{server.port}/")
+            assert page.url.endswith("/setup")  # whoever lost the link is told where to find it
             page.goto(setup_url(server))  # no other test can: a server shows it until it is set up
             require_accessible(page)
             page.emulate_media(color_scheme="light")

@@ -38,7 +38,7 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an alert: ``waiting`` for its next try, ``delivered`` or ``given_up``. ``status`` is the answer's."""
+    """An alert's way: ``waiting`` for its next try, ``delivered`` or ``given_up``; ``status`` is the receiver's."""
 
     state: str
     attempts: int

@@ -1,6 +1,8 @@
 """Pages of the records: the request log and the audit log, with filters, pages and CSV."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import date, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -32,7 +34,7 @@ async def show_logs(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     cursor = request.query_params.get("cursor")
     form, status, found = forms.filled(asked), 200, Page[logs.LogRow](data=[])
     try:
-        where = logs.LogFilter(**_given(asked))
+        where = logs.LogFilter(**_whole_days(asked))
         found = await logs.logs(frame.context, frame.actor, where, limit=PAGE, cursor=cursor)
     except RefusedError as error:
         form, status = _refused(form, error), forms.status(error)
@@ -55,7 +57,7 @@ async def show_audit(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     cursor = request.query_params.get("cursor")
     form, status, found = forms.filled(asked), 200, Page[audit.AuditView](data=[])
     try:
-        where = audit.AuditFilter(**_given(asked))
+        where = audit.AuditFilter(**_whole_days(asked))
         found = await audit.list_audit(frame.context, frame.actor, where, limit=PAGE, cursor=cursor)
     except RefusedError as error:
         form, status = _refused(form, error), forms.status(error)
@@ -72,7 +74,7 @@ async def show_audit(request: AnyRequest, org: FromPath[str]) -> Response[str]:
 async def logs_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
     """All rows that the filters let through."""
     frame = await open_frame(request, org, "Logs")
-    where = logs.LogFilter(**_given(_asked(request, _LOG_FILTERS)))
+    where = logs.LogFilter(**_whole_days(_asked(request, _LOG_FILTERS)))
     return await _csv(
         "requests", logs.LogRow, lambda cursor: logs.logs(frame.context, frame.actor, where, limit=1000, cursor=cursor)
     )
@@ -82,7 +84,7 @@ async def logs_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
 async def audit_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
     """All events that the filters let through."""
     frame = await open_frame(request, org, "Audit")
-    where = audit.AuditFilter(**_given(_asked(request, _AUDIT_FILTERS)))
+    where = audit.AuditFilter(**_whole_days(_asked(request, _AUDIT_FILTERS)))
     return await _csv(
         "audit",
         audit.AuditView,
@@ -113,6 +115,14 @@ def _asked(request: AnyRequest, names: tuple[str, ...]) -> dict[str, str]:
 
 def _given(asked: dict[str, str]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value}
+
+
+def _whole_days(asked: dict[str, str]) -> dict[str, Any]:
+    """The filters as services take them, whose ``until`` is not included: a page's "Until" names the last day."""
+    given = _given(asked)
+    with suppress(KeyError, ValueError, OverflowError):  # what is no day, the service refuses
+        given["until"] = (date.fromisoformat(given["until"]) + timedelta(days=1)).isoformat()
+    return given
 
 
 def _refused(form: forms.Form, error: RefusedError) -> forms.Form:
