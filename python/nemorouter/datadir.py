@@ -67,6 +67,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
     announced: int  # newest change that somebody waited for
     obeyed: int  # changes up to here are obeyed by this host
     reason: str = ""  # why it has no lease, if so
+    adrift: bool = False  # without Redis: it serves a safe share of the limits
     counters: dict[str, float] = {}
     delays: dict[str, int] = {}  # how long changes took until all hosts obeyed: upper ends in ms, and ``sum`` in µs
 
@@ -115,10 +116,8 @@ class DataDir:
     def _check_foreign(self) -> None:
         for entry in self.root.iterdir():
             if not entry.name.startswith(_OURS):
-                raise ConfigurationError(
-                    f"The directory {self.root} is not a NemoRouter data directory and is not empty "
-                    f"(it holds {entry.name!r}). Choose another data_dir."
-                )
+                foreign = f"is not a NemoRouter data directory and is not empty (it holds {entry.name!r})"
+                raise ConfigurationError(f"The directory {self.root} {foreign}. Choose another data_dir.")
 
     def host_id(self) -> str:
         """64 hex digits, drawn once for this data directory."""

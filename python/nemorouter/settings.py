@@ -41,6 +41,7 @@ _RANGES: Final = {
     "lease_ttl": (0.5, 60),
     "lease_tick": (0.01, 1),
     "lease_share": (0.001, 0.5),
+    "safe_share": (0, 0.5),
     "log_retention_days": (1, 36_500),
     "max_body_bytes": (1024, 1 << 30),
     "max_header_bytes": (1024, 1 << 20),
@@ -72,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl: float = 2.0  # with Redis: how long a host may spend what it was granted of a limit
     lease_tick: float = 0.1  # how often a host settles with the others, unless requests wait
     lease_share: float = 0.05  # of a burst that hosts may hold without need
+    safe_share: float = 0.0  # of RPM and TPM that a host serves while it cannot reach Redis; 0: it stops
     pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
     audit_key_file: Path | None = None  # None: <data_dir>/pepper.audit
     capacity: int = 1_000_000  # keys, teams, users and orgs together

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from nemorouter.cluster.holder import BankClock, Holder, Terms
+from nemorouter.cluster.clock import BankClock
+from nemorouter.cluster.holder import Holder, Terms
 from nemorouter.cluster.ledger import Ask, Reply
 from tests.cluster.arena import Words
 from tests.cluster.model import Bank

@@ -108,7 +108,7 @@ def test_failed_over_to_a_lagging_replica(tmp_path: Path, lag_s: float) -> None:
     """What the replica had not heard of can be granted twice: so much, once; then hosts say what they hold."""
     with (
         RedisServer(tmp_path / "redis") as redis,
-        RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {redis.port}") as replica,
+        RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(redis.port)) as replica,
         Proxy(redis.port) as proxy,
     ):
         until(lambda: "master_link_status:up" in replica.cli("INFO", "replication"), 20)

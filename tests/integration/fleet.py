@@ -20,6 +20,7 @@ from nemorouter.services.context import Context
 from nemorouter.settings import Settings
 from tests.faults.server import Client, Server, clients, free_port
 from tests.faults.world import World
+from tests.integration.redis_servers import PROGRAM
 
 
 class RedisServer:
@@ -42,7 +43,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it empty, and wait until it answers."""
-        program = shutil.which("redis-server")
+        program = shutil.which(PROGRAM)
         assert program is not None, "Redis is missing: apt-get install redis-server"
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -11,9 +11,12 @@ from types import TracebackType
 
 from tests.integration.servers import free_port, until
 
+PROGRAM = os.environ.get("NEMO_REDIS_SERVER", "redis-server")
+"""Another version of Redis, or Valkey (``make redis-kinds``)."""
+
 
 class RedisServer:
-    """Holds nothing on disk. ``options`` as redis-server takes them: ``--replicaof``, ``127.0.0.1 7001``."""
+    """Holds nothing on disk. ``options`` as redis-server takes them: ``--replicaof``, ``127.0.0.1``, ``7001``."""
 
     def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
         self.folder, self.port, self._sentinel = folder, free_port(), sentinel
@@ -33,7 +36,7 @@ class RedisServer:
         """Start it empty, and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         special = [str(self._sentinel), "--sentinel"] if self._sentinel else []
-        command = ["redis-server", *special, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", "."]
+        command = [PROGRAM, *special, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", "."]
         if self._sentinel is None:
             command += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", *self._options]
         with (self.folder / f"redis-{self.port}.log").open("ab") as log:

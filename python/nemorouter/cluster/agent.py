@@ -69,9 +69,13 @@ class Agent:
             async with store.read() as connection:
                 install = await install_id(connection)
             registry = Registry(client, install)
-            member = Membership(self._arena, store, self._data, registry, ears.pubsub, lambda: self._about(store.host))
+            member = Membership(
+                self._arena, store, self._data, registry, ears.pubsub, lambda: self._about(store.host),
+                safe=self._settings.safe_share > 0,
+            )  # fmt: skip
             bank = RedisBank(client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share)
-            leases, money = Leases(self._arena, bank, self._terms()), Money(self._arena, store)
+            leases = Leases(self._arena, bank, self._terms(), self._settings.safe_share)
+            money = Money(self._arena, store)
             stopping = asyncio.Event()
 
             def take(index: int, resource: int, need: int) -> None:
@@ -126,6 +130,7 @@ class Agent:
                 reason=member.lease.reason,
                 counters=counters(),
                 delays=dict(look.delays) if look else {},
+                adrift=member.adrift,
             )
             try:
                 replace_file(self._data.agent_file, msgspec.json.encode(status))

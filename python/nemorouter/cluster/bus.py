@@ -12,6 +12,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
+from nemorouter.cluster import adrift
 from nemorouter.cluster.hosts import SILENCE_US, Look, Step, Wait
 from nemorouter.cluster.member import boot_us
 from nemorouter.cluster.redis import connect
@@ -36,7 +37,7 @@ async def obeyed(settings: Settings, store: Store, sequence: int = 0) -> None:
         async with store.read() as connection:
             sequence = await change_seq(connection)
     async with open_registry(settings.redis_url, store) as registry:
-        await _wait(registry, sequence)
+        await _wait(registry, store, sequence)
 
 
 @asynccontextmanager
@@ -57,10 +58,11 @@ async def install_id(connection: Any) -> str:  # noqa: ANN401 - an AsyncConnecti
     return str(found or "new")
 
 
-async def _wait(registry: Registry, wanted: int) -> None:
+async def _wait(registry: Registry, store: Store, wanted: int) -> None:
     begun = boot_us()
     end = time.monotonic() + _DEADLINE_S
     wait, turn, told = Wait(wanted, begun), 0, False
+    others = _Adrift(store, wanted, begun)
     missing: tuple[str, ...] = ()
     trouble: Exception | None = None
     while time.monotonic() < end:
@@ -69,8 +71,9 @@ async def _wait(registry: Registry, wanted: int) -> None:
                 asked = boot_us()
                 look = await registry.announce(wanted, loud=not told)
                 step = wait.see(look, asked, boot_us())
-                missing, trouble, turn, told = step.missing, None, turn + 1, True
-                if step.done:
+                await others.see()
+                missing, trouble, turn, told = step.missing + others.missing, None, turn + 1, True
+                if step.done and others.done:
                     await registry.done(boot_us() - begun)
                     return
                 await _act(registry, wanted, look, step)
@@ -78,6 +81,24 @@ async def _wait(registry: Registry, wanted: int) -> None:
             trouble, turn = error, max(turn, len(_PAUSES_S))
         await asyncio.sleep(_PAUSES_S[min(turn, len(_PAUSES_S)) - 1])
     raise StoreError(_explain(missing, trouble)) from trouble
+
+
+class _Adrift:
+    """The wait for hosts without Redis. One that comes after they were seen has read the change already."""
+
+    def __init__(self, store: Store, wanted: int, begun: int) -> None:
+        self._store, self._wait = store, Wait(wanted, begun)
+        self.done = False
+        self.missing: tuple[str, ...] = ()
+
+    async def see(self) -> None:
+        if self.done:
+            return
+        asked = boot_us()
+        step = self._wait.see(await adrift.look(self._store), asked, boot_us())
+        self.done, self.missing = step.done, step.missing
+        for host in step.bury:
+            await adrift.strike(self._store, host)
 
 
 async def _act(registry: Registry, wanted: int, look: Look, step: Step) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from nemorouter.cluster.clock import DRIFT, BankClock
 from nemorouter.cluster.ledger import Ask, Reply
 
 NEVER: Final = 1 << 62
@@ -21,7 +22,6 @@ _STALE_US: Final = 1_000  # age of the claims that are told: what a refusal take
 _HORIZON: Final = 3  # ticks of use that are asked for ahead
 _AGAIN_US: Final = 1_500_000  # look again after a refusal, when others may give back
 _LONGEST_US: Final = 60_000_000
-_DRIFT: Final = 1000  # one part in so many, by which clocks may run apart
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Terms(msgspec.Struct, frozen=True):
     @property
     def margin(self) -> int:
         """How much earlier than the bank the host gives up a lease."""
-        return self.ttl // _DRIFT + 2_000
+        return self.ttl // DRIFT + 2_000
 
 
 class Look(Protocol):
@@ -68,29 +68,16 @@ class Words(Protocol):
     def deny(self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0) -> None: ...
 
 
-class BankClock:
-    """What the bank's clock showed at least, at a moment of ours."""
-
-    def __init__(self) -> None:
-        self._theirs = self._ours = 0
-
-    def heard(self, theirs: int, ours: int) -> None:
-        """An answer that carried ``theirs`` was here at ``ours``."""
-        self._theirs, self._ours = theirs, ours
-
-    def at_least(self, ours: int) -> int:
-        """0 before anything was heard."""
-        apart = ours - self._ours
-        return max(0, self._theirs + apart - abs(apart) // _DRIFT - 1) if self._theirs else 0
-
-
 class Holder:
     """One bucket at this host. ``ask`` when it may have something to say, then ``heard`` or ``lost``, once."""
 
-    def __init__(self, words: Words, index: int, resource: int, terms: Terms, nonce: int, now: int) -> None:
+    def __init__(
+        self, words: Words, index: int, resource: int, terms: Terms, nonce: int, now: int, owed: int = 0, epoch: int = 0
+    ) -> None:
+        """``owed``: what was spent without the bank, whose memory then began at ``epoch``."""
         self.index, self.resource = index, resource
         self._words, self._terms, self._nonce = words, terms, nonce
-        self._epoch = self._sequence = 0
+        self._epoch, self._sequence = epoch, 0
         self._sent: Ask | None = None
         self._sent_at = self._contact = self._moved_at = now
         self._needs: list[int] = []
@@ -98,13 +85,13 @@ class Holder:
         self._hold_until = self._hold_need = self._fits_at = self._version = self._chunk = 0
         self._rate = 0.0  # tokens a microsecond
         self._given = 0
-        self._open(now)
+        self._open(now, owed)
 
-    def _open(self, now: int) -> None:
+    def _open(self, now: int, owed: int = 0) -> None:
         """Begin a new nonce, from zero: nothing of an older grant may be spent any more."""
         self._words.void(self.index, self.resource)
         look = self._words.lease(self.index, self.resource)
-        self._zero = look.granted
+        self._zero, self._owes = look.granted - owed, owed > 0
         self._refunds_before = look.returned
         self._told_place = self._told_spent = self._told_refunds = 0
         self._refund_since: int | None = None
@@ -218,7 +205,7 @@ class Holder:
     def _news(self, look: Look, now: int) -> bool:
         """Is there something that the bank should hear?"""
         place, spent, refunds = self._place(look), look.claimed - self._zero, self._seen_refunds_now(look)
-        if place < self._told_place or spent > place or refunds > self._told_refunds:
+        if self._owes or place < self._told_place or spent > place or refunds > self._told_refunds:
             return True  # given back, in debt, refunded
         quiet = now - self._contact
         if place > self._told_spent:  # the bank still holds tokens for us: spent by now, or to be kept
@@ -281,7 +268,7 @@ class Holder:
         if ask is None or reply.sequence != ask.sequence:
             return
         self._sent = None
-        self._contact, self._epoch = now, reply.epoch
+        self._contact, self._epoch, self._owes = now, reply.epoch, False
         self._told_place, self._told_refunds, self._refund_since = reply.place, ask.refunded, None
         self._told_spent = ask.place if reply.void else ask.spent
         if reply.void:

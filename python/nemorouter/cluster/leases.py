@@ -1,22 +1,25 @@
 """The host's rate leases: carries what its holders have to say to the bank, and back. One task of the host's agent.
 
 It must never end by an error, and never wait for one call before it makes the next. Without Redis leases run out, and
-the workers refuse by themselves.
+the workers refuse by themselves; unless the host is to go on with a safe share.
 """
 
 import asyncio
 import heapq
 import secrets
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from nemorouter._core import Arena
-from nemorouter.cluster.holder import BankClock, Holder, Terms
-from nemorouter.cluster.ledger import RESOURCES, Ask, Bucket
+from nemorouter.cluster.clock import BankClock
+from nemorouter.cluster.holder import Holder, Terms
+from nemorouter.cluster.ledger import RESOURCES, TAGS, Ask, Bucket
 from nemorouter.cluster.redis_bank import RedisBank
+from nemorouter.cluster.share import SafeShare
 from nemorouter.log import get_logger
 
 _CALLS: Final = 4  # under way at once; what comes meanwhile goes together
@@ -30,8 +33,11 @@ _Lease = tuple[int, int]  # scope index, resource
 class Leases:
     """``want`` and ``run`` in one event loop."""
 
-    def __init__(self, arena: Arena, bank: RedisBank, terms: Terms) -> None:
-        self._arena, self._bank, self._terms = arena, bank, terms
+    def __init__(self, arena: Arena, bank: RedisBank, terms: Terms, safe_share: float = 0.0) -> None:
+        self._arena, self._bank, self._terms, self._share = arena, bank, terms, safe_share
+        self._adrift: SafeShare | None = None
+        self._heard_us = boot_us()  # the newest answer: no lease is good for longer than its time after that
+        self._epochs = [0] * TAGS
         self._holders: dict[_Lease, Holder] = {}
         self._agenda: list[tuple[int, _Lease]] = []
         self._next: dict[_Lease, int] = {}  # which of its entries in the agenda counts
@@ -47,6 +53,10 @@ class Leases:
 
     def want(self, index: int, resource: int, need: int) -> None:
         """A request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
+        if self._adrift is not None:
+            with suppress(RuntimeError):  # its policy is being written: who waits asks again
+                self._adrift.serve(index, resource, need, boot_us())
+            return
         lease = (index, resource)
         self._holder(lease).want(need)
         self._woken.add(lease)
@@ -89,6 +99,10 @@ class Leases:
         now = boot_us()
         if not self._may_call():
             return
+        if self._adrift is not None:
+            if not self._calls:
+                self._start(self._land(self._adrift))
+            return
         due, self._woken = self._woken, set()
         while self._agenda and self._agenda[0][0] <= now:
             when, lease = heapq.heappop(self._agenda)
@@ -97,9 +111,12 @@ class Leases:
         asks = [(lease, ask) for lease in due if (ask := self._ask(lease, now)) is not None]
         buckets = [self._bucket(lease) for lease, _ in asks]
         for lot in self._bank.batches(buckets):
-            task = asyncio.get_running_loop().create_task(self._call([(*asks[at], buckets[at]) for at in lot]))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            self._start(self._call([(*asks[at], buckets[at]) for at in lot]))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
 
     def _ask(self, lease: _Lease, now: int) -> Ask | None:
         holder = self._holders.get(lease)
@@ -123,7 +140,7 @@ class Leases:
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error, asks)
             return
-        now = boot_us()
+        now = self._heard_us = boot_us()
         self._failures = 0
         self._clock.heard(theirs, now)
         for (lease, ask, _), reply in zip(asks, replies, strict=True):
@@ -139,7 +156,33 @@ class Leases:
         """Redis is new, or lost its data: let every epoch begin now, not when its first bucket is used."""
         with suppress(RedisError, OSError, TimeoutError):  # it is only a comfort
             async with asyncio.timeout(self._terms.ttl / 1e6):
-                await self._bank.begin()
+                self._epochs = await self._bank.begin()
+
+    def _drift(self, now: int) -> None:
+        """Redis is away, and every lease is over: go on with the share that this host may have by itself."""
+        _log.warning("leases_adrift", share=self._share)
+        self._adrift = SafeShare(self._arena, self._terms, self._share, now)
+        self._holders.clear()
+        self._next.clear()
+        self._agenda.clear()
+
+    async def _land(self, share: SafeShare) -> None:
+        """If Redis is back: spend nothing more of the share, and owe the bank what was spent."""
+        try:
+            async with asyncio.timeout(self._terms.ttl / 1e6):
+                epochs = await self._bank.begin()
+            now = boot_us()
+            owed = {lease: share.owed(*lease, now) for lease in share.leases}
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+            self._failed(error, [])
+            return
+        for lease, tokens in owed.items():
+            epoch = self._epochs[self._bucket(lease).org % TAGS]
+            self._holders[lease] = Holder(self._arena, *lease, self._terms, _nonce(), now, tokens, epoch)
+            self._plan(lease, now)
+        self._adrift, self._epochs, self._heard_us, self._failures = None, epochs, now, 0
+        _log.warning("leases_ashore", owed=sum(owed.values()))
+        self._awake.set()
 
     def _failed(self, error: Exception, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
         self._lost += len(asks)
@@ -150,6 +193,8 @@ class Leases:
         self._pause_until = boot_us() + int(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)] * 1e6)
         self._failures += 1
         self._report(error)
+        if self._share and self._adrift is None and boot_us() - self._heard_us >= self._terms.ttl:
+            self._drift(boot_us())
 
     def _report(self, error: Exception) -> None:
         if time.monotonic() - self._logged > _REPEAT_S:

@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 
 from nemorouter import snapshot
 from nemorouter._core import Arena
-from nemorouter.cluster.hosts import RENEW_US, Lease, Look, Silence
+from nemorouter.cluster import adrift
+from nemorouter.cluster.hosts import LEASE_US, RENEW_US, Lease, Look, Silence
 from nemorouter.cluster.registry import Registry
 from nemorouter.datadir import DataDir
 from nemorouter.errors import ConfigurationError, NemoError
@@ -24,6 +25,7 @@ from nemorouter.store.policies import change_seq
 
 _RENEW_S: Final = RENEW_US / 1_000_000
 _ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
+_ADRIFT_US: Final = LEASE_US // 2  # without a word from Redis for so long, the store must tell who lives
 _WATCH_S: Final = 3.0  # how often it looks at the others
 _SOON_S: Final = 0.05  # after a refusal, and after an error
 _RESTORED: Final = "was a backup restored? Stop all servers, run `nemorouter hosts reset`, and start them again."
@@ -51,6 +53,8 @@ class Membership:
         registry: Registry,
         messages: Callable[[], Messages],
         about: Callable[[], str] = lambda: "{}",
+        *,
+        safe: bool = False,
     ) -> None:
         note = data.note()
         if note is None:
@@ -64,6 +68,9 @@ class Membership:
         self._arena, self._store, self._data = arena, store, data
         self._registry, self._messages, self._about = registry, messages, about
         self._silence = Silence()
+        self.adrift = False  # Redis is away, and the store alone lets this host admit
+        self._safe, self._heard_us = safe, boot_us()
+        self._following = asyncio.Lock()
         self._caught_us = 0  # when the newest reading of the store began that went well
         self._hint, self._told = asyncio.Event(), asyncio.Event()
         self._announced = 0  # a change that somebody committed, as the registry said
@@ -72,7 +79,7 @@ class Membership:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; the lease is left to run out."""
-        parts = self._follow, self._renew, self._watch, self._listen
+        parts = [self._follow, self._renew, self._watch, self._listen, *([self._drift] if self._safe else [])]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._for_ever(part)) for part in parts]
             await stopping.wait()
@@ -108,10 +115,32 @@ class Membership:
             raise ConfigurationError(f"The store is at change {newest}, this host at {known}: {_RESTORED}")
         if newest < announced:
             raise ConfigurationError(f"The store is at change {newest}, the registry at {announced}: {_RESTORED}")
-        if newest > self.obeyed:
-            self.obeyed = await snapshot.follow(self._arena, self._store, self._data)
+        await self._obey(newest)
         self._caught_us = begun
         self._told.set()
+
+    async def _obey(self, newest: int) -> None:
+        async with self._following:
+            if newest > self.obeyed:
+                self.obeyed = await snapshot.follow(self._arena, self._store, self._data)
+
+    async def _drift(self) -> None:
+        """Without Redis: say in the store that this host admits, and only then read what it must obey."""
+        begun = boot_us()
+        if begun - self._heard_us >= _ADRIFT_US and not self._left:
+            await adrift.beat(self._store, self.id, self.name, self.obeyed)
+            async with self._store.read() as connection:
+                newest = await change_seq(connection)
+            if newest > self.obeyed:
+                await self._obey(newest)
+                await adrift.beat(self._store, self.id, self.name, self.obeyed)
+            if newest <= self.obeyed and not self._left:
+                self._arena.admit_until_us = max(self._arena.admit_until_us, begun + LEASE_US)
+                self.adrift = True
+        elif self.adrift and self.lease.held(begun):
+            await adrift.ashore(self._store, self.id)
+            self.adrift = False
+        await asyncio.sleep(_RENEW_S)
 
     async def _renew(self) -> None:
         """Register, or renew the lease; and at once when a change was applied, for somebody may wait for our word."""
@@ -122,6 +151,7 @@ class Membership:
             call = self._registry.register if ask.what == "register" else self._registry.renew
             async with asyncio.timeout(_ANSWER_S):
                 look = await call(self.id, ask.token, self.obeyed, self.name, self._about())
+            self._heard_us = boot_us()
             if self.lease.answered(ask, look, sent, boot_us()):
                 if not self._left:  # meanwhile
                     self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent

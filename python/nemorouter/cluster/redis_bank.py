@@ -41,9 +41,11 @@ class RedisBank:
         answer = await self._sync.run(self._client, keys, ["0", str(self._terms.ttl), self._share, *numbers])
         return replies(answer)
 
-    async def begin(self) -> None:
-        """Let all epochs begin that have not, so that what is counted later is known to be new, not lost."""
+    async def begin(self) -> list[int]:
+        """Let all epochs begin that have not, so that what is counted later is known to be new; answers all."""
         names = [f"{self._prefix}:{{{tag}}}:epoch" for tag in range(TAGS)]
+        found: list[int] = []
         for lot in [[name] for name in names] if self._spread else [names]:
             self.calls += 1
-            await self._epochs.run(self._client, lot, [])
+            found += [int(epoch) for epoch in await self._epochs.run(self._client, lot, [])]
+        return found

@@ -24,6 +24,7 @@ _HELP = {
     "refused": "Refusals of known keys, by code.",
     "ledger_lag_seconds": "Since the drainer last moved all rows that there were.",
     "host_fenced": "1 if this host lost its lease among the hosts, and admits nothing.",
+    "host_adrift": "1 if this host cannot reach Redis, and serves its safe share of the limits.",
     "host_lease_seconds": "How long this host may still admit without another renewal.",
     "host_lease_age_seconds": "Since the newest renewal of this host's lease was asked for.",
     "hosts": "Hosts that are registered.",
@@ -59,7 +60,14 @@ class Status:
         if path == paths.METRICS:
             text = "\n".join(self._lines()) + "\n"
             return Answer(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text.encode())
-        return ready(self._gate)
+        answer = ready(self._gate)
+        if answer.status == 200 and self._gate.arena.clustered and self._adrift():
+            return Answer(200, answer.headers, b'{"status":"ready","limits":"safe share: Redis cannot be reached"}')
+        return answer
+
+    def _adrift(self) -> bool:
+        status = self._data.agent_status()
+        return status is not None and status.adrift
 
     def _lines(self) -> Iterator[str]:
         journals, totals = self._counted()
@@ -102,6 +110,7 @@ class Status:
             return
         age = (now - status.renewed_us) / 1_000_000 if status.renewed_us else float("inf")
         yield from _metric("host_lease_age_seconds", "gauge", [("", age)])
+        yield from _metric("host_adrift", "gauge", [("", int(status.adrift))])
         yield from _metric("hosts", "gauge", [("", status.hosts)])
         yield from _metric("changes_behind", "gauge", [("", max(0, status.announced - status.obeyed))])
         for name, value in status.counters.items():

@@ -18,8 +18,8 @@ from nemorouter.roles import Actor, require
 from nemorouter.services.clock import iso
 from nemorouter.services.context import Context
 from nemorouter.store.policies import change_seq
+from nemorouter.store.schema import adrift, money_leases
 from nemorouter.store.schema import hosts as known_hosts
-from nemorouter.store.schema import money_leases
 
 if TYPE_CHECKING:
     from nemorouter.cluster.hosts import Host, Look
@@ -33,7 +33,10 @@ _ALONE: Final = "This installation is one host: redis_url is not set."
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """A host: ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon or has), ``gone``."""
+    """A host: ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon or has), ``gone``.
+
+    ``adrift``: it cannot reach Redis, and serves its safe share.
+    """
 
     id: str
     name: str
@@ -86,7 +89,13 @@ async def list_hosts(context: Context, actor: Actor) -> FleetView:
         held = await connection.execute(select(money_leases.c.host, sums).group_by(money_leases.c.host))
         withheld = {int(host): max(0, int(nano)) for host, nano in held}
         rows = (await connection.execute(select(known_hosts.c.id, known_hosts.c.name, known_hosts.c.seen_ms))).all()
+        strays = (await connection.execute(select(adrift.c.id, adrift.c.name, adrift.c.applied))).all()
     registered = [_view(host, look, newest, withheld) for host in look.hosts]
+    registered += [
+        HostView(id=_text(id), name=name, status="adrift", changes_behind=max(0, newest - applied))
+        for id, name, applied in strays
+        if id not in {host.id for host in look.hosts}
+    ]
     there = {view.id for view in registered}
     gone = [
         HostView(id=_text(id), name=name, status="gone", last_seen=iso(seen_ms), withheld_nano=withheld.get(id, 0))

@@ -26,9 +26,9 @@ from nemorouter.store.schema.core import (
     teams,
     users,
 )
-from nemorouter.store.schema.hosts import hosts, money_leases, spend_host
+from nemorouter.store.schema.hosts import adrift, hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0
@@ -37,6 +37,7 @@ PRICE_CHANGE: Final = 0
 __all__ = [
     "PRICE_CHANGE",
     "SCHEMA_VERSION",
+    "adrift",
     "alerts",
     "audit",
     "budgets",

@@ -16,6 +16,16 @@ hosts = Table(
     big_("tallies", zero=True),  # number of the last refusal counts taken from it, so that they count once
 )
 
+adrift = Table(
+    "adrift",
+    metadata,
+    id_(),  # of the arena, as in Redis's registry
+    text_("name"),
+    big_("applied"),  # it obeys all changes up to here
+    big_("beats"),  # how often it read the store since it lost Redis
+)
+"""Hosts that admit a safe share without Redis: a second registry, of those who are missing in the first."""
+
 spend_host = Table(
     "spend_host",
     metadata,

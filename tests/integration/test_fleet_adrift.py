@@ -1,0 +1,89 @@
+"""A host that is cut off from Redis and may serve a safe share: it says so, keeps to it, and obeys what is revoked."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nemorouter import ids
+from nemorouter.cluster.hosts import SILENCE_US
+from nemorouter.services import keys
+from tests.faults.server import Client
+from tests.faults.world import KEY
+from tests.integration.backends import PostgresServer
+from tests.integration.fleet import RedisServer, Wire, doors, fleet
+from tests.integration.test_fleet_revocation import ACTOR, READY, status, through, until_status
+
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n"
+SILENCE_S = SILENCE_US / 1_000_000
+SAFE: dict[str, Any] = {"safe_share": 0.25}
+
+
+async def metric(client: Client, name: str) -> float:
+    answer = await client.raw(METRICS)
+    lines = answer.body.decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def until_adrift(client: Client, wanted: float) -> None:
+    end = time.monotonic() + 10
+    while await metric(client, "nemorouter_host_adrift") != wanted:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+
+
+async def test_a_host_without_redis_serves_its_safe_share(
+    tmp_path: Path, postgres: PostgresServer, empty_template: str
+) -> None:
+    redis, url = RedisServer(), postgres.database(empty_template)
+    try:
+        async with (
+            Wire(redis.port) as wire,
+            fleet(tmp_path / "cut", 2, redis, lambda n, _: through(wire, n), database_url=url, **SAFE) as made,
+        ):
+            for id in (KEY, KEY + 1):
+                await made.world.key(id, rpm=240)
+            await made.settle()
+            context, (key, other) = await made.context(), made.world.keys.values()
+            async with doors(made) as ((near,), (far,)):
+                assert b"safe share" not in (await far.raw(READY)).body
+                wire.cut()
+                begun = time.monotonic()
+                await until_adrift(far, 1)
+                served = 0
+                while time.monotonic() < begun + SILENCE_S + 1:
+                    served += await status(far, key) == 200
+                    await asyncio.sleep(0.02)
+                assert 0 < served <= 15 + 7, "a quarter of four a second, and what it had leased before"
+                ready = await far.raw(READY)
+                assert (ready.status, b"safe share" in ready.body) == (200, True)
+                asked = time.monotonic()
+                await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
+                assert time.monotonic() - asked < SILENCE_S - 1, "it confirms by the store"
+                assert [await status(client, key) for client in (near, far)] == [401, 401]
+                assert await status(near, other) == 200
+                wire.mend()
+                await until_adrift(far, 0)
+                await until_status(far, other, 200)
+                assert b"safe share" not in (await far.raw(READY)).body
+                assert await made.world.one("SELECT count(*) FROM adrift") == (0,)
+    finally:
+        redis.remove()
+
+
+@pytest.mark.campaign
+async def test_a_host_that_dies_adrift_holds_a_change_up_once(
+    tmp_path: Path, postgres: PostgresServer, empty_template: str
+) -> None:
+    async with fleet(tmp_path / "f", 1, database_url=postgres.database(empty_template), **SAFE) as made:
+        await made.world.key(KEY)
+        async with made.world.store.begin() as connection:
+            await connection.exec_driver_sql("INSERT INTO adrift (id, name, applied, beats) VALUES (7, 'lost', 0, 3)")
+        waits = []
+        for _ in range(2):
+            begun = time.monotonic()
+            await made.settle()
+            waits.append(time.monotonic() - begun)
+        assert waits[0] >= SILENCE_S > 2 > waits[1], waits
