@@ -19,7 +19,7 @@ from nemorouter.gateway.wrapped import Wrapped
 from nemorouter.gateway.wrapped_rsgi import WrappedRsgi
 from nemorouter.settings import Settings
 from nemorouter.types import Endpoint
-from nemorouter.upstream.routes import Route
+from nemorouter.upstream.routes import Route, names_a_key
 
 
 class NemoAuth:
@@ -85,7 +85,13 @@ class NemoAuth:
         """Open the gate. ConfigurationError where something cannot be used."""
         gate, _ = await open_gate(self._settings, ["app"], self._open)
         route = Route(self._app, 0)
-        self._pipeline = Pipeline(gate, self._settings, lambda _: route, serve, wake_agent(self._settings, self._open))
+        self._pipeline = Pipeline(
+            gate,
+            self._settings,
+            lambda model: None if names_a_key(model) else route,
+            serve,
+            wake_agent(self._settings, self._open),
+        )
 
     async def stop(self) -> None:
         """Refuse what comes now, and close the gate."""

@@ -172,6 +172,12 @@ class Host:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute("SELECT * FROM requests ORDER BY at_ms, boot, seq")]
 
+    def spent(self) -> int:
+        """Nano-USD of all rows of the log."""
+        with sqlite3.connect(self.settings.data_dir / "nemorouter.db") as connection:
+            found: int = connection.execute("SELECT coalesce(sum(cost_nano), 0) FROM requests").fetchone()[0]
+            return found
+
     def _count(self) -> int:
         with sqlite3.connect(self.settings.data_dir / "nemorouter.db") as connection:
             found: int = connection.execute("SELECT count(*) FROM requests").fetchone()[0]

@@ -10,6 +10,11 @@ from typing import NamedTuple
 from nemorouter.upstream.base import Upstream
 
 
+def names_a_key(model: str) -> bool:
+    """True if a client sent a key in the place of a model. Nobody serves that: the names of models are logged."""
+    return "k-nemo-" in model
+
+
 class Route(NamedTuple):
     """An upstream, and its number in the journal's list of upstreams."""
 
@@ -42,8 +47,8 @@ class Routes:
         return list(self._exact)
 
     def _resolve(self, model: str) -> Route | None:
-        """None = no upstream serves this model. What looks like a key never does: models are logged."""
-        if "k-nemo-" in model:
+        """None = no upstream serves this model."""
+        if names_a_key(model):
             return None
         exact = self._exact.get(model)
         if exact is not None:
