@@ -148,6 +148,12 @@ def _limited(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
     return _answer(client, body, "429 Too Many Requests", "retry-after: 7", "set-cookie: a=b")
 
 
+def _tells_key(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
+    """A provider that repeats what it refuses."""
+    body = {"error": {"message": f"Incorrect API key: {seen.headers.get('authorization')}", "type": "x", "code": "y"}}
+    return _answer(client, msgspec.json.encode(body), "401 Unauthorized")
+
+
 def _stream(
     *, pause: float = 0, events: int = 5, breaks: bool = False, tells: bool = True, split: bool = False
 ) -> Callable[..., bool]:
@@ -187,6 +193,7 @@ _BEHAVIOURS: dict[str, Callable[[FakeUpstream, socket.socket, Seen], bool]] = {
     "html": _html,
     "redirect": _redirect,
     "limited": _limited,
+    "tells-key": _tells_key,
     "no-usage": _with_usage(None),
     "negative": _with_usage(usage(-5, 7)),
     "fraction": _with_usage(usage(1.5, 7)),

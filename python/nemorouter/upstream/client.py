@@ -40,6 +40,7 @@ class HttpUpstream:
         self._base = settings.base_url.rstrip("/")
         self._client = client
         self._headers = {"content-type": "application/json"}
+        self._key = (key or "").encode()
         if key:
             self._headers["authorization"] = f"Bearer {key}"
 
@@ -54,13 +55,18 @@ class HttpUpstream:
             kind = response.get_header("content-type") or ""
             if response.status < 300 and kind.startswith("text/event-stream"):
                 return Answer(response.status, headers, chunks=_chunks(stack.pop_all(), response))
-            return Answer(response.status, headers, await _whole(response))
+            body = await _whole(response)
+            return Answer(response.status, headers, body if response.status < 400 else self._without_key(body))
         except RequestTimeoutError as error:
             raise UpstreamTimeoutError(self.name) from error
         except PyreqwestError as error:
             raise UpstreamFailedError(self.name) from error
         finally:
             await stack.aclose()
+
+    def _without_key(self, error: bytes) -> bytes:
+        """Some providers repeat a key that they refuse."""
+        return error.replace(self._key, b"...") if self._key else error
 
     async def close(self) -> None:
         """Close the pool."""
