@@ -14,7 +14,7 @@ from nemorouter import log, snapshot
 from nemorouter._core import Gate
 from nemorouter.control.bridge import Control
 from nemorouter.datadir import DataDir
-from nemorouter.errors import NemoError, StoreError
+from nemorouter.errors import NemoError, StoreError, system_reason
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front, not_ready
@@ -43,8 +43,9 @@ def explained() -> Iterator[None]:
     """A mistake in the set-up ends the worker with one line that explains it: some servers would print a traceback."""
     try:
         yield
-    except NemoError as error:
-        print(f"nemorouter: {error}", file=sys.stderr, flush=True)
+    except (NemoError, OSError) as error:
+        reason = system_reason(error) if isinstance(error, OSError) else str(error)
+        print(f"nemorouter: {reason}", file=sys.stderr, flush=True)
         sys.exit(MISCONFIGURED)
 
 

@@ -70,6 +70,12 @@ class TicketError(NemoError):
     """A ticket was ended a second time, or never existed. The first end stands; nothing was changed."""
 
 
+def system_reason(error: OSError) -> str:
+    """A line for the operator of what the system refused: a full disk, a missing right."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}."
+
+
 class Code(IntEnum):
     """Why a request was refused. The gate answers these numbers; the first seven are one answer to the outside."""
 

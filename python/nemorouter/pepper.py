@@ -112,16 +112,22 @@ def _read(path: Path, what: str) -> str:
 
 
 def _write_new(path: Path, text: str) -> None:
+    """Whole or not at all, also on a disk that is full; FileExistsError if the file is there."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(file, "w") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(draft, path)
+        finally:
+            draft.unlink()
     except FileExistsError:
         raise
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be made: {error.strerror}.") from error
-    with os.fdopen(file, "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
     _sync_directory(path)
 
 

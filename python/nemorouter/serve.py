@@ -25,7 +25,7 @@ from nemorouter import log, orphans, snapshot
 from nemorouter._core import die_with_parent
 from nemorouter.app import MISCONFIGURED, App
 from nemorouter.control.process import Keeper
-from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError
+from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError, system_reason
 from nemorouter.ledger.drainer import Drainer
 from nemorouter.services import setup
 from nemorouter.services.bootstrap import bootstrap
@@ -44,6 +44,8 @@ _ELECTION_S = 2.0
 _STORE_S = 60.0
 """How long a start waits for the store."""
 _SHORT_LIFE_S = 2.0
+_PROVEN_S = 10.0
+"""Once a worker lived so long, the set-up was good: what refuses a later one may pass, such as a full disk."""
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 _LONGEST_PAUSE_S = 5.0
 
@@ -61,6 +63,8 @@ def run(settings: Settings) -> None:
         key, setup_token = asyncio.run(_prepared(settings))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")
+    except OSError as error:
+        sys.exit(f"nemorouter: {system_reason(error)}")
     os.environ.update(settings.to_env())
     _tell(settings, key, setup_token)
     server = _Server(
@@ -109,14 +113,15 @@ class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serv
     """Granian's master, but it never gives up on a crashed worker, and misses none that died together with another."""
 
     def _serve_loop(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
-        quick_deaths = 0
+        quick_deaths, proven = 0, False
         while True:
             self.main_loop_interrupt.wait()
             if self.interrupt_signal:
                 return
             self.main_loop_interrupt.clear()
             dead = [index for index, worker in enumerate(self.wrks) if not worker.is_alive()]
-            if any(self.wrks[index].inner.exitcode == MISCONFIGURED for index in dead):
+            proven = proven or any(time.monotonic() - worker.birth > _PROVEN_S for worker in self.wrks)
+            if not proven and any(self.wrks[index].inner.exitcode == MISCONFIGURED for index in dead):
                 return
             self.interrupt_children.clear()
             if dead:
@@ -214,12 +219,19 @@ def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     url = f"http://{host}:{settings.port}"
     print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
     if key is not None:
-        print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n  curl {url}/v1/chat/completions \\")
-        print(f'    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\')
-        print("""    -d '{"model": "echo", "messages": [{"role": "user", "content": "Hello, Nemo!"}]}'\n""")
+        print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n{_example(url, key, settings)}\n")
     if setup_token is not None:
         print(f"Set up the owner's sign-in, once:\n\n  {url}/setup?token={setup_token}\n")
     sys.stdout.flush()
+
+
+def _example(url: str, key: str, settings: Settings) -> str:
+    """A command that works when it is pasted. Whether a provider has the model of a pattern is not for us to know."""
+    header = f'    -H "Authorization: Bearer {key}"'
+    if settings.upstreams:
+        return f"  curl {url}/v1/models \\\n{header}"
+    body = '{"model": "echo", "messages": [{"role": "user", "content": "Hello, Nemo!"}]}'
+    return f"""  curl {url}/v1/chat/completions \\\n{header} -H "Content-Type: application/json" \\\n    -d '{body}'"""
 
 
 @contextmanager

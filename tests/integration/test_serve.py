@@ -129,9 +129,10 @@ def test_the_provider_key_goes_up_and_no_further(tmp_path: Path, monkeypatch: py
         host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="PROVIDER_KEY")})
         key = host.key()
         with host.serve() as server:
-            answer = server.call(body=chat("fake-ok"), key=key)
-        assert upstream.seen[0].headers["authorization"] == "Bearer provider-secret"
-    assert "provider-secret" not in repr(answer) + server.log.read_text()
+            answers = [server.call(body=chat(model), key=key) for model in ("fake-ok", "fake-tells-key")]
+        assert {seen.headers["authorization"] for seen in upstream.seen} == {"Bearer provider-secret"}
+    assert answers[1].status == 401
+    assert "provider-secret" not in repr(answers) + server.log.read_text()
 
 
 def test_killed_workers_come_back(tmp_path: Path) -> None:
@@ -147,6 +148,21 @@ def test_killed_workers_come_back(tmp_path: Path) -> None:
         os.kill(drainer, signal.SIGKILL)
         count = _count_after(server, key)
         assert len(host.rows(count)) == count  # a worker drains now
+
+
+def test_a_server_outlives_what_refuses_a_later_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a full disk does. Only a set-up that never worked ends the server."""
+    host = Host(tmp_path)
+    key = host.key()
+    proven = f"import nemorouter.serve as module; module._PROVEN_S = 0; {SERVE}"
+    monkeypatch.setattr("tests.integration.servers.SERVE", proven)
+    with host.serve(workers=2) as server:
+        pepper = host.settings.pepper_path.rename(tmp_path / "elsewhere")
+        os.kill(children(server.process.pid)[0], signal.SIGKILL)
+        until(lambda: "is missing" in server.log.read_text(), what="no worker was refused")
+        assert _works(server, key)
+        pepper.rename(host.settings.pepper_path)
+        until(lambda: b"nemorouter_workers 2" in server.call("/metrics").body, what="no worker came back")
 
 
 def test_counters_never_fall_when_workers_die(tmp_path: Path) -> None:

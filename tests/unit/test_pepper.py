@@ -1,5 +1,7 @@
 """Peppers: made once, read strictly, rotated atomically, never told."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,18 @@ def test_created_once_private_and_random(tmp_path: Path) -> None:
         pepper.create_pepper(path)
     assert pepper.load_peppers(path) == made
     assert pepper.create_pepper(tmp_path / "other") != made
+
+
+def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(ConfigurationError, match="cannot be made: No space left on device"):
+            pepper.create_pepper(tmp_path / "pepper")
+    assert list(tmp_path.iterdir()) == []
+    assert pepper.create_pepper(tmp_path / "pepper")
 
 
 @pytest.mark.parametrize(

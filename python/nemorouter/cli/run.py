@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 from cyclopts import App, CycloptsError, Parameter
 
 from nemorouter.cli import COMMANDS
-from nemorouter.errors import NemoError
+from nemorouter.errors import NemoError, system_reason
 
 if TYPE_CHECKING:
     from nemorouter.roles import Actor
@@ -78,6 +78,8 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        return fail(system_reason(error))
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code if isinstance(code, int) else OK
