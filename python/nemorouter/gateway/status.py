@@ -21,7 +21,7 @@ _HELP = {
     "admitted": "Requests admitted.",
     "settled": "Requests settled.",
     "tallies_dropped": "Refusals that could not be counted for the log.",
-    "refused": "Refusals of known keys, by code.",
+    "refused": "Requests refused, by code.",
     "ledger_lag_seconds": "Since the drainer last moved all rows that there were.",
     "host_fenced": "1 if this host lost its lease among the hosts, and admits nothing.",
     "host_adrift": "1 if this host cannot reach Redis, and serves its safe share of the limits.",
