@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from benches.micro.limiters import RIVALS
 from benches.report import pieces
 from benches.report.pieces import Count, Size, Step
@@ -39,7 +41,7 @@ def main() -> None:
             given.into, pieces.new("counts", "counts", f"Instructions of a step: {found['key']}", counts=counts)
         )
     if given.sizes:
-        sizes = [Size(**each) for each in json.loads(given.sizes.read_text("utf-8"))]
+        sizes = msgspec.json.decode(given.sizes.read_bytes(), type=list[Size])
         pieces.write(given.into, pieces.new("sizes", "sizes", "Memory and load time of the arena", sizes=sizes))
 
 

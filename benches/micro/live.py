@@ -16,6 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
+
+from benches.report.pieces import Live
 from nemorouter import orphans, snapshot
 from nemorouter.bench.process import free_port
 from nemorouter.bench.world import secret
@@ -120,7 +123,7 @@ def _worker(master: int) -> int:
     return next(int(pid) for pid in children if b"import drain" not in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-def measure(keys: int) -> dict[str, float]:
+def measure(keys: int) -> Live:
     """All figures of one size."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
@@ -135,8 +138,8 @@ def measure(keys: int) -> dict[str, float]:
             note = DataDir(settings.data_dir).note()
             if note is not None:
                 orphans.remove(Path(note.path))
-    return {"load_s": load_s, "bytes_a_key": bytes_a_scope, "start_s": start_s, "respawn_s": respawn_s}
+    return Live(load_s=load_s, bytes_a_key=bytes_a_scope, start_s=start_s, respawn_s=respawn_s)
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]))))
+    print(msgspec.json.encode(measure(int(sys.argv[1]))).decode())

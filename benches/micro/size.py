@@ -3,7 +3,6 @@
 Each size is measured in a process of its own. The arena lies in a file, as for a server, and its blocks are counted.
 """
 
-import json
 import statistics
 import subprocess
 import sys
@@ -11,7 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
+
 import nemorouter._core as native
+from benches.report.pieces import Live, Size
 from nemorouter.bench.world import CHAT, MODEL, OK, PEPPER, World, key_policy, owners
 
 SIZES = (1_000, 1_000_000)
@@ -55,38 +57,38 @@ def load(keys: int) -> tuple[float, float]:
         return seconds, Path(path).stat().st_blocks * 512 / keys
 
 
-def one(keys: int) -> dict[str, float]:
-    """All figures of one size."""
+def one(keys: int) -> Size:
+    """All figures of one size, but for those of a server."""
     seconds, bytes_a_key = load(keys)
-    return {"keys": keys, "cost_ns": cost_ns(keys), "bytes_a_key": bytes_a_key, "load_s": seconds}
+    return Size(keys=keys, cost_ns=cost_ns(keys), bytes_a_key=bytes_a_key, load_s=seconds)
+
+
+def apart(module: str, keys: int) -> bytes:
+    """What a process of its own prints."""
+    return subprocess.run([sys.executable, "-m", module, str(keys)], check=True, stdout=subprocess.PIPE).stdout
 
 
 def main() -> None:
     """Every size in its own process, then the comparison."""
     if len(sys.argv) > 1 and sys.argv[1].isdecimal():
-        print(json.dumps(one(int(sys.argv[1]))))
+        print(msgspec.json.encode(one(int(sys.argv[1]))).decode())
         return
     found = []
     print(f"{'keys':>10}{'identify+admit+settle':>24}{'bytes a key':>14}{'load':>10}")
-    for size in SIZES:
-        answer = subprocess.run(
-            [sys.executable, "-m", __spec__.name, str(size)], check=True, stdout=subprocess.PIPE
-        ).stdout
-        found.append(json.loads(answer))
-        row = found[-1]
-        print(f"{row['keys']:>10}{row['cost_ns']:>21.0f} ns{row['bytes_a_key']:>14.0f}{row['load_s']:>8.2f} s")
+    for keys in SIZES:
+        size = msgspec.json.decode(apart(__spec__.name, keys), type=Size)
+        found.append(size)
+        print(f"{keys:>10}{size.cost_ns:>21.0f} ns{size.bytes_a_key:>14.0f}{size.load_s:>8.2f} s")
     print("\nfrom a store, by a real server:")
     print(f"{'keys':>10}{'load':>10}{'bytes a key':>14}{'start':>10}{'new worker':>14}")
-    for row in found:
-        answer = subprocess.run(
-            [sys.executable, "-m", "benches.micro.live", str(row["keys"])], check=True, stdout=subprocess.PIPE
-        ).stdout
-        row["live"] = live = json.loads(answer)
-        print(f"{row['keys']:>10}{live['load_s']:>8.2f} s{live['bytes_a_key']:>14.0f}", end="")
-        print(f"{live['start_s']:>8.2f} s{live['respawn_s']:>12.2f} s")
+    for at, size in enumerate(found):
+        live = msgspec.json.decode(apart("benches.micro.live", size.keys), type=Live)
+        found[at] = msgspec.structs.replace(size, live=live)
+        print(f"{size.keys:>10}{live.load_s:>8.2f} s{live.bytes_a_key:>14.0f}", end="")
+        print(f"{live.start_s:>8.2f} s{live.respawn_s:>12.2f} s")
     if sys.argv[1:2] == ["--json"]:
-        Path(sys.argv[2]).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(f"cost grows {found[-1]['cost_ns'] / found[0]['cost_ns']:.2f}x; {AIMS}")
+        Path(sys.argv[2]).write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    print(f"cost grows {found[-1].cost_ns / found[0].cost_ns:.2f}x; {AIMS}")
 
 
 if __name__ == "__main__":

@@ -86,8 +86,12 @@ def _growth(report: Report) -> Iterator[Aim]:
     yield _at_most("growth: a decision at 1 M keys over one at 1 k", 2, grown)
     memory = middle(size.bytes_a_key for size in many)
     yield Aim("memory: bytes a key and host at 1 M keys", "≤ 400", number(memory), memory <= 400)
-    load = middle(size.load_s for size in many)
-    yield Aim("memory: seconds to put 1 M keys into the arena", "≤ 10", number(load), load <= 10)
+    live = [size.live for size in many if size.live is not None]
+    if live:
+        load, respawn = middle(each.load_s for each in live), middle(each.respawn_s for each in live)
+        yield Aim("memory: seconds to load 1 M keys from the store", "≤ 10", number(load), load <= 10)
+        what = "memory: seconds until a new worker admits at 1 M keys"
+        yield Aim(what, "≤ 1", number(respawn), respawn <= 1)
 
 
 def _step(steps: list[Step], step: str, by: str) -> Step | None:

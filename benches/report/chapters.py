@@ -232,6 +232,13 @@ def native(report: Report) -> str:
         lines = [(f"{s.keys:,}", nanoseconds(s.cost_ns), number(s.bytes_a_key), f"{s.load_s:.2f} s") for s in sizes]
         about = "The arena in a file, each size in a process of its own (one line a run):\n\n"
         parts.append(about + table(("keys", "decision", "bytes a key", "load"), lines, words=0))
+        real = [
+            (f"{s.keys:,}", f"{s.live.load_s:.2f} s", number(s.live.bytes_a_key), f"{s.live.respawn_s:.2f} s")
+            for s in sizes
+            if s.live is not None
+        ]
+        about = "A server, from its store; the longest from the death of its only worker to the next answer:\n\n"
+        parts.append(about + table(("keys", "load", "bytes a key", "new worker"), real, words=0) if real else "")
     return "## The core alone\n\n" + "\n".join(parts) if parts else ""
 
 

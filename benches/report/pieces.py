@@ -71,13 +71,23 @@ class Count(msgspec.Struct, frozen=True):
     baseline: float | None
 
 
+class Live(msgspec.Struct, frozen=True):
+    """A server on a store with many keys: until they are in memory, until it answers, and until a new worker does."""
+
+    load_s: float
+    bytes_a_key: float
+    start_s: float
+    respawn_s: float
+
+
 class Size(msgspec.Struct, frozen=True):
-    """A gate with that many keys."""
+    """A gate with that many keys, in a file of its own; ``live``: a server with as many."""
 
     keys: int
     cost_ns: float
     bytes_a_key: float
     load_s: float
+    live: Live | None = None
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -7,12 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from benches.micro import collect
 from benches.report import pieces
 from benches.report.aims import aims
-from benches.report.pieces import Count, Pace, Part, Piece, Row, Size, Step
+from benches.report.pieces import Count, Live, Pace, Part, Piece, Row, Size, Step
 from benches.report.pool import Report, compared
 from benches.report.render import HERE, files
 from nemorouter.bench.machine import machine
+
+LIVE = Live(load_s=7, bytes_a_key=300, start_s=1, respawn_s=0.2)
 
 
 def row(name: str, server: str, cpu: float, ratio: float, size: int = 0) -> Row:
@@ -68,7 +71,7 @@ def run(ours: float = 1.1) -> list[Piece]:
         piece("micro", "micro", "In memory", steps=steps),
         piece("native", "native", "By criterion", steps=[Step("whole: 1000 keys", "core", blocks)]),
         piece("counts", "counts", "Instructions", counts=[Count("admit", 1020, 1000)]),
-        piece("sizes", "sizes", "Memory", sizes=[Size(1000, 300, 380, 0.1), Size(10**6, 500, 360, 3.0)]),
+        piece("sizes", "sizes", "Memory", sizes=[Size(1000, 300, 380, 0.1), Size(10**6, 500, 360, 3.0, LIVE)]),
         piece(
             "profile",
             "profile",
@@ -144,6 +147,14 @@ def test_aims_are_judged_by_the_figures() -> None:
     assert verdicts(1.6)[envoy] is False
     provider = "requests a second and core through a provider, over TensorZero"
     assert verdicts(1.1)[provider] is None, "what nobody measured holds nothing"
+
+
+def test_what_make_bench_size_writes_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [Size(1000, 300, 380, 0.1, LIVE), Size(10**6, 500, 360, 3.0, LIVE)]
+    (tmp_path / "sizes.json").write_bytes(msgspec.json.encode(sizes))
+    monkeypatch.setattr("sys.argv", ["collect", "--into", str(tmp_path / "run"), "--sizes", str(tmp_path / "sizes.json")])
+    collect.main()
+    assert msgspec.json.decode((tmp_path / "run" / "sizes.json").read_bytes(), type=Piece).sizes == sizes
 
 
 def test_two_runs_that_disagree_are_told() -> None:
