@@ -144,6 +144,11 @@ def _journals(data: DataDir, *, serving: bool) -> Iterator[Check]:
         yield Check(name="journals", state="warn", finding=finding, mend=mend)
     else:
         yield Check(name="journals", state="ok", finding=finding)
+    aside = sorted(path.name for path in data.journals.glob("*.damaged"))
+    if aside:
+        finding = f"Unreadable journals were set aside; their requests are not in the ledger: {', '.join(aside)}."
+        mend = f"If another version wrote them: rename them to .journal in {data.journals}, and start that version once."
+        yield Check(name="journals set aside", state="warn", finding=finding, mend=mend)
 
 
 def _orphans(_: Settings) -> Iterator[Check]:

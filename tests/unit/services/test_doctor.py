@@ -84,6 +84,12 @@ async def test_a_clock_that_went_back(settings: Settings, context: Context) -> N
     assert (await asyncio.to_thread(found, settings, "clock")).state == "fail"
 
 
+def test_a_journal_that_was_set_aside(settings: Settings) -> None:
+    (settings.data_dir / "journal").mkdir(exist_ok=True)
+    (settings.data_dir / "journal" / "00000000000000ff.damaged").touch()
+    assert "00000000000000ff.damaged" in found(settings, "journals set aside").finding
+
+
 async def test_a_server_without_a_drainer_and_a_dead_journal(settings: Settings, context: Context) -> None:
     await snapshot.attach(settings, context.store)
     try:
