@@ -147,7 +147,7 @@ def _journals(data: DataDir, *, serving: bool) -> Iterator[Check]:
     aside = sorted(path.name for path in data.journals.glob("*.damaged"))
     if aside:
         finding = f"Unreadable journals were set aside; their requests are not in the ledger: {', '.join(aside)}."
-        mend = f"If another version wrote them: rename them to .journal in {data.journals}, and start that version once."
+        mend = f"If another version wrote them, rename them to .journal in {data.journals} and start that one."
         yield Check(name="journals set aside", state="warn", finding=finding, mend=mend)
 
 

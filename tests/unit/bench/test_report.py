@@ -152,7 +152,9 @@ def test_aims_are_judged_by_the_figures() -> None:
 def test_what_make_bench_size_writes_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [Size(1000, 300, 380, 0.1, LIVE), Size(10**6, 500, 360, 3.0, LIVE)]
     (tmp_path / "sizes.json").write_bytes(msgspec.json.encode(sizes))
-    monkeypatch.setattr("sys.argv", ["collect", "--into", str(tmp_path / "run"), "--sizes", str(tmp_path / "sizes.json")])
+    monkeypatch.setattr(
+        "sys.argv", ["collect", "--into", str(tmp_path / "run"), "--sizes", str(tmp_path / "sizes.json")]
+    )
     collect.main()
     assert msgspec.json.decode((tmp_path / "run" / "sizes.json").read_bytes(), type=Piece).sizes == sizes
 
