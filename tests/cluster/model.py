@@ -195,8 +195,8 @@ class Bank:
         state.credit(entry, ask, since)
         state.grant(entry, ask, now)
         entry.sequence, entry.till = ask.sequence, now + self.ttl_us
-        if ask.bye and entry.left == 0 and not entry.void:
-            entry.alive, entry.dead = False, True
+        if ask.bye and entry.left == 0:
+            entry.alive, entry.dead, entry.void = False, True, False
         state.look = min(state.look, entry.till)
 
     def _first(self, ask: Ask, now: int, epoch: int) -> State:

@@ -26,6 +26,7 @@ from nemorouter.store.policies import change_seq
 _RENEW_S: Final = RENEW_US / 1_000_000
 _ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
 _ADRIFT_US: Final = LEASE_US // 2  # without a word from Redis for so long, the store must tell who lives
+_BLIND_US: Final = LEASE_US // 2  # who could not read the store for so long does not register
 _WATCH_S: Final = 3.0  # how often it looks at the others
 _SOON_S: Final = 0.05  # after a refusal, and after an error
 _RESTORED: Final = "was a backup restored? Stop all servers, run `nemorouter hosts reset`, and start them again."
@@ -71,6 +72,7 @@ class Membership:
         self.adrift = False  # Redis is away, and the store alone lets this host admit
         self._safe, self._heard_us = safe, boot_us()
         self._following = asyncio.Lock()
+        self._read_us = boot_us()  # the store could be read then: the arena was just made from it
         self._caught_us = 0  # when the newest reading of the store began that went well
         self._hint, self._told = asyncio.Event(), asyncio.Event()
         self._announced = 0  # a change that somebody committed, as the registry said
@@ -116,7 +118,7 @@ class Membership:
         if newest < announced:
             raise ConfigurationError(f"The store is at change {newest}, the registry at {announced}: {_RESTORED}")
         await self._obey(newest)
-        self._caught_us = begun
+        self._caught_us = self._read_us = begun
         self._told.set()
 
     async def _obey(self, newest: int) -> None:
@@ -146,6 +148,8 @@ class Membership:
         """Register, or renew the lease; and at once when a change was applied, for somebody may wait for our word."""
         sent = boot_us()
         ask = None if self._left else self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
+        if ask is not None and ask.what == "register" and sent - self._read_us > _BLIND_US:
+            ask = None  # it would get no lease, and who waits for a change would take it for a sign of life
         wait = _RENEW_S
         if ask is not None:
             call = self._registry.register if ask.what == "register" else self._registry.renew

@@ -273,9 +273,9 @@ local function settle(at, key, use, epoch)
     credit(bucket, holder, ask, epoch)
     grant(bucket, holder, ask)
     holder.q, holder.till = ask.q, now + ttl
-    if ask.bye and holder.G == holder.P and not holder.void then
+    if ask.bye and holder.G == holder.P then
       bucket.n = bucket.n - 1
-      holder.alive = false
+      holder.alive, holder.void = false, false
     end
     bucket.x = math.min(bucket.x, holder.till)
   end
