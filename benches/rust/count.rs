@@ -103,7 +103,7 @@ fn run(mut step: impl FnMut(u64)) {
 }
 
 fn index_of(gate: &Gate<Arc<Arena>, Arc<Journal>>, number: u64) -> u32 {
-    gate.identify(secret(number).as_bytes(), "127.0.0.1", 0).unwrap()
+    gate.identify(secret(number).as_bytes(), || "127.0.0.1", 0).unwrap()
 }
 
 fn identify() {
@@ -111,7 +111,7 @@ fn identify() {
     let headers: Vec<String> = (0..KEYS).map(secret).collect();
     run(|at| {
         let header = headers[(at % KEYS) as usize].as_bytes();
-        assert!(gate.identify(black_box(header), "127.0.0.1", 0).is_ok());
+        assert!(gate.identify(black_box(header), || "127.0.0.1", 0).is_ok());
     });
 }
 
@@ -136,7 +136,7 @@ fn refuse(code: Code, change: impl Fn(&mut Policy)) {
 
 fn refuse_key(header: &str) {
     let gate = world(|_| {});
-    run(|_| assert!(gate.identify(black_box(header.as_bytes()), "127.0.0.1", 0).is_err()));
+    run(|_| assert!(gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0).is_err()));
 }
 
 fn main() -> ExitCode {

@@ -44,13 +44,11 @@ Row = tuple[
 class _Headers(Protocol):
     """Request headers as ``gateway.wire`` has them."""
 
-    def get(self, key: str) -> str | None: ...
-    def get_all(self, key: str) -> list[str]: ...
-    def values(self) -> list[str]: ...
+    def items(self) -> list[tuple[str, str]]: ...
     def __contains__(self, key: str) -> bool: ...
 
 class _Scope(Protocol):
-    """What ``credentials`` looks at."""
+    """What ``head`` and ``Gate.identify`` look at. ``client`` is ``ip:port``."""
 
     client: str
     query_string: str
@@ -395,11 +393,12 @@ class Gate:
     def arena(self) -> Arena: ...
     @property
     def journal(self) -> Journal: ...
-    def identify(self, authorization: str | bytes | None, client_ip: str, endpoint: int) -> int:
+    def identify(self, authorization: str | bytes | None, client: str | _Scope, endpoint: int) -> int:
         """Index (>= 0) of the live key that the header's value names and that may call ``endpoint`` from
-        ``client_ip``; else -errors.Code.
+        ``client``; else -errors.Code.
 
-        Needs no body. A refusal of a known key is tallied.
+        ``client`` is an address, or a request that is asked for its own where the key has an allow-list. Needs no
+        body. A refusal of a known key is tallied.
         """
 
     def admit(
@@ -535,9 +534,9 @@ class Call:
     def begun(self) -> None:
         """A streamed answer's first bytes are here."""
 
-    def end(self, outcome: int, status: int) -> int:
-        """Settle, if it is not settled yet; answer the cost. Where no usage came: what was produced, and the input
-        wherever an upstream has read it.
+    def end(self, outcome: int, status: int, usage: tuple[int, int, int] | None = None) -> int:
+        """Settle, if it is not settled yet; answer the cost. Where no ``usage`` came, now or before: what was produced,
+        and the input wherever an upstream has read it.
         """
 
     def bill(self, usage: tuple[int, int, int]) -> str | None:
@@ -554,16 +553,13 @@ def peek(body: bytes, endpoint: int) -> Peek | tuple[int, str | None]:
     A field that counts and is given twice, in whatever spelling, is wrong: two parsers could read it differently.
     """
 
-def body_size(headers: _Headers, most_headers: int, most_body: int) -> int:
-    """Bytes of the body that request headers announce; -1: they do not say. Below that, -1 - errors.Code: all values
-    together are longer than ``most_headers``, the body than ``most_body``, or it is no plain JSON.
-    """
+def head(scope: _Scope, headers: _Headers, most_headers: int, most_body: int) -> tuple[str | None, int]:
+    """The one Authorization value of a request (None without any), and the bytes of the body that the headers announce;
+    -1: they do not say. Below that, -1 - errors.Code: names and values together are longer than ``most_headers``, the
+    body than ``most_body``, or it is no plain JSON.
 
-def credentials(scope: _Scope, headers: _Headers) -> tuple[str | None, str]:
-    """The one Authorization value of a request (None without any) and the address of the socket's other end.
-    ``headers`` are the scope's: some servers copy them each time they are asked for.
-
-    ``Bearer ?`` stands for what was sent but cannot be right: two values, one that is no ASCII, a key in the query.
+    ``headers`` are the scope's: some servers copy them each time they are asked for. The value ``Bearer ?`` stands for
+    what was sent but cannot be right: two values, one that is no ASCII, a key in the query.
     """
 
 def hash_key(key: str | bytes, pepper: bytes) -> bytes:

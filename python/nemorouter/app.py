@@ -89,7 +89,8 @@ class App:
         pipeline = Pipeline(gate, settings, routes.resolve, forward, wake_agent(settings, self._open))
         models = Models(pipeline, routes, _priced(store))
         control = Control(settings, store)
-        self._answer = Front(pipeline, models, Status(gate, DataDir(settings.data_dir)), control)
+        front = Front(pipeline, models, Status(gate, DataDir(settings.data_dir)), control)
+        self._answer = front.__call__  # bound once: to call an object is to look for its method
 
     async def stop(self) -> None:
         """Refuse what comes now, and close everything in reverse order."""

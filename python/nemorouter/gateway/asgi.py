@@ -29,8 +29,8 @@ class AsgiHeaders:
         name = key.encode()
         return [_text(value) for header, value in self._raw if header == name]
 
-    def values(self) -> list[str]:
-        return [_text(value) for _, value in self._raw]
+    def items(self) -> list[tuple[str, str]]:
+        return [(_text(header), _text(value)) for header, value in self._raw]
 
     def __contains__(self, key: str) -> bool:
         name = key.encode()

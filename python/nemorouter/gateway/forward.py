@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from nemorouter._core import Call
 from nemorouter.errors import Code
@@ -19,6 +19,7 @@ from nemorouter.upstream.base import Answer, Request, Upstream, UpstreamFailedEr
 from nemorouter.upstream.sse import Scanner
 
 _PATHS: dict[int, str] = {endpoint: path.removeprefix("/v1") for path, endpoint in POST.items()}
+_OK: Final = Outcome.OK
 _PASSED_ON = ("openai-beta", "user-agent")
 """The only request headers that reach an upstream. Credentials are not among them."""
 
@@ -121,11 +122,13 @@ class Forwarder:
 
 def _settle(call: Call, answer: Answer) -> None:
     """Settle a whole answer."""
-    if answer.status < 400:
-        call.usage = answer.usage or usage.read(answer.body)
-        if call.usage is None:
-            call.produced = usage.produced(answer.body)
-    call.end(Outcome.OK if answer.status < 400 else Outcome.UPSTREAM_ERROR, answer.status)
+    if answer.status >= 400:
+        call.end(Outcome.UPSTREAM_ERROR, answer.status)
+        return
+    used = answer.usage or usage.read(answer.body)
+    if used is None:
+        call.produced = usage.produced(answer.body)
+    call.end(_OK, answer.status, used)
 
 
 async def _watched(work: Coroutine[Any, Any, None], connection: Connection) -> None:

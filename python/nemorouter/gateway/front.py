@@ -19,11 +19,12 @@ Part = Callable[[Scope, Connection], Coroutine[Any, Any, None]]
 class Front:
     """All that the gateway answers, once it is ready."""
 
-    __slots__ = ("_calls", "_control", "_models", "_pipeline", "_status")
+    __slots__ = ("_answer", "_calls", "_control", "_models", "_pipeline", "_status")
 
     def __init__(self, pipeline: Pipeline[Any], models: Models, status: Status, control: Part | None = None) -> None:
         self._calls = dict(paths.POST)
         self._pipeline = pipeline
+        self._answer = pipeline.__call__  # bound once: to call an object is to look for its method
         self._models = models
         self._status = status
         self._control = control
@@ -32,7 +33,7 @@ class Front:
         """The work of answering one request."""
         endpoint = self._calls.get(scope.path)
         if endpoint is not None and scope.method == "POST":
-            return self._pipeline(scope, connection, endpoint)
+            return self._answer(scope, connection, endpoint)
         return self._other(scope, connection)
 
     async def _other(self, scope: Scope, connection: Connection) -> None:

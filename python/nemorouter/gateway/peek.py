@@ -6,22 +6,10 @@ The limiter and the upstream must see the same values, so a body that two parser
 import msgspec
 
 from nemorouter._core import Peek
-from nemorouter._core import peek as _peek
-from nemorouter.errors import Code
-from nemorouter.gateway.problems import RejectedError
 
 NO_MODEL = Peek.nothing()
 """Stands for a request that calls no model, on a path that is guarded all the same. Where a budget applies, ``-`` needs
 a price as any model does."""
-
-
-def peek(body: bytes, endpoint: int) -> Peek:
-    """The fields of a body. RejectedError names the one at fault."""
-    seen = _peek(body, endpoint)
-    if isinstance(seen, tuple):
-        code, message = seen
-        raise RejectedError(Code(code), message)
-    return seen
 
 
 def with_usage(body: bytes) -> bytes:

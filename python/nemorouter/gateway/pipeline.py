@@ -6,16 +6,16 @@ Every admitted request is settled here if it was not before; every error leaves 
 import traceback
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from nemorouter._core import body_size
+from nemorouter._core import head, peek
 from nemorouter.errors import Code
 from nemorouter.gateway import problems
 from nemorouter.gateway.admit import FENCED, admitted, insist
-from nemorouter.gateway.credential import read_credentials
 from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf_headers, milliseconds
-from nemorouter.gateway.peek import NO_MODEL, peek
+from nemorouter.gateway.peek import NO_MODEL
 from nemorouter.gateway.problems import RejectedError
+from nemorouter.gateway.source import behind
 from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.log import get_logger
 from nemorouter.settings import Settings
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from nemorouter._core import Call, Gate
 
 _log = get_logger(__name__)
+_NO_CALL: Final = Endpoint.MODELS
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Route(Protocol[T_co]):
@@ -38,6 +40,14 @@ class Route(Protocol[T_co]):
     def number(self) -> int: ...
 
 
+class Serve(Protocol[T_contra]):
+    """Lets an upstream answer an admitted call, at once or when it is awaited."""
+
+    def __call__(
+        self, upstream: T_contra, call: "Call", scope: Scope, connection: Connection, /
+    ) -> Coroutine[Any, Any, None] | None: ...
+
+
 class Pipeline(Generic[T]):
     """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an admitted call.
 
@@ -46,7 +56,6 @@ class Pipeline(Generic[T]):
 
     __slots__ = (
         "_begin",
-        "_credentials",
         "_identify",
         "_ietf",
         "_max_body",
@@ -54,6 +63,7 @@ class Pipeline(Generic[T]):
         "_now",
         "_resolve",
         "_serve",
+        "_source",
         "_wake",
         "gate",
     )
@@ -63,7 +73,7 @@ class Pipeline(Generic[T]):
         gate: "Gate",
         settings: Settings,
         resolve: Callable[[str], Route[T] | None],
-        serve: Callable[[T, "Call", Scope, Connection], Coroutine[Any, Any, None] | None],
+        serve: Serve[T],
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.gate = gate
@@ -72,16 +82,22 @@ class Pipeline(Generic[T]):
         self._begin = gate.begin
         self._now = gate.now_us
         self._resolve = resolve
-        self._serve = serve
-        self._credentials = read_credentials(settings.trusted_proxies)
+        self._serve = serve.__call__  # bound once: to call an object is to look for its method
+        self._source = behind(settings.trusted_proxies)
         self._max_body = settings.max_body_bytes
         self._max_headers = settings.max_header_bytes
         self._ietf = settings.ietf_rate_limit_headers
 
     def identify(self, scope: Scope, endpoint: int) -> int:
         """The key's index, or minus the code of its refusal."""
-        authorization, address = self._credentials(scope, scope.headers)
-        return self._identify(authorization, address, endpoint)
+        return self._who(scope, endpoint)[0]
+
+    def _who(self, scope: Scope, endpoint: int) -> tuple[int, int]:
+        """The key's index, or minus the code of its refusal; and what ``head`` says of the body."""
+        headers = scope.headers  # once: Granian copies them each time
+        authorization, size = head(scope, headers, self._max_headers, self._max_body)
+        client = scope if self._source is None else self._source(scope, headers)
+        return self._identify(authorization, client, endpoint), size
 
     async def __call__(  # noqa: C901 - the order of the stages stands in one place
         self, scope: Scope, connection: Connection, endpoint: int
@@ -91,29 +107,29 @@ class Pipeline(Generic[T]):
         call: Call | None = None
         reading = False
         try:
-            headers = scope.headers  # once: Granian copies them each time
-            authorization, address = self._credentials(scope, headers)
-            index = self._identify(authorization, address, endpoint)
+            index, size = self._who(scope, endpoint)
             if index < 0:
                 self.refuse(connection, started, -index)
                 return
-            if endpoint == Endpoint.MODELS:
+            if endpoint == _NO_CALL:
                 body, seen = b"", NO_MODEL
             else:
-                size = body_size(headers, self._max_headers, self._max_body)
                 reading = True
                 body = await (connection() if size >= 0 else self._unmeasured(connection, size))
                 reading = False
-                seen = peek(body, endpoint)
+                found = peek(body, endpoint)
+                if isinstance(found, tuple):
+                    raise RejectedError(Code(found[0]), found[1])
+                seen = found
             route = self._resolve(seen.model)
             if route is None:
                 raise RejectedError(Code.MODEL_NOT_FOUND, problems.no_such_model(seen.model))
-            asked = index, seen, endpoint, route.number, body, started
-            verdict = self._begin(*asked)
+            verdict = self._begin(index, seen, endpoint, route.number, body, started)
             if admitted(verdict):
                 call = verdict
             else:
-                call = await insist(self.gate, verdict, partial(self._begin, *asked), self._wake)
+                again = partial(self._begin, index, seen, endpoint, route.number, body, started)
+                call = await insist(self.gate, verdict, again, self._wake)
             answering = self._serve(route.upstream, call, scope, connection)
             if answering is not None:
                 await answering

@@ -47,18 +47,18 @@ class Call:
         if self.first_us < 0:
             self.first_us = self._age_us()
 
-    def end(self, outcome: int, status: int) -> int:
+    def end(self, outcome: int, status: int, usage: Usage | None = None) -> int:
         """Settle, if it is not settled yet; answer the cost in nano-USD, -1 = unknown."""
         if not self.ended:
             self.ended = True
+            self.usage = usage or self.usage
             used = self.usage or self._estimated(outcome)
             self.cost = self.gate.settle(self.ticket, *used, status, outcome, self._age_us(), self.first_us)
         return self.cost
 
     def bill(self, usage: Usage) -> str | None:
         """Settle a stream at its last usage chunk, and say what to write into it."""
-        self.usage = usage
-        cost = self.end(Outcome.OK, self.status)
+        cost = self.end(Outcome.OK, self.status, usage)
         return None if cost < 0 else _usd(cost)
 
     def headers(self, own: list[tuple[str, str]]) -> list[tuple[str, str]]:

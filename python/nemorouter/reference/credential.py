@@ -1,10 +1,22 @@
 """From an Authorization value to a key, and from a key to its digest. Must never log or keep a key."""
 
 import re
+from typing import Protocol
 
 from blake3 import blake3
 
 _BEARER = re.compile(rb"(?i:bearer) +(sk-nemo-[A-Za-z0-9]{20})")
+
+
+class Client(Protocol):
+    """What knows where it comes from: ``client`` is ``ip:port``."""
+
+    client: str
+
+
+def address(client: str) -> str:
+    """The address in ``ip:port``."""
+    return client.rpartition(":")[0].strip("[]")
 
 
 def trimmed(authorization: str | bytes | None) -> bytes:

@@ -9,7 +9,7 @@ from nemorouter.reference.arena import Arena
 from nemorouter.reference.call import Call
 from nemorouter.reference.clock import Clock
 from nemorouter.reference.cost import TOKENS_MAX, cost, reserved_tokens, units
-from nemorouter.reference.credential import bearer_key, hash_key, trimmed
+from nemorouter.reference.credential import Client, address, bearer_key, hash_key, trimmed
 from nemorouter.reference.headers import rate_headers
 from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope
@@ -43,8 +43,8 @@ class Gate:
         self._lock = arena.lock
         self._read_clocks = arena.clock.read
 
-    def identify(self, authorization: str | bytes | None, client_ip: str, endpoint: int) -> int:
-        """Index of the live key that may call ``endpoint`` from ``client_ip``; else -errors.Code."""
+    def identify(self, authorization: str | bytes | None, client: str | Client, endpoint: int) -> int:
+        """Index of the live key that may call ``endpoint`` from ``client``; else -errors.Code."""
         with self._lock:
             value = trimmed(authorization)
             if not value:
@@ -56,7 +56,7 @@ class Gate:
             if key is None:
                 return self._no_key(Code.KEY_UNKNOWN)
             wall_ms = self._read_clocks()[1]
-            code = verdict.standing(key, wall_ms) or _source_refusal(key, client_ip, endpoint)
+            code = verdict.standing(key, wall_ms) or _source_refusal(key, client, endpoint)
             if code:
                 self.journal.refused(code, key.policy.id, wall_ms)
                 return -code
@@ -204,9 +204,9 @@ class Gate:
         return refusal
 
 
-def _source_refusal(key: Scope, client_ip: str, endpoint: int) -> int:
+def _source_refusal(key: Scope, client: str | Client, endpoint: int) -> int:
     """Code against where a request comes from or goes to, or 0. The list of models is open to every key."""
-    if not key.allows_ip(client_ip):
+    if not key.allows_ip(client if isinstance(client, str) else address(client.client)):
         return Code.KEY_WRONG_IP
     if endpoint != Endpoint.MODELS and not (key.allows_endpoint(endpoint) and key.levels[1].allows_endpoint(endpoint)):
         return Code.ENDPOINT_NOT_ALLOWED

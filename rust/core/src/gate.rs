@@ -109,8 +109,14 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         &self.clock
     }
 
-    /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`.
-    pub fn identify(&self, authorization: &[u8], address: &str, endpoint: u8) -> std::result::Result<u32, Code> {
+    /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`, which is asked for only where
+    /// the key has an allow-list.
+    pub fn identify<S: AsRef<str>>(
+        &self,
+        authorization: &[u8],
+        address: impl FnOnce() -> S,
+        endpoint: u8,
+    ) -> std::result::Result<u32, Code> {
         self.find_key(authorization)
             .and_then(|index| self.may_enter(index, address, endpoint))
             .inspect_err(|code| self.tickets().count_refusal(*code))
@@ -134,11 +140,16 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         self.peppers.iter().find_map(|pepper| self.arena().find(&pepper.hash(key))).ok_or(Code::KeyUnknown)
     }
 
-    fn may_enter(&self, index: u32, address: &str, endpoint: u8) -> std::result::Result<u32, Code> {
+    fn may_enter<S: AsRef<str>>(
+        &self,
+        index: u32,
+        address: impl FnOnce() -> S,
+        endpoint: u8,
+    ) -> std::result::Result<u32, Code> {
         let record = self.arena().record(index).ok_or(Code::KeyUnknown)?;
         let view = record.view().ok_or(Code::NotReady)?;
         let allowed = self.is_live(&view).and_then(|()| {
-            if view.has_ips && !self.arena().block(view.heap).allows_address(address) {
+            if view.has_ips && !self.arena().block(view.heap).allows_address(address().as_ref()) {
                 return Err(Code::KeyWrongIp);
             }
             let forbids = |record: Record| !record.standing().allows_endpoint(endpoint);

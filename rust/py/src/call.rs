@@ -62,9 +62,11 @@ impl Call {
         }
     }
 
-    fn end(&mut self, outcome: u8, status: u16) -> PyResult<i64> {
+    #[pyo3(signature = (outcome, status, usage = None))]
+    fn end(&mut self, outcome: u8, status: u16, usage: Option<(u64, u64, u64)>) -> PyResult<i64> {
         if !self.ended {
             self.ended = true;
+            self.usage = usage.or(self.usage);
             let gate = self.gate.get();
             let (input, cached, output) = match self.usage {
                 Some(usage) => usage,
@@ -81,8 +83,7 @@ impl Call {
     }
 
     fn bill(&mut self, usage: (u64, u64, u64)) -> PyResult<Option<String>> {
-        self.usage = Some(usage);
-        let cost = self.end(outcome::OK, self.status)?;
+        let cost = self.end(outcome::OK, self.status, Some(usage))?;
         Ok(u64::try_from(cost).ok().map(|nano| fixed(nano, 9).as_str().to_owned()))
     }
 

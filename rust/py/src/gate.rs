@@ -25,7 +25,7 @@ use crate::{
     errors::raise,
     functions::pepper,
     journal::Journal,
-    peek::Peek,
+    peek::{Peek, address},
     views::{ManualClock, Refusal},
 };
 
@@ -65,6 +65,15 @@ fn header<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if value.is_none() { Ok(b"") } else { Err(PyTypeError::new_err("authorization must be str, bytes or None")) }
 }
 
+/// The address that a client is known by: itself a string, or what has one as its `client`, port and all.
+fn source(client: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(address) = client.cast::<PyString>() {
+        return Ok(address.to_str()?.to_owned());
+    }
+    let client = client.getattr(intern!(client.py(), "client"))?;
+    Ok(address(client.cast::<PyString>()?.to_str()?).to_owned())
+}
+
 #[pymethods]
 impl Gate {
     #[new]
@@ -92,8 +101,17 @@ impl Gate {
         self.journal.clone_ref(py)
     }
 
-    fn identify(&self, authorization: &Bound<'_, PyAny>, client_ip: &str, endpoint: u8) -> PyResult<i64> {
-        Ok(match self.inner.identify(header(authorization)?, client_ip, endpoint) {
+    fn identify(&self, authorization: &Bound<'_, PyAny>, client: &Bound<'_, PyAny>, endpoint: u8) -> PyResult<i64> {
+        let mut failed = Ok(());
+        let asked = || {
+            source(client).unwrap_or_else(|error| {
+                failed = Err(error);
+                String::new()
+            })
+        };
+        let found = self.inner.identify(header(authorization)?, asked, endpoint);
+        failed?;
+        Ok(match found {
             Ok(index) => i64::from(index),
             Err(code) => -(code as i64),
         })

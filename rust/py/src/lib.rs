@@ -27,7 +27,7 @@ mod _core {
     #[pymodule_export]
     use super::journal::Journal;
     #[pymodule_export]
-    use super::peek::{Peek, body_size, credentials, peek};
+    use super::peek::{Peek, head, peek};
     #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

@@ -84,65 +84,71 @@ fn is_printable(model: &Bound<'_, PyString>, text: &str) -> PyResult<bool> {
     model.call_method0(intern!(model.py(), "isprintable"))?.extract()
 }
 
-/// Bytes of the body that the headers announce, -1 if they do not say; minus the code of a refusal, less one, otherwise.
+/// The one Authorization value, and the bytes of the body that the headers announce: -1 if they do not say; minus the code of a
+/// refusal, less one, where they are at fault.
+///
+/// `Bearer ?` stands for a credential that was sent but cannot be right: two of them, one that is no ASCII, or a key in the
+/// query; the gate refuses it as malformed.
 #[pyfunction]
-pub fn body_size(headers: &Bound<'_, PyAny>, most_headers: usize, most_body: u64) -> PyResult<i64> {
-    let refuse = |code: i64| Ok(-1 - code);
-    let py = headers.py();
-    let values = headers.call_method0(intern!(py, "values"))?;
-    let mut total = 0;
-    for value in values.cast::<PyList>()?.iter() {
-        total += value.len()?;
-    }
-    if total > most_headers {
-        return refuse(code::HEADERS_TOO_LARGE);
-    }
-    let kind = header(headers, intern!(py, "content-type"))?;
-    let coding = header(headers, intern!(py, "content-encoding"))?;
-    if !is_json(text(kind.as_ref())?)
-        || !matches!(text(coding.as_ref())?.trim().to_ascii_lowercase().as_str(), "" | "identity")
-    {
-        return refuse(code::UNSUPPORTED_MEDIA_TYPE);
-    }
-    let length = header(headers, intern!(py, "content-length"))?;
-    match text(length.as_ref())? {
-        digits if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(-1),
-        digits => match digits.parse::<u64>() {
-            Ok(length) if length <= most_body => Ok(length.cast_signed()),
-            _ => refuse(code::REQUEST_TOO_LARGE),
-        },
-    }
-}
-
-/// The one Authorization header and the peer's address. `Bearer ?` stands for a credential that was sent but cannot be right:
-/// two of them, one that is no ASCII, or a key in the query; the gate refuses it as malformed.
-#[pyfunction]
-pub fn credentials<'py>(
+pub fn head<'py>(
     py: Python<'py>,
     scope: &Bound<'py, PyAny>,
     headers: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let client = scope.getattr(intern!(py, "client"))?;
-    let address = match text(Some(&client))? {
-        bracketed if bracketed.starts_with('[') => {
-            bracketed[1..].rsplit_once(']').map_or(bracketed, |(address, _)| address)
+    most_headers: usize,
+    most_body: u64,
+) -> PyResult<(Bound<'py, PyAny>, i64)> {
+    // All of them in one call: each call costs more than a header.
+    let pairs = headers.call_method0(intern!(py, "items"))?;
+    let (mut kind, mut coding, mut length) = (None, None, None);
+    let (mut authorization, mut credentials, mut total) = (None, 0, 0);
+    for pair in pairs.cast::<PyList>()?.iter() {
+        let pair = pair.cast::<PyTuple>()?;
+        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+        let name = text(&name)?;
+        total += name.len() + value.len()?;
+        match name {
+            "authorization" => {
+                credentials += 1;
+                authorization = Some(value.to_owned());
+            }
+            "content-type" => _ = kind.get_or_insert_with(|| value.to_owned()),
+            "content-encoding" => _ = coding.get_or_insert_with(|| value.to_owned()),
+            "content-length" => _ = length.get_or_insert_with(|| value.to_owned()),
+            _ => {}
         }
-        plain => plain.rsplit_once(':').map_or(plain, |(address, _)| address),
-    };
-    let address = PyString::new(py, address).into_any();
-    let malformed = || intern!(py, "Bearer ?").clone().into_any();
-    let query = scope.getattr(intern!(py, "query_string"))?;
-    if holds_key(text(Some(&query))?) {
-        return Ok((malformed(), address));
     }
-    let name = intern!(py, "authorization");
-    let values = headers.call_method1(intern!(py, "get_all"), (name,))?;
-    let values = values.cast::<PyList>()?;
-    Ok(match values.len() {
-        1 => (values.get_item(0)?, address),
-        0 if !headers.contains(name)? => (py.None().into_bound(py), address),
-        _ => (malformed(), address),
-    })
+    let query = scope.getattr(intern!(py, "query_string"))?;
+    let authorization = match authorization {
+        Some(one) if credentials == 1 && !holds_key(text(&query)?) => one,
+        // A value that is no ASCII is not listed, but its name is known.
+        None if !holds_key(text(&query)?) && !headers.contains(intern!(py, "authorization"))? => {
+            py.None().into_bound(py)
+        }
+        _ => intern!(py, "Bearer ?").clone().into_any(),
+    };
+    let size = if total > most_headers {
+        -1 - code::HEADERS_TOO_LARGE
+    } else if !is_json(word(kind.as_ref())?) || !is_plain(word(coding.as_ref())?) {
+        -1 - code::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        announced(word(length.as_ref())?, most_body)
+    };
+    Ok((authorization, size))
+}
+
+fn announced(length: &str, most: u64) -> i64 {
+    if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return -1;
+    }
+    match length.parse::<u64>() {
+        Ok(length) if length <= most => length.cast_signed(),
+        _ => -1 - code::REQUEST_TOO_LARGE,
+    }
+}
+
+/// The address in `ip:port`.
+pub fn address(client: &str) -> &str {
+    client.rsplit_once(':').map_or("", |(address, _)| address).trim_start_matches('[').trim_end_matches(']')
 }
 
 /// A key in a query would be logged by every proxy on its way.
@@ -164,15 +170,16 @@ fn holds_key(query: &str) -> bool {
     plain.windows(8).any(|window| window == b"sk-nemo-" || window == b"mk-nemo-")
 }
 
-fn header<'py>(headers: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let value = headers.call_method1(intern!(headers.py(), "get"), (name,))?;
-    Ok((!value.is_none()).then_some(value))
+fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header is made of str"))?.to_str()
 }
 
-fn text<'a>(value: Option<&'a Bound<'_, PyAny>>) -> PyResult<&'a str> {
-    value.map_or(Ok(""), |value| {
-        value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value is a str"))?.to_str()
-    })
+fn word<'a>(value: Option<&'a Bound<'_, PyAny>>) -> PyResult<&'a str> {
+    value.map_or(Ok(""), text)
+}
+
+fn is_plain(coding: &str) -> bool {
+    coding.is_empty() || matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity")
 }
 
 /// `application/json` or `…+json`, whatever its parameters; an empty type is taken for JSON.

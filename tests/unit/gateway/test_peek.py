@@ -8,12 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nemorouter import _core
+from nemorouter._core import Peek
 from nemorouter.errors import Code
-from nemorouter.gateway.peek import peek, with_usage
+from nemorouter.gateway.peek import with_usage
 from nemorouter.gateway.problems import RejectedError
 from nemorouter.types import Endpoint
 
 CHAT, COMPLETIONS, RESPONSES = Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.RESPONSES
+
+
+def peek(body: bytes, endpoint: int) -> Peek:
+    seen = _core.peek(body, endpoint)
+    if isinstance(seen, tuple):
+        raise RejectedError(Code(seen[0]), seen[1])
+    return seen
 
 
 def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int, int]:

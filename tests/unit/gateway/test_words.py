@@ -2,12 +2,12 @@
 
 import pytest
 
-from nemorouter._core import body_size
+from nemorouter._core import head
 from nemorouter.errors import Code, ConfigurationError
 from nemorouter.gateway import problems
-from nemorouter.gateway.credential import read_credentials
 from nemorouter.gateway.guard import Guard
 from nemorouter.gateway.headers import ietf_headers, milliseconds, usd
+from nemorouter.gateway.source import behind
 from nemorouter.types import NANO
 from tests.unit.gateway.wires import KEY, MemoryHeaders, Wire
 
@@ -52,27 +52,20 @@ def test_ietf_headers() -> None:
     assert ietf_headers([]) == []
 
 
-def asked(wire: Wire) -> tuple[str | None, str]:
-    return read_credentials(())(wire, wire.headers)
+def asked(wire: Wire) -> str | None:
+    return head(wire, wire.headers, 500, 100)[0]
 
 
 def test_authorization() -> None:
-    assert asked(Wire()) == (f"Bearer {KEY}", "127.0.0.1")
-    assert asked(Wire(key=None))[0] is None
+    assert asked(Wire()) == f"Bearer {KEY}"
+    assert asked(Wire(key=None)) is None
     wire = Wire()
     for query in ("a=sk%2Dnemo%2Dx", "mk-nemo-", "%25&k=%73k-nemo-"):
         wire.query_string = query
-        assert asked(wire)[0] == "Bearer ?"
+        assert asked(wire) == "Bearer ?"
     for query in ("a=b&limit=3", "%sk-nemo", "%", "a=%2"):
         wire.query_string = query
-        assert asked(wire)[0] == f"Bearer {KEY}"
-
-
-def test_source_without_proxies_is_the_socket() -> None:
-    wire = Wire(x_forwarded_for="203.0.113.9")
-    assert read_credentials(())(wire, wire.headers)[1] == "127.0.0.1"
-    wire.client = "[2001:db8::1]:443"
-    assert asked(wire)[1] == "2001:db8::1"
+        assert asked(wire) == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize(
@@ -89,12 +82,12 @@ def test_source_without_proxies_is_the_socket() -> None:
         ({"content_length": ""}, -1),
         ({"content_length": "x"}, -1),
         ({"content_length": "7", "x": "y" * 500}, -1 - 24),
+        ({"content_length": "7", "x" * 500: "y"}, -1 - 24),
     ],
 )
 def test_body_size(headers: dict[str, str], size: int) -> None:
-    assert (
-        body_size(MemoryHeaders({name.replace("_", "-"): value for name, value in headers.items()}), 500, 100) == size
-    )
+    given = MemoryHeaders({name.replace("_", "-"): value for name, value in headers.items()})
+    assert head(Wire(), given, 500, 100) == (None, size)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +102,14 @@ def test_body_size(headers: dict[str, str], size: int) -> None:
 )
 def test_source_behind_proxies(hops: str, address: str) -> None:
     wire = Wire(x_forwarded_for=hops)
-    wire.client = "10.0.0.1:1234"
-    assert read_credentials(("10.0.0.0/8",))(wire, wire.headers)[1] == address
+    source = behind(["10.0.0.0/8", "2001:db8::/32"])
+    assert source is not None
+    for client in ("10.0.0.1:1234", "[2001:db8::1]:1234"):
+        wire.client = client
+        assert source(wire, wire.headers) == address or not hops
     wire.client = "192.0.2.1:1234"
-    assert read_credentials(("10.0.0.0/8",))(wire, wire.headers)[1] == "192.0.2.1"
+    assert source(wire, wire.headers) == "192.0.2.1"
+    assert behind([]) is None
 
 
 def test_guard() -> None:

@@ -25,8 +25,8 @@ class MemoryHeaders(dict[str, str]):
     def get_all(self, key: str) -> list[str]:
         return [self[key]] if key in self else []
 
-    def values(self) -> list[str]:  # type: ignore[override]
-        return list(super().values())
+    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]
+        return list(super().items())
 
 
 class Wire:

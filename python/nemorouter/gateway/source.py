@@ -1,19 +1,20 @@
-"""Who asks, and from where: the one Authorization header and the source address. It never keeps the key."""
+"""From where a request comes, where proxies that are trusted stand in front of us."""
 
 import ipaddress
 from collections.abc import Callable, Sequence
 
-from nemorouter._core import credentials
 from nemorouter.gateway.wire import Headers, Scope
 
-Credentials = Callable[[Scope, Headers], tuple[str | None, str]]
-"""A request's Authorization value (None without any) and its source IP."""
+Source = Callable[[Scope, Headers], str]
+"""A request's source address."""
 
 
-def read_credentials(trusted_proxies: Sequence[str]) -> Credentials:
-    """How requests are asked; ``X-Forwarded-For`` counts only from ``trusted_proxies``."""
+def behind(trusted_proxies: Sequence[str]) -> Source | None:
+    """How requests are asked; ``X-Forwarded-For`` counts only from ``trusted_proxies``. None without any: then it is
+    the socket's other end, which the gate asks for where it needs it.
+    """
     if not trusted_proxies:
-        return credentials
+        return None
     trusted = [ipaddress.ip_network(block) for block in trusted_proxies]
 
     def is_trusted(address: str) -> bool:
@@ -24,16 +25,16 @@ def read_credentials(trusted_proxies: Sequence[str]) -> Credentials:
         mapped = getattr(parsed, "ipv4_mapped", None)
         return any((mapped or parsed) in network for network in trusted)
 
-    def forwarded(scope: Scope, headers: Headers) -> tuple[str | None, str]:
-        authorization, address = credentials(scope, headers)
+    def source(scope: Scope, headers: Headers) -> str:
+        address = scope.client.rpartition(":")[0].strip("[]")
         if is_trusted(address):
             for hop in reversed(_hops(headers)):
                 address = hop
                 if not is_trusted(hop):
                     break
-        return authorization, address
+        return address
 
-    return forwarded
+    return source
 
 
 def _hops(headers: Headers) -> list[str]:
