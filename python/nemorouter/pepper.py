@@ -4,9 +4,11 @@ A file is made once and never overwritten by a start. No message here ever holds
 """
 
 import os
+import resource
 import secrets
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from nemorouter.errors import ConfigurationError, RefusedError
 
 MAX_PEPPERS: Final = 2
 _BYTES: Final = 32
+_DUMPED: Final = Path("/proc/self/coredump_filter")
 _HEX: Final = frozenset("0123456789abcdef")
 
 Pepper = tuple[int, bytes]
@@ -25,6 +28,13 @@ Pepper = tuple[int, bytes]
 def hash_key(key: str, pepper: bytes) -> bytes:
     """The 32-byte digest under which a key is stored: keyed BLAKE3, the same as the gate's."""
     return blake3(key.encode(), key=pepper).digest()
+
+
+def stay_out_of_core_dumps() -> None:
+    """No memory of this process, and of those it starts, goes into a core dump: secrets are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # a pipe gets its dump whatever the limit says
+        _DUMPED.write_text("0", "ascii")
 
 
 def load_peppers(path: Path) -> list[Pepper]:

@@ -27,6 +27,7 @@ from nemorouter.app import MISCONFIGURED, App
 from nemorouter.control.process import Keeper
 from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError, system_reason
 from nemorouter.ledger.drainer import Drainer
+from nemorouter.pepper import stay_out_of_core_dumps
 from nemorouter.services import setup
 from nemorouter.services.bootstrap import bootstrap
 from nemorouter.services.context import Context
@@ -54,6 +55,7 @@ _log = log.get_logger(__name__)
 
 def run(settings: Settings) -> None:
     """Serve until told to stop. SystemExit with code 1 when it cannot."""
+    stay_out_of_core_dumps()
     log.configure(settings.log_level)
     orphans.sweep()
     try:

@@ -10,7 +10,7 @@ from nemorouter.datadir import DataDir
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.snapshot import attach
-from tests.faults.server import Client, Server, chat, free_port
+from tests.faults.server import Client, Server, chat, free_port, holder
 from tests.faults.world import KEY, World, a_key
 
 
@@ -74,6 +74,9 @@ async def test_a_key_leaves_no_trace(world: World) -> None:
             head = f"GET /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {canary['metrics']}\r\n\r\n"
             metrics = await client.raw(head.encode())
             assert real not in metrics.body.decode()
+        for pid in (server.pid, *server.workers(), holder(world.settings.data_dir / "drainer.lock")):
+            assert "Max core file size        0 " in Path(f"/proc/{pid}/limits").read_text()
+            assert int(Path(f"/proc/{pid}/coredump_filter").read_text(), 16) == 0
         client = await Client(port).connect()
         asked = asyncio.create_task(client.ask(canary["crash"], chat(stream=True, content=canary["crash"])))
         server.kill_worker()

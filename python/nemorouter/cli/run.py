@@ -97,9 +97,11 @@ def with_store(common: Common, action: "Callable[[Context, Actor], Awaitable[T]]
     """Run ``action`` on the store of ``common``, as the person at this machine."""
 
     async def work() -> T:
+        from nemorouter.pepper import stay_out_of_core_dumps
         from nemorouter.services.bootstrap import local_actor
         from nemorouter.services.context import Context
 
+        stay_out_of_core_dumps()
         context = await Context.open(common.settings())
         try:
             return await action(context, await local_actor(context))
