@@ -1,6 +1,7 @@
 """Several hosts, one key: what all of them admit stays within its limits and its budget, whoever asks whom."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -10,8 +11,8 @@ import pytest
 
 from nemorouter.types import NANO, Kind
 from tests.cluster.fleet import worst
-from tests.faults.server import Answer, Client, boot_us
-from tests.faults.world import KEY
+from tests.faults.server import Answer, Client, boot_us, chat
+from tests.faults.world import KEY, ORG
 from tests.integration.backends import PostgresServer
 from tests.integration.fleet import Fleet, RedisServer, doors, fleet
 from tests.integration.servers import until
@@ -59,6 +60,36 @@ async def test_a_small_limit_is_one_limit_over_all_hosts(four: Fleet) -> None:
     assert set(refused(answers)) == {"rate_limit_exceeded"}
     assert worst(admitted(answers), 60) <= 60
     assert len(admitted(answers)) >= 0.95 * (60 + issued(60, 6_000_000)) - 1
+    await until_used(four, len(admitted(answers)))
+
+
+async def until_used(made: Fleet, requests: int) -> None:
+    """Other programs can read in Redis what was used: under the name that the reference gives."""
+    install = (await made.world.one("SELECT value FROM meta WHERE key = 'install'"))[0]
+    end, found = boot_us() + 5_000_000, 0
+    while found != requests:
+        assert boot_us() < end, (found, requests)
+        days = {time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 60)}
+        names = [f"nemorouter:{install}:{{{ORG % 256}}}:use:{day}:key:{KEY}" for day in days]
+        found = sum(int(made.redis.run("HGET", name, "rpm") or 0) for name in names)
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.campaign
+async def test_tokens_that_were_not_used_come_back_to_all_hosts(four: Fleet) -> None:
+    """Each request reserves a third of the limit and uses a hundredth of that: the rest serves the next, elsewhere."""
+    key = await four.world.key(tpm=6_000)
+    await four.settle()
+    ripen(four.redis)
+    begun, served = boot_us(), 0
+    async with doors(four) as hosts:
+        for turn in range(40):
+            answer = await hosts[turn % 4][0].ask(key, chat(max_tokens=2_000))
+            assert answer is not None
+            served += answer.status == 200
+            await asyncio.sleep(0.2)
+    reserved = 6_000 + issued(6_000, boot_us() - begun)
+    assert served > 2 * (reserved // 2_000), "no more than without refunds"
 
 
 def spent(answers: list[Answer]) -> Decimal:

@@ -1,12 +1,18 @@
-"""One machine loads nothing of many."""
+"""One machine loads nothing of many: neither in one process, nor in any of those that ``serve`` starts."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from nemorouter.settings import Settings
-from tests.integration.servers import Host
+from tests.faults.server import Server
+from tests.faults.world import World
+from tests.integration.servers import Host, free_port
+from tests.integration.test_crash import admits
 
 PROGRAM = """
 import asyncio, sys
@@ -14,7 +20,11 @@ from nemorouter.app import App
 from nemorouter.services import keys
 from nemorouter.services.bootstrap import local_actor
 from nemorouter.services.context import Context
+import pytest
+
 from nemorouter.settings import Settings
+from tests.faults.server import Server
+from tests.faults.world import World
 
 async def main():
     app = App(Settings.load())
@@ -41,3 +51,19 @@ def loaded(settings: Settings) -> str:
 
 def test_one_machine_loads_nothing_of_many(tmp_path: Path) -> None:
     assert loaded(Host(tmp_path).settings) == "[]"
+
+
+async def test_no_process_of_a_server_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python itself tells what each of them imports."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    world = await World.make(tmp_path / "data", workers=2, port=free_port())
+    await world.key()
+    async with Server(world.settings) as server:
+        await admits(world)
+    told = server.log.read_text()
+    await world.close()
+    imported = re.findall(r"^import time:.*\| +([\w.]+)$", told, re.MULTILINE)
+    assert imported.count("nemorouter.gateway.pipeline") >= 2, "not every worker told"
+    assert "nemorouter.ledger.drainer" in imported
+    many = [name for name in imported if re.match(r"(redis|hiredis|asyncpg|nemorouter\.cluster)\b", name)]
+    assert many == []

@@ -16,7 +16,7 @@ from nemorouter.cluster.bank import Answer, Ask, Books, decide, forget, pressed,
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import open_windows, record, window_spend
-from nemorouter.store.sums import DAY_MS
+from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 from tests.faults.world import KEY, ORG, TEAM, USER, World
 from tests.unit.ledger.test_record import a_row
@@ -159,6 +159,23 @@ async def test_a_lowered_cap_asks_back_and_a_raised_one_gives(world: World, host
     assert await one.settle() == Answer(100_000, 200_000)
     await world.scope(Kind.KEY, KEY, cap=2_000_000, duration=Duration.DAILY)
     assert (await two.settle(need=1_900_000)).granted == 1_900_000
+
+
+async def test_a_longer_window_counts_what_was_spent_in_the_old_one(world: World, hosts: list[Host]) -> None:
+    """Grants of the old window are void; a request that was on its way counts when its host comes."""
+    one, two, *_ = hosts
+    await one.settle(need=600_000)
+    one.spend(100_000)
+    await one.drain(100_000)
+    one.spend(30_000)  # on its way, when the duration is changed
+    await world.scope(Kind.KEY, KEY, cap=CAP, duration=Duration.MONTHLY)
+    assert (await one.settle()).granted is None
+    for host in hosts:
+        host.day, host.held = window_days(Duration.MONTHLY, DAY)[0], 0  # as the arena's word turns
+    assert (await two.settle(need=900_001)).short
+    assert (await two.settle(need=900_000)).granted == 900_000
+    two.spend(900_000)
+    assert await one.settle(need=1) == Answer(130_000, 0, 30_000, short=True)
 
 
 async def test_windows_have_nothing_to_do_with_each_other(hosts: list[Host]) -> None:

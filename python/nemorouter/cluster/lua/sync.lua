@@ -57,16 +57,16 @@ end
 
 -- b balance, o outstanding, t refilled up to, rem remainder; l limit, z burst, v version; n living holders,
 -- x next look for dead ones, s last starved; m smallest room since mt, p from pt until mt.
-local NAMES = {'b', 'o', 't', 'rem', 'l', 'z', 'v', 'n', 'x', 's', 'm', 'p', 'mt', 'pt'}
+-- In two fields of seven doubles: exact, short enough for a compact hash, and half the time of a field for each.
+local SEVEN = '<ddddddd'
 
 local function load(key, holder, ask, epoch)
-  local found = redis.call('HMGET', key, holder, unpack(NAMES))
-  if found[2] then
-    local bucket = {}
-    for at, name in ipairs(NAMES) do
-      bucket[name] = tonumber(found[at + 1])
-    end
-    return bucket, found[1]
+  local found = redis.call('HMGET', key, holder, '1', '2')
+  if found[2] and found[3] then
+    local k = {}
+    k.b, k.o, k.t, k.rem, k.l, k.z, k.v = struct.unpack(SEVEN, found[2])
+    k.n, k.x, k.s, k.m, k.p, k.mt, k.pt = struct.unpack(SEVEN, found[3])
+    return k, found[1]
   end
   -- Unknown: full, unless the data may have been lost less than one refill ago: then as if empty when they were lost,
   -- and nothing before the last lease of that time has run out.
@@ -119,15 +119,12 @@ end
 
 -- G granted, P spent, R refunded (all cumulative), sequence, expiry, and D dead, A alive, V alive again: void before.
 local function unpack_holder(packed)
-  local G, P, R, q, till, alive = string.match(packed, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  return {
-    G = tonumber(G), P = tonumber(P), R = tonumber(R), q = tonumber(q), till = tonumber(till), alive = alive ~= 'D',
-    dead = alive == 'D', void = alive == 'V',
-  }
+  local G, P, R, q, till, alive = struct.unpack('<dddddc1', packed)
+  return {G = G, P = P, R = R, q = q, till = till, alive = alive ~= 'D', dead = alive == 'D', void = alive == 'V'}
 end
 
 local function pack_holder(holder)
-  return string.format('%.0f %.0f %.0f %.0f %.0f %s', holder.G, holder.P, holder.R, holder.q, holder.till,
+  return struct.pack('<dddddc1', holder.G, holder.P, holder.R, holder.q, holder.till,
     not holder.alive and 'D' or holder.void and 'V' or 'A')
 end
 
@@ -225,12 +222,10 @@ local function count(key, resource, spent, refund)
 end
 
 local function save(key, bucket, name, holder)
-  local values = {'HSET', key, name, pack_holder(holder)}
-  for _, field in ipairs(NAMES) do
-    values[#values + 1] = field
-    values[#values + 1] = text(bucket[field])
-  end
-  redis.call(unpack(values))
+  local k = bucket
+  redis.call('HSET', key, name, pack_holder(holder),
+    '1', struct.pack(SEVEN, k.b, k.o, k.t, k.rem, k.l, k.z, k.v),
+    '2', struct.pack(SEVEN, k.n, k.x, k.s, k.m, k.p, k.mt, k.pt))
   local full = bucket.l > 0 and (bucket.z - bucket.b) * 60000 / bucket.l or 0
   redis.call('PEXPIRE', key, text(math.ceil(math.max(TOMB / 1000, 2 * (ttl / 1000 + full)))))
 end
