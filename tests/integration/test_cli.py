@@ -167,6 +167,7 @@ def test_teams_members_budgets_prices(shell: Shell) -> None:
     assert shell.json("members", "add", "--email", "x@y.z", "--role", "viewer")["name"] == "x"
     assert shell.json("members", "update", "x@y.z", "--rpm", "0")["rpm"] == 0
     assert len(shell.json("members", "list")["data"]) == 2
+    assert re.search(r"x@y\.z +viewer +active", shell("members", "list")[1])
     shell.json("keys", "create", "--name", "k")
     for whose in (["--key", "k"], ["--team", "T"], ["--user", "x@y.z"], ["--org"]):
         assert shell.json("budgets", "set", "10", "--duration", "weekly", *whose)["budget"]["duration"] == "weekly"

@@ -40,10 +40,10 @@ def add(
 
 @app.command(name="list")
 def list_members(*, common: Common = DEFAULTS) -> None:
-    """List people by e-mail."""
+    """List people by e-mail, with their roles."""
     from nemorouter.services import owners
 
-    list_owners(with_store(common, owners.list_members), common)
+    list_owners(with_store(common, owners.list_members), common, "role")
 
 
 @app.command

@@ -78,16 +78,18 @@ def show_owner(view: Any, common: Common) -> None:  # noqa: ANN401 - any view
         print_fields(view)
 
 
-def list_owners(views: Any, common: Common) -> None:  # noqa: ANN401 - any views
+def list_owners(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 - any views
+    """A table of scopes; ``own`` are fields that only this kind has."""
     if common.json:
         print_json({"data": views})
         return
     print_table(
-        ("ID", "NAME", "STATUS", "RPM", "TPM", "BUDGET", "SPEND"),
+        ("ID", "NAME", *(field.upper() for field in own), "STATUS", "RPM", "TPM", "BUDGET", "SPEND"),
         (
             (
                 view.id,
                 getattr(view, "email", view.name),
+                *(getattr(view, field) for field in own),
                 view.status,
                 view.rpm,
                 view.tpm,

@@ -27,6 +27,14 @@ _PUBLIC: Final = {  # names of the interface, as the pages say them
     "name": "The name",
     "email": "The e-mail address",
     "duration": "The budget window",
+    "org": "The organization's name",
+    "url": "The URL",
+    "model": "The model",
+    "input": "The price of input",
+    "cached": "The price of cached input",
+    "output": "The price of output",
+    "request": "The price of a request",
+    "max_output": "The output reserved",
 }
 
 
