@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,14 +17,20 @@ from tests.integration.servers import Host, chat, until
 
 
 @contextmanager
-def receiver(*statuses: int) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A web server that notes what is posted, and answers with these statuses in turn; the last one for ever."""
+def receiver(
+    *statuses: int, before: Callable[[], Any] = lambda: None
+) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """A web server that notes what is posted, and answers with these statuses in turn; the last one for ever.
+
+    ``before`` is called before it answers.
+    """
     got: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            before()
             self.send_response(statuses[min(len(got), len(statuses)) - 1])
             self.send_header("location", "http://127.0.0.1:9/elsewhere")
             self.end_headers()

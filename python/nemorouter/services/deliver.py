@@ -31,7 +31,7 @@ SIGNATURE: Final = "x-nemo-signature"
 WAITING, DELIVERED, GIVEN_UP = (int(state) for state in DeliveryState)
 ATTEMPTS: Final = 9  # with the pauses below: about a day
 _FIRST_PAUSE_MS: Final = 10_000
-_CLAIM_MS: Final = 60_000  # another process leaves it alone for so long
+_CLAIM_MS: Final = 60_000  # another process leaves it alone for so long: more than a try can take
 _TIMEOUT_S: Final = 10.0
 _LOT: Final = 20
 _LONGEST_HEAD: Final = 16_384
@@ -47,16 +47,20 @@ class DeliveryError(NemoError):
 async def deliver(context: Context, clock: Callable[[], int] = now_ms) -> int:
     """Post what is due by ``clock`` (Unix milliseconds); answers how many were tried."""
     due = await _claim(context, clock())
-    for row in due:
-        status, error = None, ""
-        try:
-            status = await _post(context, row, clock() // 1000)
-            if not 200 <= status < 300:
-                error = f"The webhook answered {status}."
-        except (DeliveryError, OSError, TimeoutError, ssl.SSLError, ValueError, asyncio.IncompleteReadError) as failure:
-            error = str(failure) if isinstance(failure, DeliveryError) else "The webhook cannot be reached."
-        await _note(context, row, status, error, clock())
+    await asyncio.gather(*(_try(context, row, clock) for row in due))  # so that none waits for another's slow receiver
     return len(due)
+
+
+async def _try(context: Context, row: Row[Any], clock: Callable[[], int]) -> None:
+    """Post one, and note what came of it."""
+    status, error = None, ""
+    try:
+        status = await _post(context, row, clock() // 1000)
+        if not 200 <= status < 300:
+            error = f"The webhook answered {status}."
+    except (DeliveryError, OSError, TimeoutError, ssl.SSLError, ValueError, asyncio.IncompleteReadError) as failure:
+        error = str(failure) if isinstance(failure, DeliveryError) else "The webhook cannot be reached."
+    await _note(context, row, status, error, clock())
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
@@ -86,7 +90,7 @@ async def _claim(context: Context, at: int) -> list[Row[Any]]:
     async with context.store.begin() as connection:
         found = list((await connection.execute(query)).all())
         mine = deliveries.c.id.in_([row.delivery for row in found])
-        await connection.execute(update(deliveries).where(mine).values(next_ms=at + _CLAIM_MS + _LOT * 10_000))
+        await connection.execute(update(deliveries).where(mine).values(next_ms=at + _CLAIM_MS))
     return found
 
 

@@ -1,5 +1,8 @@
 """Deliveries: which addresses are public, what is tried again, and that no redirect is followed."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from nemorouter.services import deliver
@@ -48,3 +51,29 @@ async def test_no_redirect_is_followed() -> None:
 def test_failures_are_tried_again_for_about_a_day() -> None:
     hours = sum(pause_ms(attempt) for attempt in range(1, deliver.ATTEMPTS)) / 3_600_000
     assert 20 < hours < 40
+
+
+def _resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let names lead to these addresses, answer after answer; returns the names that were asked for."""
+    asked: list[str] = []
+
+    async def getaddrinfo(_: object, host: str, port: int, **__: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        return [(0, 0, 0, "", (address, port)) for address in answers[len(asked) - 1]]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+async def test_a_name_that_leads_inside_as_well_is_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolves(monkeypatch, ["1.1.1.1", "127.0.0.1"])
+    with pytest.raises(DeliveryError):
+        await post("https://both.example/", {}, b"", private=False)
+
+
+async def test_the_address_that_was_looked_at_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiver(200) as (url, got):
+        asked = _resolves(monkeypatch, ["127.0.0.1"])  # a second look would find nothing
+        assert await post(url.replace("127.0.0.1", "rebound.example"), {}, b"x", private=True) == 200
+    assert asked == ["rebound.example"]
+    assert got[0][0]["host"].startswith("rebound.example:")

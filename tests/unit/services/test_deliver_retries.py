@@ -1,5 +1,6 @@
 """Deliveries to a receiver that fails: when they are tried again, by a clock that the test moves, and when no more."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from nemorouter.services.context import Context
 from nemorouter.services.deliver import ATTEMPTS, DELIVERED, GIVEN_UP, WAITING, pause_ms
 from nemorouter.services.webhooks import Delivery
 from nemorouter.store.schema import alerts, deliveries
+from nemorouter.store.schema import webhooks as webhook_table
 from nemorouter.types import Kind
 from tests.integration.test_alerts import receiver
 
@@ -93,6 +95,22 @@ async def test_a_receiver_that_is_gone_costs_a_try_and_a_deleted_one_the_rest(co
     await webhooks.delete_webhook(context, owner, hook.id)
     assert await deliver.deliver(context, lambda: NOON + pause_ms(1)) == 1
     assert await _state(context) == (GIVEN_UP, 2, None)
+
+
+async def test_a_receiver_that_is_slow_holds_up_no_other(context: Context, owner: Actor) -> None:
+    met = threading.Barrier(2, timeout=20)  # each answers only when the other was asked as well
+    with receiver(200, before=met.wait) as (one, got), receiver(200, before=met.wait) as (two, more):
+        await _queue(context, owner, one)
+        await webhooks.create(context, owner, webhooks.NewWebhook(url=two))
+        async with context.store.begin() as connection:
+            (hook,) = [
+                row.id for row in await connection.execute(select(webhook_table).where(webhook_table.c.url == two))
+            ]
+            (alert,) = (await connection.execute(select(alerts.c.id))).one()
+            second = {"id": ids.new_id(), "webhook_id": hook, "alert_id": alert, "next_ms": NOON}
+            await connection.execute(insert(deliveries).values(**second))
+        assert await deliver.deliver(context, lambda: NOON) == 2
+    assert len(got) == len(more) == 1
 
 
 async def test_what_a_process_took_and_died_with_is_tried_by_another(context: Context, owner: Actor) -> None:

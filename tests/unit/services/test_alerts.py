@@ -1,0 +1,85 @@
+"""Budget alerts: 50, 80 and 100 %, once in each window, to whom the budget belongs, and told in the log."""
+
+import pytest
+import structlog
+from structlog.testing import CapturingLogger
+
+from nemorouter import ids
+from nemorouter.roles import Actor
+from nemorouter.services import alerts, budgets, keys
+from nemorouter.services.budgets import NewBudget
+from nemorouter.services.context import Context
+from nemorouter.store.ledger import record
+from nemorouter.store.sums import DAY_MS
+from nemorouter.types import NANO, Kind
+
+DAY_ONE = 1_800_000_000_000
+
+
+@pytest.fixture
+async def key(context: Context, member: Actor) -> str:
+    """A member's key with a daily budget of one dollar."""
+    new = keys.NewKey(name="spender", budget=NewBudget(max_spend="1", duration="daily"))
+    return (await keys.create(context, member, new)).view.id
+
+
+async def _spend(context: Context, owner: Actor, member: Actor, key: str, cents: int, at_ms: int) -> None:
+    """One request that cost so much."""
+    team = ids.from_text("team", (await keys.show(context, owner, key)).team_id)
+    seq = ids.new_id() % (1 << 40)
+    row = (seq, 77, seq, at_ms, ids.from_text("key", key), team, member.user, owner.org, "m", 0, 0, 200, 1, 0, 10, 4, 5)
+    assert await record(context.store, [([(*row, cents * NANO // 100, 2_000, 1_500, None)], ["echo"])]) == 1
+
+
+async def _found(context: Context, monkeypatch: pytest.MonkeyPatch, at_ms: int) -> int:
+    monkeypatch.setattr(alerts, "now_ms", lambda: at_ms)
+    return await alerts.find_alerts(context)
+
+
+async def test_each_threshold_is_told_once_in_a_window(
+    context: Context,
+    owner: Actor,
+    member: Actor,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged = CapturingLogger()
+    monkeypatch.setattr(alerts, "_log", structlog.wrap_logger(logged, processors=[]))
+    for cents, new in ((49, 0), (1, 1), (29, 0), (1, 1), (19, 0), (1, 1), (50, 0)):
+        await _spend(context, owner, member, key, cents, DAY_ONE)
+        assert await _found(context, monkeypatch, DAY_ONE) == new, cents
+        assert await _found(context, monkeypatch, DAY_ONE) == 0
+    shown = (await alerts.list_alerts(context, owner)).data
+    assert [(one.threshold, one.spent, one.scope_id) for one in shown] == [
+        (100, "1.00", key),
+        (80, "0.80", key),
+        (50, "0.50", key),
+    ]
+    told = [(one.method_name, one.kwargs["threshold"], one.kwargs["scope"]) for one in logged.calls]
+    assert told == [("warning", one, key) for one in (50, 80, 100)]
+
+
+async def test_another_cap_tells_nothing_twice_and_another_window_all_anew(
+    context: Context, owner: Actor, member: Actor, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _spend(context, owner, member, key, 60, DAY_ONE)
+    assert await _found(context, monkeypatch, DAY_ONE) == 1
+    for cap in ("10", "1"):
+        await budgets.set_budget(context, owner, Kind.KEY, key, NewBudget(max_spend=cap, duration="daily"))
+        assert await _found(context, monkeypatch, DAY_ONE) == 0
+    assert await _found(context, monkeypatch, DAY_ONE + DAY_MS) == 0  # nothing is spent of the new day's
+    await _spend(context, owner, member, key, 60, DAY_ONE + DAY_MS)
+    assert await _found(context, monkeypatch, DAY_ONE + DAY_MS) == 1
+    assert len({one.window for one in (await alerts.list_alerts(context, owner)).data}) == 2
+
+
+async def test_only_its_people_see_an_alert(
+    context: Context, owner: Actor, member: Actor, stranger: Actor, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = ids.to_text("org", owner.org)
+    await budgets.set_budget(context, owner, Kind.ORG, org, NewBudget(max_spend="1", duration="daily"))
+    await _spend(context, owner, member, key, 60, DAY_ONE)
+    assert await _found(context, monkeypatch, DAY_ONE) == 2
+    assert {one.kind for one in (await alerts.list_alerts(context, owner)).data} == {"key", "org"}
+    assert [one.kind for one in (await alerts.list_alerts(context, member)).data] == ["key"]
+    assert (await alerts.list_alerts(context, stranger)).data == []
