@@ -16,6 +16,11 @@ CONFIG = """
 include-path = "/api/v1/usage"
 # "since" must not lie after "until", nor too far before it: no schema can say so.
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-name = ["DELETE /api/v1/org", "DELETE /api/v1/members/{id}", "DELETE /api/v1/management-keys/{id}"]
+# They would end the caller itself.
+enabled = false
 """
 
 
@@ -31,7 +36,7 @@ def test_the_server_does_what_the_document_says(tmp_path: Path, phases: str, exa
         document = f"http://127.0.0.1:{server.port}/api/v1/openapi.json"
         command = [str(SCHEMATHESIS), "--config-file", str(tmp_path / "schemathesis.toml"), "run", document]
         command += ["--phases", phases, "--max-examples", str(examples), "--seed", "1", "--no-color"]
-        command += ["--generation-database", "none", "--exclude-method", "DELETE"]  # it would end its own org
+        command += ["--generation-database", "none"]
         command += ["-H", f"Authorization: Bearer {key}"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
