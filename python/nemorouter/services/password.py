@@ -18,7 +18,7 @@ from nemorouter.errors import BusyError, RefusedError
 
 SHORTEST: Final = 8
 LONGEST: Final = 1024
-_QUEUE: Final = 16
+_QUEUE: Final = 256
 _NICE: Final = 19
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 # Of a random password that nobody knows: what unknown people are compared with, so that they take as long as others.
@@ -68,7 +68,7 @@ def _matches(password: str, stored: str) -> bool:
 async def _queued(work: Callable[[], T]) -> T:
     global _waiting
     if _waiting >= _QUEUE:
-        raise BusyError("Too many people sign in at this moment. Try again in a few seconds.", retry_s=3)
+        raise BusyError("Too many people sign in at this moment. Try again in a few seconds.", retry_s=5)
     _waiting += 1
     try:
         return await asyncio.get_running_loop().run_in_executor(_pool, work)
