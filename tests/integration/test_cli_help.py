@@ -1,6 +1,7 @@
 """Help comes at once: it loads nothing that only a command needs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,18 @@ def test_help_names_every_command_and_loads_nothing(tmp_path: Path) -> None:
 def test_help_of_a_command_loads_no_store(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert f"Usage: nemorouter {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_answers_as_json_too(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(*line: str) -> str:
+        run([*line, "--help"])
+        return capsys.readouterr().out
+
+    overview = shown(command)
+    below = re.search(r"^Commands:\n((?:  .*\n)+)", overview, re.M)
+    names = re.findall(r"^  ([a-z-]+):", below[1], re.M) if below else []
+    assert all("--json" in page for page in ([shown(command, name) for name in names] or [overview]))
 
 
 def test_no_command_loads_the_store_for_its_help(tmp_path: Path) -> None:
