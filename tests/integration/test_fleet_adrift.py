@@ -45,10 +45,15 @@ async def test_a_host_without_redis_serves_its_safe_share(
         ):
             for id in (KEY, KEY + 1):
                 await made.world.key(id, rpm=240)
+            busy = await made.world.key(KEY + 2, rpm=60_000)
             await made.settle()
-            context, (key, other) = await made.context(), made.world.keys.values()
+            context, (key, other, _) = await made.context(), made.world.keys.values()
             async with doors(made) as ((near,), (far,)):
                 assert b"safe share" not in (await far.raw(READY)).body
+                begun = time.monotonic()
+                while await metric(far, "nemorouter_cluster_held_rpm_tokens") < 1:
+                    await status(far, busy)
+                    assert time.monotonic() < begun + 10
                 wire.cut()
                 begun = time.monotonic()
                 await until_adrift(far, 1)

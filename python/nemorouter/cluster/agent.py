@@ -85,7 +85,8 @@ class Agent:
                     leases.want(index, resource, need)
 
             def counters() -> dict[str, float]:
-                return leases.counters() | money.counters() | {"redis_calls": registry.calls + bank.calls}
+                calls = {"redis_calls": registry.calls + bank.calls}
+                return leases.counters() | leases.sizes() | money.counters() | calls
 
             async with asyncio.TaskGroup() as group:
                 group.create_task(member.run(stopping))

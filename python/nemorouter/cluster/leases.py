@@ -26,6 +26,8 @@ _CALLS: Final = 4  # under way at once; what comes meanwhile goes together
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
 _REPEAT_S: Final = 60.0  # the same trouble is logged this often
 
+_SIZES: Final = ("leases", "tokens")
+
 _log = get_logger(__name__)
 _Lease = tuple[int, int]  # scope index, resource
 
@@ -65,6 +67,17 @@ class Leases:
     def counters(self) -> dict[str, float]:
         """What it did since it began."""
         return {"lease_calls": self._bank.calls, "lease_syncs": self._syncs, "lease_syncs_lost": self._lost}
+
+    def sizes(self) -> dict[str, float]:
+        """What it may spend now, unasked: so many leases, and tokens in them."""
+        now, sizes = boot_us(), dict.fromkeys((f"held_{name}_{what}" for name in RESOURCES for what in _SIZES), 0.0)
+        for index, resource in list(self._holders):
+            with suppress(RuntimeError):  # its policy is being written
+                look = self._arena.lease(index, resource)
+                if now < look.until_us and look.granted > look.claimed:
+                    sizes[f"held_{RESOURCES[resource]}_leases"] += 1
+                    sizes[f"held_{RESOURCES[resource]}_tokens"] += look.granted - look.claimed
+        return sizes
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; then give back what is unspent."""

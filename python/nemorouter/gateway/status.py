@@ -114,7 +114,8 @@ class Status:
         yield from _metric("hosts", "gauge", [("", status.hosts)])
         yield from _metric("changes_behind", "gauge", [("", max(0, status.announced - status.obeyed))])
         for name, value in status.counters.items():
-            yield from _metric(f"cluster_{name}", "counter", [("", value)])
+            kind = "gauge" if name.startswith("held_") else "counter"
+            yield from _metric(f"cluster_{name}", kind, [("", value)])
         yield from _histogram("change_obeyed_seconds", status.delays)
 
     def _counted(self) -> tuple[list["Journal"], dict[str, int]]:
