@@ -18,13 +18,16 @@ class UpstreamTimeoutError(UpstreamFailedError):
 
 
 class Request(msgspec.Struct, gc=False):
-    """One call. ``path`` is one of our own (``/chat/completions``); ``headers`` passed the allow-list."""
+    """One call. ``path`` is one of our own (``/chat/completions``); ``headers`` passed the allow-list; ``stream``: the
+    client asks for a streamed answer.
+    """
 
     endpoint: int
     path: str
     body: bytes
     request_id: str
     headers: list[tuple[str, str]] = []
+    stream: bool = False
 
 
 class Answer(msgspec.Struct):

@@ -7,12 +7,12 @@ time-out.
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 from nemorouter.errors import ConfigurationError
@@ -22,6 +22,8 @@ from nemorouter.upstream.base import Answer, Request, UpstreamFailedError, Upstr
 
 LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a whole answer that are taken from an upstream; no image request needs more."""
+_AT_ONCE: Final = 64 * 1024
+"""Bytes of a whole answer that are read together with its head."""
 
 _PASSED_BACK: Final = (
     *("content-type", "openai-processing-ms", "openai-version"),
@@ -47,14 +49,17 @@ class HttpUpstream:
     async def send(self, request: Request) -> Answer:
         """Call the provider; the answer is whole unless it is an event stream."""
         builder = self._client.post(self._base + request.path).headers(self._headers).headers(request.headers)
-        builder = builder.body_bytes(request.body).streamed_read_buffer_limit(0)  # else it waits for a full buffer
-        stack = AsyncExitStack()
+        # A stream's first bytes are wanted as they come; a whole answer in one visit to the client's threads.
+        builder = builder.body_bytes(request.body).streamed_read_buffer_limit(0 if request.stream else _AT_ONCE)
+        call, to_close = builder.build_streamed(), False
         try:
-            response = await stack.enter_async_context(builder.build_streamed())
+            response = await call.__aenter__()
+            to_close = True
             headers = [(name, value) for name in _PASSED_BACK if (value := response.get_header(name)) is not None]
             kind = response.get_header("content-type") or ""
             if response.status < 300 and kind.startswith("text/event-stream"):
-                return Answer(response.status, headers, chunks=_chunks(stack.pop_all(), response))
+                to_close = False
+                return Answer(response.status, headers, chunks=_chunks(call, response))
             body = await _whole(response)
             return Answer(response.status, headers, body if response.status < 400 else self._without_key(body))
         except RequestTimeoutError as error:
@@ -62,7 +67,8 @@ class HttpUpstream:
         except PyreqwestError as error:
             raise UpstreamFailedError(self.name) from error
         finally:
-            await stack.aclose()
+            if to_close:
+                await call.__aexit__(None, None, None)
 
     def _without_key(self, error: bytes) -> bytes:
         """Some providers repeat a key that they refuse."""
@@ -103,22 +109,26 @@ def _client(settings: Settings) -> Client:
 
 async def _whole(response: Response) -> bytes:
     """The body, if it is not larger than any answer should be."""
+    announced = response.get_header("content-length")
+    if announced is not None and announced.isdecimal() and int(announced) <= LARGEST:
+        return bytes(await response.bytes())
     parts, size = [], 0
     while (chunk := await response.body_reader.read_chunk()) is not None:
         size += len(chunk)
         if size > LARGEST:
             raise UpstreamFailedError("the answer is too large")
         parts.append(bytes(chunk))
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts)
 
 
-async def _chunks(stack: AsyncExitStack, response: Response) -> AsyncIterator[bytes]:
+async def _chunks(call: StreamRequest, response: Response) -> AsyncIterator[bytes]:
     """The body piece by piece; closing the generator closes the connection."""
-    async with stack:
-        try:
-            while (chunk := await response.body_reader.read_chunk()) is not None:
-                yield bytes(chunk)
-        except RequestTimeoutError as error:
-            raise UpstreamTimeoutError("the stream did not end in time") from error
-        except PyreqwestError as error:
-            raise UpstreamFailedError("the stream broke off") from error
+    try:
+        while (chunk := await response.body_reader.read_chunk()) is not None:
+            yield bytes(chunk)
+    except RequestTimeoutError as error:
+        raise UpstreamTimeoutError("the stream did not end in time") from error
+    except PyreqwestError as error:
+        raise UpstreamFailedError("the stream broke off") from error
+    finally:
+        await call.__aexit__(None, None, None)
