@@ -1,12 +1,12 @@
-"""From a ticket to an answer: calls the upstream, passes its answer on, notices when the client leaves meanwhile."""
+"""From a ticket to an answer: calls the upstream, passes its answer on."""
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from nemorouter._core import Call
 from nemorouter.errors import Code
+from nemorouter.gateway.lookout import Lookout
 from nemorouter.gateway.paths import POST
 from nemorouter.gateway.peek import with_usage
 from nemorouter.gateway.problems import answer as problem
@@ -22,16 +22,16 @@ _PATHS: dict[int, str] = {endpoint: path.removeprefix("/v1") for path, endpoint 
 _OK: Final = Outcome.OK
 _PASSED_ON = ("openai-beta", "user-agent")
 """The only request headers that reach an upstream. Credentials are not among them."""
-_AT_LEAST_S: Final = 0.05
 
 
 class Forwarder:
     """Answers calls through upstreams."""
 
-    __slots__ = ("_durable", "_ietf")
+    __slots__ = ("_durable", "_ietf", "_lookout")
 
     def __init__(self, *, ietf_headers: bool = False, durable: bool = False) -> None:
         self._ietf = ietf_headers
+        self._lookout = Lookout()
         self._durable = durable  # the end of an answer waits until its row is on disk
 
     def __call__(
@@ -55,7 +55,7 @@ class Forwarder:
             return None
         passed = [(name, value) for name in _PASSED_ON if (value := scope.headers.get(name)) is not None]
         request = Request(call.endpoint, _PATHS[call.endpoint], body, call.request_id, passed, call.peek.stream)
-        return _watched(self._relay(upstream, request, call, connection, strip), connection)
+        return self._lookout.over(self._relay(upstream, request, call, connection, strip), connection)
 
     async def _relay(
         self, upstream: Upstream, request: Request, call: Call, connection: Connection, strip: bool
@@ -130,32 +130,6 @@ def _settle(call: Call, answer: Answer) -> None:
     if used is None:
         call.produced = usage.produced(answer.body)
     call.end(_OK, answer.status, used)
-
-
-async def _watched(work: Coroutine[Any, Any, None], connection: Connection) -> None:
-    """Run ``work``, which is cancelled when the client leaves; then ClientGoneError.
-
-    Nobody looks for the client before ``_AT_LEAST_S``: that costs as much as half of what we do for a request.
-    """
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-    gone: asyncio.Future[None] | None = None
-
-    def look() -> None:
-        nonlocal gone
-        gone = asyncio.ensure_future(connection.client_disconnect())
-        gone.add_done_callback(lambda _: task.cancel())
-
-    timer = loop.call_later(_AT_LEAST_S, look)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if gone is not None and gone.done() and not gone.cancelled():
-            raise ClientGoneError from None
-        raise
-    finally:
-        timer.cancel()
-        if gone is not None:
-            gone.cancel()
 
 
 async def _send(sending: Coroutine[Any, Any, None]) -> None:
