@@ -31,6 +31,10 @@ class Ours:
         """As ``nemorouter serve`` runs."""
         return self._server(name, lambda _: gateway(), upstream_port, **options)
 
+    def under(self, name: str, options: Sequence[str]) -> Server:
+        """The whole gateway under other settings of Granian; its drainer is a thread of the worker."""
+        return self._server(name, lambda port: granian("nemorouter.app:app", port, "rsgi", *options))
+
     def asgi(self, name: str = "NemoRouter ASGI", upstream_port: int = 0) -> Server:
         """The whole gateway on Granian's ASGI; its drainer is a thread of the worker."""
         return self._server(name, lambda port: granian("nemorouter.app:app", port, "asgi"), upstream_port)

@@ -13,44 +13,51 @@ from benches.load.case import Case, Scenario, Server
 from benches.load.fleet import Fleet
 from benches.load.floor import FAKE_KEY, ROOT
 from benches.load.measure import Bench
+from benches.load.ours import Ours
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT, granian, responds
 
-RSGI, ASGI = "nemorouter.bench.constant:app", "benches.load.apps.constant_asgi:app"
-SETTINGS: dict[str, tuple[str, str, list[str]]] = {
-    "rsgi st": (RSGI, "rsgi", []),
-    "rsgi mt": (RSGI, "rsgi", ["--runtime-mode", "mt"]),
-    "rsgi st rust tasks": (RSGI, "rsgi", ["--task-impl", "rust"]),
-    "rsgi mt rust tasks": (RSGI, "rsgi", ["--runtime-mode", "mt", "--task-impl", "rust"]),
-    "rsgi mt 2 threads": (RSGI, "rsgi", ["--runtime-mode", "mt", "--runtime-threads", "2"]),
-    "rsgi st asyncio": (RSGI, "rsgi", ["--loop", "asyncio"]),
-    "asgi st": (ASGI, "asginl", []),
-    "asgi mt": (ASGI, "asginl", ["--runtime-mode", "mt"]),
+_RSGI: dict[str, list[str]] = {
+    "st 4": ["--runtime-threads", "4"],
+    "st 1": ["--runtime-threads", "1"],
+    "st 2": ["--runtime-threads", "2"],
+    "st 8": ["--runtime-threads", "8"],
+    "st 4 rust tasks": ["--runtime-threads", "4", "--task-impl", "rust"],
+    "st 1 rust tasks": ["--runtime-threads", "1", "--task-impl", "rust"],
+    "mt 1": ["--runtime-threads", "1", "--runtime-mode", "mt"],
+    "mt 4": ["--runtime-threads", "4", "--runtime-mode", "mt"],
+    "st 4 asyncio loop": ["--runtime-threads", "4", "--loop", "asyncio"],
 }
-
-
-def server(name: str) -> Server:
-    """The constant handler that reads the body, under one setting."""
-    target, interface, options = SETTINGS[name]
-    command = lambda port: granian(target, port, interface, *options)  # noqa: E731 - one argument of four
-    return Server(name, version("granian"), command, responds(), lambda _: None, cwd=ROOT)
+"""Runtime mode and threads of Granian; the first is what ``serve`` uses."""
 
 
 def main() -> None:
-    """One line a setting, compared with the first."""
+    """A constant that reads the body, then the gateway with everything on, each under every setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1)
     arguments = parser.parse_args()
-    payload = request(CHAT, BODY, FAKE_KEY)
-    cases = [Case(name, name, (payload,)) for name in SETTINGS]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         fleet = Fleet(Path(folder), stack, print)
-        for name in SETTINGS:
-            fleet.know(server(name))
-        Bench(fleet, arguments.rounds, arguments.seconds).scenario(
-            Scenario("settings", "Granian's settings", cases[0], cases[1:])
-        )
+        ours = Ours(Path(folder))
+        bench = Bench(fleet, arguments.rounds, arguments.seconds)
+        for name, options in _RSGI.items():
+            fleet.know(_constant(f"a constant, {name}", options))
+            fleet.know(ours.under(f"the gateway, {name}", options))
+        constants = [
+            Case(f"a constant, {name}", f"a constant, {name}", (request(CHAT, BODY, FAKE_KEY),)) for name in _RSGI
+        ]
+        gateways = [
+            Case(f"the gateway, {name}", f"the gateway, {name}", (request(CHAT, BODY, key.everything),))
+            for name, key in zip(_RSGI, ours.keys.values(), strict=True)
+        ]
+        for cases in (constants, gateways):
+            bench.scenario(Scenario("settings", "Granian's settings", cases[0], cases[1:]))
+
+
+def _constant(name: str, options: list[str]) -> Server:
+    command = lambda port: granian("nemorouter.bench.constant:app", port, "rsgi", *options)  # noqa: E731 - one of four
+    return Server(name, version("granian"), command, responds(), lambda _: None, cwd=ROOT)
 
 
 if __name__ == "__main__":

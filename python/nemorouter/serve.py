@@ -40,6 +40,9 @@ _DRAIN_S = 30
 """How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
 _CONNECTIONS = 16_384
 """Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
+RUNTIMES = 4
+"""Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the others go on, so that
+less is spent on sleep and waking: a quarter of the CPU with everything on (``benches/load/probe.py``)."""
 _ELECTION_S = 2.0
 """How long the drainer's process waits to be the one that drains; another server on the same data may be."""
 _STORE_S = 60.0
@@ -79,10 +82,11 @@ def run(settings: Settings) -> None:
         loop=Loops.uvloop,
         task_impl=TaskImpl.asyncio,
         runtime_mode=RuntimeModes.st,
+        runtime_threads=RUNTIMES,
         http=HTTPModes.http1,
         websockets=False,
         backlog=4096,
-        backpressure=_connections(),
+        backpressure=_connections() // RUNTIMES,
         log_level=LogLevels.warning,
         log_access=False,
         respawn_failed_workers=True,

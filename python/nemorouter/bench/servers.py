@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from nemorouter.bench.client import ask, request
+from nemorouter.serve import RUNTIMES
 from nemorouter.services import keys, owners
 from nemorouter.services.bootstrap import bootstrap, local_actor
 from nemorouter.services.budgets import NewBudget
@@ -52,7 +53,8 @@ def gateway() -> list[str]:
 def granian(target: str, port: int, interface: str = "rsgi", *options: str) -> list[str]:
     """Granian with one worker, as ``serve`` starts it, but for ``options``."""
     base = ["--port", str(port), "--http", "1", "--no-ws", "--no-log", "--loop", "uvloop", "--runtime-mode", "st"]
-    return [sys.executable, "-m", "granian", *base, "--interface", interface, *options, target]
+    threads = ["--runtime-threads", str(RUNTIMES)]
+    return [sys.executable, "-m", "granian", *base, *threads, "--interface", interface, *options, target]
 
 
 def responds(path: str = "/healthz") -> Callable[[int], bool]:
