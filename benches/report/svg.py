@@ -67,7 +67,7 @@ class Panel(NamedTuple):
 
 def dot_plot(title: str, note: str, groups: Sequence[Group], *, log: bool = True) -> str:
     """One line a dot; the bar behind it reaches from the least to the greatest value."""
-    left, right, row, top = 300, 110, 22, 62
+    left, right, row, top = 320, 110, 22, 62
     everything = [value for group in groups for dot in group.dots for value in dot.values]
     scale = _Scale(min(everything), max(everything), left, WIDTH - right, log=log, zero=not log)
     parts, y = [], top
