@@ -1,10 +1,10 @@
 """What a crowd that signs in at once does to model calls: p99 of an even stream of them, quiet and beside it.
 
-python -m benches.signin [--rounds 5] [--crowd 200] [--rate 1000]
+python -m benches.signin [--rounds 5] [--crowd 200] [--rate 1000] [--spread]
 
-The server has one core, the callers the other. Three windows a round: nothing else; the crowd asks for ``/healthz``,
-which costs nothing but connections; the crowd signs in. Each comes from an address and with a name of its own, so that
-none is throttled.
+The server has one core, the callers the other (``--spread``: the server has all). Three windows a round: nothing else;
+the crowd asks for ``/healthz``, which costs nothing but connections; the crowd signs in. Each comes from an address and
+with a name of its own, so that none is throttled.
 """
 
 import argparse
@@ -89,9 +89,9 @@ class Peak(threading.Thread):
         return self.bytes
 
 
-def measure(rounds: int, size: int, rate: float) -> None:
+def measure(rounds: int, size: int, rate: float, *, spread: bool) -> None:
     """Run it and print it."""
-    core, other = cores()[0], cores()[-1]
+    core, other = None if spread else cores()[0], cores()[-1]
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     latencies: dict[str, list[Sequence[float]]] = {QUIET: [], KNOCK: [], SIGN_IN: []}
     with tempfile.TemporaryDirectory() as folder:
@@ -148,8 +148,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--crowd", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--spread", action="store_true", help="let the server have all cores, as a deployment does")
     given = parser.parse_args()
-    measure(given.rounds, given.crowd, given.rate)
+    measure(given.rounds, given.crowd, given.rate, spread=given.spread)
 
 
 if __name__ == "__main__":
