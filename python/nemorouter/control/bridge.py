@@ -39,6 +39,7 @@ class Control:
         self._socket = DataDir(settings.data_dir).control_socket
         self._app: AsgiApp | None = None
         self._making = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects, or ASGI's in their dress
         """Answer one request."""
@@ -52,7 +53,7 @@ class Control:
             return
         answer = _Answer(connection)
         try:
-            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send):
+            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send, self._turn):
                 await serve(self._app or await self._make(), scope, body, answer)
         except link.BrokenLinkError as error:
             if error.begun:

@@ -41,7 +41,7 @@ async def ask(path: Path, body: bytes = b"") -> tuple[bool, list[Message]]:
     async def send(message: Message) -> None:
         got.append(message)
 
-    return await link.relay(path, asgi_scope(Scope()), body, send), got
+    return await link.relay(path, asgi_scope(Scope()), body, send, asyncio.Lock()), got
 
 
 async def test_a_request_and_its_answer_cross_as_they_are(tmp_path: Path) -> None:
