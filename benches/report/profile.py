@@ -1,0 +1,53 @@
+"""The chapter on where the CPU time of a request goes."""
+
+from typing import Final
+
+from benches.report.pieces import Part
+from benches.report.pool import Report
+from benches.report.words import number, table
+
+
+def profile(report: Report) -> str:
+    """What remains, and where."""
+    parts = report.parts()
+    if not parts:
+        return ""
+    places = list(dict.fromkeys(place for part in parts for place in part.where))
+    rows = [(part.name, number(part.cpu_us), *(_share(part, place) for place in places)) for part in parts]
+    return (
+        "## Where the time goes\n\n<!-- plot: profile -->\n\n"
+        "Microseconds of CPU a request, by the library that runs (perf, under saturation). Python is the "
+        "interpreter with "
+        "all Python code; the kernel's part is sockets, of which a handler has no less.\n\n"
+        + table(("server ", "all", *places), rows)
+        + _remains({part.name: part for part in parts}, places)
+    )
+
+
+_OVER: Final = {
+    "NemoRouter RSGI, everything on": "bare Granian RSGI, body read",
+    "NemoRouter RSGI, forwarding": "Granian RSGI and the same HTTP client",
+}
+
+
+def _remains(parts: dict[str, Part], places: list[str]) -> str:
+    """What a whole answer costs over the floor, library by library."""
+    rows = []
+    for name, floor in _OVER.items():
+        if name in parts and floor in parts:
+            more = [parts[name].where.get(place, 0) - parts[floor].where.get(place, 0) for place in places]
+            rows.append((name, f"{parts[name].cpu_us - parts[floor].cpu_us:.1f}", *(f"{one:.1f}" for one in more)))
+    if not rows:
+        return ""
+    return (
+        "\nWhat remains over the floor, in the same units. The gate itself is the least of it. Python: one coroutine, "
+        "some twenty calls, and the objects of ten answer headers. The drainer: a row of the log, with its three "
+        "indexes, in SQLite. Granian: copies of the request's headers, and the check of each header of the answer. "
+        "The kernel: Granian's threads and Python's sleep and wake while the other holds Python's lock, the longer the "
+        "more Python "
+        "there is.\n\n" + table(("over the floor ", "all", *places), rows)
+    )
+
+
+def _share(part: Part, place: str) -> str:
+    return number(part.where[place]) if place in part.where else "–"
