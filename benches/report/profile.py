@@ -40,9 +40,9 @@ def _remains(parts: dict[str, Part], places: list[str]) -> str:
     if not rows:
         return ""
     return (
-        "\nWhat remains over the floor, in the same units. The gate itself is the least of it. Python: one coroutine, "
-        "some twenty calls, and the objects of ten answer headers. The drainer: a row of the log, with its three "
-        "indexes, in SQLite. Granian: copies of the request's headers, and the check of each header of the answer. "
+        "\nWhat remains over the floor, in the same units. The gate itself is the least of it. Python: the coroutine, "
+        "its calls, and the objects of the answer's headers. The drainer: a row of the log, with its indexes, in "
+        "SQLite. Granian: copies of the request's headers, and the check of each header of the answer. "
         "The kernel: Granian's threads and Python's sleep and wake while the other holds Python's lock, the longer the "
         "more Python "
         "there is.\n\n" + table(("over the floor ", "all", *places), rows)

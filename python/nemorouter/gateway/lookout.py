@@ -1,7 +1,7 @@
 """Notices clients that leave while they wait for an upstream.
 
-To look costs as much as half of what we do for a request, and so does a timer; most answers come before a client can
-leave. So one timer serves all calls of a worker, and looks only for the clients of those that take a while.
+To look costs a task and two visits to the server's threads, and a timer for each call no less; most answers come
+before a client can leave. So one timer serves all calls of a worker, and looks only for the clients of slow ones.
 """
 
 import asyncio
@@ -31,9 +31,7 @@ class Lookout:
             return
         call = _Waiting(task, connection)
         self._calls.add(call)
-        if not self._ticks:
-            self._ticks = True
-            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        self._wind()
         try:
             await work
         except asyncio.CancelledError:
@@ -44,15 +42,21 @@ class Lookout:
             self._calls.discard(call)
             call.end()
 
+    def _wind(self) -> None:
+        """Let the timer run while there are calls."""
+        if self._calls and not self._ticks:
+            self._ticks = True
+            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
     def _tick(self) -> None:
-        for call in [call for call in self._calls if call.waited]:
-            self._calls.discard(call)
-            call.look()
+        due = [call for call in self._calls if call.waited]
+        self._calls.difference_update(due)
         for call in self._calls:
             call.waited = True
-        self._ticks = bool(self._calls)
-        if self._ticks:
-            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        self._ticks = False
+        self._wind()  # before a look, which may fail
+        for call in due:
+            call.look()
 
 
 class _Waiting:

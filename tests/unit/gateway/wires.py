@@ -25,7 +25,7 @@ class MemoryHeaders(dict[str, str]):
     def get_all(self, key: str) -> list[str]:
         return [self[key]] if key in self else []
 
-    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]
+    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]  # a list, as servers give
         return list(super().items())
 
 

@@ -1,0 +1,91 @@
+"""Clients that leave are noticed while they wait, and only then."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nemorouter.gateway.lookout import Lookout
+from nemorouter.gateway.wire import ClientGoneError
+
+
+class Line:
+    """A connection whose client leaves when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.left = asyncio.Event()
+
+    async def client_disconnect(self) -> None:
+        self.asked += 1
+        await self.left.wait()
+
+
+async def waiting(lookout: Lookout, line: Any, work: asyncio.Event) -> "asyncio.Task[None]":
+    async def wait() -> None:
+        await work.wait()
+
+    task = asyncio.ensure_future(lookout.over(wait(), line))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_fast_answer_pays_for_no_look() -> None:
+    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    task = await waiting(lookout, line, work)
+    lookout._tick()
+    work.set()
+    await task
+    lookout._tick()
+    assert line.asked == 0
+
+
+async def test_a_client_that_leaves_ends_the_work() -> None:
+    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    task = await waiting(lookout, line, work)
+    lookout._tick()
+    lookout._tick()
+    line.left.set()
+    with pytest.raises(ClientGoneError):
+        await asyncio.wait_for(task, 5)
+    assert not task.cancelling()
+
+
+async def test_who_leaves_when_the_work_is_done_disturbs_nothing() -> None:
+    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    done = []
+
+    async def go_on() -> None:
+        await lookout.over(work.wait(), line)  # type: ignore[arg-type]  # as much of both as is used
+        for _ in range(5):
+            await asyncio.sleep(0)
+        done.append(True)
+
+    task = asyncio.ensure_future(go_on())
+    await asyncio.sleep(0)
+    lookout._tick()
+    lookout._tick()
+    await asyncio.sleep(0)
+    line.left.set()
+    work.set()
+    await asyncio.gather(task, return_exceptions=True)
+    assert done or isinstance(task.exception(), ClientGoneError)
+
+
+async def test_a_look_that_fails_leaves_the_others_looked_after() -> None:
+    class Broken(Line):
+        def client_disconnect(self) -> Any:
+            raise RuntimeError
+
+    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    first = await waiting(lookout, Broken(), work)
+    lookout._tick()
+    second = await waiting(lookout, line, work)
+    with pytest.raises(RuntimeError):
+        lookout._tick()
+    assert lookout._ticks
+    lookout._tick()
+    await asyncio.sleep(0)
+    assert line.asked == 1
+    work.set()
+    await asyncio.gather(first, second)
