@@ -148,6 +148,7 @@ def test_killed_workers_come_back(tmp_path: Path) -> None:
         os.kill(drainer, signal.SIGKILL)
         count = _count_after(server, key)
         assert len(host.rows(count)) == count  # a worker drains now
+        assert "WARNING" not in server.log.read_text()
 
 
 def test_a_server_outlives_what_refuses_a_later_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
