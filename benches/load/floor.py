@@ -27,14 +27,14 @@ def asgi() -> Server:
 
 def stream() -> Server:
     """Constant chunks on RSGI."""
-
-    def check(port: int) -> None:
-        answer = ask(port, request("/50", BODY))
-        assert answer.status == 200
-        assert answer.body == stream_rsgi._CHUNK * 50
-
     target = "benches.load.apps.stream_rsgi:app"
-    return Server("Granian RSGI, chunks", _GRANIAN, lambda p: granian(target, p), responds("/1"), check, cwd=ROOT)
+    return Server("Granian RSGI, chunks", _GRANIAN, lambda p: granian(target, p), responds("/1"), _chunks, cwd=ROOT)
+
+
+def stream_asgi() -> Server:
+    """Constant chunks on ASGI."""
+    target, name = "benches.load.apps.stream_asgi:app", "Granian ASGI, chunks"
+    return Server(name, _GRANIAN, lambda p: granian(target, p, "asginl"), responds("/1"), _chunks, cwd=ROOT)
 
 
 def fastapi() -> Server:
@@ -74,6 +74,12 @@ def _constant(port: int) -> None:
         answer = ask(port, request(path, BODY, FAKE_KEY))
         assert answer.status == 200, answer
         assert answer.body.startswith(b'{"id":"chatcmpl-0"'), answer
+
+
+def _chunks(port: int) -> None:
+    answer = ask(port, request("/50", BODY))
+    assert answer.status == 200
+    assert answer.body == stream_rsgi.CHUNK * 50
 
 
 def _completion(port: int) -> None:

@@ -39,7 +39,14 @@ def muster(fleet: Fleet, *, rivals: bool) -> Ours:
     fleet.know(provider, UPSTREAM_CORE)
     up = fleet.need(provider.name)
     assert up is not None
-    for server in (floor.rsgi(), floor.asgi(), floor.fastapi(), floor.stream(), floor.forward(up.port)):
+    for server in (
+        floor.rsgi(),
+        floor.asgi(),
+        floor.fastapi(),
+        floor.stream(),
+        floor.stream_asgi(),
+        floor.forward(up.port),
+    ):
         fleet.know(server)
     for server in (ours.rsgi(RSGI), ours.asgi(ASGI), ours.fastapi(), ours.pure()):
         fleet.know(server)
@@ -149,9 +156,12 @@ def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
         f"A streamed answer of {CHUNKS} chunks, everything on",
         base,
         [
-            Case(name, name, (request(CHAT, question, keys[name].everything),), remark="each chunk is made by echo")
-            for name in (RSGI, ASGI)
-            if name in keys
+            Case("bare Granian ASGI, 50 chunks", "Granian ASGI, chunks", (request(f"/{CHUNKS}", BODY),)),
+            *(
+                Case(name, name, (request(CHAT, question, keys[name].everything),), remark="each chunk is made by echo")
+                for name in (RSGI, ASGI)
+                if name in keys
+            ),
         ],
     )
     real = BODY.replace(b'"gpt-4o"', b'"real"')

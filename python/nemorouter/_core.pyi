@@ -17,6 +17,9 @@ from nemorouter.types import ModelPrice, Policy
 LAYOUT: Final[int]
 """Version of the arena's and the journal's layout; a file of another layout is refused."""
 
+MOST_TOKENS: Final[int]
+"""More tokens than any answer has; a usage that tells more is a fault, not a bill."""
+
 Row = tuple[
     int,  # slot (to be given back to Journal.free)
     int,  # boot: the journal's random 63-bit id
@@ -546,6 +549,50 @@ class Call:
         """The rate headers, then ``own``, then x-nemo-request-id, x-nemo-latency-ms, and x-nemo-request-cost once it is
         known.
         """
+
+class _Called(Protocol):
+    """A call, native or the reference's."""
+
+    def begun(self) -> None: ...
+    def bill(self, usage: tuple[int, int, int]) -> str | None: ...
+
+@final
+class Scanner:
+    """A stream of server-sent events on its way to the client: finds usage, counts produced text, drops or marks the
+    usage chunk. ``feed`` every chunk and pass on what it answers, then ``flush``.
+
+    It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what it says is its
+    first line of data. After an event longer than 8 MiB all passes unread.
+
+    ``call.begun`` is called at the first chunk. ``call.bill`` is called with the usage when the chunk that ends the
+    bill goes by (of chat and completions the one without choices); the cost that it answers is written into that
+    chunk. With ``strip`` the client does not get that chunk, and the bill is left to the caller.
+    """
+
+    def __new__(cls, call: _Called, *, strip: bool) -> Scanner: ...
+    def feed(self, chunk: bytes) -> bytes:
+        """The events that are whole with this chunk, as the client shall see them; the chunk itself, where it may pass
+        as it is.
+        """
+
+    def flush(self) -> bytes:
+        """What is left at the stream's end: an event that lacks its empty line."""
+
+    @property
+    def usage(self) -> tuple[int, int, int] | None:
+        """The last that was told: tokens of input, of which cached, and of output. Numbers that cannot be true count
+        as not told.
+        """
+
+    @property
+    def produced(self) -> int:
+        """Bytes of produced text; all data of an event that cannot be read counts as text."""
+
+def read_usage(body: bytes) -> tuple[int, int, int] | None:
+    """The usage of a whole JSON answer, as ``Scanner.usage``; None if it does not tell."""
+
+def produced(body: bytes) -> int:
+    """Bytes of produced text in a whole answer; all of a body that is no JSON counts as text."""
 
 def peek(body: bytes, endpoint: int) -> Peek | tuple[int, str | None]:
     """The fields of a JSON body; or the errors.Code of what is wrong with it, and a message that names the field.

@@ -3,7 +3,7 @@
 from typing import Any
 
 _HEADERS = [("content-type", "text/event-stream; charset=utf-8")]
-_CHUNK = (
+CHUNK = (
     b'data: {"id":"chatcmpl-0","object":"chat.completion.chunk","created":1704067200,"model":"gpt-4o","choices":'
     b'[{"index":0,"delta":{"content":"word"},"logprobs":null,"finish_reason":null}]}\n\n'
 )
@@ -14,4 +14,4 @@ async def app(scope: Any, protocol: Any) -> None:
     await protocol()
     transport = protocol.response_stream(200, _HEADERS)
     for _ in range(int(scope.path[1:])):
-        await transport.send_bytes(_CHUNK)
+        await transport.send_bytes(CHUNK)

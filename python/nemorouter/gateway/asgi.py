@@ -102,9 +102,13 @@ class AsgiTransport:
         self._send = send
         self._start: Message | None = _start(status, headers)
 
-    async def send_bytes(self, data: bytes) -> None:
+    def send_bytes(self, data: bytes) -> Awaitable[None]:
+        piece = {"type": "http.response.body", "body": data, "more_body": True}
+        return self._send(piece) if self._start is None else self._first(piece)
+
+    async def _first(self, piece: Message) -> None:
         await self._begin()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._send(piece)
 
     async def close(self) -> None:
         await self._begin()

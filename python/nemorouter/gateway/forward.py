@@ -1,10 +1,10 @@
 """From a ticket to an answer: calls the upstream, passes its answer on."""
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from nemorouter._core import Call
+from nemorouter._core import Call, Scanner, produced, read_usage
 from nemorouter.errors import Code
 from nemorouter.gateway.lookout import Lookout
 from nemorouter.gateway.paths import POST
@@ -14,12 +14,12 @@ from nemorouter.gateway.problems import body as problem_body
 from nemorouter.gateway.settle import answer_headers, recorded
 from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Scope
 from nemorouter.types import Outcome
-from nemorouter.upstream import usage
 from nemorouter.upstream.base import Answer, Request, Upstream, UpstreamFailedError, UpstreamTimeoutError
-from nemorouter.upstream.sse import Scanner
 
 _PATHS: dict[int, str] = {endpoint: path.removeprefix("/v1") for path, endpoint in POST.items()}
 _OK: Final = Outcome.OK
+_Feed = Callable[[bytes], bytes]
+_SendBytes = Callable[[bytes], Awaitable[None]]
 _PASSED_ON = ("openai-beta", "user-agent")
 """The only request headers that reach an upstream. Credentials are not among them."""
 
@@ -88,30 +88,37 @@ class Forwarder:
     ) -> None:
         call.status = answer.status
         transport = connection.response_stream(answer.status, answer_headers(call, answer.headers, ietf=self._ietf))
-        scanner = Scanner(call.bill, strip=strip)
+        scanner = Scanner(call, strip=strip)
         outcome = Outcome.OK
         try:
-            async with aclosing(cast("Any", chunks)):
-                async for chunk in chunks:
-                    call.begun()
-                    shown = scanner.feed(chunk)
-                    if self._durable and call.ended:  # the chunk that tells the usage, and all after it
-                        await recorded(call)
-                    if shown:
-                        await _send(transport.send_bytes(shown))
+            await self._chunks(call, chunks, scanner.feed, transport.send_bytes)
             if shown := scanner.flush():
-                await _send(transport.send_bytes(shown))
+                await _send(transport.send_bytes, shown)
         except UpstreamFailedError as error:
             late = isinstance(error, UpstreamTimeoutError)
             outcome = Outcome.TIMEOUT if late else Outcome.UPSTREAM_ERROR
             code = Code.UPSTREAM_TIMEOUT if late else Code.UPSTREAM_FAILED
-            await _send(transport.send_bytes(b"data: %b\n\n" % problem_body(code)))
+            await _send(transport.send_bytes, b"data: %b\n\n" % problem_body(code))
         finally:
             call.usage = call.usage or scanner.usage
             call.produced = scanner.produced
         call.end(outcome, answer.status)
         if self._durable:
             await recorded(call)
+
+    async def _chunks(self, call: Call, chunks: AsyncIterator[bytes], feed: _Feed, send: _SendBytes) -> None:
+        """Pass on what is whole with each chunk. A coroutine of ours for each would cost more than to scan it."""
+        durable = self._durable
+        async with aclosing(cast("Any", chunks)):
+            async for chunk in chunks:
+                shown = feed(chunk)
+                if durable and call.ended:  # the chunk that tells the usage, and all after it
+                    await recorded(call)
+                if shown:
+                    try:
+                        await send(shown)
+                    except Exception as error:
+                        raise ClientGoneError from error
 
     async def _fail(self, call: Call, connection: Connection, code: Code, outcome: Outcome) -> None:
         status, headers, body = problem(code)
@@ -126,16 +133,16 @@ def _settle(call: Call, answer: Answer) -> None:
     if answer.status >= 400:
         call.end(Outcome.UPSTREAM_ERROR, answer.status)
         return
-    used = answer.usage or usage.read(answer.body)
+    used = answer.usage or read_usage(answer.body)
     if used is None:
-        call.produced = usage.produced(answer.body)
+        call.produced = produced(answer.body)
     call.end(_OK, answer.status, used)
 
 
-async def _send(sending: Coroutine[Any, Any, None]) -> None:
+async def _send(send: _SendBytes, data: bytes) -> None:
     """Servers differ in how they tell that nobody listens any more; here it is always ClientGoneError."""
     try:
-        await sending
+        await send(data)
     except Exception as error:
         raise ClientGoneError from error
 

@@ -1,12 +1,10 @@
 """A wrapped app's answer, seen passing by: its usage, its end, its cost. For ASGI and RSGI alike."""
 
-from nemorouter._core import Call
+from nemorouter._core import MOST_TOKENS, Call, Scanner, produced, read_usage
 from nemorouter.errors import TicketError
 from nemorouter.gateway.peek import NO_MODEL
 from nemorouter.ids import to_text
 from nemorouter.types import Outcome
-from nemorouter.upstream import usage
-from nemorouter.upstream.sse import Scanner
 
 _LARGEST = 8 * 1024 * 1024
 """Bytes of a JSON answer that comes in pieces which are kept to read its usage."""
@@ -49,8 +47,8 @@ class Caller:
 
     def report_usage(self, input: int, output: int, cached: int = 0) -> None:
         """Tokens that this request used; before the answer ends. ``cached`` is part of ``input``."""
-        if not all(type(count) is int and 0 <= count <= usage.MOST for count in (input, output, cached)):
-            raise ValueError(f"token counts are integers from 0 to {usage.MOST}")
+        if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in (input, output, cached)):
+            raise ValueError(f"token counts are integers from 0 to {MOST_TOKENS}")
         if self._call.ended:
             raise TicketError(f"{self.request_id} has ended; report usage before the answer's last byte.")
         self._call.usage = input, min(cached, input), output
@@ -65,7 +63,7 @@ class Observed:
         self._call = call
         self._status = status
         events = status < 400 and content_type.startswith("text/event-stream")
-        self._scanner = Scanner(call.bill, strip=False) if events else None
+        self._scanner = Scanner(call, strip=False) if events else None
         self._kept = bytearray() if "json" in content_type else None
 
     def whole(self, body: bytes) -> None:
@@ -75,12 +73,10 @@ class Observed:
 
     def piece(self, data: bytes) -> bytes:
         """What the client shall get for a piece."""
-        self._call.begun()
-        self._call.status = self._status
         if self._scanner is not None:
-            data = self._scanner.feed(data)
-            self._take_over(self._scanner)
-        elif self._kept is not None:
+            return self._scanner.feed(bytes(data))  # a bytearray would do, too
+        self._call.begun()
+        if self._kept is not None:
             self._kept += data
             if len(self._kept) > _LARGEST:
                 self._kept = None
@@ -91,22 +87,24 @@ class Observed:
         left = b""
         if self._scanner is not None:
             left = self._scanner.flush()
-            self._take_over(self._scanner)
+            self.tell()
         elif self._kept is not None:
             self._learn(bytes(self._kept))
         self._end()
         return left
 
-    def _take_over(self, scanner: Scanner) -> None:
-        self._call.produced = scanner.produced
-        self._call.usage = self._call.usage or scanner.usage
+    def tell(self) -> None:
+        """Tell the call what a stream showed so far: whatever ends it, that is charged."""
+        if self._scanner is not None:
+            self._call.produced = self._scanner.produced
+            self._call.usage = self._call.usage or self._scanner.usage
 
     def _learn(self, body: bytes) -> None:
         call = self._call
         if call.usage is None and self._status < 400 and call.peek is not NO_MODEL:
-            call.usage = usage.read(body)
+            call.usage = read_usage(body)
             if call.usage is None:
-                call.produced = usage.produced(body)
+                call.produced = produced(body)
 
     def _end(self) -> None:
         call = self._call

@@ -35,7 +35,7 @@ class Scope(Protocol):
 class Transport(Protocol):
     """A streamed answer's body."""
 
-    async def send_bytes(self, data: bytes) -> None: ...
+    def send_bytes(self, data: bytes) -> Awaitable[None]: ...
 
 
 class Connection(Protocol):

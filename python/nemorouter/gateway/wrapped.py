@@ -26,7 +26,10 @@ class Wrapped:
         headers = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
         state = {**scope.get("state", {}), "nemorouter": Caller(call)}
         answering = _Answering(call, receive, send, ietf=self._ietf, durable=self._durable)
-        await app({**scope, "headers": headers, "state": state}, answering.receive, answering.send)
+        try:
+            await app({**scope, "headers": headers, "state": state}, answering.receive, answering.send)
+        finally:
+            answering.tell()
         answering.finish()
 
 
@@ -71,7 +74,8 @@ class _Answering:
             observed.whole(body)
             await self._begin()
         else:
-            await self._begin()
+            if self._start is not None:
+                await self._begin()
             body = observed.piece(body) if body else body
             if not more:
                 body += observed.last()
@@ -92,6 +96,11 @@ class _Answering:
             await self._send(message)
         except Exception as error:
             raise ClientGoneError from error
+
+    def tell(self) -> None:
+        """The app returned or failed: its call gets to know what the stream showed."""
+        if self._observed is not None:
+            self._observed.tell()
 
     def finish(self) -> None:
         """The app returned; if its answer is not whole, somebody broke it off."""

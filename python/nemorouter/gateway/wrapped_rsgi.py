@@ -26,7 +26,10 @@ class WrappedRsgi:
     async def __call__(self, app: "RsgiApp", call: Call, scope: Scope, connection: Connection) -> None:
         """Run the app and settle the call."""
         answering = _Answering(call, connection, ietf=self._ietf)
-        await app.__rsgi__(_Scope(scope, Caller(call)), answering)
+        try:
+            await app.__rsgi__(_Scope(scope, Caller(call)), answering)
+        finally:
+            answering.tell()
         answering.finish()
 
 
@@ -121,6 +124,11 @@ class _Answering:
         self._observe(status, headers).whole(body)
         self._call.status = status
         return answer_headers(self._call, headers, ietf=self._ietf)
+
+    def tell(self) -> None:
+        """The app returned or failed: its call gets to know what the stream showed."""
+        if self._observed is not None:
+            self._observed.tell()
 
     def finish(self) -> None:
         """The app returned. A stream has no other end; what its last event lacks is not sent any more."""

@@ -6,7 +6,9 @@ from typing import Protocol
 import msgspec
 
 from nemorouter.errors import NemoError
-from nemorouter.upstream.usage import Usage
+
+Usage = tuple[int, int, int]
+"""Tokens of input, of which cached, and of output."""
 
 
 class UpstreamFailedError(NemoError):

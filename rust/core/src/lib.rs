@@ -43,6 +43,8 @@ pub mod journal;
 #[cfg(not(loom))]
 pub mod map;
 #[cfg(not(loom))]
+mod members;
+#[cfg(not(loom))]
 pub mod peek;
 #[cfg(not(loom))]
 pub mod policy;
@@ -51,9 +53,13 @@ pub mod price;
 #[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
+pub mod sse;
+#[cfg(not(loom))]
 pub mod table;
 #[cfg(not(loom))]
 pub mod tally;
+#[cfg(not(loom))]
+pub mod usage;
 
 /// Version of the arena's and the journal's layout. A file of another layout is refused, never guessed at.
 pub const LAYOUT: u64 = 2;

@@ -10,6 +10,7 @@ mod functions;
 mod gate;
 mod journal;
 mod peek;
+mod sse;
 mod views;
 
 use pyo3::prelude::*;
@@ -29,11 +30,14 @@ mod _core {
     #[pymodule_export]
     use super::peek::{Peek, head, peek};
     #[pymodule_export]
+    use super::sse::{Scanner, produced, read_usage};
+    #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("LAYOUT", nemorouter_core::LAYOUT)
+        module.add("LAYOUT", nemorouter_core::LAYOUT)?;
+        module.add("MOST_TOKENS", nemorouter_core::usage::MOST)
     }
 }

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemorouter._core import echo_chat
+from nemorouter._core import Scanner, echo_chat, read_usage
 from nemorouter.types import Endpoint
 from nemorouter.upstream.base import Answer, Request
 from nemorouter.upstream.echo import Echo
 from nemorouter.upstream.echo.chat import chat
-from nemorouter.upstream.sse import Scanner
-from nemorouter.upstream.usage import read
+from tests.unit.upstream.test_sse import Call
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -39,11 +38,11 @@ async def test_chat(texts: list[str], most: int | None, choices: int, stream: bo
     answer, body = await ask(Endpoint.CHAT_COMPLETIONS, messages=messages, max_tokens=most, n=choices, **options)
     usage = answer.usage
     if stream:
-        seen = Scanner(lambda _: None, strip=False)
+        seen = Scanner(Call(), strip=False)
         assert seen.feed(answer.body) == answer.body
         usage = seen.usage
     else:
-        assert usage == read(answer.body)
+        assert usage == read_usage(answer.body)
     assert usage is not None
     assert usage[0] <= -(-len(body) // 4)
     assert usage[2] <= choices * (256 if most is None else most)
@@ -52,9 +51,9 @@ async def test_chat(texts: list[str], most: int | None, choices: int, stream: bo
 @given(TEXT, st.integers(0, 20), st.booleans())
 async def test_responses(text: str, most: int, stream: bool) -> None:
     answer, body = await ask(Endpoint.RESPONSES, input=text, max_output_tokens=most, stream=stream)
-    seen = Scanner(lambda _: None, strip=False)
+    seen = Scanner(Call(), strip=False)
     seen.feed(answer.body)
-    usage = seen.usage if stream else read(answer.body)
+    usage = seen.usage if stream else read_usage(answer.body)
     assert usage is not None
     assert usage[0] <= -(-len(body) // 4)
     assert usage[2] == min(most, -(-len(text) // 4))
@@ -63,7 +62,7 @@ async def test_responses(text: str, most: int, stream: bool) -> None:
 @given(st.lists(TEXT, max_size=3) | TEXT | st.lists(st.integers(0, 10**6), min_size=1, max_size=9), st.integers(0, 9))
 async def test_completions(prompt: object, most: int) -> None:
     answer, body = await ask(Endpoint.COMPLETIONS, prompt=prompt, max_tokens=most)
-    assert answer.usage == read(answer.body)
+    assert answer.usage == read_usage(answer.body)
     assert answer.usage is not None
     assert answer.usage[0] <= -(-len(body) // 4)
 
@@ -108,3 +107,30 @@ def test_the_native_answer_is_the_same(messages: list[Any], new: int | None, old
 def test_what_is_not_plain_is_left_to_python(fields: dict[str, Any]) -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], **fields}
     assert echo_chat(msgspec.json.encode(asked), "0" * 32) is None
+
+
+@given(SAID, st.integers(0, 9), st.integers(1, 3), st.booleans(), st.sampled_from(["m", "\u00fc\t"]))
+async def test_a_chat_stream_chunk_by_chunk(text: str, most: int, choices: int, told: bool, model: str) -> None:
+    asked = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": most, "n": choices}
+    asked |= {"stream": True, "stream_options": {"include_usage": told}}
+    answer = chat(Request(Endpoint.CHAT_COMPLETIONS, "", msgspec.json.encode(asked), f"req_{'0' * 32}"))
+    assert answer.chunks is not None
+    head = {"id": "chatcmpl-" + "0" * 32, "object": "chat.completion.chunk", "created": 1_704_067_200, "model": model}
+
+    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return head | {"choices": [choice]}
+
+    tokens = [text[at : at + 4] for at in range(0, len(text), 4)]
+    kept, reason = tokens[:most], "stop" if len(tokens) <= most else "length"
+    meant: list[dict[str, Any]] = []
+    for index in range(choices):
+        meant += [chunk(index, {"role": "assistant", "content": ""})]
+        meant += [chunk(index, {"content": token}) for token in kept]
+        meant += [chunk(index, {}, reason)]
+    if told:
+        given, made = -(-len(text.encode()) // 4), len(kept) * choices
+        usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+        meant += [head | {"choices": [], "usage": usage}]
+    events = [b"data: %b\n\n" % msgspec.json.encode(data) for data in meant]
+    assert [chunk async for chunk in answer.chunks] == [*events, b"data: [DONE]\n\n"]

@@ -46,6 +46,7 @@ _CHAT = (
 _CHOICE = (
     b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null},"logprobs":null,"finish_reason":"%b"}'
 )
+_CHUNK = b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":%b,"choices":'
 
 
 def chat(request: Request) -> Answer:
@@ -75,25 +76,17 @@ def chat(request: Request) -> Answer:
 
 
 async def _stream_chat(request: Request, asked: _Chat, words: str, given: int, reason: str) -> AsyncIterator[bytes]:
-    base = {
-        "id": f"chatcmpl-{request.request_id[4:]}",
-        "object": "chat.completion.chunk",
-        "created": CREATED,
-        "model": asked.model,
-    }
-
-    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return event(base | {"choices": [choice]})
-
+    head = _CHUNK % (request.request_id[4:].encode(), CREATED, _encode(asked.model))
     choices, tokens = range(asked.n or 1), pieces(words)
     for index in choices:
-        yield chunk(index, {"role": "assistant", "content": ""})
+        delta = head + b'[{"index":%d,"delta":{' % index  # all of a chunk but its text is made once
+        begin, end = delta + b'"content":', b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        yield delta + b'"role":"assistant","content":""' + end
         for token in tokens:
-            yield chunk(index, {"content": token})
-        yield chunk(index, {}, reason)
+            yield begin + _encode(token) + end
+        yield delta + b'},"logprobs":null,"finish_reason":"%b"}]}\n\n' % reason.encode()
     if asked.stream_options is not None and asked.stream_options.include_usage:
-        yield event(base | {"choices": [], "usage": _usage(given, len(tokens) * len(choices))})
+        yield head + b'[],"usage":%b}\n\n' % _encode(_usage(given, len(tokens) * len(choices)))
     yield DONE
 
 
