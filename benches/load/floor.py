@@ -19,6 +19,12 @@ def rsgi() -> Server:
     return Server("Granian RSGI", _GRANIAN, lambda p: granian("nemorouter.bench.constant:app", p), _ready, _constant)
 
 
+def usual() -> Server:
+    """The same with the time slice that Linux gives to everybody."""
+    command = lambda p: granian("nemorouter.bench.constant:app", p, prompt=False)  # noqa: E731 - as the others
+    return Server("Granian RSGI, usual slice", _GRANIAN, command, _ready, _constant)
+
+
 def asgi() -> Server:
     """A constant on ASGI."""
     target = "benches.load.apps.constant_asgi:app"
@@ -65,6 +71,19 @@ def forward(upstream_port: int) -> Server:
 
 READ = Case("bare Granian RSGI, body read", "Granian RSGI", (request(CHAT, BODY, FAKE_KEY),))
 UNREAD = Case("bare Granian RSGI, body not read", "Granian RSGI", (request("/unread", BODY, FAKE_KEY),))
+_USUAL = "with the time slice of all processes, not with ours"
+READ_USUAL = Case(
+    "bare Granian RSGI, body read, usual slice",
+    "Granian RSGI, usual slice",
+    (request(CHAT, BODY, FAKE_KEY),),
+    remark=_USUAL,
+)
+UNREAD_USUAL = Case(
+    "bare Granian RSGI, body not read, usual slice",
+    "Granian RSGI, usual slice",
+    (request("/unread", BODY, FAKE_KEY),),
+    remark=_USUAL,
+)
 READ_ASGI = Case("bare Granian ASGI, body read", "Granian ASGI", (request(CHAT, BODY, FAKE_KEY),))
 UNREAD_ASGI = Case("bare Granian ASGI, body not read", "Granian ASGI", (request("/unread", BODY, FAKE_KEY),))
 

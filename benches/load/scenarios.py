@@ -41,6 +41,7 @@ def muster(fleet: Fleet, *, rivals: bool) -> Ours:
     assert up is not None
     for server in (
         floor.rsgi(),
+        floor.usual(),
         floor.asgi(),
         floor.fastapi(),
         floor.stream(),
@@ -73,8 +74,11 @@ def _left_out() -> Server:
 
 def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
     """In the order of the report; each adds one thing to the one before."""
-    yield Scenario("unread", "A constant answer, the body not read", floor.UNREAD, [floor.UNREAD_ASGI])
-    yield Scenario("read", "A constant answer, the body read", floor.READ, [floor.READ_ASGI, _fastapi()])
+    yield Scenario(
+        "unread", "A constant answer, the body not read", floor.UNREAD, [floor.UNREAD_USUAL, floor.UNREAD_ASGI]
+    )
+    others = [floor.READ_USUAL, floor.READ_ASGI, _fastapi()]
+    yield Scenario("read", "A constant answer, the body read", floor.READ, others)
     yield Scenario(
         "authenticate",
         "The key is checked (for NemoRouter: no limit and no budget; the log is always on)",

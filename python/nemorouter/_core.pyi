@@ -622,3 +622,9 @@ def echo_chat(body: bytes, identity: str) -> tuple[bytes, int, int] | None:
 
 def die_with_parent() -> None:
     """Ask the kernel to send SIGTERM to this process when its parent dies."""
+
+def set_time_slice(microseconds: int) -> None:
+    """Ask the kernel for a time slice of this length for the calling thread, and for those that it will make.
+
+    Who asks for less than others runs sooner when woken (Linux 6.12; before that nothing changes). OSError: it refused.
+    """

@@ -5,6 +5,7 @@ could not explain: whatever is wrong with the set-up is one line on stderr, and 
 """
 
 import asyncio
+import fcntl
 import gc
 import logging
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
@@ -23,7 +24,7 @@ from granian.log import LogLevels
 from granian.server import Server as GranianServer
 
 from nemorouter import log, orphans, snapshot
-from nemorouter._core import die_with_parent
+from nemorouter._core import die_with_parent, set_time_slice
 from nemorouter.app import MISCONFIGURED, App
 from nemorouter.control.process import Keeper
 from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError, system_reason
@@ -44,6 +45,9 @@ _CONNECTIONS = 16_384
 RUNTIMES = 4
 """Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the others go on, so that
 less is spent on sleep and waking: a quarter of the CPU with everything on (``benches/load/probe.py``)."""
+_SLICE_US = 300
+"""Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need not wait until the
+drainer, the pages or a hash of a password have had theirs (``benches/signin.py``)."""
 _ELECTION_S = 2.0
 """How long the drainer's process waits to be the one that drains; another server on the same data may be."""
 _STORE_S = 60.0
@@ -104,7 +108,20 @@ def worker() -> App:
     die_with_parent()
     settings = Settings.load()
     log.configure(settings.log_level)
+    be_prompt()
     return _Worker(settings)
+
+
+def be_prompt() -> None:
+    """What keeps a worker from waiting for others; while it has one thread, so that those to come have it too."""
+    with suppress(OSError):  # a sandbox may forbid it; then the worker takes its turn like all
+        set_time_slice(_SLICE_US)
+    # The kernel's table of open files grows by doubling. Once there are threads, each time stops the worker until all
+    # cores have come by, tens of milliseconds on a busy machine: so let it have its full size now.
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    anything = os.open(os.devnull, os.O_RDONLY)
+    os.close(fcntl.fcntl(anything, fcntl.F_DUPFD_CLOEXEC, min(soft, 2 * _CONNECTIONS) - 1))
+    os.close(anything)
 
 
 class _Worker(App):

@@ -1,8 +1,10 @@
 """The control plane's own process: model calls never wait for it, it is polite, and what happens if it dies."""
 
 import os
+import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,9 @@ from nemorouter.bench.process import tree
 from nemorouter.control.process import NICER
 from tests.integration.api import form, get
 from tests.integration.servers import Host, Server, chat, until
+
+_KNOWS_SLICES = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 12)
+_SLICE = re.compile(r"^se\.slice +: +(\d+)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,11 @@ def niceness(pid: int) -> set[int]:
     return {int(stat.rpartition(")")[2].split()[16]) for stat in stats}
 
 
+def policies(pid: int) -> Counter[int]:
+    """Scheduling policies, and how many of its threads have each."""
+    return Counter(os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
 def test_it_is_made_at_the_first_page_and_only_then(tmp_path: Path) -> None:
     host = Host(tmp_path)
     with host.serve(workers=1) as server:
@@ -60,8 +70,25 @@ def test_passwords_are_hashed_there_and_at_the_lowest_priority(server: Server) -
     pid = control(server)
     assert form(server, "/login", {"email": "a@example.org", "password": "wrong"}).status == 400
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert niceness(pid) == {ours + NICER, 19}
+    assert niceness(pid) == {ours + NICER}
+    assert policies(pid)[os.SCHED_IDLE] == 1
     assert {nice for other in set(tree(server.process.pid)) - {pid} for nice in niceness(other)} == {ours}
+    assert all(policies(other).keys() == {os.SCHED_OTHER} for other in set(tree(server.process.pid)) - {pid})
+
+
+def test_workers_are_prompt(server: Server) -> None:
+    """Their threads have a short time slice where Linux knows it, and their table of files need not grow."""
+    tables: list[int] = []
+    slices: list[list[int]] = []
+    for pid in tree(server.process.pid):
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        slices.append([int(found[1]) for task in tasks if (found := _SLICE.search((task / "sched").read_text()))])
+        tables.append(int(Path(f"/proc/{pid}/status").read_text().partition("FDSize:")[2].split()[0]))
+    prompt = [table >= 4096 for table in tables]
+    assert prompt.count(True) == 2  # the workers, and nobody else
+    if _KNOWS_SLICES:
+        for of_worker, threads in zip(prompt, slices, strict=True):
+            assert all((one == 300_000) == of_worker for one in threads)
 
 
 def test_model_calls_do_not_wait_for_it(host: Host, server: Server) -> None:

@@ -25,6 +25,8 @@ UNKNOWN_KEY: Final = "sk-nemo-" + "x" * 20
 _MOST: Final = 1_000_000_000
 _WIDE: Final[dict[str, Any]] = {"rpm": _MOST, "tpm": _MOST}
 _BUDGET: Final = NewBudget(max_spend="1000000", duration="monthly")
+_PROMPT: Final = "from nemorouter.serve import be_prompt; be_prompt(); "
+_GRANIAN: Final = "from granian.cli import entrypoint; entrypoint()"
 _SERVE: Final = "from nemorouter.serve import run; from nemorouter.settings import Settings; run(Settings.load())"
 
 
@@ -50,11 +52,21 @@ def gateway() -> list[str]:
     return [sys.executable, "-c", _SERVE]
 
 
-def granian(target: str, port: int, interface: str = "rsgi", *options: str) -> list[str]:
-    """Granian with one worker, as ``serve`` starts it, but for ``options``."""
+def granian(target: str, port: int, interface: str = "rsgi", *options: str, prompt: bool = True) -> list[str]:
+    """Granian with one worker, as ``serve`` starts it, but for ``options``; ``prompt``: with its short time slice."""
     base = ["--port", str(port), "--http", "1", "--no-ws", "--no-log", "--loop", "uvloop", "--runtime-mode", "st"]
     threads = ["--runtime-threads", str(RUNTIMES)]
-    return [sys.executable, "-m", "granian", *base, *threads, "--interface", interface, *options, target]
+    return [
+        sys.executable,
+        "-c",
+        (_PROMPT if prompt else "") + _GRANIAN,
+        *base,
+        *threads,
+        "--interface",
+        interface,
+        *options,
+        target,
+    ]
 
 
 def responds(path: str = "/healthz") -> Callable[[int], bool]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nemorouter.control import link
 from nemorouter.control.link import AsgiApp, Message
+from nemorouter.control.pace import Pace
 from nemorouter.datadir import DataDir
 from nemorouter.errors import StoreError
 from nemorouter.services.context import Context
@@ -39,7 +40,7 @@ class Control:
         self._socket = DataDir(settings.data_dir).control_socket
         self._app: AsgiApp | None = None
         self._making = asyncio.Lock()
-        self._turn = asyncio.Lock()
+        self._pace = Pace()
 
     async def __call__(self, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects, or ASGI's in their dress
         """Answer one request."""
@@ -47,13 +48,15 @@ class Control:
         if raw is not None:
             await (self._app or await self._make())(*raw)
             return
+        await self._pace()
         body = await _body(connection)
+        await self._pace()
         if body is None:
             connection.response_bytes(413, [*_JSON, ("connection", "close")], _TOO_LARGE)
             return
         answer = _Answer(connection)
         try:
-            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send, self._turn):
+            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send):
                 await serve(self._app or await self._make(), scope, body, answer)
         except link.BrokenLinkError as error:
             if error.begun:

@@ -59,16 +59,11 @@ class BrokenLinkError(ConnectionError):
         self.begun = begun
 
 
-async def relay(path: Path, scope: Message, body: bytes, send: Send, turn: asyncio.Lock) -> bool:
-    """Let the process at ``path`` answer. False: nobody listens there, and nothing was sent. BrokenLinkError.
-
-    ``turn``: one request after the other is sent off, so that a crowd of them does not stand before a model call at
-    each of its steps.
-    """
+async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
+    """Let the process at ``path`` answer. False: nobody listens there, and nothing was sent. BrokenLinkError."""
     begun = False
     try:
-        async with turn:
-            reader, writer = await _open(path)
+        reader, writer = await _open(path)
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     except OSError as error:

@@ -5,7 +5,6 @@ It must never let a crowd of sign-ins take memory or time from requests: at most
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +18,6 @@ from nemorouter.errors import BusyError, RefusedError
 SHORTEST: Final = 8
 LONGEST: Final = 1024
 _QUEUE: Final = 256
-_NICE: Final = 19
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 # Of a random password that nobody knows: what unknown people are compared with, so that they take as long as others.
 _NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$QTQL6fErrZAH28ugyK5GhA$gINikH9+UOf69hAdLhDLGmPfnUEkepZeVmc9hVxzEIA"
@@ -27,12 +25,13 @@ _NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$QTQL6fErrZAH28ugyK5GhA$gINikH9+
 T = TypeVar("T")
 
 
-def _lower_priority() -> None:
-    with suppress(OSError):  # Linux gives threads a niceness of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+def _yield_to_all() -> None:
+    """Take a core only from who is idle, and give it back when anybody wakes. Linux schedules each thread by itself."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-_pool: Final = ThreadPoolExecutor(1, thread_name_prefix="nemorouter-argon2", initializer=_lower_priority)
+_pool: Final = ThreadPoolExecutor(1, thread_name_prefix="nemorouter-argon2", initializer=_yield_to_all)
 _waiting = 0
 
 

@@ -5,7 +5,7 @@
 //! the ledger. [`gate`] is the one place that sees all of them. With many hosts a bucket is a [`lease`], and [`wants`] tell the
 //! host's agent what is short.
 //!
-//! No Python here, and no `unsafe` outside `map`. Every word in shared memory is atomic, so that neither a race nor a
+//! No Python here, and no `unsafe` outside `map` and `process`. Every word in shared memory is atomic, so that neither a race nor a
 //! corrupt file is undefined behaviour. `--cfg loom` swaps the atomics and leaves out what needs a mapping.
 
 pub mod bucket;

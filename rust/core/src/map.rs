@@ -1,4 +1,4 @@
-//! Memory shared by mapping a file, seen as atomic words. The only module with `unsafe`.
+//! Memory shared by mapping a file, seen as atomic words. The only memory reached by `unsafe`.
 
 use std::{
     fs::{File, OpenOptions},

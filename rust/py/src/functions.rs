@@ -63,6 +63,11 @@ pub fn die_with_parent() -> PyResult<()> {
     nemorouter_core::process::die_with_parent().map_err(raise)
 }
 
+#[pyfunction]
+pub fn set_time_slice(microseconds: u32) -> PyResult<()> {
+    nemorouter_core::process::set_time_slice(u64::from(microseconds) * 1_000).map_err(raise)
+}
+
 #[pyclass(frozen, module = "nemorouter._core")]
 pub struct Bucket {
     word: AtomicU64,

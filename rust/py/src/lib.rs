@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use super::call::Call;
     #[pymodule_export]
-    use super::functions::{Bucket, die_with_parent, echo_chat, hash_key, parse_key};
+    use super::functions::{Bucket, die_with_parent, echo_chat, hash_key, parse_key, set_time_slice};
     #[pymodule_export]
     use super::gate::Gate;
     #[pymodule_export]

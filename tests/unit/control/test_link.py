@@ -41,7 +41,7 @@ async def ask(path: Path, body: bytes = b"") -> tuple[bool, list[Message]]:
     async def send(message: Message) -> None:
         got.append(message)
 
-    return await link.relay(path, asgi_scope(Scope()), body, send, asyncio.Lock()), got
+    return await link.relay(path, asgi_scope(Scope()), body, send), got
 
 
 async def test_a_request_and_its_answer_cross_as_they_are(tmp_path: Path) -> None:
@@ -135,31 +135,3 @@ async def test_a_deep_folder_and_only_for_this_user(tmp_path: Path) -> None:
         found, got = await ask(deep)
     assert found
     assert got[0]["status"] == 204
-
-
-async def test_requests_are_sent_off_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opening, most, turn, really = 0, 0, asyncio.Lock(), link._open
-
-    async def counted(path: Path) -> Any:
-        nonlocal opening, most
-        opening += 1
-        most = max(most, opening)
-        try:
-            await asyncio.sleep(0)
-            return await really(path)
-        finally:
-            opening -= 1
-
-    async def app(scope: Message, receive: Callable[[], Awaitable[Message]], send: link.Send) -> None:
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def nothing(message: Message) -> None:
-        pass
-
-    monkeypatch.setattr(link, "_open", counted)
-    path = tmp_path / "socket"
-    async with served(path, app):
-        asked = (link.relay(path, asgi_scope(Scope()), b"", nothing, turn) for _ in range(8))
-        assert await asyncio.gather(*asked) == [True] * 8
-    assert most == 1

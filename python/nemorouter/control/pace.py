@@ -1,0 +1,37 @@
+"""Lets a crowd go on one by one, so that none of its steps stands before more than one of a model call's."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+_APART_S: Final = 0.001
+"""What goes on takes a fifth of it, so that a worker's loop has most of its time for model calls."""
+
+
+class Pace:
+    """One for each event loop. Who comes alone goes on at once; of a crowd one after the other, as they came."""
+
+    __slots__ = ("_next", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._next: asyncio.TimerHandle | None = None
+
+    async def __call__(self) -> None:
+        """Wait for one's turn."""
+        loop = asyncio.get_running_loop()
+        if self._next is None:
+            self._next = loop.call_later(_APART_S, self._let, loop)
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _let(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the first go on of those that still wait."""
+        self._next = None
+        while self._waiting and self._next is None:
+            turn = self._waiting.popleft()
+            if not turn.done():  # its task was cancelled
+                turn.set_result(None)
+                self._next = loop.call_later(_APART_S, self._let, loop)
