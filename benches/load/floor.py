@@ -53,7 +53,7 @@ def fastapi() -> Server:
 def upstream() -> Server:
     """The local provider."""
     target = "benches.load.apps.upstream_rsgi:app"
-    return Server("local provider", _GRANIAN, lambda p: granian(target, p), responds(), _completion, cwd=ROOT)
+    return Server("local provider", _GRANIAN, lambda p: granian(target, p), responds(), _provider, cwd=ROOT)
 
 
 def forward(upstream_port: int) -> Server:
@@ -63,7 +63,7 @@ def forward(upstream_port: int) -> Server:
         f"{_GRANIAN}, pyreqwest {version('pyreqwest')}",
         lambda p: granian("benches.load.apps.forward_rsgi:app", p),
         responds(CHAT),
-        _completion,
+        _provider,
         env=lambda _: {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream_port}"},
         cwd=ROOT,
     )
@@ -105,3 +105,9 @@ def _completion(port: int) -> None:
     answer = ask(port, request(CHAT, BODY, FAKE_KEY))
     assert answer.status == 200, answer
     assert answer.body == upstream_rsgi.BODY, answer
+
+
+def _provider(port: int) -> None:
+    _completion(port)
+    answer = ask(port, request(CHAT, b'{"stream":true}', FAKE_KEY))
+    assert answer.body == b"".join(upstream_rsgi.CHUNKS), answer

@@ -166,6 +166,12 @@ def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
                 for name in (RSGI, ASGI)
                 if name in keys
             ),
+            Case("bare Granian RSGI and the same HTTP client", "Granian RSGI, pyreqwest", (request(CHAT, question),)),
+            *(
+                Case(name, name, (request(CHAT, question, keys[name].everything),), remark="from the local provider")
+                for name in (FORWARD_RSGI, FORWARD_ASGI)
+                if name in keys
+            ),
         ],
     )
     real = BODY.replace(b'"gpt-4o"', b'"real"')

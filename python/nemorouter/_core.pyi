@@ -543,7 +543,9 @@ class Call:
         """
 
     def bill(self, usage: tuple[int, int, int]) -> str | None:
-        """Settle a stream at its last usage chunk; answer its cost in USD, to be written into the chunk."""
+        """Settle a stream at its last usage chunk, by what was told before, if anything was; answer its cost in USD, to
+        be written into the chunk.
+        """
 
     def headers(self, own: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The rate headers, then ``own``, then x-nemo-request-id, x-nemo-latency-ms, and x-nemo-request-cost once it is

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_HEADERS = [("content-type", "text/event-stream; charset=utf-8")]
+HEADERS = [("content-type", "text/event-stream; charset=utf-8")]
 CHUNK = (
     b'data: {"id":"chatcmpl-0","object":"chat.completion.chunk","created":1704067200,"model":"gpt-4o","choices":'
     b'[{"index":0,"delta":{"content":"word"},"logprobs":null,"finish_reason":null}]}\n\n'
@@ -12,6 +12,6 @@ CHUNK = (
 async def app(scope: Any, protocol: Any) -> None:
     """As many chunks as the path says."""
     await protocol()
-    transport = protocol.response_stream(200, _HEADERS)
+    transport = protocol.response_stream(200, HEADERS)
     for _ in range(int(scope.path[1:])):
         await transport.send_bytes(CHUNK)

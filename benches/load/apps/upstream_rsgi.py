@@ -1,6 +1,12 @@
-"""A local provider: reads the body, answers a constant chat completion with its usage. It must do nothing else."""
+"""A local provider: reads the body, answers a constant chat completion with its usage, whole or in 50 chunks.
+
+It must do nothing else.
+"""
 
 from typing import Any
+
+from benches.load.apps.stream_rsgi import CHUNK
+from benches.load.apps.stream_rsgi import HEADERS as EVENTS
 
 HEADERS = [("content-type", "application/json")]
 BODY = (
@@ -10,7 +16,19 @@ BODY = (
 )
 
 
+CHUNKS = [
+    *([CHUNK] * 48),
+    b'data: {"id":"chatcmpl-0","object":"chat.completion.chunk","created":1704067200,"model":"gpt-4o","choices":[],'
+    b'"usage":{"prompt_tokens":24,"completion_tokens":48,"total_tokens":72}}\n\n',
+    b"data: [DONE]\n\n",
+]
+
+
 async def app(scope: Any, protocol: Any) -> None:
     """The same for every path."""
-    await protocol()
-    protocol.response_bytes(200, HEADERS, BODY)
+    if b'"stream":true' not in await protocol():
+        protocol.response_bytes(200, HEADERS, BODY)
+        return
+    transport = protocol.response_stream(200, EVENTS)
+    for chunk in CHUNKS:
+        await transport.send_bytes(chunk)

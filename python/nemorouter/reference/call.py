@@ -58,7 +58,7 @@ class Call:
 
     def bill(self, usage: Usage) -> str | None:
         """Settle a stream at its last usage chunk, and say what to write into it."""
-        cost = self.end(Outcome.OK, self.status, usage)
+        cost = self.end(Outcome.OK, self.status, self.usage or usage)
         return None if cost < 0 else _usd(cost)
 
     def headers(self, own: list[tuple[str, str]]) -> list[tuple[str, str]]:

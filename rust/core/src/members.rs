@@ -10,6 +10,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+/// Read an object. Bytes that are no UTF-8 are a fault only where somebody looks at them.
+pub(crate) fn object<T: Members>(json: &[u8]) -> serde_json::Result<T> {
+    // To check all bytes at once is cheaper than to check each string.
+    let Object(read) = match str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(json),
+    }?;
+    Ok(read)
+}
+
 /// The members that somebody looks at, of whatever object.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]

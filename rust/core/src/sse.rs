@@ -9,7 +9,7 @@ use memchr::{memchr, memrchr};
 use serde::de::MapAccess;
 
 use crate::{
-    members::{Members, Name, Object, Value, skip},
+    members::{Members, Name, Object, Value, object, skip},
     usage::{Choices, Fields, Told, Usage},
 };
 
@@ -135,7 +135,7 @@ impl Scanner {
         if data.is_empty() || data == b"[DONE]" {
             return Ok(Fate::Pass);
         }
-        let Ok(Object(seen)) = serde_json::from_slice::<Object<Event>>(data) else {
+        let Ok(seen) = object::<Event>(data) else {
             self.produced += data.len() as u64;
             return Ok(Fate::Pass);
         };

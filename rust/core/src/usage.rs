@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use crate::members::{Members, Name, Object, Value, length, skip};
+use crate::members::{Members, Name, Object, Value, length, object, skip};
 
 /// More tokens than any answer has; a larger number is a fault, not a bill.
 pub const MOST: u64 = (1 << 31) - 1;
@@ -18,14 +18,14 @@ pub type Usage = (u64, u64, u64);
 /// The usage of a whole answer; `None` if it does not tell.
 #[must_use]
 pub fn read(body: &[u8]) -> Option<Usage> {
-    serde_json::from_slice::<Object<Told>>(body).ok()?.0.usage?.tokens()
+    object::<Told>(body).ok()?.usage?.tokens()
 }
 
 /// Bytes of produced text in a whole answer; all of one that cannot be read counts as text.
 #[must_use]
 pub fn produced(body: &[u8]) -> u64 {
-    let seen = serde_json::from_slice::<Object<Text>>(body);
-    seen.map_or(body.len() as u64, |Object(seen)| seen.choices.texts + seen.choices.messages + seen.output)
+    let seen = object::<Text>(body);
+    seen.map_or(body.len() as u64, |seen| seen.choices.texts + seen.choices.messages + seen.output)
 }
 
 /// `usage` as chat, completions, embeddings and responses name it. Any value is let in; [`Fields::tokens`] judges.

@@ -83,7 +83,7 @@ impl Call {
     }
 
     fn bill(&mut self, usage: (u64, u64, u64)) -> PyResult<Option<String>> {
-        let cost = self.end(outcome::OK, self.status, Some(usage))?;
+        let cost = self.end(outcome::OK, self.status, self.usage.or(Some(usage)))?;
         Ok(u64::try_from(cost).ok().map(|nano| fixed(nano, 9).as_str().to_owned()))
     }
 
