@@ -94,16 +94,21 @@ def test_starlette_streams(tmp_path: Path, kind: str) -> None:
         assert (row["outcome"], row["input_tokens"], row["output_tokens"]) == (Outcome.OK, 3, 4)
         assert 0 <= row["ttft_us"] <= row["latency_us"]
 
-        body = msgspec.json.encode(chat("slow", stream=True))
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {wrapped.key}\r\n"
-        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), 10) as client:
-            client.sendall(head.encode() + body)
-            client.recv(100)
-            time.sleep(0.3)
+        leave(server.port, "/v1/chat/completions", chat("slow", stream=True), wrapped.key)
         row = host.rows(2)[-1]
         assert row["outcome"] == Outcome.CLIENT_GONE
         assert 1 <= row["output_tokens"] < 200
+
+
+def leave(port: int, path: str, body: dict[str, Any], key: str) -> None:
+    """Read the begin of an answer, wait a little, close the connection."""
+    data = msgspec.json.encode(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(head.encode() + data)
+        client.recv(100)
+        time.sleep(0.3)
 
 
 def test_rsgi(tmp_path: Path) -> None:
@@ -116,9 +121,15 @@ def test_rsgi(tmp_path: Path) -> None:
         assert (row["outcome"], row["output_tokens"]) == (Outcome.OK, 4)
         assert server.call("/free", {"a": 1}).json["name"] == "nobody"
         assert server.call("/v1/chat/completions", chat()).status == 401
-        streamed = server.call("/v1/completions", {"model": "gpt-4o", "prompt": "a", "stream": True}, wrapped.key)
+        asked = {"model": "gpt-4o", "prompt": "a", "stream": True}
+        streamed = server.call("/v1/completions", asked, wrapped.key)
         assert b'"nemo_request_cost"' in streamed.body
         assert host.rows(2)[-1]["output_tokens"] == 4
+
+        leave(server.port, "/v1/completions", asked | {"model": "slow"}, wrapped.key)
+        row = host.rows(3)[-1]
+        assert row["outcome"] == Outcome.CLIENT_GONE
+        assert 1 <= row["output_tokens"] < 200
 
 
 def test_an_asgi_app_under_rsgi_says_what_to_do(tmp_path: Path) -> None:

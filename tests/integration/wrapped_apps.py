@@ -64,7 +64,9 @@ class RsgiApp:
         caller = scope.state["nemorouter"] if hasattr(scope, "state") else None
         if scope.path == "/v1/completions":
             transport = protocol.response_stream(200, [("content-type", "text/event-stream")])
-            await transport.send_bytes(b'data: {"choices":[{"text":"abcd"}]}\n\n')
+            for _ in range(200 if b'"slow"' in body else 1):
+                await transport.send_bytes(bytearray(b'data: {"choices":[{"text":"abcd"}]}\n\n'))
+                await asyncio.sleep(0.02)
             await transport.send_str('data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n')
             return
         name = caller.key_name if caller else "nobody"

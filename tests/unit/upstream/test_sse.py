@@ -209,6 +209,13 @@ def test_what_cannot_be_read_counts_as_text() -> None:
         assert produced(data) == len(data) or b"delta" in data
 
 
+def test_bytes_that_nobody_looks_at_may_be_no_text() -> None:
+    data = b'{"id":"\xff","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}'
+    _, scanner, _ = scan(b"data: " + data + b"\n\n", [], strip=True)
+    assert (scanner.usage, scanner.produced) == ((5, 0, 6), 0)
+    assert (read_usage(data), produced(data)) == ((5, 0, 6), 0)
+
+
 def test_no_depth_is_too_deep() -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     for where in (b"x", b"delta", b"output"):
