@@ -1,7 +1,8 @@
-"""Instructions of admit, refuse and settle, by callgrind, against the baseline: `python -m benches.gate.count`.
+"""Instructions of admit, refuse, settle and a chunk, against the baseline: `python -m benches.gate.count`.
 
-Counts repeat on a noisy machine, where times do not. They depend on the compiler and on the instructions that the
-processor offers (valgrind hides AVX-512), so the baseline has an entry for each such pair; without one, it fails.
+Callgrind's counts repeat on a noisy machine, where times do not. They depend on the compiler and on the instructions
+that the processor offers (valgrind hides AVX-512), so the baseline has an entry for each such pair; without one, it
+fails.
 """
 
 import argparse
@@ -23,6 +24,7 @@ TOLERANCE: Final = 0.03
 OPERATIONS: Final = (
     *("identify", "admit", "settle"),
     *("refuse-rpm", "refuse-tpm", "refuse-budget", "refuse-unknown", "refuse-malformed"),
+    "chunk",  # of a streamed answer, on its way through the scanner
 )
 
 Counts = dict[str, float]

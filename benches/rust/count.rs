@@ -2,7 +2,7 @@
 //! `make bench-gate` runs it once per operation; its name is the only argument. Every answer is checked.
 #![allow(clippy::unwrap_used)]
 
-use std::{env, hint::black_box, process::ExitCode, sync::Arc};
+use std::{convert::Infallible, env, hint::black_box, process::ExitCode, sync::Arc};
 
 use nemorouter_core::{
     arena::Arena,
@@ -13,6 +13,7 @@ use nemorouter_core::{
     model::ModelName,
     policy::Policy,
     price::Known,
+    sse::{Scanner, Shown},
     units::Price,
     verdict::Code,
 };
@@ -139,6 +140,17 @@ fn refuse_key(header: &str) {
     run(|_| assert!(gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0).is_err()));
 }
 
+/// A chunk of a streamed answer, as most are: one whole event with a few letters of text.
+const CHUNK: &[u8] =
+    b"data: {\"id\":\"chatcmpl-00000000000000000000000000000000\",\"object\":\"chat.completion.chunk\",\"created\":1704067200,\
+    \"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+
+fn chunk() {
+    let mut stream = Scanner::new(true);
+    run(|_| assert_eq!(stream.feed(black_box(CHUNK), |_| Ok::<_, Infallible>(None)), Ok(Shown::Same)));
+    assert_eq!(stream.produced, 4 * TIMES);
+}
+
 fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
         Some("nothing") => run(|at| {
@@ -152,6 +164,7 @@ fn main() -> ExitCode {
         Some("refuse-budget") => refuse(Code::BudgetExceeded, |policy| policy.cap = Some(0)),
         Some("refuse-unknown") => refuse_key("Bearer sk-nemo-ZZZZZZZZZZZZZZZZZZZZ"),
         Some("refuse-malformed") => refuse_key("Bearer sk-nemo-Z"),
+        Some("chunk") => chunk(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS

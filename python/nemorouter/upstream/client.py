@@ -123,8 +123,9 @@ async def _whole(response: Response) -> bytes:
 
 async def _chunks(call: StreamRequest, response: Response) -> AsyncIterator[bytes]:
     """The body piece by piece; closing the generator closes the connection."""
+    read = response.body_reader.read_chunk
     try:
-        while (chunk := await response.body_reader.read_chunk()) is not None:
+        while (chunk := await read()) is not None:
             yield bytes(chunk)
     except RequestTimeoutError as error:
         raise UpstreamTimeoutError("the stream did not end in time") from error
