@@ -137,7 +137,7 @@ def rows(start: int, count: int, keys: int) -> list[Any]:
     """Rows of the log, of ``keys`` keys drawn at random."""
     draw = random.Random(start)
     return [
-        (seq % 16, 77, seq, now_ms(), KEY + draw.randrange(keys), TEAM, USER, ORG, "gpt-5", 0, 0, 200, *ENDED)
+        (seq % 16, 77, seq, now_ms(), KEY + draw.randrange(keys), TEAM, USER, ORG, "gpt-5", "echo", 0, 200, *ENDED)
         for seq in range(start, start + count)
     ]
 
@@ -148,7 +148,7 @@ async def ledger(world: World, server: Meter, count: int) -> None:
 
     async def drain(start: int, lot: int, keys: int) -> None:
         for at in range(start, start + count, lot):
-            if await store.record([(rows(at, lot, keys), ["echo"])], ()) != lot:
+            if await store.record(rows(at, lot, keys), ()) != lot:
                 raise SystemExit("A row was not new.")
 
     await drain(10_000_000, LOT, KEYS)  # tables and statements are warm

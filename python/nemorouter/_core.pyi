@@ -30,7 +30,7 @@ Row = tuple[
     int,  # user id (0 = none)
     int,  # org id
     str,  # model
-    int,  # upstream: index into the journal's ``upstreams``
+    str,  # upstream's name
     int,  # endpoint (types.Endpoint)
     int,  # HTTP status answered (0 = none)
     int,  # outcome (types.Outcome)

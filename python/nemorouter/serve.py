@@ -50,6 +50,8 @@ _SLICE_US = 300
 drainer, the pages or a hash of a password have had theirs (``benches/signin.py``)."""
 _ELECTION_S = 2.0
 """How long the drainer's process waits to be the one that drains; another server on the same data may be."""
+_COLLECT_EVERY = 100_000
+"""Objects that the drainer's process makes before the collector looks: rows are tuples, freed without it."""
 _STORE_S = 60.0
 """How long a start waits for the store."""
 _SHORT_LIFE_S = 2.0
@@ -292,6 +294,9 @@ def drain() -> None:
     watcher, control = Watcher(settings), Keeper(settings)
     watcher.start()
     control.start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
     print("ready", flush=True)
     while signal.sigwait(_ENDING) != signal.SIGTERM:
         pass  # Ctrl-C reaches all of the group; the workers still need us

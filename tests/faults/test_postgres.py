@@ -80,7 +80,7 @@ async def hand_over(store: Store, rows: list[Any], tallies: Any) -> int:
     """As the drainer does: again and again, until it is known to be in. Answers how often it was not."""
     for failures in range(20):
         try:
-            await record(store, [(rows, ["echo"])], tallies)
+            await record(store, rows, tallies)
         except StoreError:
             continue
         return failures
@@ -94,7 +94,7 @@ async def test_a_lot_whose_commit_was_not_heard_of_counts_once(world: World, pro
         rows, tallies = a_lot()
         proxy.cut_reply = lambda sent: b"COMMIT;" in sent
         with pytest.raises(StoreError):
-            await record(store, [(rows, ["echo"])], tallies)
+            await record(store, rows, tallies)
         await books_hold(world, lots)  # it was committed
         assert await hand_over(store, rows, tallies) == 0
         await books_hold(world, lots)
@@ -109,7 +109,7 @@ async def test_new_refusals_behind_a_commit_that_was_not_heard_of(world: World, 
     rows, tallies = a_lot()
     proxy.cut_reply = lambda sent: b"COMMIT;" in sent
     with pytest.raises(StoreError):
-        await record(store, [(rows, ["echo"])], tallies)
+        await record(store, rows, tallies)
     assert await hand_over(store, rows, [*tallies, (99, KEY, 4, 1)]) == 0
     found = await world.all("SELECT minute, count FROM refusals ORDER BY minute")
     assert found == sorted([(tallies[0][0], 3), (99, 1)])
@@ -170,7 +170,7 @@ async def test_a_frozen_server_is_given_up_and_asked_again(
             begun = time.monotonic()
             rows, tallies = a_lot()
             with pytest.raises(StoreError, match="cannot be reached"):
-                await record(store, [(rows, ["echo"])], tallies)
+                await record(store, rows, tallies)
             with pytest.raises(StoreError, match="cannot be reached"):
                 async with store.read():
                     pass
@@ -195,12 +195,12 @@ async def test_a_restarted_server_is_found_again(how: signal.Signals, tmp_path: 
         server.stop(how)
         for _ in range(2):
             with pytest.raises(StoreError, match="cannot be reached"):
-                await record(store, [([a_row(1)], ["echo"])])
+                await record(store, [a_row(1)])
             with pytest.raises(StoreError, match="cannot be reached"):
                 async with store.begin():
                     pass
         server.start()
-        assert await record(store, [([a_row(1, at=AT)], ["echo"])]) == 1
+        assert await record(store, [a_row(1, at=AT)]) == 1
         async with store.begin():
             pass
         await store.close()
@@ -219,7 +219,7 @@ async def test_hosts_that_drain_at_once_never_wait_in_a_ring(world: World, tmp_p
         for lot in range(12):
             order = [*ids][:: 1 if (lot + number) % 2 else -1]
             rows = [a_row(seq, boot=1000 + number, key=id) for seq, id in enumerate(order, lot * len(ids))]
-            assert await record(store, [(rows, ["echo"])], [(lot, id, 4, 1) for id in order]) == len(ids)
+            assert await record(store, rows, [(lot, id, 4, 1) for id in order]) == len(ids)
 
     async def change() -> None:
         for round in range(6):

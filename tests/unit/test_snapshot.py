@@ -68,7 +68,7 @@ async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:
     await world.scope(Kind.ORG, ORG, cap=10**6, duration=Duration.DAILY)
     now = time.time_ns() // 1_000_000
     rows = [a_row(1, at=now, cost=40), a_row(2, at=now - 40 * DAY_MS, cost=2)]
-    await record(world.store, [(rows, ["echo"])])
+    await record(world.store, rows)
     arena = await snapshot.attach(world.settings, world.store)
     index = enter(world, gate_of(world, arena))
     assert arena.meters(index).committed == 42

@@ -145,14 +145,21 @@ class Drain:
 
     async def _follow_changes(self) -> None:
         """Catch up if the store changed: services do it themselves, this is for those that died in between."""
-        mark, now = self._store.mark(), time.monotonic()
-        due = self._look_at_changes
+        now = time.monotonic()
+        if now >= self._looked_at_changes + _CHANGES_APART_S:
+            await self._look_for_changes(now)
+        if self._arena.applied != self._applied:  # whoever applied it: a budget's duration may have changed
+            self._applied = self._arena.applied
+            self._look_at_frozen = 0.0
+
+    async def _look_for_changes(self, now: float) -> None:
+        self._looked_at_changes = now
+        mark, due = self._store.mark(), self._look_at_changes
         if mark != self._store_mark and not self._unfit:
-            due = min(due, self._looked_at_changes + _CHANGES_APART_S)
+            due = now
         if now >= due:
-            quiet = mark and mark == self._store_mark  # not at the first look: a file's time of change is coarse
+            quiet = mark and mark == self._store_mark
             self._store_mark = mark
-            self._looked_at_changes = now
             self._look_at_changes = now + (_QUIET_EVERY_S if quiet else _CHANGES_EVERY_S)
             try:
                 if mark or await self._newest() != self._arena.applied:
@@ -160,9 +167,6 @@ class Drain:
                 self._unfit = False
             except ConfigurationError:  # logged by the snapshot; only a restart makes room, so it need not be soon
                 self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
-        if self._arena.applied != self._applied:  # whoever applied it: a budget's duration may have changed
-            self._applied = self._arena.applied
-            self._look_at_frozen = 0.0
 
     async def _newest(self) -> int:
         """Asked before the lock is taken: a store that is away must not keep a new worker waiting for it."""

@@ -83,7 +83,8 @@ class Journal:
     def rows(self, limit: int = 1000) -> list[tuple[int | str | None, ...]]:
         """Up to ``limit`` ended tickets, oldest first; they stay until ``free``."""
         with self.lock:
-            return [slot.row(self.boot) for slot in self.live.values() if slot.state == State.ENDED][:limit]
+            ended = [slot for slot in self.live.values() if slot.state == State.ENDED][:limit]
+            return [slot.row(self.boot, self.upstreams) for slot in ended]
 
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back after the store's commit."""

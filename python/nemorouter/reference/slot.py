@@ -1,5 +1,6 @@
 """One ticket: what was reserved for whom, and how it ended."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -47,7 +48,7 @@ class Slot:
         """What the money words hold, or will hold, for this ticket."""
         return self.reserved_cost if self.state == State.OPEN else self.cost or 0
 
-    def row(self, boot: int) -> tuple[int | str | None, ...]:
+    def row(self, boot: int, upstreams: Sequence[str]) -> tuple[int | str | None, ...]:
         """The ticket as the ledger takes it, in the order of ``_core.Row``; its sequence number is also its place."""
         ids = {scope.policy.kind: scope.policy.id for scope in self.payers}
         return (
@@ -60,7 +61,7 @@ class Slot:
             ids.get(Kind.USER, 0),
             ids[Kind.ORG],
             self.model,
-            self.upstream,
+            upstreams[self.upstream] if self.upstream < len(upstreams) else "",
             self.endpoint,
             self.status,
             self.outcome,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
 Dialect = Literal["sqlite", "postgresql"]
-Batch = tuple[Sequence["Row"], Sequence[str]]
-"""Rows of one journal, and its upstreams' names."""
 
 
 class Backend(Protocol):
@@ -47,7 +45,7 @@ class Backend(Protocol):
     async def join(self, connection: AsyncConnection) -> None:
         """The first words of a transaction that writes rows which it has locked."""
 
-    async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
         """One transaction of the ledger: rows that are not there yet, what they add to the sums, and tallies.
 
         Answers how many rows were new. What it raises is an error of the database, or of ours.
@@ -57,7 +55,8 @@ class Backend(Protocol):
         """The error to raise in place of a database error; None: the caller knows what it means."""
 
     def mark(self) -> tuple[int, ...]:
-        """Changes when somebody writes, where that can be seen at the price of a system call; else it is empty."""
+        """Changes when somebody writes by another way than ``record``, where that is seen at the price of some system
+        calls; else it is empty. What it raises is as ``record``'s."""
 
     async def close(self) -> None:
         """Close what ``engine`` does not own."""

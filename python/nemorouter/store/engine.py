@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nemorouter.datadir import DataDir
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
-from nemorouter.store.backend import Backend, Batch, Dialect, backend_of
+from nemorouter.store.backend import Backend, Dialect, backend_of
 from nemorouter.store.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from nemorouter._core import Tally
+    from nemorouter._core import Row, Tally
 
 
 class Store:
@@ -75,11 +75,11 @@ class Store:
         async with self._transaction(self._backend.join) as connection:
             yield connection
 
-    async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
         """Write journal rows and counts of refusals in one transaction; answer how many rows were not there before."""
         with _Translated(self._backend):
             async with self._turn:
-                return await self._backend.record(batches, tallies)
+                return await self._backend.record(rows, tallies)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -95,8 +95,9 @@ class Store:
                 yield connection
 
     def mark(self) -> tuple[int, ...]:
-        """Changes when somebody writes; empty where the store itself has to be asked."""
-        return self._backend.mark()
+        """Changes when somebody else than ``record`` writes; empty where the store itself has to be asked."""
+        with _Translated(self._backend):
+            return self._backend.mark()
 
     async def close(self) -> None:
         await self._engine.dispose()

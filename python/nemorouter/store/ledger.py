@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.store.backend import Batch
 from nemorouter.store.bulk import lots
 from nemorouter.store.engine import Store
 from nemorouter.store.schema import spend_daily, spend_host, spend_scope
@@ -19,7 +18,7 @@ from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 
 if TYPE_CHECKING:
-    from nemorouter._core import Journal, Tally
+    from nemorouter._core import Journal, Row, Tally
 
 _SCOPE_COLUMN: Final = {Kind.ORG: "org_id", Kind.TEAM: "team_id", Kind.USER: "user_id", Kind.KEY: "key_id"}
 
@@ -30,19 +29,18 @@ async def drain(store: Store, journals: Sequence["Journal"], tallies: Sequence["
     Answers how many rows there were. A crash or an error between commit and free hands the same rows over again,
     which changes nothing. StoreError: nothing was written, nothing was freed.
     """
-    batches = [(journal, rows) for journal in journals if (rows := journal.rows(limit))]
-    if batches or tallies:
-        await record(store, [(rows, journal.upstreams) for journal, rows in batches], tallies)
-    for journal, rows in batches:
-        journal.free([row[0] for row in rows])
-    return sum(len(rows) for _, rows in batches)
+    ended = [(journal, rows) for journal in journals if (rows := journal.rows(limit))]
+    rows = ended[0][1] if len(ended) == 1 else [row for _, rows in ended for row in rows]
+    if rows or tallies:
+        await record(store, rows, tallies)
+    for journal, mine in ended:
+        journal.free([row[0] for row in mine])
+    return len(rows)
 
 
-async def record(store: Store, batches: Sequence[Batch], tallies: Sequence["Tally"] = ()) -> int:
-    """Write rows, each batch with its journal's upstream names, in one transaction; answer how many were not there
-    before. StoreError: nothing was written.
-    """
-    return await store.record(batches, tallies)
+async def record(store: Store, rows: Sequence["Row"], tallies: Sequence["Tally"] = ()) -> int:
+    """Write rows in one transaction; answer how many were not there before. StoreError: nothing was written."""
+    return await store.record(rows, tallies)
 
 
 async def window_spend(

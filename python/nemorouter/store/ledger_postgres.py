@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from nemorouter.store import weeks
-from nemorouter.store.backend import Batch
 from nemorouter.store.sums import sums
 from nemorouter.types import Kind
 
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
 _COLUMNS: Final = (
-    *("boot", "seq", "at_ms", "key_id", "team_id", "user_id", "org_id", "model", "endpoint", "status", "outcome"),
-    *("stream", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "reserved_nano", "latency_us"),
-    *("ttft_us", "upstream"),
+    *("boot", "seq", "at_ms", "key_id", "team_id", "user_id", "org_id", "model", "upstream", "endpoint", "status"),
+    *("outcome", "stream", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "reserved_nano"),
+    *("latency_us", "ttft_us"),
 )
 _STAGE: Final = "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
 _LOG: Final = (
@@ -80,14 +79,14 @@ class Ledger:
         self._see = 0.0
         self._unsure: tuple[int, tuple[Tally, ...]] | None = None  # number and refusal counts of the last try
 
-    async def write(self, connection: asyncpg.Connection, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+    async def write(self, connection: asyncpg.Connection, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
         """One transaction; answer how many rows were not there before.
 
         Log, sums and ``last_used_ms`` move together or not at all.
         """
-        entries = {row[1:3]: (row, names) for rows, names in batches for row in map(_fit, rows)}
+        entries = {row[1:3]: row for row in map(_fit, rows)}
         try:
-            await self._weeks.ensure(connection, (row[3] for row, _ in entries.values()))
+            await self._weeks.ensure(connection, (row[3] for row in entries.values()))
             async with connection.transaction():
                 await self._seen(connection, now=bool(tallies))
                 fresh = await _log(connection, entries) if entries else []
@@ -128,21 +127,17 @@ class Ledger:
         await _lines(connection, _REFUSED, _together(tallies))
 
 
-async def _log(connection: asyncpg.Connection, entries: dict[Any, tuple["Row", Sequence[str]]]) -> list["Row"]:
+async def _log(connection: asyncpg.Connection, entries: dict[Any, "Row"]) -> list["Row"]:
     """Add rows to the request log; answer those that were not there."""
     await connection.execute(_STAGE)
-    lines = [(*row[1:9], *row[10:], _name(names, row[9])) for row, names in entries.values()]
+    lines = [row[1:] for row in entries.values()]  # without the slot
     await connection.copy_records_to_table("drained", records=lines, columns=_COLUMNS)
-    return [entries[record["boot"], record["seq"]][0] for record in await connection.fetch(_LOG)]
+    return [entries[record["boot"], record["seq"]] for record in await connection.fetch(_LOG)]
 
 
 def _fit(row: "Row") -> "Row":
     """A text of PostgreSQL holds no NUL; a model's name may, if its key lets it."""
     return row if "\0" not in row[8] else (*row[:8], row[8].replace("\0", "\ufffd"), *row[9:])
-
-
-def _name(names: Sequence[str], number: int) -> str:
-    return names[number] if number < len(names) else ""
 
 
 def _of_host(daily: Sequence[tuple[Any, ...]], host: int) -> list[tuple[Any, ...]]:

@@ -5,19 +5,29 @@ It must never let a row count twice.
 
 import sqlite3
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
-from nemorouter.store.backend import Batch
 from nemorouter.store.sums import sums
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
-_LOG: Final = (
-    "INSERT INTO requests (boot, seq, at_ms, key_id, team_id, user_id, org_id, model, endpoint, status, outcome, "
-    "stream, input_tokens, cached_tokens, output_tokens, cost_nano, reserved_nano, latency_us, ttft_us, upstream) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (boot, seq) DO NOTHING"
+_COLUMNS: Final = (
+    "boot, seq, at_ms, key_id, team_id, user_id, org_id, model, upstream, endpoint, status, outcome, stream, "
+    "input_tokens, cached_tokens, output_tokens, cost_nano, reserved_nano, latency_us, ttft_us"
 )
+_LOT: Final = 64  # rows of one statement: what a statement costs by itself is half of a row's cost
+
+
+def _log_of(rows: int) -> str:
+    row = f"({', '.join('?' for _ in _COLUMNS.split())})"
+    return f"INSERT INTO requests ({_COLUMNS}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+
+
+_LOG: Final = _log_of(1)
+_LOG_LOT: Final = _log_of(_LOT)
+_THERE: Final = "SELECT 1 FROM requests WHERE boot = ? AND seq = ? AND at_ms = ? AND org_id = ?"
 _DAY: Final = (
     "INSERT INTO spend_daily (day, org_id, team_id, user_id, key_id, model, requests, input_tokens, cached_tokens, "
     "output_tokens, cost_nano, unknown_cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
@@ -46,14 +56,12 @@ _REFUSED: Final = (
 )
 
 
-def write(connection: sqlite3.Connection, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
     """Within the caller's transaction; answer how many rows were not there before.
 
     Log, sums and ``last_used_ms`` move together or not at all.
     """
-    fresh: list[Row] = []
-    for rows, upstreams in batches:
-        fresh += _log(connection, rows, upstreams)
+    fresh = _log(connection, rows) if rows else rows
     if fresh:
         gained = sums(fresh)
         connection.executemany(_DAY, gained.daily)
@@ -65,22 +73,29 @@ def write(connection: sqlite3.Connection, batches: Sequence[Batch], tallies: Seq
     return len(fresh)
 
 
-def _log(connection: sqlite3.Connection, rows: Sequence["Row"], upstreams: Sequence[str]) -> Sequence["Row"]:
+def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row"]:
     """Add rows to the request log; answer those that were not there. Nearly always that is all of them."""
     connection.execute("SAVEPOINT log")
-    if connection.executemany(_LOG, _entries(rows, upstreams)).rowcount < len(rows):
+    if _insert(connection, rows) < len(rows):
         connection.execute("ROLLBACK TO log")
-        there = set()
-        for row in {row[1:3] for row in rows}:
-            if connection.execute("SELECT 1 FROM requests WHERE boot = ? AND seq = ?", row).fetchone() is not None:
-                there.add(row)
-        rows = list({row[1:3]: row for row in rows if row[1:3] not in there}.values())
-        connection.executemany(_LOG, _entries(rows, upstreams))
+        given = {_place(row): row for row in rows}
+        there = {place for place in given if connection.execute(_THERE, place).fetchone() is not None}
+        rows = [row for place, row in given.items() if place not in there]
+        _insert(connection, rows)
     connection.execute("RELEASE log")
     return rows
 
 
-def _entries(rows: Sequence["Row"], upstreams: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Rows as ``_LOG`` wants them: without the slot, and the upstream's name at the end in place of its number."""
-    names = dict(enumerate(upstreams))
-    return [(*row[1:9], *row[10:], names.get(row[9], "")) for row in rows]
+def _place(row: "Row") -> tuple[int, int, int, int]:
+    """(boot, seq) is a row's id; a ticket's time and org, which never change, say where in the log it lies."""
+    return row[1], row[2], row[3], row[7]
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence["Row"]) -> int:
+    """How many of these rows were not there and are there now."""
+    entries = [row[1:] for row in rows]  # without the slot
+    new, whole = 0, len(entries) - len(entries) % _LOT
+    for start in range(0, whole, _LOT):
+        lot = entries[start : start + _LOT]
+        new += connection.execute(_LOG_LOT, list(chain.from_iterable(lot))).rowcount
+    return new + max(connection.executemany(_LOG, entries[whole:]).rowcount, 0)

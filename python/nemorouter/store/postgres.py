@@ -18,11 +18,11 @@ from nemorouter.datadir import DataDir
 from nemorouter.errors import ConfigurationError, ContentionError, StoreAwayError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import ledger_postgres
-from nemorouter.store.backend import Batch, Dialect
+from nemorouter.store.backend import Dialect
 from nemorouter.store.schema import metadata
 
 if TYPE_CHECKING:
-    from nemorouter._core import Tally
+    from nemorouter._core import Row, Tally
 
 T = TypeVar("T")
 CONNECT_S: Final = 10.0
@@ -135,27 +135,27 @@ class Postgres:
     async def join(self, connection: AsyncConnection) -> None:
         """The transaction begins by itself."""
 
-    async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
         """By COPY, on a connection of its own. Where two hosts met, it is tried again.
 
         An error may come after the commit: the same rows change nothing when they come again.
         """
         for attempt in range(_TRIES):
             try:
-                return await self._record(batches, tallies)
+                return await self._record(rows, tallies)
             except asyncpg.PostgresError as error:
                 if error.sqlstate not in _AGAIN or attempt == _TRIES - 1:
                     raise
         raise AssertionError
 
-    async def _record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
+    async def _record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
         if self._ledger is None:
             self._ledger = ledger_postgres.Ledger(self._data.host_number())
         if self._plain is None or self._plain.is_closed():
             self._plain = await self._connect(COMMAND_S)
         well = False
         try:
-            fresh = await self._ledger.write(self._plain, batches, tallies)
+            fresh = await self._ledger.write(self._plain, rows, tallies)
             well = True
         except asyncpg.PostgresError as error:
             well = error.sqlstate in _AGAIN  # it said no, and can be asked again

@@ -7,9 +7,8 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from nemorouter.errors import ConfigurationError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import ledger_sqlite
-from nemorouter.store.backend import Batch, Dialect
+from nemorouter.store.backend import Dialect
 
 if TYPE_CHECKING:
-    from nemorouter._core import Tally
+    from nemorouter._core import Row, Tally
 
 APPLICATION_ID: Final = 0x4E45_4D4F  # "NEMO": tells our file from another program's
 BUSY_TIMEOUT_MS: Final = 10_000
@@ -37,9 +36,7 @@ class Sqlite:
     def __init__(self, settings: Settings) -> None:
         self.path = database_path(settings)
         self.place = str(self.path)
-        self._plain: sqlite3.Connection | None = None
-        self._plain_lock = threading.Lock()  # a visit goes on when whoever waits for it is cancelled
-        self._wal = self.path.with_name(f"{self.path.name}-wal")
+        self._opened: sqlite3.Connection | None = None
 
     async def version(self) -> int:
         return store_version(self.path)
@@ -90,33 +87,33 @@ class Sqlite:
     async def join(self, connection: AsyncConnection) -> None:
         await self.write(connection)
 
-    async def record(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
-        """In one visit to one thread, for a visit costs more than a row."""
-        return await asyncio.to_thread(self._visit, batches, tallies)
+    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+        """It blocks the loop, which is the drainer's own: a thread's visit would cost as much as a hundred rows."""
+        connection = self._plain
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            fresh = ledger_sqlite.write(connection, rows, tallies)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return fresh
 
-    def _visit(self, batches: Sequence[Batch], tallies: Sequence["Tally"]) -> int:
-        with self._plain_lock:
-            if self._plain is None:
-                self._plain = sqlite3.connect(
-                    self.path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
-                )
-                _prepare(self._plain)
-            connection = self._plain
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                fresh = ledger_sqlite.write(connection, batches, tallies)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            return fresh
+    @property
+    def _plain(self) -> sqlite3.Connection:
+        """The ledger's connection."""
+        if self._opened is None:
+            uri = f"{self.path.as_uri()}?mode=rw"
+            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+            _prepare(connection)
+            self._opened = connection
+        return self._opened
 
     async def close(self) -> None:
-        with self._plain_lock:
-            if self._plain is not None:
-                self._plain.close()
-                self._plain = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def explain(self, error: BaseException) -> Exception | None:
         if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
@@ -126,12 +123,7 @@ class Sqlite:
         return None
 
     def mark(self) -> tuple[int, ...]:
-        mark: list[int] = []
-        for path in (self.path, self._wal):
-            with suppress(OSError):
-                found = path.stat()
-                mark += (found.st_mtime_ns, found.st_size)
-        return tuple(mark)
+        return tuple(self._plain.execute("PRAGMA data_version").fetchone())  # the ledger's own commits leave it
 
 
 def explain(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from itertools import starmap
+from functools import cache
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
+_OWNERS: Final = (int(Kind.ORG), int(Kind.TEAM), int(Kind.USER))
 _FOR_EVER: Final = 1 << 31  # a day no clock reaches
 
 Line = tuple[Any, ...]
@@ -45,16 +46,15 @@ def sums(rows: Iterable["Row"]) -> Sums:
 def _daily(rows: Iterable["Row"]) -> dict[tuple[Any, ...], list[int]]:
     """By day, scopes and model; behind the sums stands the time of the last request."""
     found: dict[tuple[Any, ...], list[int]] = {}
-    for row in rows:
-        at, cost = row[3], row[17]
-        entry = (at // DAY_MS, row[7], row[5], row[6], row[4], row[8])
+    for _, _, _, at, key, team, user, org, model, _, _, _, _, _, input, cached, output, cost, _, _, _ in rows:
+        entry = (at // DAY_MS, org, team, user, key, model)
         total = found.get(entry)
         if total is None:
             total = found[entry] = [0, 0, 0, 0, 0, 0, 0]
         total[0] += 1
-        total[1] += row[14]
-        total[2] += row[15]
-        total[3] += row[16]
+        total[1] += input
+        total[2] += cached
+        total[3] += output
         if cost is None:
             total[5] += 1
         else:
@@ -66,28 +66,27 @@ def _daily(rows: Iterable["Row"]) -> dict[tuple[Any, ...], list[int]]:
 
 def _scopes(daily: Sequence[Line]) -> list[Line]:
     """A key without a person has none to add to."""
-    found: dict[Line, Line] = {}
+    owners: dict[Line, list[int]] = {}
     for day, org, team, user, _, model, *gained in daily:
-        for kind, id in ((Kind.ORG, org), (Kind.TEAM, team), (Kind.USER, user)):
+        _add(owners, (day, org, team, user, model), gained)
+    found: dict[Line, list[int]] = {}
+    for (day, org, team, user, model), gained in owners.items():
+        for kind, id in zip(_OWNERS, (org, team, user), strict=True):
             if id:
-                _add(found, (int(kind), id, day, model), gained)
-    return list(starmap(_line, found.items()))
+                _add(found, (kind, id, day, model), gained)
+    return [(*entry, *total) for entry, total in found.items()]
 
 
 def _months(daily: Sequence[Line]) -> list[Line]:
-    found: dict[Line, Line] = {}
+    found: dict[Line, list[int]] = {}
     for day, org, _, _, key, _, requests, _, _, _, cost, _ in daily:
         _add(found, (month_of(day), org, key), (requests, cost))
-    return list(starmap(_line, found.items()))
+    return [(*entry, *total) for entry, total in found.items()]
 
 
-def _line(entry: Line, gained: Line) -> Line:
-    return entry + gained
-
-
-def _add(found: dict[Line, Line], entry: Line, gained: Sequence[int]) -> None:
+def _add(found: dict[Line, list[int]], entry: Line, gained: Sequence[int]) -> None:
     there = found.get(entry)
-    found[entry] = tuple(gained) if there is None else tuple(map(add, there, gained))
+    found[entry] = list(gained if there is None else map(add, there, gained))
 
 
 def window_days(duration: int, day: int) -> tuple[int, int]:
@@ -104,6 +103,7 @@ def window_days(duration: int, day: int) -> tuple[int, int]:
     return (first - _EPOCH).days, (after - _EPOCH).days
 
 
+@cache
 def month_of(day: int) -> int:
     """First day of the month in which ``day`` lies."""
     return window_days(Duration.MONTHLY, day)[0]

@@ -72,7 +72,7 @@ class Host:
         """What was committed reaches the ledger."""
         seq = next(_seqs)
         row = a_row(seq, boot=self.store.host, at=self.day * DAY_MS + 5, cost=nano)
-        await record(self.store, [([row], ["echo"])])
+        await record(self.store, [row])
         self.posted += nano
 
 

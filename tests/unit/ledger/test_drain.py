@@ -58,7 +58,7 @@ async def test_a_recount_counts_no_row_twice(desk: Desk, monkeypatch: pytest.Mon
     """A drainer before us committed more rows than one batch of ours, and freed none."""
     monkeypatch.setattr(drain_module, "_ROWS", 2)
     desk.ask(7)
-    await ledger.record(desk.world.store, [(desk.journal.rows(), ["echo"])])
+    await ledger.record(desk.world.store, desk.journal.rows())
     desk.data.recount_file.write_bytes(
         msgspec.json.encode(recount_module.Waiting(desk.arena_identity(), list(range(desk.arena.scopes))))
     )

@@ -119,7 +119,7 @@ async def test_a_stopped_drainer_leaves_no_thread(desk: Desk) -> None:
 async def test_retention_drops_old_rows_and_changes_no_sum(desk: Desk) -> None:
     store = desk.world.store
     rows = [a_row(seq, at=AT + seq * DAY_MS) for seq in range(10)]
-    await record(store, [(rows, ["echo"])])
+    await record(store, rows)
     async with store.begin() as connection:
         await sql(connection, f"INSERT INTO refusals VALUES ({AT // 60_000}, {KEY}, 4, 1)")
     sums = await desk.world.all("SELECT * FROM spend_daily")

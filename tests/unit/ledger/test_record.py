@@ -31,14 +31,13 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
 
 def a_row(seq: int, *, boot: int = 77, at: int = AT, key: int = KEY, cost: int | None = 5, model: str = "m") -> "Row":
     ids = (key, TEAM, USER, ORG)
-    return (seq % 16, boot, seq, at, *ids, model, 0, 0, 200, Outcome.OK, 1, 10, 2, 3, cost, 9, 1500, None)
+    return (seq % 16, boot, seq, at, *ids, model, "echo", 0, 200, Outcome.OK, 1, 10, 2, 3, cost, 9, 1500, None)
 
 
 class Slots:
     """A journal of given rows, that remembers what was freed."""
 
     def __init__(self, rows: list[Any]) -> None:
-        self.upstreams = ["echo"]
         self.kept = rows
 
     def rows(self, limit: int) -> list[Any]:
@@ -49,7 +48,7 @@ class Slots:
 
 
 async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
-    assert await record(world.store, [([a_row(1), a_row(2, cost=None, at=AT + 7)], ["echo"])]) == 2
+    assert await record(world.store, [a_row(1), a_row(2, cost=None, at=AT + 7)]) == 2
     log = await world.all("SELECT seq, upstream, model, cost_nano, ttft_us, stream, outcome FROM requests ORDER BY seq")
     assert log == [(1, "echo", "m", 5, None, 1, 1), (2, "echo", "m", None, None, 1, 1)]
     assert await world.all("SELECT * FROM spend_daily") == [(DAY, ORG, TEAM, USER, KEY, "m", 2, 20, 4, 6, 5, 1)]
@@ -58,18 +57,18 @@ async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
 
 async def test_a_row_that_comes_again_changes_nothing(world: World) -> None:
     rows = [a_row(seq) for seq in range(10)]
-    assert await record(world.store, [(rows[:6], ["echo"])]) == 6
+    assert await record(world.store, rows[:6]) == 6
     before = await world.all("SELECT * FROM spend_daily")
-    assert await record(world.store, [(rows[:6], ["echo"])]) == 0
+    assert await record(world.store, rows[:6]) == 0
     assert await world.all("SELECT * FROM spend_daily") == before
-    assert await record(world.store, [([*rows, rows[9]], ["echo"]), ([a_row(1, boot=78)], ["other"])]) == 5
+    assert await record(world.store, [*rows, rows[9], a_row(1, boot=78)]) == 5
     assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (11, 55)
     assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (11, 55)
 
 
 async def test_a_late_row_does_not_turn_last_use_back(world: World) -> None:
-    await record(world.store, [([a_row(1, at=AT)], ["echo"]), ([a_row(2, at=AT - 9)], ["echo"])])
-    await record(world.store, [([a_row(3, at=AT - 5)], ["echo"])])
+    await record(world.store, [a_row(1, at=AT), a_row(2, at=AT - 9)])
+    await record(world.store, [a_row(3, at=AT - 5)])
     assert await world.one("SELECT last_used_ms FROM keys") == (AT,)
 
 
@@ -114,7 +113,7 @@ async def test_spend_by_window_and_in_total(world: World) -> None:
     days = count(1)
     rows = [a_row(next(days), at=(DAY + day) * DAY_MS, cost=10**day) for day in range(4)]
     other = a_row(9, key=KEY + 1, cost=7)
-    await record(world.store, [([*rows, other], ["echo"])])
+    await record(world.store, [*rows, other])
     async with world.store.read() as connection:
         assert await window_spend(connection, Kind.KEY, KEY, DAY + 1, DAY + 3) == 110
         assert await window_spend(connection, Kind.ORG, ORG, DAY, DAY + 1) == 8
@@ -127,7 +126,7 @@ async def test_open_windows_are_those_of_each_budget(world: World) -> None:
     await world.scope(Kind.KEY, KEY, cap=1, duration=Duration.DAILY)
     await world.scope(Kind.ORG, ORG, cap=1, duration=Duration.TOTAL)
     rows = [a_row(1, at=(DAY - 400) * DAY_MS, cost=1), a_row(2, at=(DAY - 1) * DAY_MS, cost=10), a_row(3, cost=100)]
-    await record(world.store, [(rows, ["echo"])])
+    await record(world.store, rows)
     async with world.store.read() as connection:
         found = {(entry[0], entry[1]): entry[3] async for lot in open_windows(connection, AT) for entry in lot}
     assert found == {(Kind.KEY, KEY): 100, (Kind.ORG, ORG): 111, (Kind.TEAM, TEAM): 110, (Kind.USER, USER): 110}

@@ -27,8 +27,9 @@ async def _spend(context: Context, owner: Actor, member: Actor, key: str, cents:
     """One request that cost so much."""
     team = ids.from_text("team", (await keys.show(context, owner, key)).team_id)
     seq = ids.new_id() % (1 << 40)
-    row = (seq, 77, seq, at_ms, ids.from_text("key", key), team, member.user, owner.org, "m", 0, 0, 200, 1, 0, 10, 4, 5)
-    assert await record(context.store, [([(*row, cents * NANO // 100, 2_000, 1_500, None)], ["echo"])]) == 1
+    who = (ids.from_text("key", key), team, member.user, owner.org)
+    row = (seq, 77, seq, at_ms, *who, "m", "echo", 0, 200, 1, 0, 10, 4, 5)
+    assert await record(context.store, [(*row, cents * NANO // 100, 2_000, 1_500, None)]) == 1
 
 
 async def _found(context: Context, monkeypatch: pytest.MonkeyPatch, at_ms: int) -> int:

@@ -38,7 +38,7 @@ async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
             member.user if n % 2 else 0,
             owner.org,
             "m" if n < 4 else "n",
-            0,
+            "echo",
             0,
             200,
             1,
@@ -53,7 +53,7 @@ async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
         )
         for n in range(7)
     ]
-    assert await record(context.store, [(rows, ["echo"])]) == 7
+    assert await record(context.store, rows) == 7
     return key_ids
 
 

@@ -42,14 +42,14 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_a_week_is_made_when_its_first_row_comes(world: World) -> None:
     rows = [a_row(seq, at=START + at) for seq, at in enumerate((0, WEEK_MS - 1, WEEK_MS, -1, 40 * WEEK_MS))]
-    assert await record(world.store, [(rows, ["echo"])]) == 5
+    assert await record(world.store, rows) == 5
     assert await world.all(_WEEKS) == [(WEEK - 1,), (WEEK,), (WEEK + 1,), (WEEK + 40,)]
-    assert await record(world.store, [(rows, ["echo"])]) == 0
+    assert await record(world.store, rows) == 0
 
 
 async def test_old_weeks_are_dropped_whole_and_no_sum_changes(world: World) -> None:
     rows = [a_row(seq, at=START + seq * DAY_MS) for seq in range(21)]
-    await record(world.store, [(rows, ["echo"])], [(START // 60_000, KEY, 4, 1)])
+    await record(world.store, rows, [(START // 60_000, KEY, 4, 1)])
     sums = await world.all("SELECT * FROM spend_daily ORDER BY day")
     assert await retain(world.store, 1, START + 7 * DAY_MS) is False  # its last day is too young
     assert await world.one("SELECT count(*) FROM requests") == (21,)
@@ -64,31 +64,31 @@ async def test_old_weeks_are_dropped_whole_and_no_sum_changes(world: World) -> N
 
 async def test_a_row_of_a_week_that_was_dropped_still_counts(world: World) -> None:
     """A host comes back after months; another one has dropped the week meanwhile."""
-    await record(world.store, [([a_row(1, at=START)], ["echo"])])
+    await record(world.store, [a_row(1, at=START)])
     await retain(world.store, 1, START + 30 * DAY_MS)
     assert await world.all(_WEEKS) == []
-    assert await record(world.store, [([a_row(2, at=START)], ["echo"])]) == 1
+    assert await record(world.store, [a_row(2, at=START)]) == 1
     assert await world.one("SELECT requests FROM spend_daily") == (2,)
 
 
 async def test_many_may_make_a_week_at_once(world: World, tmp_path: Path) -> None:
     stores = [await Store.open(Settings.load(data_dir=tmp_path / f"h{n}"), migrate=True) for n in range(4)]
     lots = [[a_row(seq, boot=n, at=START + seq * WEEK_MS) for seq in range(6)] for n in range(4)]
-    await asyncio.gather(*(record(store, [(lot, ["echo"])]) for store, lot in zip(stores, lots, strict=True)))
+    await asyncio.gather(*(record(store, lot) for store, lot in zip(stores, lots, strict=True)))
     assert await world.one("SELECT count(*) FROM requests") == (24,)
     for store in stores:
         await store.close()
 
 
 async def test_a_name_with_a_nul_does_not_stop_the_ledger(world: World) -> None:
-    assert await record(world.store, [([a_row(1, model="a\0b"), a_row(2)], ["echo"])]) == 2
+    assert await record(world.store, [a_row(1, model="a\0b"), a_row(2)]) == 2
     assert await world.all("SELECT model FROM requests ORDER BY seq") == [("a\ufffdb",), ("m",)]
     assert await world.one("SELECT count(*) FROM spend_daily") == (2,)
 
 
 async def test_the_newest_rows_are_found_by_index_week_by_week(world: World) -> None:
     """A page of the log reads the newest weeks first, and none of the rows behind it."""
-    await record(world.store, [([a_row(week, at=START + week * WEEK_MS) for week in range(4)], ["echo"])])
+    await record(world.store, [a_row(week, at=START + week * WEEK_MS) for week in range(4)])
     async with world.store.begin() as connection:
         await sql(
             connection,
