@@ -28,7 +28,7 @@ PEOPLE = 200
 MODELS = ("gpt-4o", "gpt-4o-mini", "echo", "claude-sonnet-4")
 REPEATS = 15
 AIM_MS = 50.0
-DEEP = "SELECT at_ms, boot, seq FROM requests ORDER BY at_ms LIMIT 1 OFFSET 100000"
+DEEP = "SELECT at_ms, boot, seq FROM requests ORDER BY org_id, at_ms LIMIT 1 OFFSET 100000"
 
 
 async def _sql(connection: AsyncConnection, text: str, **values: Any) -> None:

@@ -15,6 +15,7 @@ from nemorouter.store.marks import AUDIT_ID, compare
 from nemorouter.store.schema import SCHEMA_VERSION
 
 _BORN_MS: Final = 1_764_000_000_000  # no true clock is earlier than this program
+_NEWEST_ROW: Final = "SELECT max((SELECT max(at_ms) FROM requests WHERE org_id = orgs.id)) FROM orgs"
 _RISKS: Final = {
     "fsync": "A power cut may destroy the store.",
     "full_page_writes": "A power cut may damage the store.",
@@ -84,7 +85,7 @@ def clock(settings: Settings) -> Iterator[Check]:
     latest = 0
     backend = backend_of(settings)
     if asyncio.run(backend.version()):
-        for query in ("SELECT max(at_ms) FROM requests", "SELECT max(at_ms) FROM audit"):
+        for query in (_NEWEST_ROW, "SELECT max(at_ms) FROM audit"):
             latest = max(latest, asyncio.run(backend.look(query))[0][0] or 0)
     now = now_ms()
     if now < _BORN_MS or now < latest - 60_000:

@@ -62,4 +62,4 @@ pub mod tally;
 pub mod usage;
 
 /// Version of the arena's and the journal's layout. A file of another layout is refused, never guessed at.
-pub const LAYOUT: u64 = 2;
+pub const LAYOUT: u64 = 3;

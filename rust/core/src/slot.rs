@@ -15,8 +15,9 @@ use crate::{
     units::{NONE, Price},
 };
 
-/// Words of a slot: 320 bytes, five lines; the last two hold the model's name.
-pub const SLOT_WORDS: usize = 40;
+/// Words of a slot: 512 bytes, of which 320 are used, five lines; the last two hold the model's name. A slot is a sector, so a power cut
+/// leaves none of them half old: the row's id in the store is what the slot says, and must not change under its sequence number.
+pub const SLOT_WORDS: usize = 64;
 /// No such owner.
 pub const NOBODY: u32 = u32::MAX;
 /// Scopes a ticket is charged to, in the order of the checks: key, team, user, org.

@@ -28,7 +28,7 @@ from nemorouter.store.schema.core import (
 )
 from nemorouter.store.schema.hosts import adrift, hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0

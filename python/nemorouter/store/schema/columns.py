@@ -12,6 +12,10 @@ metadata = MetaData(
     }
 )
 
+SQLITE_ONLY = {"dialect": "sqlite"}
+POSTGRESQL_ONLY = {"dialect": "postgresql"}
+"""``info`` of an index that only the migrations of one dialect make."""
+
 BIG = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER PRIMARY KEY is SQLite's row number
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from nemorouter.store.schema.columns import BIG, big_, id_, limits_, metadata, ref_, text_
+from nemorouter.store.schema.columns import BIG, POSTGRESQL_ONLY, SQLITE_ONLY, big_, id_, limits_, metadata, ref_, text_
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), text_("value"))
 """``install`` (32 hex), ``change_seq``, ``pepper.<id>`` (fingerprint)."""
@@ -145,16 +145,19 @@ requests = Table(
     big_("reserved_nano"),
     big_("latency_us"),
     big_("ttft_us", null=True),
-    PrimaryKeyConstraint("boot", "seq"),
-    Index(None, "org_id", "at_ms"),
-    Index(None, "key_id", "at_ms"),
-    Index(None, "at_ms", postgresql_using="brin"),
+    PrimaryKeyConstraint("org_id", "at_ms", "boot", "seq"),
+    Index(None, "key_id", "at_ms", "boot", "seq", info=SQLITE_ONLY),
+    Index(None, "key_id", "at_ms", info=POSTGRESQL_ONLY),
+    Index(None, "org_id", "at_ms", info=POSTGRESQL_ONLY),
+    Index(None, "at_ms", postgresql_using="brin", info=POSTGRESQL_ONLY),
     sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (at_ms)",
 )
 """The request log: one row for each admitted request, kept for ``log_retention_days``.
 
-In PostgreSQL it is one table a week, and ``at_ms`` is part of the key; see ``store.weeks``.
+(boot, seq) is a row's id, and decides alone whether it is there: a ticket's time and org never change. In SQLite the
+table lies in the order in which it is read, by org and time, so that a row costs one more index and not three. In
+PostgreSQL it is one table a week, with the key (boot, seq, at_ms); see ``store.weeks``.
 """
 
 spend_daily = Table(
