@@ -116,7 +116,7 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
         "everything",
         "+ budgets at key and team, and the request log: everything on",
         floor.READ,
-        _ours(keys, lambda k: k.everything),
+        [floor.READ_USUAL, *_ours(keys, lambda k: k.everything)],
     )
     yield from _refusals(keys)
     yield from _answers(keys)
@@ -145,6 +145,7 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
         "A spray of unknown keys: every answer is a 401, the body unread",
         floor.UNREAD,
         [
+            floor.UNREAD_USUAL,
             *(Case(name, name, unknown, 401, remark) for name, remark in _forms()),
             Case("Envoy, unknown keys", "Envoy", unknown, 401, _ENVOY),
             Case("LiteLLM, unknown keys", LITELLM_CUSTOM, unknown, 401, "through custom_auth"),
