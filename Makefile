@@ -101,7 +101,9 @@ bench-profile: build ## Where the CPU time of a request goes, by library (needs 
 bench-report: venv ## Render benches/report from the measured runs below benches/report/data
 	$(BIN)/python -m benches.report.render $(ARGS)
 
-.PHONY: bench-cluster
+.PHONY: bench-drainer bench-cluster
+bench-drainer: build ## What the drainer pays for a row, part by part (ARGS="--upgrade 10000000" times a migration)
+	$(BIN)/python -m benches.drainer $(ARGS)
 bench-cluster: build ## What one Redis and one PostgreSQL pay for many hosts
 	$(BIN)/python -m benches.cluster $(ARGS)
 

@@ -1,0 +1,141 @@
+"""What the drainer pays for a row of the log in SQLite, part by part: CPU time of its thread.
+
+python -m benches.drainer [--turns 100] [--upgrade 10000000]
+
+Whole turns, with a pause before each, as in ``serve``; what a turn pays for itself shows in the small ones.
+``--upgrade`` times the migration of a log of so many rows to its order by time instead.
+"""
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+from nemorouter import log, snapshot
+from nemorouter._core import Gate
+from nemorouter.datadir import DataDir
+from nemorouter.ledger.drain import Drain
+from nemorouter.store import ledger_sqlite, migrate
+from nemorouter.store.engine import Store
+from tests.faults.world import KEY, World
+
+SHAPES = ((1, 22), (1, 800), (100, 800), (5_000, 800))  # keys, and rows of a turn: at 500 and at 17,000 requests/s
+PAUSE_S = 0.04
+
+
+class Parts:
+    """CPU time by name."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, int] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        before = time.thread_time_ns()
+        try:
+            yield
+        finally:
+            self.spent[name] = self.spent.get(name, 0) + time.thread_time_ns() - before
+
+    def wrapped(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, timed."""
+
+        def timed(*given: Any) -> Any:
+            with self.part(name):
+                return work(*given)
+
+        return timed
+
+
+async def turns(keys: int, rows: int, count: int) -> None:
+    """Print one line."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = await World.make(Path(folder) / "data", capacity=keys + 100, journal_slots=8192)
+        for number in range(keys):
+            await world.key(KEY + number)
+        await world.price("m", input=1_000_000, output=1_000_000)
+        arena = await snapshot.attach(world.settings, world.store)
+        journal = await snapshot.new_journal(world.settings, ["echo"])
+        ask = _asker(world, Gate(arena, journal, world.peppers))
+        drain, parts = Drain(DataDir(world.settings.data_dir), arena, world.store), Parts()
+        await drain.turn()
+        ledger: Any = ledger_sqlite
+        whole = ledger._log, ledger.sums
+        ledger._log, ledger.sums = parts.wrapped("log", whole[0]), parts.wrapped("sums", whole[1])
+        for _ in range(count):
+            for _ in range(rows):
+                ask()
+            time.sleep(PAUSE_S)
+            with parts.part("rows"):
+                journal.rows(rows)
+            with parts.part("turn"):
+                assert await drain.turn() == rows
+        ledger._log, ledger.sums = whole
+        await world.close()
+    each = {name: spent / count / rows / 1000 for name, spent in parts.spent.items()}
+    listed = ", ".join(f"{name} {each[name]:.2f}" for name in ("rows", "log", "sums"))
+    print(f"{keys:5} keys, {rows:4} rows a turn: {each['turn']:6.2f} us a row, of it {listed}", flush=True)
+
+
+def _asker(world: World, gate: Gate) -> Callable[[], None]:
+    headers = [f"Bearer {key}" for key in world.keys.values()]
+    draw = random.Random(3)
+
+    def ask() -> None:
+        index = gate.identify(draw.choice(headers), "127.0.0.1", 0)
+        ticket = gate.admit(index, "m", 0, 0, 2_000, 100, 1, False)
+        assert isinstance(ticket, int)
+        gate.settle(ticket, 480, 0, 60, 200, 1, draw.randrange(1_000_000), 80_000)
+
+    return ask
+
+
+async def upgrade(rows: int) -> None:
+    """Print how long a log of the old order takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = await World.make(Path(folder) / "data")
+        async with world.store.begin() as connection:
+            await connection.run_sync(_downgrade)
+            await connection.exec_driver_sql(
+                f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
+                "INSERT INTO requests SELECT i % 4, i / 4, 1700000000000 + i * 777, abs(random()) % 100000, 2, 3, "
+                "1 + (i % 7 = 0), 'm', 'openai', 1, 200, 1, 0, 480, 0, 60, 12345678, 13000000, 250000, NULL FROM n"
+            )
+        await world.store.close()
+        before = time.perf_counter()
+        await (await Store.open(world.settings, migrate=True)).close()
+        print(f"{rows} rows: upgraded in {time.perf_counter() - before:.0f} s", flush=True)
+
+
+def _downgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.downgrade(config, "0007")
+
+
+async def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--upgrade", type=int)
+    given = parser.parse_args()
+    log.configure("error")
+    if given.upgrade:
+        await upgrade(given.upgrade)
+        return
+    for keys, rows in SHAPES:
+        await turns(keys, rows, given.turns)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
