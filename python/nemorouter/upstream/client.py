@@ -111,13 +111,13 @@ async def _whole(response: Response) -> bytes:
     """The body, if it is not larger than any answer should be."""
     announced = response.get_header("content-length")
     if announced is not None and announced.isdecimal() and int(announced) <= LARGEST:
-        return bytes(await response.bytes())
+        return (await response.bytes()).to_bytes()
     parts, size = [], 0
     while (chunk := await response.body_reader.read_chunk()) is not None:
         size += len(chunk)
         if size > LARGEST:
             raise UpstreamFailedError("the answer is too large")
-        parts.append(bytes(chunk))
+        parts.append(chunk.to_bytes())
     return b"".join(parts)
 
 
@@ -126,7 +126,7 @@ async def _chunks(call: StreamRequest, response: Response) -> AsyncIterator[byte
     read = response.body_reader.read_chunk
     try:
         while (chunk := await read()) is not None:
-            yield bytes(chunk)
+            yield chunk.to_bytes()
     except RequestTimeoutError as error:
         raise UpstreamTimeoutError("the stream did not end in time") from error
     except PyreqwestError as error:
