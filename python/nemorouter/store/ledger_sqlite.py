@@ -1,4 +1,4 @@
-"""The ledger's writes on SQLite: one visit to one thread for a whole batch, for a visit costs more than a row.
+"""The ledger's writes on SQLite: many rows to a statement, for a statement costs more than a row.
 
 It must never let a row count twice.
 """
