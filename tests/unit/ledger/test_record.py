@@ -66,6 +66,16 @@ async def test_a_row_that_comes_again_changes_nothing(world: World) -> None:
     assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (11, 55)
 
 
+async def test_many_rows_of_which_some_come_again(world: World) -> None:
+    """More than one statement's, of two journals, with some that are there in each."""
+    rows = [a_row(seq, boot=77 + seq % 2, at=AT - seq * 7 % 5) for seq in range(300)]
+    assert await record(world.store, rows[40:170]) == 130
+    assert await record(world.store, rows) == 170
+    assert await record(world.store, rows) == 0
+    assert await world.one("SELECT count(*), sum(cost_nano), count(DISTINCT seq) FROM requests") == (300, 1500, 300)
+    assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (300, 1500)
+
+
 async def test_a_late_row_does_not_turn_last_use_back(world: World) -> None:
     await record(world.store, [a_row(1, at=AT), a_row(2, at=AT - 9)])
     await record(world.store, [a_row(3, at=AT - 5)])

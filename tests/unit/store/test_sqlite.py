@@ -11,9 +11,11 @@ from nemorouter.errors import ConfigurationError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import sqlite
 from nemorouter.store.engine import Store
+from nemorouter.store.ledger import record
 from nemorouter.store.schema import SCHEMA_VERSION
 from nemorouter.store.sqlite import database_path, store_version
 from tests.sql import sql
+from tests.unit.ledger.test_record import a_row
 
 
 @pytest.fixture
@@ -32,6 +34,22 @@ async def test_a_new_store_is_private_durable_and_ours(file: Store, settings: Se
             assert (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar() == value
         install = (await sql(connection, "SELECT value FROM meta WHERE key = 'install'")).scalar()
     assert len(bytes.fromhex(str(install))) == 16
+
+
+async def test_the_mark_tells_of_others_writes_and_not_of_the_ledgers(file: Store, settings: Settings) -> None:
+    first = file.mark()
+    await record(file, [a_row(1)])
+    assert file.mark() == first
+    async with file.read() as connection:
+        await sql(connection, "SELECT count(*) FROM requests")
+    assert file.mark() == first
+    async with file.begin() as connection:
+        await sql(connection, "UPDATE meta SET value = '5' WHERE key = 'change_seq'")
+    second = file.mark()
+    assert second != first
+    with closing(sqlite3.connect(database_path(settings))) as other, other:
+        other.execute("UPDATE meta SET value = '6' WHERE key = 'change_seq'")
+    assert file.mark() != second
 
 
 @pytest.mark.parametrize("content", ["text", "another program's database"])
