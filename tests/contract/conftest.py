@@ -1,5 +1,6 @@
 """One gateway for all of the contract: keys of every kind, and an upstream that can misbehave."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ class Contract:
 
 def _keys(host: Host) -> dict[str, str]:
     host.change(lambda c, a: owners.create_team(c, a, NewScope(name="closed")))
+    soon = datetime.now(UTC) + timedelta(seconds=2)  # in the future, or it is refused
     made = {
         "good": host.key("good", rpm=60, tpm=100_000_000, budget=NewBudget(max_spend="1000")),
         "plain": host.key("plain"),
@@ -38,12 +40,13 @@ def _keys(host: Host) -> dict[str, str]:
         "endpoints": host.key("endpoints", allowed_endpoints=("embeddings",)),
         "elsewhere": host.key("elsewhere", allowed_ips=("203.0.113.0/24",)),
         "revoked": host.key("revoked"),
-        "expired": host.key("expired", expires_at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat()),
+        "expired": host.key("expired", expires_at=soon.isoformat()),
         "closed": host.key("closed", team="closed"),
         "unknown": "sk-nemo-" + "u" * 20,
     }
     host.change(lambda c, a: keys.revoke(c, a, "revoked"))
     host.change(lambda c, a: owners.patch_owner(c, a, Kind.TEAM, "closed", ScopePatch(status="disabled")))
+    time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()))
     return made
 
 
