@@ -45,9 +45,10 @@ _CONNECTIONS = 16_384
 RUNTIMES = 4
 """Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the others go on, so that
 less is spent on sleep and waking: a quarter of the CPU with everything on (``benches/load/probe.py``)."""
-_SLICE_US = 300
+_SLICE_US = 600
 """Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need not wait until the
-drainer, the pages or a hash of a password have had theirs (``benches/signin.py``)."""
+drainer or the pages have had theirs (``benches/signin.py``). With half of it the built-in upstream is cheaper still,
+but a call to a provider, which has more threads in it, dearer than with the usual one."""
 _ELECTION_S = 2.0
 """How long the drainer's process waits to be the one that drains; another server on the same data may be."""
 _COLLECT_EVERY = 100_000

@@ -88,7 +88,7 @@ def test_workers_are_prompt(server: Server) -> None:
     assert prompt.count(True) == 2  # the workers, and nobody else
     if _KNOWS_SLICES:
         for of_worker, threads in zip(prompt, slices, strict=True):
-            assert all((one == 300_000) == of_worker for one in threads)
+            assert all((one == 600_000) == of_worker for one in threads)
 
 
 def test_model_calls_do_not_wait_for_it(host: Host, server: Server) -> None:

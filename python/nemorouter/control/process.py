@@ -25,8 +25,8 @@ from nemorouter.services.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
-NICER: Final = 5
-"""Than the workers: where they need every core whole, about a third as much as one of them has remains for pages."""
+NICER: Final = 12
+"""Than the workers: where they need every core whole, about a fifteenth of what one of them has remains for pages."""
 _PROGRAM: Final = "import sys; from nemorouter.control.process import main; main(int(sys.argv[1]))"
 _SHORT_LIFE_S: Final = 5.0
 _PAUSE_S: Final = 5.0  # after it died young; workers answer for themselves meanwhile
