@@ -44,7 +44,7 @@ _CONNECTIONS = 16_384
 """Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
 RUNTIMES = 4
 """Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the others go on, so that
-less is spent on sleep and waking: a quarter of the CPU with everything on (``benches/load/probe.py``)."""
+less is spent on sleep and waking than with one (``benches/load/probe.py``)."""
 _SLICE_US = 600
 """Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need not wait until the
 drainer or the pages have had theirs (``benches/signin.py``). With half of it the built-in upstream is cheaper still,
@@ -100,7 +100,7 @@ def run(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_DRAIN_S,
     )
-    # Granian warns of more of these threads than cores; on two cores, four were measured to be the cheapest.
+    # Granian warns of more of these threads than cores; but they wait for Python's lock, not for a core.
     logging.getLogger("_granian").addFilter(lambda line: "number of Rust threads" not in line.getMessage())
     with _drainer_process():
         server.serve()
@@ -120,10 +120,12 @@ def be_prompt() -> None:
     with suppress(OSError):  # a sandbox may forbid it; then the worker takes its turn like all
         set_time_slice(_SLICE_US)
     # The kernel's table of open files grows by doubling. Once there are threads, each time stops the worker until all
-    # cores have come by, tens of milliseconds on a busy machine: so let it have its full size now.
+    # cores have come by, long on a busy machine: so let it have its full size now.
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 2 * _CONNECTIONS if soft == resource.RLIM_INFINITY else min(soft, 2 * _CONNECTIONS)
     anything = os.open(os.devnull, os.O_RDONLY)
-    os.close(fcntl.fcntl(anything, fcntl.F_DUPFD_CLOEXEC, min(soft, 2 * _CONNECTIONS) - 1))
+    with suppress(OSError):  # no room for it in the kernel: then it grows when it must
+        os.close(fcntl.fcntl(anything, fcntl.F_DUPFD_CLOEXEC, most - 1))
     os.close(anything)
 
 

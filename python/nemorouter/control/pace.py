@@ -5,7 +5,7 @@ from collections import deque
 from typing import Final
 
 _APART_S: Final = 0.001
-"""What goes on takes a fifth of it, so that a worker's loop has most of its time for model calls."""
+"""What goes on takes a part of it, so that a worker's loop keeps time for model calls."""
 
 
 class Pace:

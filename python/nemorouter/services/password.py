@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 def _yield_to_all() -> None:
     """Take a core only from who is idle, and give it back when anybody wakes. Linux schedules each thread by itself."""
-    with suppress(OSError):
+    with suppress(OSError):  # a sandbox may forbid it; the process gives way to the workers all the same
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

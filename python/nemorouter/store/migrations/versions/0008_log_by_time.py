@@ -1,7 +1,8 @@
 """SQLite's request log in the order in which it is read: a row is written with one index more, in place of three.
 
 It copies the log in the order of an index that is there, so that nothing is sorted, in one transaction: whole, or not
-at all. It needs room for a second copy, which later rows fill again.
+at all. It needs room for a second copy, which later rows fill again. The columns stand here as 0001 made them: what a
+migration makes must not change with another file.
 """
 
 import sqlalchemy as sa
