@@ -36,7 +36,7 @@ from nemorouter.services.context import Context
 from nemorouter.services.watch import Watcher
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from nemorouter.upstream.client import provider_keys
+from nemorouter.upstream.client import check_providers
 
 _DRAIN_S = 30
 """How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
     try:
         _require_port(settings)
         _require_shared_store(settings)
-        provider_keys(settings)
+        check_providers(settings)
         key, setup_token = asyncio.run(_prepared(settings))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")

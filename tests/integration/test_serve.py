@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from nemorouter.datadir import DataDir
-from nemorouter.settings import Settings
+from nemorouter.settings import Settings, Upstream
 from tests.integration.servers import SERVE, Host, Server, chat, free_port, server_command, until
 from tests.integration.upstreams import FakeUpstream
 
@@ -123,8 +123,24 @@ def test_a_provider_key_that_is_not_set(tmp_path: Path) -> None:
     assert "NO_SUCH_VARIABLE" in line
 
 
+def test_a_provider_key_that_no_header_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDER_KEY", "provider\nsecret")
+    with FakeUpstream() as upstream:
+        host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="PROVIDER_KEY")})
+        line = refused(msgspec.structs.replace(host.settings, port=free_port()))
+    assert "PROVIDER_KEY" in line
+    assert "secret" not in line
+
+
+def test_a_provider_that_cannot_have_that_address(tmp_path: Path) -> None:
+    upstream = Upstream(name="away", base_url="http://exa mple/v1", models=("*",))
+    host = Host(tmp_path, {"upstreams": (upstream,)})
+    line = refused(msgspec.structs.replace(host.settings, port=free_port()))
+    assert "'away': base_url" in line
+
+
 def test_the_provider_key_goes_up_and_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROVIDER_KEY", "provider-secret")
+    monkeypatch.setenv("PROVIDER_KEY", "provider-secret\n")  # as a file ends
     with FakeUpstream() as upstream:
         host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="PROVIDER_KEY")})
         key = host.key()

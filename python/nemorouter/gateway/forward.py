@@ -1,5 +1,6 @@
 """From a ticket to an answer: calls the upstream, passes its answer on."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, cast
@@ -53,27 +54,44 @@ class Forwarder:
                 return self._whole(call, connection, answer)
             self._send(call, connection, answer)
             return None
-        passed = [(name, value) for name in _PASSED_ON if (value := scope.headers.get(name)) is not None]
+        headers = scope.headers  # once: Granian copies them each time
+        passed = [(name, value) for name in _PASSED_ON if (value := headers.get(name)) is not None]
         request = Request(call.endpoint, _PATHS[call.endpoint], body, call.request_id, passed, call.peek.stream)
-        return self._lookout.over(self._relay(upstream, request, call, connection, strip), connection)
+        return self._relay(upstream, request, call, connection, strip)
 
     async def _relay(
         self, upstream: Upstream, request: Request, call: Call, connection: Connection, strip: bool
     ) -> None:
+        """Send it, and pass on what comes, for as long as the client is there."""
+        task = asyncio.current_task()
+        if task is None:  # the server's tasks are none of asyncio's
+            await asyncio.ensure_future(self._relay(upstream, request, call, connection, strip))
+            return
+        self._lookout.watch(task, connection)
         try:
-            answer = await upstream.send(request)
-        except UpstreamTimeoutError:
-            await self._fail(call, connection, Code.UPSTREAM_TIMEOUT, Outcome.TIMEOUT)
-        except UpstreamFailedError:
-            await self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
-        else:
-            if answer.chunks is not None:
-                await self._stream(call, connection, answer, answer.chunks, strip)
-            elif answer.status < 300 or (answer.headers and answer.status >= 400 and _is_json(answer.headers)):
-                _settle(call, answer)
-                await self._whole(call, connection, answer)
-            else:
+            try:
+                answer = await upstream.send(request)
+            except UpstreamTimeoutError:
+                await self._fail(call, connection, Code.UPSTREAM_TIMEOUT, Outcome.TIMEOUT)
+            except UpstreamFailedError:
                 await self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
+            else:
+                await self._pass_on(call, connection, answer, strip)
+        except asyncio.CancelledError:
+            if self._lookout.left(task):
+                raise ClientGoneError from None
+            raise
+        finally:
+            self._lookout.release(task)
+
+    async def _pass_on(self, call: Call, connection: Connection, answer: Answer, strip: bool) -> None:
+        if answer.chunks is not None:
+            await self._stream(call, connection, answer, answer.chunks, strip)
+        elif answer.status < 300 or (answer.headers and answer.status >= 400 and _is_json(answer.headers)):
+            _settle(call, answer)
+            await self._whole(call, connection, answer)
+        else:
+            await self._fail(call, connection, Code.UPSTREAM_FAILED, Outcome.UPSTREAM_ERROR)
 
     async def _whole(self, call: Call, connection: Connection, answer: Answer) -> None:
         if self._durable:

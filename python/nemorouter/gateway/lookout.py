@@ -5,83 +5,65 @@ before a client can leave. So one timer serves all calls of a worker, and looks 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
-from nemorouter.gateway.wire import ClientGoneError, Connection
+from nemorouter.gateway.wire import Connection
 
 _TICK_S: Final = 0.05
 """A client is looked for when its call has waited between one and two of these."""
 
+_Task = asyncio.Task[Any]
+
 
 class Lookout:
-    """One for each event loop."""
+    """One for each event loop. A task that waits for an upstream is cancelled when its client leaves."""
 
-    __slots__ = ("_calls", "_ticks")
+    __slots__ = ("_gone", "_looks", "_new", "_ticks", "_waited")
 
     def __init__(self) -> None:
-        self._calls: set[_Waiting] = set()
+        self._new: dict[_Task, Connection] = {}
+        self._waited: dict[_Task, Connection] = {}  # at the last tick already
+        self._looks: dict[_Task, asyncio.Future[None]] = {}
+        self._gone: set[_Task] = set()  # cancelled because the client left
         self._ticks = False
 
-    async def over(self, work: Coroutine[Any, Any, None], connection: Connection) -> None:
-        """Run ``work``, which is cancelled when the client leaves; then ClientGoneError."""
-        task = asyncio.current_task()
-        if task is None:  # the server's tasks are none of asyncio's
-            await asyncio.ensure_future(self.over(work, connection))
-            return
-        call = _Waiting(task, connection)
-        self._calls.add(call)
-        self._wind()
-        try:
-            await work
-        except asyncio.CancelledError:
-            if call.left and task.uncancel() == 0:
-                raise ClientGoneError from None
-            raise
-        finally:
-            self._calls.discard(call)
-            call.end()
+    def watch(self, task: _Task, connection: Connection) -> None:
+        """From now on ``task`` works for the client of ``connection`` alone."""
+        self._new[task] = connection
+        if not self._ticks:
+            self._wind()
+
+    def release(self, task: _Task) -> None:
+        """The work is done: the task goes on to other things, and must not be cancelled for this one."""
+        if self._new.pop(task, None) is None and self._waited.pop(task, None) is None:
+            self._gone.discard(task)
+            look = self._looks.pop(task, None)
+            if look is not None:
+                look.cancel()
+
+    def left(self, task: _Task) -> bool:
+        """Was ``task`` cancelled because its client left, and for nothing else? Then it is cancelled no more."""
+        return task in self._gone and task.uncancel() == 0
 
     def _wind(self) -> None:
         """Let the timer run while there are calls."""
-        if self._calls and not self._ticks:
-            self._ticks = True
+        self._ticks = bool(self._new or self._waited)
+        if self._ticks:
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 
     def _tick(self) -> None:
-        due = [call for call in self._calls if call.waited]
-        self._calls.difference_update(due)
-        for call in self._calls:
-            call.waited = True
-        self._ticks = False
+        due, self._waited, self._new = self._waited, self._new, {}
         self._wind()  # before a look, which may fail
-        for call in due:
-            call.look()
+        for task, connection in due.items():
+            self._look(task, connection)
 
+    def _look(self, task: _Task, connection: Connection) -> None:
+        look = asyncio.ensure_future(connection.client_disconnect())
+        self._looks[task] = look
+        look.add_done_callback(partial(self._leave, task))
 
-class _Waiting:
-    """One call, and the task that is cancelled when its client leaves."""
-
-    __slots__ = ("_connection", "_gone", "_over", "_task", "left", "waited")
-
-    def __init__(self, task: "asyncio.Task[Any]", connection: Connection) -> None:
-        self._task = task
-        self._connection = connection
-        self._gone: asyncio.Future[None] | None = None
-        self._over = self.left = self.waited = False
-
-    def look(self) -> None:
-        """From now on a client that leaves cancels the task."""
-        self._gone = asyncio.ensure_future(self._connection.client_disconnect())
-        self._gone.add_done_callback(self._leave)
-
-    def _leave(self, gone: "asyncio.Future[None]") -> None:
-        if not self._over and not gone.cancelled():
-            self.left = True
-            self._task.cancel()
-
-    def end(self) -> None:
-        """The work is done: the task goes on to other things, and must not be cancelled for this one."""
-        self._over = True
-        if self._gone is not None:
-            self._gone.cancel()
+    def _leave(self, task: _Task, look: "asyncio.Future[None]") -> None:
+        if task in self._looks and not look.cancelled():
+            self._gone.add(task)
+            task.cancel()

@@ -12,6 +12,7 @@ from typing import Final
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.http import HeaderMap, Url
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
@@ -25,11 +26,9 @@ LARGEST: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 64 * 1024
 """Bytes of a whole answer that are read together with its head."""
 
-_PASSED_BACK: Final = (
-    *("content-type", "openai-processing-ms", "openai-version"),
-    *("retry-after", "retry-after-ms", "x-should-retry"),
-)
-"""The only response headers that reach the client: no cookies, no organization, no limits of the provider's account."""
+_PASSED_BACK: Final = ("openai-processing-ms", "openai-version")
+_PASSED_BACK_OF_ERRORS: Final = (*_PASSED_BACK, "retry-after", "retry-after-ms", "x-should-retry")
+"""Beside its content type, the only headers of an answer that reach the client."""
 
 
 class HttpUpstream:
@@ -40,28 +39,32 @@ class HttpUpstream:
     def __init__(self, settings: UpstreamSettings, client: Client, *, key: str | None) -> None:
         self.name = settings.name
         self._base = settings.base_url.rstrip("/")
+        self._urls: dict[str, Url] = {}  # parsed once
         self._client = client
-        self._headers = {"content-type": "application/json"}
         self._key = (key or "").encode()
-        if key:
-            self._headers["authorization"] = f"Bearer {key}"
 
     async def send(self, request: Request) -> Answer:
         """Call the provider; the answer is whole unless it is an event stream."""
-        builder = self._client.post(self._base + request.path).headers(self._headers).headers(request.headers)
+        url = self._urls.get(request.path)
+        if url is None:
+            url = self._urls[request.path] = Url(self._base + request.path)
+        builder = self._client.post(url)
+        if request.headers:
+            builder = builder.headers(request.headers)
         # A stream's first bytes are wanted as they come; a whole answer in one visit to the client's threads.
         builder = builder.body_bytes(request.body).streamed_read_buffer_limit(0 if request.stream else _AT_ONCE)
         call, to_close = builder.build_streamed(), False
         try:
             response = await call.__aenter__()
             to_close = True
-            headers = [(name, value) for name in _PASSED_BACK if (value := response.get_header(name)) is not None]
-            kind = response.get_header("content-type") or ""
-            if response.status < 300 and kind.startswith("text/event-stream"):
+            status, kind = response.status, response.get_header("content-type") or ""
+            headers = _passed_back(response, status, kind)
+            if status < 300 and kind.startswith("text/event-stream"):
                 to_close = False
-                return Answer(response.status, headers, chunks=_chunks(call, response))
+                return Answer(status, headers, chunks=_chunks(call, response))
             body = await _whole(response)
-            return Answer(response.status, headers, body if response.status < 400 else self._without_key(body))
+            to_close = False  # nothing is left of it
+            return Answer(status, headers, body if status < 400 else self._without_key(body))
         except RequestTimeoutError as error:
             raise UpstreamTimeoutError(self.name) from error
         except PyreqwestError as error:
@@ -81,30 +84,54 @@ class HttpUpstream:
 
 def connect(settings: Settings) -> list[HttpUpstream]:
     """All providers of the settings. Not before a fork: the client's threads would stay behind."""
-    keys = provider_keys(settings)
-    return [HttpUpstream(one, _client(settings), key=key) for one, key in zip(settings.upstreams, keys, strict=True)]
+    check_providers(settings)
+    keys = [_key(one) for one in settings.upstreams]
+    return [
+        HttpUpstream(one, _client(settings, key), key=key) for one, key in zip(settings.upstreams, keys, strict=True)
+    ]
 
 
-def provider_keys(settings: Settings) -> list[str | None]:
-    """The key of each provider. ConfigurationError: one is named, but not in the environment."""
-    keys = []
+def check_providers(settings: Settings) -> None:
+    """ConfigurationError: a provider's address is none, or its key is not in the environment or fits into no header."""
     for upstream in settings.upstreams:
-        key = os.environ.get(upstream.api_key_env) if upstream.api_key_env else None
-        if upstream.api_key_env and not key:
-            raise ConfigurationError(
-                f"upstreams: {upstream.name!r} takes its key from {upstream.api_key_env}, which is not set."
-            )
-        keys.append(key)
-    return keys
+        where = f"upstreams: {upstream.name!r}"
+        try:
+            Url(upstream.base_url)
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: base_url: {error}.") from error
+        key = _key(upstream)
+        if key == "":
+            raise ConfigurationError(f"{where} takes its key from {upstream.api_key_env}, which is not set.")
+        if key and not (key.isascii() and key.isprintable()):
+            raise ConfigurationError(f"{where} takes its key from {upstream.api_key_env}, which fits into no header.")
 
 
-def _client(settings: Settings) -> Client:
-    builder = ClientBuilder().user_agent("nemorouter").follow_redirects(False).default_cookie_store(False)
+def _key(upstream: UpstreamSettings) -> str | None:
+    """Without the white space around it that files end with."""
+    return os.environ.get(upstream.api_key_env, "").strip() if upstream.api_key_env else None
+
+
+def _client(settings: Settings, key: str | None) -> Client:
+    headers = HeaderMap({"content-type": "application/json"})
+    if key:
+        headers.insert("authorization", f"Bearer {key}", is_sensitive=True)
+    builder = ClientBuilder().default_headers(headers).user_agent("nemorouter")
+    builder = builder.follow_redirects(False).default_cookie_store(False)
     builder = builder.gzip(False).brotli(False).zstd(False).deflate(False).referer(False).no_proxy()
     builder = builder.connect_timeout(timedelta(seconds=settings.upstream_connect_timeout))
     builder = builder.read_timeout(timedelta(seconds=settings.upstream_first_byte_timeout))
     builder = builder.timeout(timedelta(seconds=settings.upstream_total_timeout))
     return builder.tcp_nodelay(True).build()
+
+
+def _passed_back(response: Response, status: int, kind: str) -> list[tuple[str, str]]:
+    """What of the head reaches the client: no cookies, no organization, no limits of the provider's account."""
+    headers = [("content-type", kind)] if kind else []
+    for name in _PASSED_BACK if status < 400 else _PASSED_BACK_OF_ERRORS:
+        value = response.get_header(name)
+        if value is not None:
+            headers.append((name, value))
+    return headers
 
 
 async def _whole(response: Response) -> bytes:

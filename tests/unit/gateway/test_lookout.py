@@ -21,11 +21,23 @@ class Line:
         await self.left.wait()
 
 
-async def waiting(lookout: Lookout, line: Any, work: asyncio.Event) -> "asyncio.Task[None]":
-    async def wait() -> None:
+async def over(lookout: Lookout, line: Any, work: asyncio.Event) -> None:
+    """Wait for ``work`` as the request path waits for an upstream."""
+    task = asyncio.current_task()
+    assert task is not None
+    lookout.watch(task, line)
+    try:
         await work.wait()
+    except asyncio.CancelledError:
+        if lookout.left(task):
+            raise ClientGoneError from None
+        raise
+    finally:
+        lookout.release(task)
 
-    task = asyncio.ensure_future(lookout.over(wait(), line))
+
+async def waiting(lookout: Lookout, line: Any, work: asyncio.Event) -> "asyncio.Task[None]":
+    task = asyncio.ensure_future(over(lookout, line, work))
     await asyncio.sleep(0)
     return task
 
@@ -56,7 +68,7 @@ async def test_who_leaves_when_the_work_is_done_disturbs_nothing() -> None:
     done = []
 
     async def go_on() -> None:
-        await lookout.over(work.wait(), line)  # type: ignore[arg-type]  # as much of both as is used
+        await over(lookout, line, work)
         for _ in range(5):
             await asyncio.sleep(0)
         done.append(True)
@@ -89,3 +101,26 @@ async def test_a_look_that_fails_leaves_the_others_looked_after() -> None:
     assert line.asked == 1
     work.set()
     await asyncio.gather(first, second)
+
+
+async def test_who_is_cancelled_for_another_reason_stays_cancelled() -> None:
+    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    task = await waiting(lookout, line, work)
+    lookout._tick()
+    lookout._tick()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert line.asked == 1
+    assert not any((lookout._new, lookout._waited, lookout._looks, lookout._gone))
+
+
+async def test_nothing_is_kept_of_those_who_are_done() -> None:
+    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    tasks = []
+    for _ in range(3):  # one that is new, one that has waited, one that was looked for
+        tasks.append(await waiting(lookout, line, work))
+        lookout._tick()
+    work.set()
+    await asyncio.gather(*tasks)
+    assert not any((lookout._new, lookout._waited, lookout._looks, lookout._gone))
