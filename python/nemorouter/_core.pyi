@@ -558,6 +558,11 @@ class _Called(Protocol):
     def begun(self) -> None: ...
     def bill(self, usage: tuple[int, int, int]) -> str | None: ...
 
+class _Foreign(Protocol):
+    """Bytes that a library keeps."""
+
+    def to_bytes(self) -> bytes: ...
+
 @final
 class Scanner:
     """A stream of server-sent events on its way to the client: finds usage, counts produced text, drops or marks the
@@ -572,9 +577,9 @@ class Scanner:
     """
 
     def __new__(cls, call: _Called, *, strip: bool) -> Scanner: ...
-    def feed(self, chunk: bytes) -> bytes:
-        """The events that are whole with this chunk, as the client shall see them; the chunk itself, where it may pass
-        as it is.
+    def feed(self, chunk: bytes | _Foreign) -> bytes:
+        """The events that are whole with this chunk (bytes, or what has ``to_bytes``), as the client shall see them;
+        the chunk itself, where it may pass as it is.
         """
 
     def flush(self) -> bytes:

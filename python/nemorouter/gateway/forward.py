@@ -1,9 +1,8 @@
 """From a ticket to an answer: calls the upstream, passes its answer on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from nemorouter._core import Call, Scanner, produced, read_usage
 from nemorouter.errors import Code
@@ -15,11 +14,20 @@ from nemorouter.gateway.problems import body as problem_body
 from nemorouter.gateway.settle import answer_headers, recorded
 from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Scope
 from nemorouter.types import Outcome
-from nemorouter.upstream.base import Answer, Request, Upstream, UpstreamFailedError, UpstreamTimeoutError
+from nemorouter.upstream.base import (
+    Answer,
+    Chunks,
+    Foreign,
+    Read,
+    Request,
+    Upstream,
+    UpstreamFailedError,
+    UpstreamTimeoutError,
+)
 
 _PATHS: dict[int, str] = {endpoint: path.removeprefix("/v1") for path, endpoint in POST.items()}
 _OK: Final = Outcome.OK
-_Feed = Callable[[bytes], bytes]
+_Feed = Callable[[bytes | Foreign], bytes]
 _SendBytes = Callable[[bytes], Awaitable[None]]
 _PASSED_ON = ("openai-beta", "user-agent")
 """The only request headers that reach an upstream. Credentials are not among them."""
@@ -101,15 +109,14 @@ class Forwarder:
     def _send(self, call: Call, connection: Connection, answer: Answer) -> None:
         connection.response_bytes(answer.status, answer_headers(call, answer.headers, ietf=self._ietf), answer.body)
 
-    async def _stream(
-        self, call: Call, connection: Connection, answer: Answer, chunks: AsyncIterator[bytes], strip: bool
-    ) -> None:
+    async def _stream(self, call: Call, connection: Connection, answer: Answer, chunks: Chunks, strip: bool) -> None:
         call.status = answer.status
         transport = connection.response_stream(answer.status, answer_headers(call, answer.headers, ietf=self._ietf))
         scanner = Scanner(call, strip=strip)
         outcome = Outcome.OK
         try:
-            await self._chunks(call, chunks, scanner.feed, transport.send_bytes)
+            async with chunks as read:
+                await self._chunks(call, read, scanner.feed, transport.send_bytes)
             if shown := scanner.flush():
                 await _send(transport.send_bytes, shown)
         except UpstreamFailedError as error:
@@ -124,19 +131,18 @@ class Forwarder:
         if self._durable:
             await recorded(call)
 
-    async def _chunks(self, call: Call, chunks: AsyncIterator[bytes], feed: _Feed, send: _SendBytes) -> None:
-        """Pass on what is whole with each chunk. A coroutine of ours for each would cost more than to scan it."""
+    async def _chunks(self, call: Call, read: Read, feed: _Feed, send: _SendBytes) -> None:
+        """Pass on what is whole with each chunk. A coroutine of ours for each would cost as much as to scan it."""
         durable = self._durable
-        async with aclosing(cast("Any", chunks)):
-            async for chunk in chunks:
-                shown = feed(chunk)
-                if durable and call.ended:  # the chunk that tells the usage, and all after it
-                    await recorded(call)
-                if shown:
-                    try:
-                        await send(shown)
-                    except Exception as error:
-                        raise ClientGoneError from error
+        while (chunk := await read()) is not None:
+            shown = feed(chunk)
+            if durable and call.ended:  # the chunk that tells the usage, and all after it
+                await recorded(call)
+            if shown:
+                try:
+                    await send(shown)
+                except Exception as error:
+                    raise ClientGoneError from error
 
     async def _fail(self, call: Call, connection: Connection, code: Code, outcome: Outcome) -> None:
         status, headers, body = problem(code)

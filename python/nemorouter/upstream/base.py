@@ -1,6 +1,7 @@
 """What an upstream is to the request path. A leaf."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
 from typing import Protocol
 
 import msgspec
@@ -32,8 +33,44 @@ class Request(msgspec.Struct, gc=False):
     stream: bool = False
 
 
+class Foreign(Protocol):
+    """Bytes that a library keeps."""
+
+    def to_bytes(self) -> bytes: ...
+
+
+Read = Callable[[], Awaitable[bytes | Foreign | None]]
+"""Gives one chunk after the other, then None."""
+
+
+class Chunks(Protocol):
+    """A streamed answer's body. While it is entered it is read; leaving it ends the call, and raises what went wrong
+    upstream as UpstreamFailedError or UpstreamTimeoutError.
+    """
+
+    async def __aenter__(self) -> Read: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Ready:
+    """Chunks that nobody has to wait for."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    async def __aenter__(self) -> Read:
+        return self._read
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def _read(self) -> bytes | None:
+        return next(self._chunks, None)
+
+
 class Answer(msgspec.Struct):
-    """What came back: whole (``body``) or streamed (``chunks``, an async generator whose ``aclose`` cancels the call).
+    """What came back: whole (``body``) or streamed (``chunks``).
 
     ``usage`` is set where the upstream tells it beside the body; otherwise it has to be read from the body.
     """
@@ -41,7 +78,7 @@ class Answer(msgspec.Struct):
     status: int
     headers: list[tuple[str, str]]
     body: bytes = b""
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: Chunks | None = None
     usage: Usage | None = None
 
 

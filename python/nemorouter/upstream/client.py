@@ -6,8 +6,8 @@ time-out.
 """
 
 import os
-from collections.abc import AsyncIterator
 from datetime import timedelta
+from types import TracebackType
 from typing import Final
 
 from pyreqwest.client import Client, ClientBuilder
@@ -19,7 +19,7 @@ from pyreqwest.response import Response
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.settings import Upstream as UpstreamSettings
-from nemorouter.upstream.base import Answer, Request, UpstreamFailedError, UpstreamTimeoutError
+from nemorouter.upstream.base import Answer, Read, Request, UpstreamFailedError, UpstreamTimeoutError
 
 LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a whole answer that are taken from an upstream; no image request needs more."""
@@ -61,7 +61,7 @@ class HttpUpstream:
             headers = _passed_back(response, status, kind)
             if status < 300 and kind.startswith("text/event-stream"):
                 to_close = False
-                return Answer(status, headers, chunks=_chunks(call, response))
+                return Answer(status, headers, chunks=_Stream(call, response))
             body = await _whole(response)
             to_close = False  # nothing is left of it
             return Answer(status, headers, body if status < 400 else self._without_key(body))
@@ -148,15 +148,23 @@ async def _whole(response: Response) -> bytes:
     return b"".join(parts)
 
 
-async def _chunks(call: StreamRequest, response: Response) -> AsyncIterator[bytes]:
-    """The body piece by piece; closing the generator closes the connection."""
-    read = response.body_reader.read_chunk
-    try:
-        while (chunk := await read()) is not None:
-            yield chunk.to_bytes()
-    except RequestTimeoutError as error:
-        raise UpstreamTimeoutError("the stream did not end in time") from error
-    except PyreqwestError as error:
-        raise UpstreamFailedError("the stream broke off") from error
-    finally:
-        await call.__aexit__(None, None, None)
+class _Stream:
+    """The chunks of a body that has begun."""
+
+    __slots__ = ("_call", "_read")
+
+    def __init__(self, call: StreamRequest, response: Response) -> None:
+        self._call = call
+        self._read = response.body_reader.read_chunk
+
+    async def __aenter__(self) -> Read:
+        return self._read
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        await self._call.__aexit__(None, None, None)
+        if isinstance(error, RequestTimeoutError):
+            raise UpstreamTimeoutError("the stream did not end in time") from error
+        if isinstance(error, PyreqwestError):
+            raise UpstreamFailedError("the stream broke off") from error

@@ -1,7 +1,7 @@
 """Every path through the pipeline settles once and answers once, whatever goes wrong inside."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +11,7 @@ from nemorouter._core import Call
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.types import Endpoint, Outcome
-from nemorouter.upstream.base import Answer, Request, Upstream, UpstreamFailedError
+from nemorouter.upstream.base import Answer, Ready, Request, Upstream, UpstreamFailedError
 from tests.unit.gateway.wires import KEY, Wire, gate, pipeline
 
 JSON = [("content-type", "application/json")]
@@ -61,21 +61,23 @@ async def test_a_fault_of_ours_is_told_by_its_id_alone(
     assert KEY not in logged.out + logged.err
 
 
-async def _broken_stream(error: BaseException) -> AsyncIterator[bytes]:
+def _broken_stream(error: BaseException) -> Iterator[bytes]:
     yield b'data: {"choices":[{"delta":{"content":"abcdefgh"}}]}\n\n'
     raise error
 
 
 async def test_an_upstream_that_breaks_off(gate_module: ModuleType) -> None:
     wire = Wire()
-    answer = Answer(200, [("content-type", "text/event-stream")], chunks=_broken_stream(UpstreamFailedError("x")))
+    answer = Answer(
+        200, [("content-type", "text/event-stream")], chunks=Ready(_broken_stream(UpstreamFailedError("x")))
+    )
     (row,) = await run(gate_module, answer, wire)
     assert wire.answer.endswith(b'"code":"upstream_failed"}}\n\n')
     assert (row[11], row[12], row[16]) == (200, Outcome.UPSTREAM_ERROR, 2)
 
 
 async def test_a_fault_amid_a_stream_breaks_it_off(gate_module: ModuleType) -> None:
-    answer = Answer(200, [("content-type", "text/event-stream")], chunks=_broken_stream(KeyError("x")))
+    answer = Answer(200, [("content-type", "text/event-stream")], chunks=Ready(_broken_stream(KeyError("x"))))
     one = gate(gate_module)
     wire = Wire()
     with pytest.raises(ConnectionAbortedError):

@@ -9,12 +9,20 @@ from hypothesis import strategies as st
 
 from nemorouter._core import Scanner, echo_chat, read_usage
 from nemorouter.types import Endpoint
-from nemorouter.upstream.base import Answer, Request
+from nemorouter.upstream.base import Answer, Chunks, Request
 from nemorouter.upstream.echo import Echo
 from nemorouter.upstream.echo.chat import chat
 from tests.unit.upstream.test_sse import Call
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+async def all_of(chunks: Chunks) -> list[bytes]:
+    async with chunks as read:
+        found = []
+        while (chunk := await read()) is not None:
+            found.append(chunk if isinstance(chunk, bytes) else chunk.to_bytes())
+        return found
 
 
 async def ask(endpoint: Endpoint, **fields: object) -> tuple[Answer, bytes]:
@@ -25,8 +33,8 @@ async def ask(endpoint: Endpoint, **fields: object) -> tuple[Answer, bytes]:
     if answer.chunks is None or again.chunks is None:
         assert answer.body == again.body
         return answer, body
-    first = b"".join([chunk async for chunk in answer.chunks])
-    assert first == b"".join([chunk async for chunk in again.chunks])
+    first = b"".join(await all_of(answer.chunks))
+    assert first == b"".join(await all_of(again.chunks))
     answer.body = first
     return answer, body
 
@@ -133,4 +141,4 @@ async def test_a_chat_stream_chunk_by_chunk(text: str, most: int, choices: int, 
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
         meant += [head | {"choices": [], "usage": usage}]
     events = [b"data: %b\n\n" % msgspec.json.encode(data) for data in meant]
-    assert [chunk async for chunk in answer.chunks] == [*events, b"data: [DONE]\n\n"]
+    assert await all_of(answer.chunks) == [*events, b"data: [DONE]\n\n"]

@@ -243,3 +243,11 @@ def test_what_the_call_raises_is_not_lost() -> None:
 
     with pytest.raises(ZeroDivisionError):
         Scanner(Broken(), strip=False).feed(USAGE)
+
+
+def test_chunks_that_a_library_keeps() -> None:
+    class Kept:
+        def to_bytes(self) -> bytes:
+            return b"data: {}\n\n"
+
+    assert Scanner(Call(), strip=False).feed(Kept()) == b"data: {}\n\n"

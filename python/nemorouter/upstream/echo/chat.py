@@ -1,11 +1,11 @@
 """Echo's chat completions and completions: the last user message, or the prompt, comes back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
 
-from nemorouter.upstream.base import Answer, Request
+from nemorouter.upstream.base import Answer, Ready, Request
 from nemorouter.upstream.echo.text import CREATED, DONE, Message, Tokens, count, cut, event, pieces
 
 JSON = [("content-type", "application/json")]
@@ -64,7 +64,9 @@ def chat(request: Request) -> Answer:
     most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
     words, made, short = cut(words, most)
     if asked.stream:
-        return Answer(200, EVENTS, chunks=_stream_chat(request, asked, words, given, "length" if short else "stop"))
+        return Answer(
+            200, EVENTS, chunks=Ready(_stream_chat(request, asked, words, given, "length" if short else "stop"))
+        )
     reason, said = b"length" if short else b"stop", _encode(words)
     choices = _CHOICE % (0, said, reason)
     if asked.n and asked.n > 1:
@@ -75,7 +77,7 @@ def chat(request: Request) -> Answer:
     return Answer(200, JSON, body, usage=(given, 0, made))
 
 
-async def _stream_chat(request: Request, asked: _Chat, words: str, given: int, reason: str) -> AsyncIterator[bytes]:
+def _stream_chat(request: Request, asked: _Chat, words: str, given: int, reason: str) -> Iterator[bytes]:
     head = _CHUNK % (request.request_id[4:].encode(), CREATED, _encode(asked.model))
     choices, tokens = range(asked.n or 1), pieces(words)
     for index in choices:
@@ -106,7 +108,7 @@ def completion(request: Request) -> Answer:
     if asked.stream:
         options = asked.stream_options
         usage = _usage(given, made) if options is not None and options.include_usage else None
-        return Answer(200, EVENTS, chunks=_stream_completion(base, answers, usage))
+        return Answer(200, EVENTS, chunks=Ready(_stream_completion(base, answers, usage)))
     choices = [
         {"index": index, "text": text, "logprobs": None, "finish_reason": "length" if short else "stop"}
         for index, (text, _, short) in enumerate(answers)
@@ -115,9 +117,9 @@ def completion(request: Request) -> Answer:
     return Answer(200, JSON, body, usage=(given, 0, made))
 
 
-async def _stream_completion(
+def _stream_completion(
     base: dict[str, Any], answers: list[tuple[str, int, bool]], usage: dict[str, int] | None
-) -> AsyncIterator[bytes]:
+) -> Iterator[bytes]:
     for index, (text, _, short) in enumerate(answers):
         tokens = pieces(text) or [""]
         for at, token in enumerate(tokens):

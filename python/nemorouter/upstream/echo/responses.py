@@ -1,11 +1,11 @@
 """Echo's responses: the last input text comes back, whole or as the events of OpenAI's stream."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from nemorouter.upstream.base import Answer, Request
+from nemorouter.upstream.base import Answer, Ready, Request
 from nemorouter.upstream.echo.chat import EVENTS, JSON
 from nemorouter.upstream.echo.text import CREATED, Message, Tokens, count, cut, pieces
 
@@ -61,11 +61,11 @@ def response(request: Request) -> Answer:
         },
     }
     if asked.stream:
-        return Answer(200, EVENTS, chunks=_stream(whole, item, words))
+        return Answer(200, EVENTS, chunks=Ready(_stream(whole, item, words)))
     return Answer(200, JSON, msgspec.json.encode(whole), usage=(given, 0, made))
 
 
-async def _stream(whole: dict[str, Any], item: dict[str, Any], words: str) -> AsyncIterator[bytes]:
+def _stream(whole: dict[str, Any], item: dict[str, Any], words: str) -> Iterator[bytes]:
     for number, (kind, fields) in enumerate(_events(whole, item, words)):
         data = msgspec.json.encode({"type": kind, "sequence_number": number} | fields)
         yield b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
