@@ -18,15 +18,15 @@ from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT, granian, responds
 
 _RSGI: dict[str, list[str]] = {
-    "st 4": ["--runtime-threads", "4"],
-    "st 1": ["--runtime-threads", "1"],
     "st 2": ["--runtime-threads", "2"],
+    "st 1": ["--runtime-threads", "1"],
+    "st 3": ["--runtime-threads", "3"],
+    "st 4": ["--runtime-threads", "4"],
     "st 8": ["--runtime-threads", "8"],
-    "st 4 rust tasks": ["--runtime-threads", "4", "--task-impl", "rust"],
-    "st 1 rust tasks": ["--runtime-threads", "1", "--task-impl", "rust"],
+    "st 2 rust tasks": ["--runtime-threads", "2", "--task-impl", "rust"],
     "mt 1": ["--runtime-threads", "1", "--runtime-mode", "mt"],
-    "mt 4": ["--runtime-threads", "4", "--runtime-mode", "mt"],
-    "st 4 asyncio loop": ["--runtime-threads", "4", "--loop", "asyncio"],
+    "mt 2": ["--runtime-threads", "2", "--runtime-mode", "mt"],
+    "st 2 asyncio loop": ["--runtime-threads", "2", "--loop", "asyncio"],
 }
 """Runtime mode and threads of Granian; the first is what ``serve`` uses."""
 

@@ -42,8 +42,8 @@ _DRAIN_S = 30
 """How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
 _CONNECTIONS = 16_384
 """Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
-RUNTIMES = 4
-"""Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the others go on, so that
+RUNTIMES = 2
+"""Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the other goes on, so that
 less is spent on sleep and waking than with one (``benches/load/probe.py``)."""
 _SLICE_US = 600
 """Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need not wait until the
