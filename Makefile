@@ -69,7 +69,7 @@ fmt: venv ## Format and mend what the linters can
 RUN ?= .benchmarks/run
 MICRO := -q -p no:xdist --benchmark-enable --benchmark-timer=time.process_time --benchmark-quiet
 
-.PHONY: bench bench-micro bench-size bench-pages bench-signin bench-rust bench-gate bench-load bench-profile bench-report
+.PHONY: bench bench-micro bench-size bench-pages bench-signin bench-rust bench-gate bench-load bench-profile bench-all bench-report
 bench: build ## Native gate against the reference, as ratios of one run
 	mkdir -p .benchmarks
 	$(BIN)/pytest $(MICRO) benches/micro/test_gate.py --benchmark-json=.benchmarks/micro.json
@@ -77,9 +77,15 @@ bench: build ## Native gate against the reference, as ratios of one run
 bench-micro: build ## The same, and against the limiters of PyPI with 1 k, 100 k and 1 M keys (some minutes)
 	mkdir -p .benchmarks $(RUN)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/bench.txt
-	$(BIN)/pytest $(MICRO) benches/micro/test_gate.py --benchmark-json=.benchmarks/micro.json
-	$(BIN)/pytest $(MICRO) benches/micro/test_rivals.py --benchmark-json=.benchmarks/rivals.json
-	$(BIN)/python -m benches.micro.collect --into $(RUN) --micro .benchmarks/micro.json --micro .benchmarks/rivals.json
+	rm -rf .benchmarks/passes && mkdir -p .benchmarks/passes
+	for pass in 1 2 3 4 5; do \
+		$(BIN)/pytest $(MICRO) benches/micro/test_gate.py --benchmark-json=.benchmarks/passes/gate-$$pass.json && \
+		$(BIN)/pytest $(MICRO) benches/micro/test_rivals.py -k "native or reference" \
+			--benchmark-json=.benchmarks/passes/keys-$$pass.json || exit 1; \
+	done
+	$(BIN)/pytest $(MICRO) benches/micro/test_rivals.py -k "not native and not reference" \
+		--benchmark-json=.benchmarks/passes/rivals.json
+	$(BIN)/python -m benches.micro.collect --into $(RUN) --micro .benchmarks/passes/*.json
 bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	mkdir -p .benchmarks
 	$(BIN)/python -m benches.micro.size --json .benchmarks/sizes.json
@@ -94,10 +100,11 @@ bench-rust: build ## The core alone, by criterion
 bench-gate: build ## Instructions of each step, by callgrind: fails when one grows by over 3 % (ARGS=--write makes a baseline)
 	$(BIN)/python -m benches.gate.count --json .benchmarks/counts.json $(ARGS)
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --counts .benchmarks/counts.json
-bench-load: build ## Whole servers and their rivals (a quarter of an hour; ARGS="--only authenticate --rounds 2" for a part)
+bench-load: build ## Whole servers and their rivals (half an hour; ARGS="--only authenticate --rounds 2" for a part)
 	$(BIN)/python -m benches.load.run --into $(RUN) $(ARGS)
 bench-profile: build ## Where the CPU time of a request goes, by library (needs perf)
 	$(BIN)/python -m benches.load.profile --into $(RUN) $(ARGS)
+bench-all: bench-load bench-micro bench-size bench-gate bench-profile ## All of a run of the report (an hour of a quiet machine; RUN=benches/report/data/run-1)
 bench-report: venv ## Render benches/report from the measured runs below benches/report/data
 	$(BIN)/python -m benches.report.render $(ARGS)
 

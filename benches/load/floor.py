@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from benches.load.apps import stream_rsgi, upstream_rsgi
+from benches.load.apps import contract_rsgi, stream_rsgi, upstream_rsgi
 from benches.load.case import Case, Server
 from nemorouter.bench.client import ask, request
 from nemorouter.bench.servers import BODY, CHAT, granian, responds
@@ -23,6 +23,12 @@ def usual() -> Server:
     """The same with the time slice that Linux gives to everybody."""
     command = lambda p: granian("nemorouter.bench.constant:app", p, prompt=False)  # noqa: E731 - as the others
     return Server("Granian RSGI, usual slice", _GRANIAN, command, _ready, _constant)
+
+
+def contract() -> Server:
+    """Constants on RSGI, of the gateway's shape."""
+    target, name = "benches.load.apps.contract_rsgi:app", "Granian RSGI, the contract's headers"
+    return Server(name, _GRANIAN, lambda p: granian(target, p), responds("/unread"), _contract, cwd=ROOT)
 
 
 def asgi() -> Server:
@@ -84,6 +90,20 @@ UNREAD_USUAL = Case(
     (request("/unread", BODY, FAKE_KEY),),
     remark=_USUAL,
 )
+_HEADERS = "looks at the request's headers and answers with ours: what the contract costs before anything is decided"
+READ_CONTRACT = Case(
+    "bare Granian RSGI, body read, the contract's headers",
+    "Granian RSGI, the contract's headers",
+    (request(CHAT, BODY, FAKE_KEY),),
+    remark=_HEADERS,
+)
+UNREAD_CONTRACT = Case(
+    "bare Granian RSGI, body not read, the contract's headers",
+    "Granian RSGI, the contract's headers",
+    (request("/unread", BODY, FAKE_KEY),),
+    401,
+    _HEADERS,
+)
 READ_ASGI = Case("bare Granian ASGI, body read", "Granian ASGI", (request(CHAT, BODY, FAKE_KEY),))
 UNREAD_ASGI = Case("bare Granian ASGI, body not read", "Granian ASGI", (request("/unread", BODY, FAKE_KEY),))
 
@@ -93,6 +113,12 @@ def _constant(port: int) -> None:
         answer = ask(port, request(path, BODY, FAKE_KEY))
         assert answer.status == 200, answer
         assert answer.body.startswith(b'{"id":"chatcmpl-0"'), answer
+
+
+def _contract(port: int) -> None:
+    for path, status, body in ((CHAT, 200, contract_rsgi.BODY), ("/unread", 401, contract_rsgi.REFUSAL)):
+        answer = ask(port, request(path, BODY, FAKE_KEY))
+        assert (answer.status, answer.body) == (status, body), answer
 
 
 def _chunks(port: int) -> None:

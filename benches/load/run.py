@@ -22,6 +22,7 @@ from benches.load.measure import Bench
 from benches.load.ours import Ours
 from benches.report import pieces
 from benches.report.pieces import Piece
+from benches.report.pool import together
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT
 
@@ -35,7 +36,8 @@ def main() -> None:
     """Parse the arguments, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=Path(".benchmarks/run"), help="folder of the run")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="with each set of servers")
+    parser.add_argument("--starts", type=int, default=3, help="how often the servers of the scenarios are started anew")
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--only", help=f"pieces, separated by commas, of: {', '.join(ALL)}")
     parser.add_argument("--no-rivals", action="store_true")
@@ -46,12 +48,16 @@ def main() -> None:
     if unknown := set(only) - set(ALL):
         sys.exit(f"No piece is called {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended, too
-    for piece in run(arguments.rounds, arguments.seconds, only, rivals=not arguments.no_rivals):
-        pieces.write(arguments.into, piece)
+    found: dict[str, Piece] = {}
+    for start in range(arguments.starts):
+        again = [name for name in only if name in SCENARIOS or not start]
+        for piece in run(arguments.rounds, arguments.seconds, again, rivals=not arguments.no_rivals):
+            found[piece.name] = together(found[piece.name], piece) if start else piece
+            pieces.write(arguments.into, found[piece.name])
 
 
 def run(rounds: int, seconds: int, only: list[str], *, rivals: bool) -> Iterable[Piece]:
-    """The pieces that ``only`` names, each as soon as it is measured."""
+    """The pieces that ``only`` names, each as soon as it is measured, on one set of servers."""
     method = {"rounds": rounds, "seconds": seconds, "connections": wrk.CONNECTIONS}
     yield from _on_servers(rounds, seconds, only, method, rivals=rivals)
     for name, growth in GROWTH.items():

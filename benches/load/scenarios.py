@@ -42,6 +42,7 @@ def muster(fleet: Fleet, *, rivals: bool) -> Ours:
     for server in (
         floor.rsgi(),
         floor.usual(),
+        floor.contract(),
         floor.asgi(),
         floor.fastapi(),
         floor.stream(),
@@ -116,7 +117,7 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
         "everything",
         "+ budgets at key and team, and the request log: everything on",
         floor.READ,
-        [floor.READ_USUAL, *_ours(keys, lambda k: k.everything)],
+        [floor.READ_USUAL, floor.READ_CONTRACT, *_ours(keys, lambda k: k.everything)],
     )
     yield from _refusals(keys)
     yield from _answers(keys)
@@ -146,6 +147,7 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
         floor.UNREAD,
         [
             floor.UNREAD_USUAL,
+            floor.UNREAD_CONTRACT,
             *(Case(name, name, unknown, 401, remark) for name, remark in _forms()),
             Case("Envoy, unknown keys", "Envoy", unknown, 401, _ENVOY),
             Case("LiteLLM, unknown keys", LITELLM_CUSTOM, unknown, 401, "through custom_auth"),

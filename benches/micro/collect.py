@@ -1,6 +1,6 @@
 """Makes pieces of the report of what pytest-benchmark, criterion and callgrind wrote.
 
-python -m benches.micro.collect --into FOLDER [--micro FILE] [--criterion FOLDER] [--counts FILE] [--sizes FILE]
+python -m benches.micro.collect --into FOLDER [--micro FILE...] [--criterion FOLDER] [--counts FILE] [--sizes FILE]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import msgspec
 from benches.micro.limiters import RIVALS
 from benches.report import pieces
 from benches.report.pieces import Count, Size, Step
+from benches.report.pool import pooled_steps
 
 ROOT = Path(__file__).parents[2]
 OWN = ("native", "reference")
@@ -22,13 +23,13 @@ def main() -> None:
     """Whichever of the files there are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, required=True)
-    parser.add_argument("--micro", type=Path, action="append", default=[])
+    parser.add_argument("--micro", type=Path, nargs="+", help="one file a pass")
     parser.add_argument("--criterion", type=Path)
     parser.add_argument("--counts", type=Path)
     parser.add_argument("--sizes", type=Path)
     given = parser.parse_args()
     if given.micro:
-        steps = [step for file in given.micro for step in micro(json.loads(file.read_text("utf-8")))]
+        steps = pooled_steps([micro(json.loads(file.read_text("utf-8"))) for file in given.micro])
         title = "One process, called from Python: CPU time of a step"
         pieces.write(given.into, pieces.new("micro", "micro", title, steps=steps, versions=versions(steps)))
     if given.criterion:
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def micro(found: dict[str, Any]) -> list[Step]:
-    """Nanoseconds of each step and implementation, from a file of pytest-benchmark."""
+    """Nanoseconds of each step and implementation, from a file of pytest-benchmark: the median of a pass."""
     return [_step(each) for each in found["benchmarks"]]
 
 
@@ -60,7 +61,7 @@ def _step(each: dict[str, Any]) -> Step:
     return Step(
         step=f"{test} {case}".strip(),
         by=by,
-        ns=pieces.blocks([value / each["extra_info"]["times"] * 1e9 for value in each["stats"]["data"]]),
+        ns=[pieces.middle(each["stats"]["data"]) / each["extra_info"]["times"] * 1e9],
         keys=params.get("keys", 0),
         spread=params.get("spread", ""),
         threads=params.get("threads", 1),

@@ -71,13 +71,13 @@ def servers(report: Report) -> str:
     if not parts:
         return ""
     any_piece = next(piece for name in SCENARIOS if (piece := report.first(name)))
-    rounds, seconds = any_piece.method["rounds"], any_piece.method["seconds"]
+    rounds, seconds, starts = (any_piece.method.get(name, 1) for name in ("rounds", "seconds", "starts"))
     return (
         "## Whole servers\n\n<!-- plot: servers -->\n\n"
         f"One worker on one core, the load (wrk, one thread, {any_piece.method['connections']:.0f} "
         f"connections, one request in "
-        f"flight each) on another. Base and case take turns, {rounds:.0f} rounds a run of {seconds:.0f} s "
-        f"each. **CPU** is the "
+        f"flight each) on another. Base and case take turns, {rounds:.0f} rounds of {seconds:.0f} s on each of the "
+        f"{starts:.0f} set(s) of servers that a run starts one after the other. **CPU** is the "
         "server's own time a request, of all its processes (for NemoRouter the drainer that writes the log, too). "
         "**× base** compares CPU with the base measured right beside it; the first line is the base against "
         "itself, "

@@ -53,7 +53,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step of one implementation in memory, in nanoseconds; a value for each block of rounds."""
+    """One step of one implementation in memory, in nanoseconds; a value a pass, which is a process of its own."""
 
     step: str
     by: str
@@ -154,12 +154,6 @@ def source() -> str:
     names = [f"{each} {git('rev-parse', '--short=12', f'HEAD:{each}') or 'unknown'}" for each in SOURCES]
     changed = " + changes" if git("status", "--porcelain", "--", *SOURCES) else ""
     return ", ".join(names) + changed
-
-
-def blocks(values: Sequence[float], count: int = 8) -> list[float]:
-    """Medians of ``count`` stretches of many short rounds: what a few long rounds would have said."""
-    size = max(1, len(values) // count)
-    return [statistics.median(values[at : at + size]) for at in range(0, len(values) - size + 1, size)]
 
 
 def middle(values: Iterable[float]) -> float:

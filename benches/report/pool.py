@@ -38,8 +38,7 @@ class Report:
 
     def steps(self, kind: str) -> list[Step]:
         """Steps in memory."""
-        found = [piece.steps for piece in self.pieces if piece.kind == kind]
-        return _pooled(found, lambda step: (step.step, step.by, step.keys, step.spread, step.threads))
+        return pooled_steps([piece.steps for piece in self.pieces if piece.kind == kind])
 
     def parts(self) -> list[Part]:
         """The newest profile of each case."""
@@ -52,6 +51,20 @@ class Report:
     def versions(self) -> dict[str, str]:
         """Of everything that took part."""
         return {name: version for piece in self.pieces for name, version in piece.versions.items()}
+
+
+def together(first: Piece, second: Piece) -> Piece:
+    """One piece of two that measured the same, each on servers that it started, or in a process of its own."""
+    rows = _pooled([first.rows, second.rows], lambda row: (row.name, row.size))
+    fields: dict[str, object] = {"rows": rows, "steps": pooled_steps([first.steps, second.steps])}
+    fields["method"] = second.method | {"starts": first.method.get("starts", 1) + 1}
+    fields |= {"versions": first.versions | second.versions, "skipped": first.skipped | second.skipped}
+    return msgspec.structs.replace(second, **fields)
+
+
+def pooled_steps(found: Iterable[Sequence[Step]]) -> list[Step]:
+    """Steps of several passes: those of the same name have the values of all."""
+    return _pooled(found, lambda step: (step.step, step.by, step.keys, step.spread, step.threads))
 
 
 def _pooled(found: Iterable[Sequence[T]], key: Callable[[T], object]) -> list[T]:
@@ -110,7 +123,7 @@ def _gates(one: Sequence[Step], other: Sequence[Step]) -> list[Pair]:
 
 
 def gate_ratios(steps: Sequence[Step]) -> dict[str, list[float]]:
-    """Reference over native, block by block, for each step that both do."""
+    """Reference over native, pass by pass, for each step that both do."""
     native = {_case(step): step.ns for step in steps if step.by == "native"}
     return {
         _case(step): [slow / fast for slow, fast in zip(step.ns, native[_case(step)], strict=False)]

@@ -11,7 +11,7 @@ from benches.micro import collect
 from benches.report import pieces
 from benches.report.aims import aims
 from benches.report.pieces import Count, Live, Pace, Part, Piece, Row, Size, Step
-from benches.report.pool import Report, compared
+from benches.report.pool import Report, compared, pooled_steps, together
 from benches.report.render import HERE, files
 from nemorouter.bench.machine import machine
 
@@ -175,3 +175,28 @@ def test_no_run_is_no_report(tmp_path: Path) -> None:
 def test_the_committed_report_is_the_one_of_the_committed_data() -> None:
     for name, text in files(pieces.DATA) if pieces.DATA.exists() else ():
         assert (HERE / name).read_text("utf-8") == text, f"{name} is stale: make bench-report"
+
+
+def test_pieces_of_several_starts_are_one(data: Path) -> None:
+    first, second = (next(each for each in pieces.read(data / f"run-{n}") if each.name == "everything") for n in (1, 2))
+    both = together(together(first, second), second)
+    assert both.method["starts"] == 3
+    assert [row.name for row in both.rows] == [row.name for row in first.rows]
+    assert both.rows[1].ratio == [*first.rows[1].ratio, *second.rows[1].ratio * 2]
+
+
+def test_passes_of_pytest_benchmark_are_one(tmp_path: Path) -> None:
+    def benchmark(by: str, values: list[float]) -> dict[str, object]:
+        kind = {"params": {"module": by}, "param": by, "extra_info": {"times": 10}, "stats": {"data": values}}
+        return {"name": f"test_admit[{by}]", **kind}
+
+    files = []
+    for number, times in enumerate(([1e-6, 3e-6, 2e-6], [4e-6])):
+        found = {"benchmarks": [benchmark("native", times), benchmark("reference", [1e-4])]}
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_bytes(msgspec.json.encode(found))
+    steps = pooled_steps([collect.micro(msgspec.json.decode(file.read_bytes())) for file in files])
+    assert {(step.step, step.by): [round(ns) for ns in step.ns] for step in steps} == {
+        ("admit", "native"): [200, 400],
+        ("admit", "reference"): [10_000, 10_000],
+    }
