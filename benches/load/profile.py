@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benches.load import envoy, floor, scenarios, tensorzero, wrk
-from benches.load.case import Case, UnavailableError
+from benches.load.case import SERVE_CORE, Case, UnavailableError
 from benches.load.fleet import Fleet
 from benches.load.run import say
 from benches.report import pieces
@@ -83,7 +83,8 @@ def profile(fleet: Fleet, case: Case, seconds: int) -> list[Part]:
     workers = [pid for pid in pids if pid not in drainers]
     wrk.flood(fleet.folder, up.port, case.payloads, case.status, 1)
     data = fleet.folder / "perf.data"
-    command = ["perf", "record", "-q", "-F", "1999", "-o", str(data), "-p", ",".join(map(str, pids))]
+    # The core, not the processes: a clock that is set anew whenever they take turns costs more than they do.
+    command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-C", str(SERVE_CORE), "-o", str(data)]
     recording = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         before, before_drainer = cpu_seconds(workers), cpu_seconds(drainers)

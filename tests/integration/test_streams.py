@@ -51,6 +51,14 @@ def charged(row: dict[str, Any]) -> tuple[int, int, int, int]:
     return row["outcome"], row["status"], row["input_tokens"], row["output_tokens"]
 
 
+def test_answers_that_were_read_leave_their_connection_to_the_next(gateway: Gateway) -> None:
+    gateway.ask("fake-ok")
+    connections = gateway.upstream.connections
+    for model in ("fake-ok", "fake-tells-key", "fake-ok"):
+        gateway.ask(model)
+    assert gateway.upstream.connections == connections
+
+
 @pytest.mark.parametrize("model", ["fake-stream", "fake-stream-split"])
 def test_the_usage_chunk_is_asked_for_and_kept_back(gateway: Gateway, model: str) -> None:
     answer, row = gateway.ask(model, stream=True)

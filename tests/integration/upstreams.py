@@ -28,6 +28,7 @@ class FakeUpstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self.seen: list[Seen] = []
+        self.connections = 0
         self.alias: dict[str, str] = {}
         """Behaviours of models that are not named ``fake-...``."""
         self.released = threading.Event()
@@ -56,6 +57,7 @@ class FakeUpstream:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:

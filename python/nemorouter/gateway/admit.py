@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nemorouter.errors import Code
 from nemorouter.gateway.problems import RejectedError
@@ -19,7 +19,8 @@ recounted within a drainer's tick."""
 
 FENCED = "This server has lost touch with its cluster. Retry."
 
-_WAITING = (Code.NOT_READY, Code.LEASE_WANTED)
+WAITING: Final = (int(Code.NOT_READY), int(Code.LEASE_WANTED))
+"""Refusals that may not last."""
 
 
 async def insist(
@@ -30,7 +31,7 @@ async def insist(
     RejectedError with the refusal that stands, and at once where the host has lost its lease.
     """
     for pause in _PAUSES:
-        if refusal.code not in _WAITING:
+        if refusal.code not in WAITING:
             break
         if gate.arena.fenced:
             raise RejectedError(Code.NOT_READY, FENCED)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from nemorouter._core import head, peek
 from nemorouter.errors import Code
 from nemorouter.gateway import problems
-from nemorouter.gateway.admit import FENCED, admitted, insist
+from nemorouter.gateway.admit import FENCED, WAITING, admitted, insist
 from nemorouter.gateway.headers import LATENCY, REQUEST_ID, ietf_headers, milliseconds
 from nemorouter.gateway.peek import NO_MODEL
 from nemorouter.gateway.problems import RejectedError
@@ -22,7 +22,7 @@ from nemorouter.settings import Settings
 from nemorouter.types import Endpoint, Outcome
 
 if TYPE_CHECKING:
-    from nemorouter._core import Call, Gate
+    from nemorouter._core import Call, Gate, Refusal
 
 _log = get_logger(__name__)
 _NO_CALL: Final = Endpoint.MODELS
@@ -127,9 +127,12 @@ class Pipeline(Generic[T]):
             verdict = self._begin(index, seen, endpoint, route.number, body, started)
             if admitted(verdict):
                 call = verdict
-            else:
+            elif verdict.code in WAITING:
                 again = partial(self._begin, index, seen, endpoint, route.number, body, started)
                 call = await insist(self.gate, verdict, again, self._wake)
+            else:
+                self._refused(connection, started, verdict)
+                return
             answering = self._serve(route.upstream, call, scope, connection)
             if answering is not None:
                 await answering
@@ -173,14 +176,19 @@ class Pipeline(Generic[T]):
         connection.response_bytes(status, self.gate.untaken_headers(headers, started_us), body)
 
     def _reject(self, connection: Connection, started_us: int, rejected: RejectedError) -> None:
-        refusal = rejected.refusal
-        if refusal is None:
+        if rejected.refusal is None:
             self.refuse(connection, started_us, rejected.code, rejected.message)
-            return
+        else:
+            self._refused(connection, started_us, rejected.refusal)
+
+    def _refused(self, connection: Connection, started_us: int, refusal: "Refusal") -> None:
+        """Answer what the gate refused: it is a storm's common case, so no exception comes here."""
         status, headers, body = problems.refused(refusal)
         if status == 429:
             rates = self.gate.rate_headers(refusal.index)
-            headers = [*headers, *rates, *(ietf_headers(rates) if self._ietf else ())]
+            headers += rates
+            if self._ietf:
+                headers += ietf_headers(rates)
         connection.response_bytes(status, self.gate.untaken_headers(headers, started_us), body)
 
     def _broken(self, connection: Connection, started_us: int, call: "Call | None") -> None:

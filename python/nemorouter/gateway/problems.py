@@ -74,15 +74,15 @@ def refused(refusal: "Refusal") -> Answer:
     if code == Code.BUDGET_EXCEEDED:
         message = f"Budget exceeded. Current spend: {dollars(refusal.used)} / {dollars(refusal.limit)} limit."
         return answer(code, message)
-    status, headers, ready_body = answer(code)
-    if status == 429:
+    told = answer(code)
+    if told.status == 429:
         wait = refusal.retry_after_us
         if wait is None:
-            headers.append(_NO_RETRY)
+            told.headers.append(_NO_RETRY)
         else:
             seconds, ms = max(1, -(-wait // 1_000_000)), max(1, -(-wait // 1000))
-            headers += [("retry-after", str(seconds)), ("retry-after-ms", str(ms))]
-    return Answer(status, headers, ready_body)
+            told.headers.extend((("retry-after", str(seconds)), ("retry-after-ms", str(ms))))
+    return told
 
 
 def dollars(nano: int) -> str:

@@ -185,6 +185,13 @@ def test_pieces_of_several_starts_are_one(data: Path) -> None:
     assert both.rows[1].ratio == [*first.rows[1].ratio, *second.rows[1].ratio * 2]
 
 
+def test_who_was_measured_at_another_start_is_not_left_out(data: Path) -> None:
+    first, second = (next(each for each in pieces.read(data / f"run-{n}") if each.name == "limits") for n in (1, 2))
+    absent = msgspec.structs.replace(first, rows=first.rows[:2], skipped={"Envoy, limits": "slow", "Kong": "no wheel"})
+    assert Report([[absent], [second]]).skipped() == {"Kong": "no wheel"}
+    assert together(absent, second).rows[2].name == "Envoy, limits"
+
+
 def test_passes_of_pytest_benchmark_are_one(tmp_path: Path) -> None:
     def benchmark(by: str, values: list[float]) -> dict[str, object]:
         kind = {"params": {"module": by}, "param": by, "extra_info": {"times": 10}, "stats": {"data": values}}
