@@ -45,8 +45,13 @@ class Report:
         return list({part.name: part for piece in self.pieces for part in piece.parts}.values())
 
     def skipped(self) -> dict[str, str]:
-        """Who was left out anywhere, and why."""
-        return {name: reason for piece in self.pieces for name, reason in piece.skipped.items()}
+        """Who could not be measured in some piece by any run, and why."""
+        return {
+            name: reason
+            for piece in self.pieces
+            for name, reason in piece.skipped.items()
+            if not any(row.name == name or row.server == name for row in self.rows(piece.name))
+        }
 
     def versions(self) -> dict[str, str]:
         """Of everything that took part."""

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from benches.report.pieces import Part
+from benches.report.aims import CONTRACT, RSGI
+from benches.report.pieces import Part, middle
 from benches.report.pool import Report
 from benches.report.words import number, table
 
@@ -21,9 +22,11 @@ def profile(report: Report) -> str:
         "all Python code; the kernel's part is sockets, of which a handler has no less.\n\n"
         + table(("server ", "all", *places), rows)
         + _remains({part.name: part for part in parts}, places)
+        + _before_a_decision(report)
     )
 
 
+_AIM: Final = 1.20
 _OVER: Final = {
     "NemoRouter RSGI, everything on": "bare Granian RSGI, body read",
     "NemoRouter RSGI, forwarding": "Granian RSGI and the same HTTP client",
@@ -40,12 +43,28 @@ def _remains(parts: dict[str, Part], places: list[str]) -> str:
     if not rows:
         return ""
     return (
-        "\nWhat remains over the floor, in the same units. The gate itself is the least of it. Python: the coroutine, "
+        "\nWhat remains over the floor, in the same units. The gate itself is a small part. Python: the coroutine, "
         "its calls, and the objects of the answer's headers. The drainer: a row of the log, with its indexes, in "
         "SQLite. Granian: copies of the request's headers, and the check of each header of the answer. "
         "The kernel: Granian's threads and Python's sleep and wake while the other holds Python's lock, the longer the "
         "more Python "
         "there is.\n\n" + table(("over the floor ", "all", *places), rows)
+    )
+
+
+def _before_a_decision(report: Report) -> str:
+    """How much of an aim is spent where nothing of the gateway has run."""
+    contract, ours = report.row("everything", CONTRACT), report.row("everything", RSGI)
+    if contract is None or ours is None:
+        return ""
+    shares = zip(ours.cpu_us, ours.worker_us, ours.ratio, strict=True)
+    drainer = middle((cpu - worker) / cpu * times for cpu, worker, times in shares)
+    headers = middle(contract.ratio)
+    left = _AIM - headers - drainer
+    return (
+        f"\nBefore anything is decided, the headers and bytes that the contract asks for take {headers:.2f} times the "
+        f"floor, and the row of the log, in the drainer, {drainer:.2f} times the floor more. Of the aim of "
+        f"{_AIM:.2f} that leaves {left:+.2f} for the gateway itself.\n"
     )
 
 
