@@ -37,9 +37,26 @@ async def fire(world: World, bodies: list[bytes], connections: int) -> list[Answ
     return answers
 
 
+def worker_of(answer: Answer) -> str:
+    """A request id begins with its worker's own number, a refusal's too."""
+    return answer.headers["x-nemo-request-id"][: len("req_") + 16]
+
+
+async def until_all_answer(world: World) -> None:
+    """A server is ready when its first worker is; a crowd that comes then is that worker's alone."""
+    seen: set[str] = set()
+    async with asyncio.timeout(30):
+        while len(seen) < WORKERS:
+            async with Client(world.settings.port) as client:
+                answer = await client.ask("sk-nemo-" + "x" * 20)
+                assert answer is not None
+                seen.add(worker_of(answer))
+
+
 async def test_requests_a_minute_over_four_workers(world: World) -> None:
     await world.scope(Kind.KEY, KEY, rpm=60)
     async with Server(world.settings) as server:
+        await until_all_answer(world)
         answers = await fire(world, [chat()] * 500, 250)
         assert len(server.workers()) == WORKERS
         served = [answer for answer in answers if answer.status == 200]
@@ -58,9 +75,9 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
             again = await client.ask(world.keys[KEY])
         assert again is not None
         assert again.status == 200
-    journals = await world.one("SELECT count(DISTINCT boot), count(*) FROM requests")
-    assert journals[1] == len(served) + 1
-    assert int(str(journals[0])) > 1, "one worker did it all: nothing was shown"
+    assert await world.one("SELECT count(*) FROM requests") == (len(served) + 1,)
+    # Who refused knew what others had admitted; on two cores one may have been quick enough to admit all.
+    assert len({worker_of(answer) for answer in answers}) == WORKERS
 
 
 async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -> None:
@@ -69,6 +86,7 @@ async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -
     await world.scope(Kind.KEY, KEY, tpm=limit)
     body = chat(content="hi", max_tokens=95)
     async with Server(world.settings):
+        await until_all_answer(world)
         answers = await fire(world, [body] * 400, 100)
     served = sorted((answer for answer in answers if answer.status == 200), key=lambda answer: answer.begun_us)
     assert {answer.code for answer in answers if answer.status != 200} <= {"tpm_limit_exceeded"}
