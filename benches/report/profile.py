@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from benches.report.aims import CONTRACT, RSGI
+from benches.report.aims import CONTRACT, ENVOY, PROXIED, RSGI
 from benches.report.pieces import Part, middle
 from benches.report.pool import Report
 from benches.report.words import number, table
@@ -53,19 +53,26 @@ def _remains(parts: dict[str, Part], places: list[str]) -> str:
 
 
 def _before_a_decision(report: Report) -> str:
-    """How much of an aim is spent where nothing of the gateway has run."""
+    """How much of an aim is spent where nothing of the gateway has run, and why Envoy is ahead."""
     contract, ours = report.row("everything", CONTRACT), report.row("everything", RSGI)
-    if contract is None or ours is None:
-        return ""
-    shares = zip(ours.cpu_us, ours.worker_us, ours.ratio, strict=True)
-    drainer = middle((cpu - worker) / cpu * times for cpu, worker, times in shares)
-    headers = middle(contract.ratio)
-    left = _AIM - headers - drainer
-    return (
-        f"\nBefore anything is decided, the headers and bytes that the contract asks for take {headers:.2f} times the "
-        f"floor, and the row of the log, in the drainer, {drainer:.2f} times the floor more. Of the aim of "
-        f"{_AIM:.2f} that leaves {left:+.2f} for the gateway itself.\n"
-    )
+    text = ""
+    if contract and ours:
+        shares = zip(ours.cpu_us, ours.worker_us, ours.ratio, strict=True)
+        headers, drainer = middle(contract.ratio), middle((cpu - worker) / cpu * over for cpu, worker, over in shares)
+        text += (
+            f"\nBefore anything is decided, the headers and bytes that the contract asks for take {headers:.2f} times "
+            f"the floor, and the row of the log, in the drainer, {drainer:.2f} times the floor more. Of the aim of "
+            f"{_AIM:.2f} that leaves {_AIM - headers - drainer:+.2f} for the gateway itself.\n"
+        )
+    envoy, proxied = report.row("limits", ENVOY), report.row("provider", PROXIED)
+    if envoy and proxied:
+        text += (
+            "\nEnvoy reads, decides and answers in one thread and without Python. All of it costs "
+            f"{middle(envoy.ratio):.2f} times what Granian takes to answer a constant, and proxied "
+            f"{middle(proxied.ratio):.2f} times what Granian and the HTTP client take: that is what a handler on "
+            "Granian, whatever it does, is compared with.\n"
+        )
+    return text
 
 
 def _share(part: Part, place: str) -> str:
