@@ -65,9 +65,16 @@ class Panel(NamedTuple):
     log: bool = True
 
 
+_NAMES = 320
+"""Room for the names of dots, where none is longer."""
+_LETTER = 7
+"""Width of a letter, on the average."""
+
+
 def dot_plot(title: str, note: str, groups: Sequence[Group], *, log: bool = True) -> str:
     """One line a dot; the bar behind it reaches from the least to the greatest value."""
-    left, right, row, top = 320, 110, 22, 62
+    longest = max(len(dot.name) for group in groups for dot in group.dots)
+    left, right, row, top = max(_NAMES, longest * _LETTER + 28), 110, 22, 62
     everything = [value for group in groups for dot in group.dots for value in dot.values]
     scale = _Scale(min(everything), max(everything), left, WIDTH - right, log=log, zero=not log)
     parts, y = [], top
