@@ -100,11 +100,11 @@ bench-rust: build ## The core alone, by criterion
 bench-gate: build ## Instructions of each step, by callgrind: fails when one grows by over 3 % (ARGS=--write makes a baseline)
 	$(BIN)/python -m benches.gate.count --json .benchmarks/counts.json $(ARGS)
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --counts .benchmarks/counts.json
-bench-load: build ## Whole servers and their rivals (half an hour; ARGS="--only authenticate --rounds 2" for a part)
+bench-load: build ## Whole servers and their rivals (over 20 minutes; ARGS="--only authenticate --rounds 2" for a part)
 	$(BIN)/python -m benches.load.run --into $(RUN) $(ARGS)
 bench-profile: build ## Where the CPU time of a request goes, by library (needs perf)
 	$(BIN)/python -m benches.load.profile --into $(RUN) $(ARGS)
-bench-all: bench-load bench-micro bench-size bench-gate bench-profile ## All of a run of the report (an hour of a quiet machine; RUN=benches/report/data/run-1)
+bench-all: bench-load bench-micro bench-size bench-gate bench-profile ## All of a run of the report (over half an hour of a quiet machine; RUN=benches/report/data/run-1)
 bench-report: venv ## Render benches/report from the measured runs below benches/report/data
 	$(BIN)/python -m benches.report.render $(ARGS)
 

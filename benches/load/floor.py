@@ -22,13 +22,13 @@ def rsgi() -> Server:
 def usual() -> Server:
     """The same with the time slice that Linux gives to everybody."""
     command = lambda p: granian("nemorouter.bench.constant:app", p, prompt=False)  # noqa: E731 - as the others
-    return Server("Granian RSGI, usual slice", _GRANIAN, command, _ready, _constant)
+    return Server(USUAL, _GRANIAN, command, _ready, _constant)
 
 
 def contract() -> Server:
     """Constants on RSGI, of the gateway's shape."""
-    target, name = "benches.load.apps.contract_rsgi:app", "Granian RSGI, the contract's headers"
-    return Server(name, _GRANIAN, lambda p: granian(target, p), responds("/unread"), _contract, cwd=ROOT)
+    target = "benches.load.apps.contract_rsgi:app"
+    return Server(CONTRACT, _GRANIAN, lambda p: granian(target, p), responds("/unread"), _contract, cwd=ROOT)
 
 
 def asgi() -> Server:
@@ -75,37 +75,26 @@ def forward(upstream_port: int) -> Server:
     )
 
 
-READ = Case("bare Granian RSGI, body read", "Granian RSGI", (request(CHAT, BODY, FAKE_KEY),))
-UNREAD = Case("bare Granian RSGI, body not read", "Granian RSGI", (request("/unread", BODY, FAKE_KEY),))
+def _bare(name: str, server: str = "Granian RSGI", *, status: int = 200, remark: str = "") -> Case:
+    """A constant answer; to ``/unread`` where the name says that the body is not read."""
+    path = "/unread" if "body not read" in name else CHAT
+    return Case(name, server, (request(path, BODY, FAKE_KEY),), status, remark)
+
+
 _USUAL = "with the time slice of all processes, not with ours"
-READ_USUAL = Case(
-    "bare Granian RSGI, body read, usual slice",
-    "Granian RSGI, usual slice",
-    (request(CHAT, BODY, FAKE_KEY),),
-    remark=_USUAL,
-)
-UNREAD_USUAL = Case(
-    "bare Granian RSGI, body not read, usual slice",
-    "Granian RSGI, usual slice",
-    (request("/unread", BODY, FAKE_KEY),),
-    remark=_USUAL,
-)
 _HEADERS = "looks at the request's headers and answers with ours: what the contract costs before anything is decided"
-READ_CONTRACT = Case(
-    "bare Granian RSGI, body read, the contract's headers",
-    "Granian RSGI, the contract's headers",
-    (request(CHAT, BODY, FAKE_KEY),),
-    remark=_HEADERS,
+CONTRACT = "Granian RSGI, the contract's headers"
+USUAL = "Granian RSGI, usual slice"
+READ = _bare("bare Granian RSGI, body read")
+UNREAD = _bare("bare Granian RSGI, body not read")
+READ_USUAL = _bare("bare Granian RSGI, body read, usual slice", USUAL, remark=_USUAL)
+UNREAD_USUAL = _bare("bare Granian RSGI, body not read, usual slice", USUAL, remark=_USUAL)
+READ_CONTRACT = _bare("bare Granian RSGI, body read, the contract's headers", CONTRACT, remark=_HEADERS)
+UNREAD_CONTRACT = _bare(
+    "bare Granian RSGI, body not read, the contract's headers", CONTRACT, status=401, remark=_HEADERS
 )
-UNREAD_CONTRACT = Case(
-    "bare Granian RSGI, body not read, the contract's headers",
-    "Granian RSGI, the contract's headers",
-    (request("/unread", BODY, FAKE_KEY),),
-    401,
-    _HEADERS,
-)
-READ_ASGI = Case("bare Granian ASGI, body read", "Granian ASGI", (request(CHAT, BODY, FAKE_KEY),))
-UNREAD_ASGI = Case("bare Granian ASGI, body not read", "Granian ASGI", (request("/unread", BODY, FAKE_KEY),))
+READ_ASGI = _bare("bare Granian ASGI, body read", "Granian ASGI")
+UNREAD_ASGI = _bare("bare Granian ASGI, body not read", "Granian ASGI")
 
 
 def _constant(port: int) -> None:

@@ -34,8 +34,8 @@ def head(report: Report) -> str:
         f"- **Measured**: {taken[0]} to {taken[-1]}, {len(report.runs)} run(s)\n"
         f"- **Sources** (trees as git names them): {_sources(report)}\n"
         f"- **Versions**: {versions}\n\n"
-        "Figures are medians over all rounds of all runs. **±** is how far the farthest round lies from the "
-        "median. "
+        "Figures are medians over all rounds of all runs. **±** is half the distance from the least to the "
+        "greatest round. "
         "The machine is a small virtual one that others share: times move by tens of per cent, ratios of one "
         "run much less.\n"
     )

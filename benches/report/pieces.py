@@ -162,8 +162,8 @@ def middle(values: Iterable[float]) -> float:
 
 
 def spread(values: Sequence[float]) -> float:
-    """How far the farthest value lies from the median: the ± of the report, within which all rounds are."""
-    return max(abs(value - middle(values)) for value in values)
+    """Half the distance between the least and the greatest: the ± of the report."""
+    return (max(values) - min(values)) / 2
 
 
 def _rounded(value: object) -> object:

@@ -71,7 +71,7 @@ def _tell(result: "Result") -> None:
     machine = result.machine
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     print_line(f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}; {versions}")
-    print_line("Median ± the distance to the farthest round. CPU time is the server's own.")
+    print_line("Median ± half the distance from the least to the greatest round. CPU time is the server's own.")
     print_line("")
     native, reference = (next(step for step in result.gate if step.by == by) for by in ("native", "reference"))
     slower = [reference_ns / statistics.median(native.ns) for reference_ns in reference.ns]
@@ -106,8 +106,7 @@ def _tell(result: "Result") -> None:
 
 
 def _spread(values: Sequence[float]) -> str:
-    middle = statistics.median(values)
-    return f"{middle:.2f} ± {max(abs(value - middle) for value in values):.2f}"
+    return f"{statistics.median(values):.2f} ± {(max(values) - min(values)) / 2:.2f}"
 
 
 def _ms(microseconds: float) -> str:

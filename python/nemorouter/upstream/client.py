@@ -85,10 +85,8 @@ class HttpUpstream:
 def connect(settings: Settings) -> list[HttpUpstream]:
     """All providers of the settings. Not before a fork: the client's threads would stay behind."""
     check_providers(settings)
-    keys = [_key(one) for one in settings.upstreams]
-    return [
-        HttpUpstream(one, _client(settings, key), key=key) for one, key in zip(settings.upstreams, keys, strict=True)
-    ]
+    keyed = [(one, _key(one)) for one in settings.upstreams]
+    return [HttpUpstream(one, _client(settings, key), key=key) for one, key in keyed]
 
 
 def check_providers(settings: Settings) -> None:
