@@ -5,6 +5,7 @@ python -m benches.micro.collect --into FOLDER [--micro FILE...] [--criterion FOL
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from benches.report.pieces import Count, Size, Step
 from benches.report.pool import pooled_steps
 
 ROOT = Path(__file__).parents[2]
-OWN = ("native", "reference")
 
 
 def main() -> None:
@@ -48,24 +48,26 @@ def main() -> None:
 
 def micro(found: dict[str, Any]) -> list[Step]:
     """Nanoseconds of each step and implementation, from a file of pytest-benchmark: the median of a pass."""
-    return [_step(each) for each in found["benchmarks"]]
+    return [step for each in found["benchmarks"] for step in _steps(each)]
 
 
-def _step(each: dict[str, Any]) -> Step:
+def _steps(each: dict[str, Any]) -> Iterator[Step]:
+    """Of a limiter of PyPI, or of the reference and the native gate, which took turns."""
     test = each["name"].partition("[")[0].removeprefix("test_").removesuffix("_rival").replace("_", " ")
-    params = dict(each["params"] or {})
-    known = (*OWN, *RIVALS)
-    by = next(part for name in ("module", "name") if (part := params.pop(name, None)) in known)
-    ids = each["param"].split("-") if each["param"] else []
-    case = "" if "keys" in params else "-".join(part for part in ids if part not in by.split("-"))
-    return Step(
-        step=f"{test} {case}".strip(),
-        by=by,
-        ns=[pieces.middle(each["stats"]["data"]) / each["extra_info"]["times"] * 1e9],
-        keys=params.get("keys", 0),
-        spread=params.get("spread", ""),
-        threads=params.get("threads", 1),
-    )
+    params, extra = each["params"] or {}, each["extra_info"]
+    by = params.get("name", "reference")
+    ids = [] if "keys" in params or not each["param"] else each["param"].split("-")
+    case = "-".join(part for part in ids if part not in by.split("-"))
+    timed = {by: each["stats"]["data"]} | {name: extra[name] for name in ("native",) if name in extra}
+    for name, seconds in timed.items():
+        yield Step(
+            step=f"{test} {case}".strip(),
+            by=name,
+            ns=[pieces.middle(seconds) / extra["times"] * 1e9],
+            keys=params.get("keys", 0),
+            spread=params.get("spread", ""),
+            threads=params.get("threads", 1),
+        )
 
 
 def versions(steps: list[Step]) -> dict[str, str]:

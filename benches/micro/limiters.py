@@ -35,12 +35,6 @@ def gate(world: World, spread: str) -> tuple[Callable[[], None], World]:
     return run, world
 
 
-def world_of(name: str, keys: int, **fields: Any) -> World:
-    """A gate of "native" or "reference"; ``fields`` change the keys' policy."""
-    module = importlib.import_module({"native": "nemorouter._core"}.get(name, "nemorouter.reference"))
-    return World(module, keys, **fields)
-
-
 def limits_window(keys: int, limit: int) -> Step:
     """``limits``, sliding window counter: an estimate, not exact."""
     limits = importlib.import_module("limits")

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 Medians = dict[str, dict[str, float]]
@@ -12,10 +13,11 @@ def medians(found: dict[str, Any]) -> Medians:
     """Nanoseconds of one step, by step and implementation."""
     steps: Medians = {}
     for each in found["benchmarks"]:
-        test, _, params = each["name"].removeprefix("test_").partition("[")
-        which, _, case = params.rstrip("]").partition("-")
-        step = f"{test.replace('_', ' ')} {case}".strip()
-        steps.setdefault(step, {})[which] = each["stats"]["median"] / each["extra_info"]["times"] * 1e9
+        test, _, case = each["name"].removeprefix("test_").partition("[")
+        extra = each["extra_info"]
+        seconds = {"native": extra["native"], "reference": each["stats"]["data"]}
+        step = f"{test.replace('_', ' ')} {case.rstrip(']')}".strip()
+        steps[step] = {by: median(values) / extra["times"] * 1e9 for by, values in seconds.items()}
     return steps
 
 
@@ -34,7 +36,7 @@ def main() -> None:
     machine = found["machine_info"]
     cpu = machine["cpu"].get("brand_raw", machine["machine"])
     print(f"{cpu}, Python {machine['python_version']}, {found['datetime']}")
-    print("CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, both side by side.\n")
+    print("CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, in turns.\n")
     print(table(medians(found)))
 
 

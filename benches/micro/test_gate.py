@@ -1,16 +1,16 @@
 """Native gate and reference, step by step. Each benchmark checks the answer before the time is taken.
 
-A round runs a step a thousand times; `report` divides. Between two rounds the journal is drained, untimed.
+A round runs a step a thousand times; `report` divides. Between two rounds the journal is drained, untimed. The
+two take turns.
 """
 
-import importlib
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benches.micro.pairs import Round, compare
 from nemorouter.bench.world import CHAT, MODEL, OK, PEPPER, World, secret
 from nemorouter.errors import Code
 from nemorouter.types import MAX_LIMIT
@@ -20,81 +20,85 @@ ROUNDS = 40
 IP = "192.0.2.1"
 
 
-@pytest.fixture(params=["native", "reference"])
-def module(request: pytest.FixtureRequest) -> ModuleType:
-    return importlib.import_module({"native": "nemorouter._core"}.get(request.param, "nemorouter.reference"))
+def test_identify_admit_settle(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module)
+        identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
+        index = identify(world.headers[0], IP, CHAT)
+        assert index >= 0
+        assert settle(admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False), 480, 0, 60, 200, OK, 1, 1) == 108_000
+
+        def run() -> None:
+            for header in world.headers:
+                ticket = admit(identify(header, IP, CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False)
+                settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
+
+        def check(rounds: int) -> None:
+            assert world.journal.counters()["settled"] == rounds * TIMES + 1
+
+        return Round(run, world.drain, check)
+
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
-def measure(benchmark: BenchmarkFixture, run: Callable[..., Any], setup: Callable[[], Any]) -> None:
-    """``run`` does its step TIMES times with what ``setup`` answers."""
-    benchmark.extra_info["times"] = TIMES
-    benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)  # type: ignore[no-untyped-call]
+def test_identify(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module)
+        identify = world.gate.identify
+        for header in world.headers[:50]:
+            assert world.arena.identity(identify(header, IP, CHAT)).id == int(header[-20:])
+
+        def run() -> None:
+            for header in world.headers:
+                identify(header, IP, CHAT)
+
+        return Round(run, world.drain)
+
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
-def test_identify_admit_settle(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    world = World(module)
-    identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
-    index = identify(world.headers[0], IP, CHAT)
-    assert index >= 0
-    assert settle(admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False), 480, 0, 60, 200, OK, 1, 1) == 108_000
+def test_admit(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module)
+        admit = world.gate.admit
+        keys = [world.gate.identify(header, IP, CHAT) for header in world.headers]
+        ticket = world.admit(keys[0])
+        assert world.gate.reserved(ticket) == (500, 100)
+        tickets = [ticket]
 
-    def run() -> None:
-        for header in world.headers:
-            ticket = admit(identify(header, IP, CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False)
-            settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
+        def settle_all() -> None:
+            for each in tickets:
+                world.settle(each)
+            tickets.clear()
+            world.drain()
 
-    measure(benchmark, run, world.drain)
-    assert world.journal.counters()["settled"] == (ROUNDS + 2) * TIMES + 1 or benchmark.disabled
+        def run() -> None:
+            tickets.extend([admit(key, MODEL, CHAT, 0, 2_000, 100, 1, False) for key in keys])
 
+        return Round(run, settle_all)
 
-def test_identify(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    world = World(module)
-    identify = world.gate.identify
-    for header in world.headers[:50]:
-        assert world.arena.identity(identify(header, IP, CHAT)).id == int(header[-20:])
-
-    def run() -> None:
-        for header in world.headers:
-            identify(header, IP, CHAT)
-
-    measure(benchmark, run, world.drain)
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
-def test_admit(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    world = World(module)
-    admit = world.gate.admit
-    keys = [world.gate.identify(header, IP, CHAT) for header in world.headers]
-    ticket = world.admit(keys[0])
-    assert world.gate.reserved(ticket) == (500, 100)
-    tickets = [ticket]
+def test_settle(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module)
+        settle = world.gate.settle
+        keys = [world.gate.identify(header, IP, CHAT) for header in world.headers]
+        assert world.settle(world.admit(keys[0])) == 108_000
+        tickets: list[int] = []
 
-    def settle_all() -> None:
-        for each in tickets:
-            world.settle(each)
-        tickets.clear()
-        world.drain()
+        def admit_all() -> None:
+            world.drain()
+            tickets[:] = [world.admit(key) for key in keys]
 
-    def run() -> None:
-        tickets.extend([admit(key, MODEL, CHAT, 0, 2_000, 100, 1, False) for key in keys])
+        def run() -> None:
+            for ticket in tickets:
+                settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
 
-    measure(benchmark, run, settle_all)
+        return Round(run, admit_all)
 
-
-def test_settle(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    world = World(module)
-    settle = world.gate.settle
-    keys = [world.gate.identify(header, IP, CHAT) for header in world.headers]
-    assert world.settle(world.admit(keys[0])) == 108_000
-
-    def admit_all() -> tuple[tuple[list[int]], dict[str, Any]]:
-        world.drain()
-        return ([world.admit(key) for key in keys],), {}
-
-    def run(tickets: list[int]) -> None:
-        for ticket in tickets:
-            settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
-
-    measure(benchmark, run, admit_all)
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
 @pytest.mark.parametrize(
@@ -106,18 +110,23 @@ def test_settle(benchmark: BenchmarkFixture, module: ModuleType) -> None:
     ],
     ids=["429-rpm", "429-tpm", "402"],
 )
-def test_admit_refused(benchmark: BenchmarkFixture, module: ModuleType, code: Code, fields: dict[str, int]) -> None:
-    world = World(module, 10, **fields)
-    admit = world.gate.admit
-    key = world.gate.identify(world.headers[0], IP, CHAT)
-    assert world.admit(key).code == code
+def test_admit_refused(benchmark: BenchmarkFixture, code: Code, fields: dict[str, int]) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module, 10, **fields)
+        admit = world.gate.admit
+        key = world.gate.identify(world.headers[0], IP, CHAT)
+        assert world.admit(key).code == code
 
-    def run() -> None:
-        for _ in range(TIMES):
-            admit(key, MODEL, CHAT, 0, 2_000, 100, 1, False)
+        def run() -> None:
+            for _ in range(TIMES):
+                admit(key, MODEL, CHAT, 0, 2_000, 100, 1, False)
 
-    measure(benchmark, run, world.drain)
-    assert world.journal.counters()["admitted"] == 0
+        def check(rounds: int) -> None:
+            assert world.journal.counters()["admitted"] == 0
+
+        return Round(run, world.drain, check)
+
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
 @pytest.mark.parametrize(
@@ -129,65 +138,81 @@ def test_admit_refused(benchmark: BenchmarkFixture, module: ModuleType, code: Co
     ],
     ids=["401-unknown", "401-malformed", "401-missing"],
 )
-def test_identify_refused(benchmark: BenchmarkFixture, module: ModuleType, code: Code, header: str | None) -> None:
-    world = World(module)
-    identify = world.gate.identify
-    assert identify(header, IP, CHAT) == -code
+def test_identify_refused(benchmark: BenchmarkFixture, code: Code, header: str | None) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module)
+        identify = world.gate.identify
+        assert identify(header, IP, CHAT) == -code
 
-    def run() -> None:
-        for _ in range(TIMES):
-            identify(header, IP, CHAT)
+        def run() -> None:
+            for _ in range(TIMES):
+                identify(header, IP, CHAT)
 
-    measure(benchmark, run, world.drain)
+        return Round(run, world.drain)
 
-
-def test_rate_headers(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    world = World(module)
-    rate_headers = world.gate.rate_headers
-    key = world.gate.identify(world.headers[0], IP, CHAT)
-    assert rate_headers(key)[0] == ("x-ratelimit-limit-requests", str(MAX_LIMIT))
-
-    def run() -> None:
-        for _ in range(TIMES):
-            rate_headers(key)
-
-    measure(benchmark, run, world.drain)
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
-def test_parse(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    parse = module.parse_key
-    header = f"Bearer {secret(7)}"
-    assert parse(header) == secret(7)
+def test_rate_headers(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        world = World(module)
+        rate_headers = world.gate.rate_headers
+        key = world.gate.identify(world.headers[0], IP, CHAT)
+        assert rate_headers(key)[0] == ("x-ratelimit-limit-requests", str(MAX_LIMIT))
 
-    def run() -> None:
-        for _ in range(TIMES):
-            parse(header)
+        def run() -> None:
+            for _ in range(TIMES):
+                rate_headers(key)
 
-    measure(benchmark, run, lambda: None)
+        return Round(run, world.drain)
+
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
-def test_hash(benchmark: BenchmarkFixture, module: ModuleType, vectors: dict[str, Any]) -> None:
-    hash_key = module.hash_key
+def test_parse(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        parse = module.parse_key
+        header = f"Bearer {secret(7)}"
+        assert parse(header) == secret(7)
+
+        def run() -> None:
+            for _ in range(TIMES):
+                parse(header)
+
+        return Round(run, lambda: None)
+
+    compare(benchmark, make, TIMES, ROUNDS)
+
+
+def test_hash(benchmark: BenchmarkFixture, vectors: dict[str, Any]) -> None:
     known = vectors["digests"][0]
-    assert hash_key(known["key"], bytes.fromhex(known["pepper_hex"])).hex() == known["digest_hex"]
-    key = secret(7)
 
-    def run() -> None:
-        for _ in range(TIMES):
-            hash_key(key, PEPPER)
+    def make(module: ModuleType) -> Round:
+        hash_key = module.hash_key
+        assert hash_key(known["key"], bytes.fromhex(known["pepper_hex"])).hex() == known["digest_hex"]
+        key = secret(7)
 
-    measure(benchmark, run, lambda: None)
+        def run() -> None:
+            for _ in range(TIMES):
+                hash_key(key, PEPPER)
+
+        return Round(run, lambda: None)
+
+    compare(benchmark, make, TIMES, ROUNDS)
 
 
-def test_bucket(benchmark: BenchmarkFixture, module: ModuleType) -> None:
-    bucket = module.Bucket(60_000_000, 60_000_000)
-    assert bucket.take(60_000_000, 0)
-    assert not bucket.take(1, 0)
-    assert bucket.take(1, 1)
-    take = bucket.take
+def test_bucket(benchmark: BenchmarkFixture) -> None:
+    def make(module: ModuleType) -> Round:
+        bucket = module.Bucket(60_000_000, 60_000_000)
+        assert bucket.take(60_000_000, 0)
+        assert not bucket.take(1, 0)
+        assert bucket.take(1, 1)
+        take = bucket.take
 
-    def run() -> None:
-        for now in range(10_000_000, 10_000_000 + TIMES):
-            take(1, now)
+        def run() -> None:
+            for now in range(10_000_000, 10_000_000 + TIMES):
+                take(1, now)
 
-    measure(benchmark, run, lambda: None)
+        return Round(run, lambda: None)
+
+    compare(benchmark, make, TIMES, ROUNDS)

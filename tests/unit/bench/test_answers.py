@@ -109,11 +109,11 @@ def micro(*arguments: str, plugin: str = "") -> dict[str, int]:
 def test_the_micro_benchmarks_still_run() -> None:
     found = micro("benches/micro/test_gate.py")
     assert set(found) == {"passed"}
-    assert found["passed"] > 20
+    assert found["passed"] > 10
 
 
 def test_each_micro_benchmark_fails_on_a_wrong_answer() -> None:
-    found = micro("benches/micro/test_gate.py", "-k", "reference", plugin="tests.unit.bench.broken")
+    found = micro("benches/micro/test_gate.py", plugin="tests.unit.bench.broken")
     assert set(found) == {"failed"}, "a benchmark took the time of a gate that answers wrongly"
     assert found["failed"] > 10
 
