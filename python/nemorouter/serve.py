@@ -166,6 +166,14 @@ class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serv
             if self.reload_signal:
                 self._reload(spawn_target, target_loader)
 
+    def shutdown(self, exit_code: int = 0) -> None:
+        """Who asked for the end gets a clean one, even if a worker died so late that nobody replaced it."""
+        try:
+            super().shutdown(exit_code)
+        except SystemExit:
+            if exit_code or not self.interrupt_signal:
+                raise
+
     def _spawn_workers(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
         with _unheard():
             super()._spawn_workers(spawn_target, target_loader)
