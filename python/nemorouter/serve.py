@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
@@ -168,11 +168,8 @@ class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serv
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Who asked for the end gets a clean one, even if a worker died so late that nobody replaced it."""
-        try:
+        with suppress(SystemExit) if self.interrupt_signal and not exit_code else nullcontext():
             super().shutdown(exit_code)
-        except SystemExit:
-            if exit_code or not self.interrupt_signal:
-                raise
 
     def _spawn_workers(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
         with _unheard():
@@ -254,8 +251,7 @@ def _connections() -> int:
 
 def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     """Print where the server is, and on the first run a command that works when it is pasted."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}"
+    url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
     print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
     if key is not None:
         print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n{_example(url, key, settings)}\n")
@@ -280,8 +276,7 @@ def _drainer_process() -> Iterator[None]:
     Workers are candidates too, should it die. It is no fork of the master, so that the master keeps to one thread, and
     it ends last, when it has taken up what killed workers left.
     """
-    command = [sys.executable, "-c", "from nemorouter.serve import drain; drain()"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", f"from {__name__} import drain; drain()"], stdout=subprocess.PIPE)
     try:
         if process.stdout is not None:
             process.stdout.readline()  # it drains now, before any worker tries to
@@ -311,6 +306,5 @@ def drain() -> None:
     print("ready", flush=True)
     while signal.sigwait(_ENDING) != signal.SIGTERM:
         pass  # Ctrl-C reaches all of the group; the workers still need us
-    control.stop()
-    watcher.stop()
-    drainer.stop()
+    for each in (control, watcher, drainer):
+        each.stop()
