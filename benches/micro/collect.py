@@ -58,7 +58,9 @@ def _steps(each: dict[str, Any]) -> Iterator[Step]:
     by = params.get("name", "reference")
     ids = [] if "keys" in params or not each["param"] else each["param"].split("-")
     case = "-".join(part for part in ids if part not in by.split("-"))
-    timed = {by: each["stats"]["data"]} | {name: extra[name] for name in ("native",) if name in extra}
+    timed = {by: each["stats"]["data"]}
+    if "native" in extra:
+        timed["native"] = extra["native"]
     for name, seconds in timed.items():
         yield Step(
             step=f"{test} {case}".strip(),

@@ -5,7 +5,7 @@ import importlib
 import time
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -51,9 +51,9 @@ def compare(benchmark: BenchmarkFixture, make: Callable[[ModuleType], Round], ti
     # A million keys of the reference are objects that the collector would look through again and again.
     gc.collect()
     gc.freeze()
+    # pytest-benchmark carries no types.
     benchmark.pedantic(reference.run, setup=setup, rounds=rounds, warmup_rounds=1)  # type: ignore[no-untyped-call]
     gc.unfreeze()
     native.check(1 + 2 * begun)
     reference.check(1 + begun)
-    extra: dict[str, Any] = benchmark.extra_info
-    extra |= {"times": times, "native": beside[-rounds:]}
+    benchmark.extra_info.update(times=times, native=beside[-rounds:])

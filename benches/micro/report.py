@@ -3,8 +3,9 @@
 import json
 import sys
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+from benches.micro.collect import micro
 
 Medians = dict[str, dict[str, float]]
 
@@ -12,12 +13,8 @@ Medians = dict[str, dict[str, float]]
 def medians(found: dict[str, Any]) -> Medians:
     """Nanoseconds of one step, by step and implementation."""
     steps: Medians = {}
-    for each in found["benchmarks"]:
-        test, _, case = each["name"].removeprefix("test_").partition("[")
-        extra = each["extra_info"]
-        seconds = {"native": extra["native"], "reference": each["stats"]["data"]}
-        step = f"{test.replace('_', ' ')} {case.rstrip(']')}".strip()
-        steps[step] = {by: median(values) / extra["times"] * 1e9 for by, values in seconds.items()}
+    for each in micro(found):
+        steps.setdefault(each.step, {})[each.by] = each.ns[0]
     return steps
 
 

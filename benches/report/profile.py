@@ -83,15 +83,11 @@ def _of_a_decision(report: Report) -> str:
     core = [middle(step.ns) for step in report.steps("native") if step.step == _CORE]
     if not whole or not core:
         return ""
-    counts = report.first("counts")
-    named = {each.operation: each.instructions for each in counts.counts} if counts else {}
-    told = f", {sum(named.get(name, 0) for name in WHOLE.split()):,.0f} instructions" if counts else ""
     return (
         f"\nA decision takes {nanoseconds(whole[0])} from Python. The core alone, by criterion, takes "
-        f"{nanoseconds(core[0])} of them{told}: the hash of the key, two readings of the clock, and twenty locked "
-        "swaps and additions, for six buckets and four money words that are taken, three and four of them that are "
-        "corrected, and a slot that is numbered, claimed and closed. "
-        f"The other {nanoseconds(whole[0] - core[0])} are three calls from Python with nineteen arguments.\n"
+        f"{nanoseconds(core[0])} of them: the hash of the key, the clock, and a locked swap for each bucket and money "
+        "word that is taken and for each that is corrected, and for the slot's claim and its end. "
+        f"The other {nanoseconds(whole[0] - core[0])} are three calls from Python with all their arguments.\n"
     )
 
 

@@ -15,20 +15,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
 from granian.log import LogLevels
-from granian.server import Server as GranianServer
 
 from nemorouter import log, orphans, snapshot
 from nemorouter._core import die_with_parent, set_time_slice
-from nemorouter.app import MISCONFIGURED, App
+from nemorouter.app import App
 from nemorouter.control.process import Keeper
 from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError, system_reason
 from nemorouter.ledger.drainer import Drainer
+from nemorouter.master import ENDING, Master
 from nemorouter.pepper import stay_out_of_core_dumps
 from nemorouter.services import setup
 from nemorouter.services.bootstrap import bootstrap
@@ -55,11 +54,6 @@ _COLLECT_EVERY = 100_000
 """Objects that the drainer's process makes before the collector looks: rows are tuples, freed without it."""
 _STORE_S = 60.0
 """How long a start waits for the store."""
-_SHORT_LIFE_S = 2.0
-_PROVEN_S = 10.0
-"""Once a worker lived so long, the set-up was good: what refuses a later one may pass, such as a full disk."""
-_ENDING = {signal.SIGTERM, signal.SIGINT}
-_LONGEST_PAUSE_S = 5.0
 
 _log = log.get_logger(__name__)
 
@@ -80,7 +74,7 @@ def run(settings: Settings) -> None:
         sys.exit(f"nemorouter: {system_reason(error)}")
     os.environ.update(settings.to_env())
     _tell(settings, key, setup_token)
-    server = _Server(
+    server = Master(
         "nemorouter.serve:worker",
         factory=True,
         address=settings.host,
@@ -135,62 +129,9 @@ class _Worker(App):
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__rsgi_init__(loop)
         # The loop runs next when Granian serves: from then on a signal is heard.
-        loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING)
+        loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, ENDING)
         gc.collect()
         gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
-
-
-class _Server(GranianServer):  # type: ignore[misc,valid-type]  # Granian's servers carry no types
-    """Granian's master, but it never gives up on a crashed worker, and misses none that died together with another."""
-
-    def _serve_loop(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
-        quick_deaths, proven = 0, False
-        while True:
-            self.main_loop_interrupt.wait()
-            if self.interrupt_signal:
-                return
-            self.main_loop_interrupt.clear()
-            dead = [index for index, worker in enumerate(self.wrks) if not worker.is_alive()]
-            proven = proven or any(time.monotonic() - worker.birth > _PROVEN_S for worker in self.wrks)
-            if not proven and any(self.wrks[index].inner.exitcode == MISCONFIGURED for index in dead):
-                return
-            self.interrupt_children.clear()
-            if dead:
-                young = any(time.monotonic() - self.wrks[index].birth < _SHORT_LIFE_S for index in dead)
-                quick_deaths = quick_deaths + 1 if young else 0
-                if quick_deaths > 1:
-                    self.main_loop_interrupt.wait(min(0.1 * 2**quick_deaths, _LONGEST_PAUSE_S))
-                    if self.interrupt_signal:
-                        return
-                self._respawn_workers(dead, spawn_target, target_loader)
-            if self.reload_signal:
-                self._reload(spawn_target, target_loader)
-
-    def shutdown(self, exit_code: int = 0) -> None:
-        """Who asked for the end gets a clean one, even if a worker died so late that nobody replaced it."""
-        with suppress(SystemExit) if self.interrupt_signal and not exit_code else nullcontext():
-            super().shutdown(exit_code)
-
-    def _spawn_workers(self, spawn_target: Callable[..., None], target_loader: Callable[..., Any]) -> None:
-        with _unheard():
-            super()._spawn_workers(spawn_target, target_loader)
-
-    def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
-        with _unheard():
-            super()._respawn_workers(workers, *arguments, **options)
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Hold signals back from a worker that is forked meanwhile, until it can obey them.
-
-    Else one that came while it starts is lost: it has the master's handler first, then one that nobody hears yet.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _prepared(settings: Settings) -> tuple[str | None, str | None]:
@@ -251,7 +192,8 @@ def _connections() -> int:
 
 def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     """Print where the server is, and on the first run a command that works when it is pasted."""
-    url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
     print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
     if key is not None:
         print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n{_example(url, key, settings)}\n")
@@ -276,7 +218,8 @@ def _drainer_process() -> Iterator[None]:
     Workers are candidates too, should it die. It is no fork of the master, so that the master keeps to one thread, and
     it ends last, when it has taken up what killed workers left.
     """
-    process = subprocess.Popen([sys.executable, "-c", f"from {__name__} import drain; drain()"], stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", "from nemorouter.serve import drain; drain()"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         if process.stdout is not None:
             process.stdout.readline()  # it drains now, before any worker tries to
@@ -288,7 +231,7 @@ def _drainer_process() -> Iterator[None]:
 
 def drain() -> None:
     """What the drainer's process runs until the master ends it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     die_with_parent()
     settings = Settings.load()
     log.configure(settings.log_level)
@@ -304,7 +247,8 @@ def drain() -> None:
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
     print("ready", flush=True)
-    while signal.sigwait(_ENDING) != signal.SIGTERM:
+    while signal.sigwait(ENDING) != signal.SIGTERM:
         pass  # Ctrl-C reaches all of the group; the workers still need us
-    for each in (control, watcher, drainer):
-        each.stop()
+    control.stop()
+    watcher.stop()
+    drainer.stop()

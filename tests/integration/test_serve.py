@@ -18,7 +18,7 @@ import pytest
 from granian.constants import Interfaces
 
 from nemorouter.datadir import DataDir
-from nemorouter.serve import _Server
+from nemorouter.master import Master
 from nemorouter.settings import Settings, Upstream
 from tests.integration.servers import SERVE, Host, Server, chat, free_port, server_command, until
 from tests.integration.upstreams import FakeUpstream
@@ -173,7 +173,7 @@ def test_a_server_outlives_what_refuses_a_later_worker(tmp_path: Path, monkeypat
     """As a full disk does. Only a set-up that never worked ends the server."""
     host = Host(tmp_path)
     key = host.key()
-    proven = f"import nemorouter.serve as module; module._PROVEN_S = 0; {SERVE}"
+    proven = f"import nemorouter.master as module; module._PROVEN_S = 0; {SERVE}"
     monkeypatch.setattr("tests.integration.servers.SERVE", proven)
     with host.serve(workers=2) as server:
         pepper = host.settings.pepper_path.rename(tmp_path / "elsewhere")
@@ -244,20 +244,10 @@ def test_sigterm_is_heard_by_workers_that_just_start(tmp_path: Path, after_s: fl
         assert server.process.wait(15) == 0
 
 
-def test_sigterm_beside_a_crash_is_a_clean_end(tmp_path: Path) -> None:
-    host = Host(tmp_path)
-    with host.serve(workers=2) as server:
-        server.process.send_signal(signal.SIGSTOP)  # so that it learns of both at once
-        os.kill(children(server.process.pid)[0], signal.SIGKILL)
-        server.process.terminate()
-        server.process.send_signal(signal.SIGCONT)
-        assert server.process.wait(15) == 0
-
-
 @pytest.mark.parametrize("asked", [True, False])
 def test_only_an_end_that_nobody_asked_for_is_a_failure(asked: bool) -> None:
     """A worker's death in the instant before the signal, which no test can hit at will: as Granian notes it."""
-    master = _Server("nemorouter.serve:worker", factory=True, interface=Interfaces.RSGI)
+    master = Master("nemorouter.serve:worker", factory=True, interface=Interfaces.RSGI)
     master._sso = None  # it never listened
     master._start_ipc()
     master.interrupt_children.append(0)
