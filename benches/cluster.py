@@ -1,9 +1,10 @@
-"""What one Redis and one PostgreSQL pay for many hosts: the figures from which ``docs/scaling.md`` is computed.
+"""What one Redis and one PostgreSQL pay for many hosts: the figures from which ``docs/scaling.md``
+is computed.
 
 python -m benches.cluster [--buckets 20000] [--rows 40000]
 
-CPU time of all processes of each, as the kernel counts it, so that other work on the machine disturbs little; and what
-a bucket takes in Redis's memory, and a row on PostgreSQL's disk.
+CPU time of all processes of each, as the kernel counts it, so that other work on the machine
+disturbs little; and what a bucket takes in Redis's memory, and a row on PostgreSQL's disk.
 """
 
 import argparse
@@ -78,10 +79,14 @@ def an_ask(nonce: int, sequence: int, want: int, spent: int) -> Ask:
 
 
 async def leases(client: Redis, server: Meter, count: int) -> None:
-    """Grants: a call for one bucket, for a full batch; bytes a bucket with one holder and with four."""
+    """Grants: a call for one bucket, for a full batch; bytes a bucket with one holder and with
+    four.
+    """
     made = RedisBank(client, "bench", Terms())
     await made.begin()
-    await asyncio.sleep(2 * Terms().ttl / 1_000_000)  # a bank that lost its memory begins empty, and so does a new one
+    await asyncio.sleep(
+        2 * Terms().ttl / 1_000_000
+    )  # a bank that lost its memory begins empty, and so does a new one
     buckets = [Bucket(int(Kind.KEY), number, number % 1000, 0) for number in range(count)]
     _, (reply,) = await made.sync([(buckets[0], an_ask(1, 1, 10, 0))])
     if reply.place != 10:
@@ -89,7 +94,9 @@ async def leases(client: Redis, server: Meter, count: int) -> None:
 
     async def all_of(nonce: int, sequence: int) -> None:
         for at in range(0, count, BATCH):
-            await made.sync([(bucket, an_ask(nonce, sequence, 10, 0)) for bucket in buckets[at : at + BATCH]])
+            await made.sync(
+                [(bucket, an_ask(nonce, sequence, 10, 0)) for bucket in buckets[at : at + BATCH]]
+            )
 
     before = (await client.info("memory"))["used_memory"]
     calls = -(-count // BATCH)
@@ -103,7 +110,11 @@ async def leases(client: Redis, server: Meter, count: int) -> None:
     told("Redis: memory of a bucket with one host", (one_holder - before) / count, "bytes")
     for nonce in (3, 4, 5):
         await all_of(nonce, 1)
-    told("  with four hosts", ((await client.info("memory"))["used_memory"] - before) / count, "bytes")
+    told(
+        "  with four hosts",
+        ((await client.info("memory"))["used_memory"] - before) / count,
+        "bytes",
+    )
 
     async def single() -> None:
         for number in range(ROUNDS):
@@ -117,7 +128,9 @@ async def registered(client: Redis, server: Meter) -> None:
     for hosts in (4, 64, 256):
         registry = Registry(client, f"bench{hosts}")
         for id in range(1, hosts + 1):
-            await registry.register(id, "t", 0, f"gateway-{id}.example", '{"version":"0.1.0","workers":8}')
+            await registry.register(
+                id, "t", 0, f"gateway-{id}.example", '{"version":"0.1.0","workers":8}'
+            )
 
         async def renew(registry: Registry = registry, hosts: int = hosts) -> None:
             for number in range(ROUNDS):
@@ -130,20 +143,40 @@ async def registered(client: Redis, server: Meter) -> None:
                     raise SystemExit("A host is missing.")
 
         told(f"Redis: a renewal, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
-        told("  a look at all of them, as who waits for a change does", await server.per(ROUNDS, look), "µs CPU")
+        told(
+            "  a look at all of them, as who waits for a change does",
+            await server.per(ROUNDS, look),
+            "µs CPU",
+        )
 
 
 def rows(start: int, count: int, keys: int) -> list[Any]:
     """Rows of the log, of ``keys`` keys drawn at random."""
     draw = random.Random(start)
     return [
-        (seq % 16, 77, seq, now_ms(), KEY + draw.randrange(keys), TEAM, USER, ORG, "gpt-5", "echo", 0, 200, *ENDED)
+        (
+            seq % 16,
+            77,
+            seq,
+            now_ms(),
+            KEY + draw.randrange(keys),
+            TEAM,
+            USER,
+            ORG,
+            "gpt-5",
+            "echo",
+            0,
+            200,
+            *ENDED,
+        )
         for seq in range(start, start + count)
     ]
 
 
 async def ledger(world: World, server: Meter, count: int) -> None:
-    """Rows of the request log, with all their sums; money leases; what a host that only looks costs."""
+    """Rows of the request log, with all their sums; money leases; what a host that only looks
+    costs.
+    """
     store = world.store
 
     async def drain(start: int, lot: int, keys: int) -> None:
@@ -161,7 +194,11 @@ async def ledger(world: World, server: Meter, count: int) -> None:
         told("  and by the clock, one host alone", took, "µs")
     size = "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'requests'::regclass"
     found = await world.one(size)
-    told("PostgreSQL: a row of the log on disk, with its indexes", int(str(found[0])) / (4 * count), "bytes")
+    told(
+        "PostgreSQL: a row of the log on disk, with its indexes",
+        int(str(found[0])) / (4 * count),
+        "bytes",
+    )
 
 
 async def money(world: World, server: Meter) -> None:
@@ -172,7 +209,9 @@ async def money(world: World, server: Meter) -> None:
     first = now_ms() // DAY_MS
     first -= int(time.strftime("%d", time.gmtime(first * 86_400))) - 1
     for many in (1, 64):
-        asks = [bank.Ask(int(Kind.KEY), KEY + place, first, 0, 0, like=1000) for place in range(many)]
+        asks = [
+            bank.Ask(int(Kind.KEY), KEY + place, first, 0, 0, like=1000) for place in range(many)
+        ]
         if None in [answer.granted for answer in await bank.settle(world.store, asks)]:
             raise SystemExit("A budget was not granted.")
 
@@ -188,7 +227,11 @@ async def money(world: World, server: Meter) -> None:
             async with world.store.read() as connection:
                 await change_seq(connection)
 
-    told("PostgreSQL: a host asks whether there is a change", await server.per(ROUNDS, looks), "µs CPU")
+    told(
+        "PostgreSQL: a host asks whether there is a change",
+        await server.per(ROUNDS, looks),
+        "µs CPU",
+    )
 
 
 async def changes(world: World, server: Meter) -> None:
@@ -238,7 +281,9 @@ async def run(buckets: int, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--buckets", type=int, default=20_000)
     parser.add_argument("--rows", type=int, default=40_000)
     options = parser.parse_args()

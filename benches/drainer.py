@@ -2,8 +2,8 @@
 
 python -m benches.drainer [--turns 100] [--upgrade 10000000]
 
-Whole turns, with a pause before each, as in ``serve``; what a turn pays for itself shows in the small ones.
-``--upgrade`` times the migration of a log of so many rows to its order by time instead.
+Whole turns, with a pause before each, as in ``serve``; what a turn pays for itself shows in the
+small ones. ``--upgrade`` times the migration of a log of so many rows to its order by time instead.
 """
 
 import argparse
@@ -28,7 +28,12 @@ from nemorouter.store import ledger_sqlite, migrate
 from nemorouter.store.engine import Store
 from tests.faults.world import KEY, World
 
-SHAPES = ((1, 22), (1, 800), (100, 800), (5_000, 800))  # keys, and rows of a turn: at 500 and at 17,000 requests/s
+SHAPES = (
+    (1, 22),
+    (1, 800),
+    (100, 800),
+    (5_000, 800),
+)  # keys, and rows of a turn: at 500 and at 17,000 requests/s
 PAUSE_S = 0.04
 
 
@@ -83,7 +88,10 @@ async def turns(keys: int, rows: int, count: int) -> None:
         await world.close()
     each = {name: spent / count / rows / 1000 for name, spent in parts.spent.items()}
     listed = ", ".join(f"{name} {each[name]:.2f}" for name in ("rows", "log", "sums"))
-    print(f"{keys:5} keys, {rows:4} rows a turn: {each['turn']:6.2f} us a row, of it {listed}", flush=True)
+    print(
+        f"{keys:5} keys, {rows:4} rows a turn: {each['turn']:6.2f} us a row, of it {listed}",
+        flush=True,
+    )
 
 
 def _asker(world: World, gate: Gate) -> Callable[[], None]:

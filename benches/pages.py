@@ -1,6 +1,7 @@
 """How long each page takes with many keys and a long log, in one process, on a store filled by SQL.
 
-python -m benches.pages [--keys 100000] [--rows 10000000] [--folder DIR]   (a folder that is filled already is reused)
+python -m benches.pages [--keys 100000] [--rows 10000000] [--folder DIR]   (a folder that is filled
+already is reused)
 """
 
 import argparse
@@ -44,7 +45,9 @@ def told(what: str) -> Iterator[None]:
 
 
 async def fill(context: Context, keys: int, rows: int) -> None:
-    """Keys with dense ids, a log with a few busy keys and many quiet ones, and the sums that belong to it."""
+    """Keys with dense ids, a log with a few busy keys and many quiet ones, and the sums that belong
+    to it.
+    """
     first = await bootstrap.init(context, org="Acme", email="ada@example.com", password_hash="x")
     actor = await bootstrap.local_actor(context)
     base, now = new_id(), time.time_ns() // 1_000_000
@@ -87,7 +90,7 @@ async def fill(context: Context, keys: int, rows: int) -> None:
         )
         await _sql(
             connection,
-            f"{count} INSERT OR IGNORE INTO refusals SELECT :now / 60000 - i % 40000, :base + abs(random()) % :keys, 11, 3 FROM n",  # noqa: E501
+            f"{count} INSERT OR IGNORE INTO refusals SELECT :now / 60000 - i % 40000, :base + abs(random()) % :keys, 11, 3 FROM n",
             many=200_000,
             keys=keys,
             now=now,
@@ -118,7 +121,9 @@ async def without_indexes(context: Context, table: str) -> AsyncIterator[AsyncCo
             await _sql(connection, sql)
 
 
-async def _log(connection: AsyncConnection, count: str, keys: int, rows: int, given: dict[str, Any]) -> None:
+async def _log(
+    connection: AsyncConnection, count: str, keys: int, rows: int, given: dict[str, Any]
+) -> None:
     models = " ".join(f"WHEN {i} THEN '{model}'" for i, model in enumerate(MODELS))
     await _sql(
         connection,
@@ -143,13 +148,22 @@ async def _sums(connection: AsyncConnection) -> None:
         "FROM requests GROUP BY 1, 2, 3, 4, 5, 6",
     )
     for kind, column in ((1, "org_id"), (2, "team_id"), (3, "user_id")):
-        names = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "unknown_cost")
+        names = (
+            "requests",
+            "input_tokens",
+            "cached_tokens",
+            "output_tokens",
+            "cost_nano",
+            "unknown_cost",
+        )
         added = ", ".join(f"sum({name})" for name in names)
         await _sql(
             connection,
             f"INSERT INTO spend_scope SELECT {kind}, {column}, day, model, {added} FROM spend_daily GROUP BY 2, 3, 4",
         )
-    first = "CAST(julianday(date(day * 86400, 'unixepoch', 'start of month')) - 2440587.5 AS INTEGER)"
+    first = (
+        "CAST(julianday(date(day * 86400, 'unixepoch', 'start of month')) - 2440587.5 AS INTEGER)"
+    )
     await _sql(
         connection,
         f"INSERT INTO spend_month SELECT {first}, org_id, key_id, sum(requests), sum(cost_nano) "
@@ -160,7 +174,11 @@ async def _sums(connection: AsyncConnection) -> None:
 async def ask(app: Any, path: str, cookie: str) -> tuple[int, float, bytes]:
     """One GET: status, milliseconds, body."""
     where, _, query = path.partition("?")
-    headers = [(b"host", b"localhost"), (b"accept", b"text/html"), (b"cookie", f"nemo_session={cookie}".encode())]
+    headers = [
+        (b"host", b"localhost"),
+        (b"accept", b"text/html"),
+        (b"cookie", f"nemo_session={cookie}".encode()),
+    ]
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -168,8 +186,19 @@ async def ask(app: Any, path: str, cookie: str) -> tuple[int, float, bytes]:
         "method": "GET",
         "scheme": "http",
     }
-    scope |= {"path": where, "raw_path": where.encode(), "query_string": query.encode(), "root_path": ""}
-    scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": None, "state": {}, "extensions": {}}
+    scope |= {
+        "path": where,
+        "raw_path": where.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+    }
+    scope |= {
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": None,
+        "state": {},
+        "extensions": {},
+    }
     status, body = 0, b""
 
     async def receive() -> dict[str, Any]:
@@ -186,20 +215,31 @@ async def ask(app: Any, path: str, cookie: str) -> tuple[int, float, bytes]:
 
 
 async def measure(context: Context, settings: Settings) -> int:
-    """Every page: the best, the median and the worst of some repeats; answers how many medians are above the aim."""
+    """Every page: the best, the median and the worst of some repeats; answers how many medians are
+    above the aim.
+    """
     app = create_control(context, settings)
     actor = await bootstrap.local_actor(context)
     async with context.store.begin() as connection:
-        user = (await connection.exec_driver_sql("SELECT user_id FROM memberships WHERE role = 1")).scalar_one()
+        user = (
+            await connection.exec_driver_sql("SELECT user_id FROM memberships WHERE role = 1")
+        ).scalar_one()
         cookie = await sessions.begin(connection, context, user, actor.org, "127.0.0.1")
-        member = (await connection.exec_driver_sql("SELECT min(user_id) FROM memberships WHERE role = 3")).scalar_one()
+        member = (
+            await connection.exec_driver_sql("SELECT min(user_id) FROM memberships WHERE role = 3")
+        ).scalar_one()
         theirs = await sessions.begin(connection, context, member, actor.org, "127.0.0.1")
         deep = (await connection.exec_driver_sql(DEEP)).one()
-        budget = (await connection.exec_driver_sql("SELECT scope_id FROM budgets WHERE kind = 4 LIMIT 1")).scalar_one()
+        budget = (
+            await connection.exec_driver_sql("SELECT scope_id FROM budgets WHERE kind = 4 LIMIT 1")
+        ).scalar_one()
         base = (await connection.exec_driver_sql("SELECT min(id) FROM keys")).scalar_one()
         keys = (await connection.exec_driver_sql("SELECT count(*) FROM keys")).scalar_one()
     key, team, person = to_text("key", base), to_text("team", base), to_text("user", base)
-    since, middle = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 45 * 86_400)), to_text("key", base + keys // 2)
+    since, middle = (
+        time.strftime("%Y-%m-%d", time.gmtime(time.time() - 45 * 86_400)),
+        to_text("key", base + keys // 2),
+    )
     paths = {
         "home": "/acme",
         "keys": "/acme/keys",
@@ -234,8 +274,16 @@ async def measure(context: Context, settings: Settings) -> int:
         "prices": "/acme/settings/prices",
     }
     pages = [(name, path, cookie) for name, path in paths.items()]
-    own = {"home": "/acme", "keys": "/acme/keys", "keys, search without a hit": "/acme/keys?q=nothing"}
-    own |= {"logs": "/acme/logs", "logs, a model nobody used": "/acme/logs?model=none", "budgets": "/acme/budgets"}
+    own = {
+        "home": "/acme",
+        "keys": "/acme/keys",
+        "keys, search without a hit": "/acme/keys?q=nothing",
+    }
+    own |= {
+        "logs": "/acme/logs",
+        "logs, a model nobody used": "/acme/logs?model=none",
+        "budgets": "/acme/budgets",
+    }
     pages += [(f"a member's {name}", path, theirs) for name, path in own.items()]
     slow = 0
     print(f"\n{'page':34} {'best ms':>10} {'median ms':>10} {'worst ms':>10} {'kB':>7}")
@@ -272,7 +320,11 @@ async def main() -> None:
             slow = await measure(context, settings)
         finally:
             await context.close()
-    print(f"\n{slow} pages above {AIM_MS:.0f} ms." if slow else f"\nEvery page within {AIM_MS:.0f} ms.")
+    print(
+        f"\n{slow} pages above {AIM_MS:.0f} ms."
+        if slow
+        else f"\nEvery page within {AIM_MS:.0f} ms."
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What a crowd that signs in at once does to model calls: p99 of an even stream of them, quiet and beside it.
+"""What a crowd that signs in at once does to model calls: p99 of an even stream of them, quiet and
+beside it.
 
 python -m benches.signin [--rounds 5] [--crowd 200] [--rate 1000] [--spread]
 
-The server has one core, the callers the other (``--spread``: the server has all). Three windows a round: nothing else;
-the crowd asks for ``/healthz``, which costs nothing but connections; the crowd signs in. Each comes from an address and
-with a name of its own, so that none is throttled.
+The server has one core, the callers the other (``--spread``: the server has all). Three windows a
+round: nothing else; the crowd asks for ``/healthz``, which costs nothing but connections; the crowd
+signs in. Each comes from an address and with a name of its own, so that none is throttled.
 """
 
 import argparse
@@ -51,13 +52,21 @@ def _one(port: int, number: int, payload: bytes) -> int:
 def _payload(kind: str, number: int, turn: int) -> bytes:
     if kind == KNOCK:
         return request("/healthz", method="GET")
-    form = urlencode({"email": f"p{number}-{turn}@example.com", "password": "not the right one"}).encode()
-    lines = ["POST /login HTTP/1.1", "host: localhost", "content-type: application/x-www-form-urlencoded"]
+    form = urlencode(
+        {"email": f"p{number}-{turn}@example.com", "password": "not the right one"}
+    ).encode()
+    lines = [
+        "POST /login HTTP/1.1",
+        "host: localhost",
+        "content-type: application/x-www-form-urlencoded",
+    ]
     return "\r\n".join([*lines, f"content-length: {len(form)}"]).encode() + b"\r\n\r\n" + form
 
 
 def crowd(port: int, size: int, orders: "Connection[Any, Any]") -> None:
-    """A process of its own: at each order all ask at once; answers how many got which status, and the seconds."""
+    """A process of its own: at each order all ask at once; answers how many got which status, and
+    the seconds.
+    """
     os.nice(10)
     while True:
         kind, turn = orders.recv()
@@ -65,7 +74,10 @@ def crowd(port: int, size: int, orders: "Connection[Any, Any]") -> None:
             return
         begun = time.monotonic()
         with ThreadPoolExecutor(size) as pool:
-            asked = [pool.submit(_one, port, turn % 100 * size + i, _payload(kind, i, turn)) for i in range(size)]
+            asked = [
+                pool.submit(_one, port, turn % 100 * size + i, _payload(kind, i, turn))
+                for i in range(size)
+            ]
         found = Counter(one.result() for one in asked)
         orders.send((dict(found), time.monotonic() - begun))
 
@@ -99,9 +111,13 @@ def measure(rounds: int, size: int, rate: float, *, spread: bool) -> None:
         settings, keys = prepare(Path(folder), port=port, workers=1)
         payload = request(CHAT, BODY, keys.everything)
         log = Path(folder) / "server.log"
-        with running(gateway(), port, is_ready, core=core, log=log, env=settings.to_env()) as server:
+        with running(
+            gateway(), port, is_ready, core=core, log=log, env=settings.to_env()
+        ) as server:
             os.sched_setaffinity(0, {other})
-            child = multiprocessing.get_context("spawn").Process(target=crowd, args=(port, size, theirs))
+            child = multiprocessing.get_context("spawn").Process(
+                target=crowd, args=(port, size, theirs)
+            )
             child.start()
             _order(ours, SIGN_IN, -1)  # what is loaded when it is first needed, is
             paced(port, payload, 200, 1.0, rate)
@@ -110,7 +126,9 @@ def measure(rounds: int, size: int, rate: float, *, spread: bool) -> None:
             for turn in range(rounds):
                 for kind, found in latencies.items():
                     time.sleep(REST_S)
-                    found.append(_window(ours, kind, turn, lambda: paced(port, payload, 200, WINDOW_S, rate)))
+                    found.append(
+                        _window(ours, kind, turn, lambda: paced(port, payload, 200, WINDOW_S, rate))
+                    )
             most = peak.end()
             ours.send(("", 0))
             child.join()
@@ -130,7 +148,9 @@ def _order(pipe: "Connection[Any, Any]", kind: str, turn: int) -> None:
     print(f"  {kind}: {found} in {seconds:.2f} s", flush=True)
 
 
-def _window(pipe: "Connection[Any, Any]", kind: str, turn: int, work: Callable[[], Load]) -> Sequence[float]:
+def _window(
+    pipe: "Connection[Any, Any]", kind: str, turn: int, work: Callable[[], Load]
+) -> Sequence[float]:
     """Latencies of a window; the crowd comes a quarter of a second after its beginning."""
     timer = threading.Timer(0.25, pipe.send, ((kind, turn),))
     if kind != QUIET:
@@ -148,7 +168,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--crowd", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1000)
-    parser.add_argument("--spread", action="store_true", help="let the server have all cores, as a deployment does")
+    parser.add_argument(
+        "--spread", action="store_true", help="let the server have all cores, as a deployment does"
+    )
     given = parser.parse_args()
     measure(given.rounds, given.crowd, given.rate, spread=given.spread)
 

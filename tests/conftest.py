@@ -17,9 +17,14 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from tests.integration.backends import PostgresServer
 
-# The gate of the house sees the same cases each time; `pytest --hypothesis-profile campaign` looks for new ones.
-settings.register_profile("house", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("campaign", parent=settings.get_profile("house"), derandomize=False, max_examples=5_000)
+# The gate of the house sees the same cases each time; `pytest --hypothesis-profile campaign` looks
+# for new ones.
+settings.register_profile(
+    "house", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "campaign", parent=settings.get_profile("house"), derandomize=False, max_examples=5_000
+)
 settings.load_profile("house")
 
 GATES = {"native": "nemorouter._core", "reference": "nemorouter.reference"}
@@ -45,7 +50,9 @@ def gate_module(request: pytest.FixtureRequest) -> ModuleType:
 @pytest.fixture(scope="session")
 def vectors() -> dict[str, Any]:
     """Known answers, shared with the Rust tests."""
-    found: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text("utf-8"))
+    found: dict[str, Any] = json.loads(
+        (Path(__file__).parent / "data" / "vectors.json").read_text("utf-8")
+    )
     return found
 
 
@@ -59,7 +66,9 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def empty_template(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of a database with the newest layout and no rows, to be copied: quicker than migrating each time."""
+    """Name of a database with the newest layout and no rows, to be copied: quicker than migrating
+    each time.
+    """
     url = postgres.database()
 
     async def make() -> None:
@@ -78,7 +87,9 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def any_store(store_kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def any_store(
+    store_kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """Settings that are loaded name a store of either kind, without rows."""
     if store_kind == "sqlite":
         yield store_kind

@@ -1,8 +1,9 @@
-"""Instructions of admit, refuse, settle and a chunk, against the baseline: `python -m benches.gate.count`.
+"""Instructions of admit, refuse, settle and a chunk, against the baseline: `python -m
+benches.gate.count`.
 
-Callgrind's counts repeat on a noisy machine, where times do not. They depend on the compiler and on the instructions
-that the processor offers (valgrind hides AVX-512), so the baseline has an entry for each such pair; without one, it
-fails.
+Callgrind's counts repeat on a noisy machine, where times do not. They depend on the compiler and on
+the instructions that the processor offers (valgrind hides AVX-512), so the baseline has an entry
+for each such pair; without one, it fails.
 """
 
 import argparse
@@ -32,21 +33,46 @@ Counts = dict[str, float]
 
 def build() -> Path:
     """The binary that is counted."""
-    command = ["cargo", "bench", "--locked", "-p", "nemorouter-core", "--bench", "count", "--no-run"]
-    # Valgrind shows a program no vDSO, and rustix' own calls look for one; with libc it has none of its own.
-    env = os.environ | {"RUSTFLAGS": "--cfg rustix_use_libc", "CARGO_TARGET_DIR": str(ROOT / "target" / "count")}
+    command = [
+        "cargo",
+        "bench",
+        "--locked",
+        "-p",
+        "nemorouter-core",
+        "--bench",
+        "count",
+        "--no-run",
+    ]
+    # Valgrind shows a program no vDSO, and rustix' own calls look for one; with libc it has none of
+    # its own.
+    env = os.environ | {
+        "RUSTFLAGS": "--cfg rustix_use_libc",
+        "CARGO_TARGET_DIR": str(ROOT / "target" / "count"),
+    }
     lines = subprocess.run(
-        [*command, "--message-format", "json"], cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True
+        [*command, "--message-format", "json"],
+        cwd=ROOT,
+        env=env,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     ).stdout.splitlines()
     artifacts = [json.loads(line) for line in lines if line.startswith("{")]
-    (found,) = [each["executable"] for each in artifacts if each.get("target", {}).get("name") == "count"]
+    (found,) = [
+        each["executable"] for each in artifacts if each.get("target", {}).get("name") == "count"
+    ]
     return Path(found)
 
 
 def instructions(binary: Path, operation: str, folder: Path) -> int:
     """Instructions below ``counted_step`` in one run."""
     out = folder / operation
-    options = ["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=counted_step", "--cache-sim=no"]
+    options = [
+        "--tool=callgrind",
+        "--collect-atstart=no",
+        "--toggle-collect=counted_step",
+        "--cache-sim=no",
+    ]
     subprocess.run(
         ["valgrind", "-q", *options, f"--callgrind-out-file={out}", binary, operation],
         check=True,
@@ -63,26 +89,36 @@ def count() -> Counts:
     binary = build()
     with tempfile.TemporaryDirectory() as text:
         empty = instructions(binary, "nothing", Path(text))
-        return {name: (instructions(binary, name, Path(text)) - empty) / TIMES for name in OPERATIONS}
+        return {
+            name: (instructions(binary, name, Path(text)) - empty) / TIMES for name in OPERATIONS
+        }
 
 
 def signature() -> str:
     """What counts depend on, beside the sources."""
-    flags = Path("/proc/cpuinfo").read_text("utf-8").partition("flags")[2].partition("\n")[0].split()
+    flags = (
+        Path("/proc/cpuinfo").read_text("utf-8").partition("flags")[2].partition("\n")[0].split()
+    )
     simd = next((name for name in ("avx2", "sse4_1", "asimd") if name in flags), "scalar")
-    rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rustc = subprocess.run(
+        ["rustc", "--version"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     return f"{platform.machine()} {simd}, rustc {rustc.split()[1]}"
 
 
 def compare(found: Counts, baseline: Counts) -> list[str]:
-    """One line for each operation that costs over 3 % more than the baseline, or that the baseline does not know."""
+    """One line for each operation that costs over 3 % more than the baseline, or that the baseline
+    does not know.
+    """
     worse = []
     for name, instructions_now in found.items():
         before = baseline.get(name)
         if before is None:
             worse.append(f"{name}: not in the baseline")
         elif instructions_now > before * (1 + TOLERANCE):
-            worse.append(f"{name}: {instructions_now:.0f} instructions, {instructions_now / before - 1:+.1%}")
+            worse.append(
+                f"{name}: {instructions_now:.0f} instructions, {instructions_now / before - 1:+.1%}"
+            )
     return worse
 
 
@@ -98,13 +134,17 @@ def table(found: Counts, baseline: Counts) -> str:
 
 def main() -> None:
     """Compare, or write the baseline anew."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help="make what is found the baseline")
     parser.add_argument("--json", type=Path, help="write what is found there, too")
     arguments = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is needed (Debian: apt-get install valgrind).")
-    entries: dict[str, Counts] = json.loads(BASELINE.read_text("utf-8")) if BASELINE.exists() else {}
+    entries: dict[str, Counts] = (
+        json.loads(BASELINE.read_text("utf-8")) if BASELINE.exists() else {}
+    )
     key, found = signature(), count()
     print(key)
     print(table(found, entries.get(key, {})))
@@ -116,7 +156,9 @@ def main() -> None:
         entries[key] = found
         BASELINE.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
     elif key not in entries:
-        sys.exit(f"The baseline has no entry for {key}: make one on a commit you trust, with --write.")
+        sys.exit(
+            f"The baseline has no entry for {key}: make one on a commit you trust, with --write."
+        )
     elif worse := compare(found, entries[key]):
         sys.exit("\n".join(worse))
 

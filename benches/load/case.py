@@ -17,7 +17,9 @@ class UnavailableError(Exception):
 
 
 class Server(NamedTuple):
-    """How to start what is measured. ``check`` asks it questions before any time is taken; AssertionError if wrong."""
+    """How to start what is measured. ``check`` asks it questions before any time is taken;
+    AssertionError if wrong.
+    """
 
     name: str
     version: str
@@ -34,7 +36,13 @@ class Server(NamedTuple):
         port = free_port()
         log = folder / f"{self.name.replace(' ', '-').replace('/', '-')}-{port}.log"
         return running(
-            self.command(port), port, self.ready, core=core, log=log, env=self.env(port), cwd=self.cwd or folder
+            self.command(port),
+            port,
+            self.ready,
+            core=core,
+            log=log,
+            env=self.env(port),
+            cwd=self.cwd or folder,
         )
 
 

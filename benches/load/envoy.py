@@ -1,4 +1,5 @@
-"""Envoy: API keys, a local rate limit with one descriptor a key, and a constant answer or a local provider behind it.
+"""Envoy: API keys, a local rate limit with one descriptor a key, and a constant answer or a local
+provider behind it.
 
 It counts requests only: no tokens, no money, no log. The buffer filter stands first: without it,
 Envoy refuses before it has read the body, and closes the connection.
@@ -27,7 +28,15 @@ def envoy(folder: Path, upstream_port: int = 0) -> Server:
 
     def command(port: int) -> list[str]:
         file = write_json(folder / f"envoy-{port}.json", config(port, upstream_port))
-        options = ["--concurrency", "1", "--base-id", str(number), "--disable-hot-restart", "--log-level", "error"]
+        options = [
+            "--concurrency",
+            "1",
+            "--base-id",
+            str(number),
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+        ]
         return [str(binary), "-c", str(file), *options]
 
     return Server(name, version("envoy"), command, responds(), check)
@@ -49,13 +58,17 @@ def check(port: int) -> None:
 
 def config(port: int, upstream_port: int) -> dict[str, Any]:
     """The bootstrap."""
-    action: dict[str, Any] = {"direct_response": {"status": 200, "body": {"inline_string": _CONSTANT}}}
+    action: dict[str, Any] = {
+        "direct_response": {"status": 200, "body": {"inline_string": _CONSTANT}}
+    }
     if upstream_port:
         action = {"route": {"cluster": "local"}}
     route = {
         "match": {"prefix": "/"},
         **action,
-        "response_headers_to_add": [{"header": {"key": "content-type", "value": "application/json"}}],
+        "response_headers_to_add": [
+            {"header": {"key": "content-type", "value": "application/json"}}
+        ],
     }
     host = {"name": "all", "domains": ["*"], "routes": [route]}
     manager = {
@@ -70,7 +83,11 @@ def config(port: int, upstream_port: int) -> dict[str, Any]:
             _filter("router", "router.v3.Router", {}),
         ],
     }
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    chain = {
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+        ]
+    }
     listener = {"name": "front", "address": _address(port), "filter_chains": [chain]}
     resources: dict[str, Any] = {"listeners": [listener], "clusters": []}
     if upstream_port:
@@ -113,7 +130,10 @@ def _bucket(tokens: int) -> dict[str, Any]:
 
 
 def _filter(name: str, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{_FILTERS}.{kind}", **fields}}
+    return {
+        "name": f"envoy.filters.http.{name}",
+        "typed_config": {"@type": f"{_FILTERS}.{kind}", **fields},
+    }
 
 
 def _address(port: int) -> dict[str, Any]:

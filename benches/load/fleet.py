@@ -1,4 +1,5 @@
-"""The servers of a run: each is started and checked when it is first needed, and ended with the run.
+"""The servers of a run: each is started and checked when it is first needed, and ended with the
+run.
 
 A wrong answer ends the run, unless it is a rival's: that rival is then left out, with the reason.
 """

@@ -1,4 +1,6 @@
-"""Servers that decide nothing: bare Granian, and Granian with an HTTP client or FastAPI. The denominators."""
+"""Servers that decide nothing: bare Granian, and Granian with an HTTP client or FastAPI. The
+denominators.
+"""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +18,13 @@ _ready = responds("/unread")
 
 def rsgi() -> Server:
     """A constant on RSGI."""
-    return Server("Granian RSGI", _GRANIAN, lambda p: granian("nemorouter.bench.constant:app", p), _ready, _constant)
+    return Server(
+        "Granian RSGI",
+        _GRANIAN,
+        lambda p: granian("nemorouter.bench.constant:app", p),
+        _ready,
+        _constant,
+    )
 
 
 def usual() -> Server:
@@ -28,38 +36,60 @@ def usual() -> Server:
 def contract() -> Server:
     """Constants on RSGI, of the gateway's shape."""
     target = "benches.load.apps.contract_rsgi:app"
-    return Server(CONTRACT, _GRANIAN, lambda p: granian(target, p), responds("/unread"), _contract, cwd=ROOT)
+    return Server(
+        CONTRACT, _GRANIAN, lambda p: granian(target, p), responds("/unread"), _contract, cwd=ROOT
+    )
 
 
 def asgi() -> Server:
     """A constant on ASGI."""
     target = "benches.load.apps.constant_asgi:app"
-    return Server("Granian ASGI", _GRANIAN, lambda p: granian(target, p, "asginl"), _ready, _constant, cwd=ROOT)
+    return Server(
+        "Granian ASGI",
+        _GRANIAN,
+        lambda p: granian(target, p, "asginl"),
+        _ready,
+        _constant,
+        cwd=ROOT,
+    )
 
 
 def stream() -> Server:
     """Constant chunks on RSGI."""
     target = "benches.load.apps.stream_rsgi:app"
-    return Server("Granian RSGI, chunks", _GRANIAN, lambda p: granian(target, p), responds("/1"), _chunks, cwd=ROOT)
+    return Server(
+        "Granian RSGI, chunks",
+        _GRANIAN,
+        lambda p: granian(target, p),
+        responds("/1"),
+        _chunks,
+        cwd=ROOT,
+    )
 
 
 def stream_asgi() -> Server:
     """Constant chunks on ASGI."""
     target, name = "benches.load.apps.stream_asgi:app", "Granian ASGI, chunks"
-    return Server(name, _GRANIAN, lambda p: granian(target, p, "asginl"), responds("/1"), _chunks, cwd=ROOT)
+    return Server(
+        name, _GRANIAN, lambda p: granian(target, p, "asginl"), responds("/1"), _chunks, cwd=ROOT
+    )
 
 
 def fastapi() -> Server:
     """A constant through FastAPI."""
     target = "benches.load.apps.fastapi_app:bare"
     name = f"{version('fastapi')}, Granian {_GRANIAN}"
-    return Server("FastAPI", name, lambda p: granian(target, p, "asgi"), responds(), _completion, cwd=ROOT)
+    return Server(
+        "FastAPI", name, lambda p: granian(target, p, "asgi"), responds(), _completion, cwd=ROOT
+    )
 
 
 def upstream() -> Server:
     """The local provider."""
     target = "benches.load.apps.upstream_rsgi:app"
-    return Server("local provider", _GRANIAN, lambda p: granian(target, p), responds(), _provider, cwd=ROOT)
+    return Server(
+        "local provider", _GRANIAN, lambda p: granian(target, p), responds(), _provider, cwd=ROOT
+    )
 
 
 def forward(upstream_port: int) -> Server:
@@ -89,9 +119,14 @@ READ = _bare("bare Granian RSGI, body read")
 UNREAD = _bare("bare Granian RSGI, body not read")
 READ_USUAL = _bare("bare Granian RSGI, body read, usual slice", USUAL, remark=_USUAL)
 UNREAD_USUAL = _bare("bare Granian RSGI, body not read, usual slice", USUAL, remark=_USUAL)
-READ_CONTRACT = _bare("bare Granian RSGI, body read, the contract's headers", CONTRACT, remark=_HEADERS)
+READ_CONTRACT = _bare(
+    "bare Granian RSGI, body read, the contract's headers", CONTRACT, remark=_HEADERS
+)
 UNREAD_CONTRACT = _bare(
-    "bare Granian RSGI, body not read, the contract's headers", CONTRACT, status=401, remark=_HEADERS
+    "bare Granian RSGI, body not read, the contract's headers",
+    CONTRACT,
+    status=401,
+    remark=_HEADERS,
 )
 READ_ASGI = _bare("bare Granian ASGI, body read", "Granian ASGI")
 UNREAD_ASGI = _bare("bare Granian ASGI, body not read", "Granian ASGI")
@@ -105,7 +140,10 @@ def _constant(port: int) -> None:
 
 
 def _contract(port: int) -> None:
-    for path, status, body in ((CHAT, 200, contract_rsgi.BODY), ("/unread", 401, contract_rsgi.REFUSAL)):
+    for path, status, body in (
+        (CHAT, 200, contract_rsgi.BODY),
+        ("/unread", 401, contract_rsgi.REFUSAL),
+    ):
         answer = ask(port, request(path, BODY, FAKE_KEY))
         assert (answer.status, answer.body) == (status, body), answer
 

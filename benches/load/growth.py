@@ -38,7 +38,9 @@ class Growth(NamedTuple):
     measure: Callable[[int, float, Say], list[Row]]
 
 
-def _each(sizes: Sequence[int], point: Callable[[Bench, int], Row]) -> Callable[[int, float, Say], list[Row]]:
+def _each(
+    sizes: Sequence[int], point: Callable[[Bench, int], Row]
+) -> Callable[[int, float, Say], list[Row]]:
     """Every size on servers of its own."""
 
     def measure(rounds: int, seconds: float, say: Say) -> list[Row]:
@@ -71,7 +73,9 @@ def _workers(bench: Bench, count: int) -> Row:
     ours = Ours(bench.fleet.folder)
     server = ours.rsgi(workers=count)
     bench.fleet.know(server)
-    case = Case(f"{count} workers", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),))
+    case = Case(
+        f"{count} workers", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),)
+    )
     return bench.row(case, floor.READ, count)
 
 
@@ -81,7 +85,9 @@ def _log_rows(bench: Bench, count: int) -> Row:
     server = ours.rsgi()
     add_log_rows(ours.settings[server.name], count)
     bench.fleet.know(server)
-    case = Case(f"{count} rows", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),))
+    case = Case(
+        f"{count} rows", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),)
+    )
     return bench.row(case, floor.READ, count)
 
 
@@ -111,7 +117,9 @@ def _streams(rounds: int, seconds: float, say: Say) -> list[Row]:
         ]
 
 
-def _one_server(folder: Path, stack: ExitStack, rounds: int, seconds: float, say: Say) -> tuple[Bench, str, str]:
+def _one_server(
+    folder: Path, stack: ExitStack, rounds: int, seconds: float, say: Say
+) -> tuple[Bench, str, str]:
     """The gateway and the floors, the gateway's name, and a key with everything on."""
     ours, fleet = Ours(folder), Fleet(folder, stack, say)
     server = ours.rsgi()
@@ -130,24 +138,33 @@ GROWTH: Final = {
 
 
 def body_of(size: int) -> bytes:
-    """A chat request of exactly ``size`` bytes, most of it in a system message, so that the answer stays small."""
+    """A chat request of exactly ``size`` bytes, most of it in a system message, so that the answer
+    stays small.
+    """
     head = b'{"model":"gpt-4o","messages":[{"role":"system","content":"'
     tail = b'"},{"role":"user","content":"Hi"}]}'
     return head + b"x" * (size - len(head) - len(tail)) + tail
 
 
 def add_keys(settings: Settings, count: int) -> Sequence[str]:
-    """Put ``count`` keys with limits and budgets into the store before a server reads it; a sample of them."""
+    """Put ``count`` keys with limits and budgets into the store before a server reads it; a sample
+    of them.
+    """
     pepper_id, pepper = load_peppers(settings.pepper_path)[0]
     names = [f"sk-nemo-{number:020d}" for number in range(count)]
     with sqlite3.connect(settings.data_dir / "nemorouter.db") as connection:
         query = "SELECT t.id, t.org_id, k.user_id, t.version FROM teams AS t JOIN keys AS k ON k.team_id = t.id "
-        team, org, user, version = connection.execute(query + "WHERE t.name = 'everything'").fetchone()
+        team, org, user, version = connection.execute(
+            query + "WHERE t.name = 'everything'"
+        ).fetchone()
         fixed = (org, team, user, pepper_id, version)
         connection.executemany(
             "INSERT INTO keys (id, name, digest, last4, org_id, team_id, user_id, pepper_id, version, rpm, tpm) "
             f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {MAX_LIMIT}, {MAX_LIMIT})",
-            ((_FIRST_ID + i, f"k{i}", hash_key(name, pepper), name[-4:], *fixed) for i, name in enumerate(names)),
+            (
+                (_FIRST_ID + i, f"k{i}", hash_key(name, pepper), name[-4:], *fixed)
+                for i, name in enumerate(names)
+            ),
         )
         connection.executemany(
             "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) VALUES (?, 4, ?, 1000000000000000, 3)",
@@ -168,9 +185,31 @@ def add_log_rows(settings: Settings, count: int) -> None:
 
     def row(i: int) -> tuple[Any, ...]:
         at = now - drawn.randrange(30 * 86_400_000)
-        return (1, i, at, drawn.randrange(1000), 1, 1, 1, "gpt-4o", "echo", 0, 200, 1, 0, 20, 0, 10, 100, 200, 300)
+        return (
+            1,
+            i,
+            at,
+            drawn.randrange(1000),
+            1,
+            1,
+            1,
+            "gpt-4o",
+            "echo",
+            0,
+            200,
+            1,
+            0,
+            20,
+            0,
+            10,
+            100,
+            200,
+            300,
+        )
 
     with sqlite3.connect(settings.data_dir / "nemorouter.db") as connection:
         marks = ", ".join("?" * 19)
-        connection.executemany(f"INSERT INTO requests ({columns}) VALUES ({marks})", (row(i) for i in range(count)))
+        connection.executemany(
+            f"INSERT INTO requests ({columns}) VALUES ({marks})", (row(i) for i in range(count))
+        )
     connection.close()

@@ -1,4 +1,5 @@
-"""The LiteLLM proxy, one worker: its master key, or keys with RPM and TPM through ``custom_auth``; its best case.
+"""The LiteLLM proxy, one worker: its master key, or keys with RPM and TPM through ``custom_auth``;
+its best case.
 
 Virtual keys, budgets and a log would need a database, whose engine is downloaded at run time.
 """
@@ -15,7 +16,11 @@ from nemorouter.bench.servers import BODY, CHAT, UNKNOWN_KEY
 
 MASTER, LIMITED, FIVE, NONE = ("sk-nemo-" + letter * 20 for letter in "mlfn")
 _AUTH = Path(__file__).parent / "apps" / "litellm_auth.py"
-_ENV = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
+_ENV = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MODE": "PRODUCTION",
+}
 _ANSWER = "Say hello to the world, and be brief about it."
 
 
@@ -25,15 +30,34 @@ def litellm(folder: Path, *, limits: bool, upstream_port: int = 0) -> Server:
     folder = folder / name.replace(" ", "-").replace(",", "")
     folder.mkdir(exist_ok=True)
     shutil.copy(_AUTH, folder)
-    auth = {"master_key": MASTER} | ({"custom_auth": "litellm_auth.user_api_key_auth"} if limits else {})
+    auth = {"master_key": MASTER} | (
+        {"custom_auth": "litellm_auth.user_api_key_auth"} if limits else {}
+    )
     mocked = {"model": "openai/gpt-4o", "api_key": "none", "mock_response": _ANSWER}
-    forwarded = {"model": "openai/gpt-4o", "api_key": "none", "api_base": f"http://127.0.0.1:{upstream_port}/v1"}
-    models = [{"model_name": "gpt-4o", "litellm_params": mocked}, {"model_name": "real", "litellm_params": forwarded}]
+    forwarded = {
+        "model": "openai/gpt-4o",
+        "api_key": "none",
+        "api_base": f"http://127.0.0.1:{upstream_port}/v1",
+    }
+    models = [
+        {"model_name": "gpt-4o", "litellm_params": mocked},
+        {"model_name": "real", "litellm_params": forwarded},
+    ]
     file = write_json(folder / "config.yaml", {"model_list": models, "general_settings": auth})
     program = environment("litellm") / "litellm"
 
     def command(port: int) -> list[str]:
-        return [str(program), "--config", str(file), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+        return [
+            str(program),
+            "--config",
+            str(file),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--num_workers",
+            "1",
+        ]
 
     def ready(port: int) -> bool:
         return ask(port, request("/health/liveliness", method="GET"), 5).status == 200

@@ -1,4 +1,6 @@
-"""Measures cases on running servers: answers first, then pairs of base and case in turn, or latency at fixed rates."""
+"""Measures cases on running servers: answers first, then pairs of base and case in turn, or latency
+at fixed rates.
+"""
 
 from collections.abc import Sequence
 
@@ -24,7 +26,9 @@ class Bench:
         self.seconds = seconds
 
     def scenario(self, scenario: Scenario) -> list[Row]:
-        """Every case against the base, in pairs whose order alternates; the base first, against itself."""
+        """Every case against the base, in pairs whose order alternates; the base first, against
+        itself.
+        """
         cases = [case for case in (scenario.base, *scenario.cases) if self.fleet.need(case.server)]
         cases = [case for case in cases if self._answers(case)]
         return [self._told(scenario.name, self._pairs(scenario.base, case)) for case in cases]
@@ -37,7 +41,9 @@ class Bench:
         return self._told("growth", self._pairs(base, case, size))
 
     def _told(self, what: str, row: Row) -> Row:
-        self.fleet.say(f"{what:14} {row.name:40} {middle(row.cpu_us):9.1f} us {middle(row.ratio):7.3f}x")
+        self.fleet.say(
+            f"{what:14} {row.name:40} {middle(row.cpu_us):9.1f} us {middle(row.ratio):7.3f}x"
+        )
         return row
 
     def _up(self, name: str) -> Running:
@@ -51,7 +57,9 @@ class Bench:
         try:
             for payload in dict.fromkeys(case.payloads[:4]):
                 ask(port, payload)  # the first answer of some takes longer than the run
-                assert load(port, payload, case.status, 0.2, 4).answers, f"{case.name} answers nothing"
+                assert load(port, payload, case.status, 0.2, 4).answers, (
+                    f"{case.name} answers nothing"
+                )
         except (AssertionError, OSError) as error:
             if not self.fleet.is_rival(case.server):
                 raise
@@ -81,7 +89,9 @@ class Bench:
             per_second=all_of("per_second"),
             p50_us=all_of("p50_us"),
             p99_us=all_of("p99_us"),
-            ratio=[mine["cpu_us"] / floor["cpu_us"] for mine, floor in zip(found, floors, strict=True)],
+            ratio=[
+                mine["cpu_us"] / floor["cpu_us"] for mine, floor in zip(found, floors, strict=True)
+            ],
             resident_bytes=resident_bytes(tree(self._up(case.server).pid)),
         )
 
@@ -100,7 +110,9 @@ class Bench:
         }
 
     def latency(self, cases: Sequence[Case], rates: Sequence[int]) -> list[Pace]:
-        """Open loop: each rate in turn, each case in turn; a rate that a case cannot keep ends its row."""
+        """Open loop: each rate in turn, each case in turn; a rate that a case cannot keep ends its
+        row.
+        """
         paces = []
         for case in cases:
             if self.fleet.need(case.server) is None or not self._answers(case):
@@ -121,9 +133,18 @@ class Bench:
             found.append(paced(port, case.payloads[0], case.status, self.seconds, rate))
             if not _in_time(found[-1], self.seconds):
                 break  # once is enough: the queue would only grow
-        shares = {name: [percentile(each.latencies, share) * 1e6 for each in found] for name, share in _SHARES.items()}
+        shares = {
+            name: [percentile(each.latencies, share) * 1e6 for each in found]
+            for name, share in _SHARES.items()
+        }
         kept = all(_in_time(each, self.seconds) for each in found)
-        return Pace(name=case.name, rate=rate, kept=kept, answers=sum(each.answers for each in found), **shares)
+        return Pace(
+            name=case.name,
+            rate=rate,
+            kept=kept,
+            answers=sum(each.answers for each in found),
+            **shares,
+        )
 
 
 def _in_time(found: Load, seconds: float) -> bool:

@@ -1,4 +1,6 @@
-"""NemoRouter in all its forms, each checked: answers, headers, and that limits, budgets and the log are real."""
+"""NemoRouter in all its forms, each checked: answers, headers, and that limits, budgets and the log
+are real.
+"""
 
 import tomllib
 from collections.abc import Callable, Sequence
@@ -33,11 +35,15 @@ class Ours:
 
     def under(self, name: str, options: Sequence[str]) -> Server:
         """The whole gateway under other settings of Granian; its drainer is a thread of the worker."""
-        return self._server(name, lambda port: granian("nemorouter.app:app", port, "rsgi", *options))
+        return self._server(
+            name, lambda port: granian("nemorouter.app:app", port, "rsgi", *options)
+        )
 
     def asgi(self, name: str = "NemoRouter ASGI", upstream_port: int = 0) -> Server:
         """The whole gateway on Granian's ASGI; its drainer is a thread of the worker."""
-        return self._server(name, lambda port: granian("nemorouter.app:app", port, "asgi"), upstream_port)
+        return self._server(
+            name, lambda port: granian("nemorouter.app:app", port, "asgi"), upstream_port
+        )
 
     def fastapi(self) -> Server:
         """NemoAuth around a FastAPI app."""
@@ -52,7 +58,11 @@ class Ours:
         return server._replace(cwd=ROOT)
 
     def _server(
-        self, name: str, command: Callable[[int], Sequence[str]], upstream_port: int = 0, **options: Any
+        self,
+        name: str,
+        command: Callable[[int], Sequence[str]],
+        upstream_port: int = 0,
+        **options: Any,
     ) -> Server:
         folder = self._folder / name.replace(" ", "-").replace(",", "")
         if upstream_port:

@@ -1,4 +1,5 @@
-"""CPU of a worker per request under every setting of Granian that may matter; what ``nemorouter.serve`` uses won here.
+"""CPU of a worker per request under every setting of Granian that may matter; what
+``nemorouter.serve`` uses won here.
 
 python -m benches.load.probe [--rounds 5]
 """
@@ -32,8 +33,12 @@ _RSGI: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """A constant that reads the body, then the gateway with everything on, each under every setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """A constant that reads the body, then the gateway with everything on, each under every
+    setting.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1)
     arguments = parser.parse_args()
@@ -45,10 +50,15 @@ def main() -> None:
             fleet.know(_constant(f"a constant, {name}", options))
             fleet.know(ours.under(f"the gateway, {name}", options))
         constants = [
-            Case(f"a constant, {name}", f"a constant, {name}", (request(CHAT, BODY, FAKE_KEY),)) for name in _RSGI
+            Case(f"a constant, {name}", f"a constant, {name}", (request(CHAT, BODY, FAKE_KEY),))
+            for name in _RSGI
         ]
         gateways = [
-            Case(f"the gateway, {name}", f"the gateway, {name}", (request(CHAT, BODY, key.everything),))
+            Case(
+                f"the gateway, {name}",
+                f"the gateway, {name}",
+                (request(CHAT, BODY, key.everything),),
+            )
             for name, key in zip(_RSGI, ours.keys.values(), strict=True)
         ]
         for cases in (constants, gateways):

@@ -1,4 +1,5 @@
-"""Where the CPU time of a request goes, by library, under saturation: what remains, and why (`perf` is needed).
+"""Where the CPU time of a request goes, by library, under saturation: what remains, and why (`perf`
+is needed).
 
 python -m benches.load.profile --into FOLDER
 """
@@ -42,7 +43,9 @@ PLACES: Final = (
 
 def main() -> None:
     """Every case in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--into", type=Path, default=Path(".benchmarks/run"))
     parser.add_argument("--seconds", type=int, default=3)
     arguments = parser.parse_args()
@@ -55,21 +58,55 @@ def main() -> None:
         key, forwarded = ours.keys[scenarios.RSGI], ours.keys[scenarios.FORWARD_RSGI]
         cases = [
             floor.READ,
-            Case("NemoRouter RSGI, everything on", scenarios.RSGI, (request(CHAT, BODY, key.everything),)),
-            Case("NemoRouter RSGI, 429", scenarios.RSGI, (request(CHAT, BODY, key.none),), 429),
-            Case("Envoy, key and local rate limit", scenarios.ENVOY, (request(CHAT, BODY, envoy.KEYS["limited"]),)),
-            Case("Granian RSGI and the same HTTP client", "Granian RSGI, pyreqwest", (request(CHAT, BODY),)),
-            Case("NemoRouter RSGI, forwarding", scenarios.FORWARD_RSGI, (request(CHAT, BODY, forwarded.everything),)),
-            Case("Envoy, proxied", scenarios.ENVOY_PROXIED, (request(CHAT, BODY, envoy.KEYS["limited"]),)),
             Case(
-                "TensorZero and its Redis", scenarios.TENSORZERO, (request(tensorzero.PATH, tensorzero.body("bench")),)
+                "NemoRouter RSGI, everything on",
+                scenarios.RSGI,
+                (request(CHAT, BODY, key.everything),),
+            ),
+            Case("NemoRouter RSGI, 429", scenarios.RSGI, (request(CHAT, BODY, key.none),), 429),
+            Case(
+                "Envoy, key and local rate limit",
+                scenarios.ENVOY,
+                (request(CHAT, BODY, envoy.KEYS["limited"]),),
+            ),
+            Case(
+                "Granian RSGI and the same HTTP client",
+                "Granian RSGI, pyreqwest",
+                (request(CHAT, BODY),),
+            ),
+            Case(
+                "NemoRouter RSGI, forwarding",
+                scenarios.FORWARD_RSGI,
+                (request(CHAT, BODY, forwarded.everything),),
+            ),
+            Case(
+                "Envoy, proxied",
+                scenarios.ENVOY_PROXIED,
+                (request(CHAT, BODY, envoy.KEYS["limited"]),),
+            ),
+            Case(
+                "TensorZero and its Redis",
+                scenarios.TENSORZERO,
+                (request(tensorzero.PATH, tensorzero.body("bench")),),
             ),
         ]
-        parts = [part for case in cases if fleet.need(case.server) for part in profile(fleet, case, arguments.seconds)]
+        parts = [
+            part
+            for case in cases
+            if fleet.need(case.server)
+            for part in profile(fleet, case, arguments.seconds)
+        ]
         title = "Where the CPU time of a request goes: microseconds by library"
         pieces.write(
             arguments.into,
-            pieces.new("profile", "profile", title, parts=parts, versions=fleet.versions, skipped=fleet.skipped),
+            pieces.new(
+                "profile",
+                "profile",
+                title,
+                parts=parts,
+                versions=fleet.versions,
+                skipped=fleet.skipped,
+            ),
         )
 
 
@@ -83,8 +120,21 @@ def profile(fleet: Fleet, case: Case, seconds: int) -> list[Part]:
     workers = [pid for pid in pids if pid not in drainers]
     wrk.flood(fleet.folder, up.port, case.payloads, case.status, 1)
     data = fleet.folder / "perf.data"
-    # The core, not the processes: a clock that is set anew whenever they take turns costs more than they do.
-    command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-C", str(SERVE_CORE), "-o", str(data)]
+    # The core, not the processes: a clock that is set anew whenever they take turns costs more than
+    # they do.
+    command = [
+        "perf",
+        "record",
+        "-q",
+        "-e",
+        "cpu-clock",
+        "-F",
+        "1999",
+        "-C",
+        str(SERVE_CORE),
+        "-o",
+        str(data),
+    ]
     recording = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         before, before_drainer = cpu_seconds(workers), cpu_seconds(drainers)
@@ -119,7 +169,9 @@ def by_library(data: Path, pids: list[int]) -> dict[str, float]:
             counts[name] = counts.get(name, 0) + 1
     total = sum(counts.values())
     assert total, "perf recorded no sample"
-    return {name: count / total for name, count in sorted(counts.items(), key=lambda item: -item[1])}
+    return {
+        name: count / total for name, count in sorted(counts.items(), key=lambda item: -item[1])
+    }
 
 
 def place(library: str) -> str:

@@ -1,4 +1,5 @@
-"""Rivals, each in a virtual environment of its own, from the package registry, outside of the repository.
+"""Rivals, each in a virtual environment of its own, from the package registry, outside of the
+repository.
 
 It must never install a rival into the environment of the project.
 """
@@ -23,7 +24,9 @@ PACKAGES: Final = {
 
 
 def environment(name: str) -> Path:
-    """The environment's ``bin``; made if it is not there. UnavailableError: the registry, or pip, says no."""
+    """The environment's ``bin``; made if it is not there. UnavailableError: the registry, or pip,
+    says no.
+    """
     folder = HOME / name
     done = folder / ".complete"
     if not done.exists():
@@ -32,10 +35,14 @@ def environment(name: str) -> Path:
         try:
             subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
             pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, PACKAGES[name]], check=True, capture_output=True, text=True, timeout=900)
+            subprocess.run(
+                [*pip, PACKAGES[name]], check=True, capture_output=True, text=True, timeout=900
+            )
         except (subprocess.SubprocessError, OSError) as error:
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            raise UnavailableError(f"{PACKAGES[name]} could not be installed: {said[-1] if said else error}") from error
+            raise UnavailableError(
+                f"{PACKAGES[name]} could not be installed: {said[-1] if said else error}"
+            ) from error
         done.touch()
     return folder / "bin"
 

@@ -1,6 +1,8 @@
-"""Measures whole servers, piece by piece, each into a file of its own: `python -m benches.load.run --into FOLDER`.
+"""Measures whole servers, piece by piece, each into a file of its own: `python -m benches.load.run
+--into FOLDER`.
 
-A piece is a scenario, a growth, or the latency at fixed rates; `--only` names some, so that a run can be made in parts.
+A piece is a scenario, a growth, or the latency at fixed rates; `--only` names some, so that a run
+can be made in parts.
 """
 
 import argparse
@@ -28,16 +30,33 @@ from nemorouter.bench.servers import BODY, CHAT
 
 RATES: Final = (50, 500, 1000, 2000, 4000)
 LATENCY: Final = "latency"
-SCENARIOS: Final = ("unread", "read", "authenticate", "limits", "everything", "429", "401", "stream", "provider")
+SCENARIOS: Final = (
+    "unread",
+    "read",
+    "authenticate",
+    "limits",
+    "everything",
+    "429",
+    "401",
+    "stream",
+    "provider",
+)
 ALL: Final = (*SCENARIOS, LATENCY, *GROWTH)
 
 
 def main() -> None:
     """Parse the arguments, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(".benchmarks/run"), help="folder of the run")
+    parser.add_argument(
+        "--into", type=Path, default=Path(".benchmarks/run"), help="folder of the run"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="with each set of servers")
-    parser.add_argument("--starts", type=int, default=3, help="how often the servers of the scenarios are started anew")
+    parser.add_argument(
+        "--starts",
+        type=int,
+        default=3,
+        help="how often the servers of the scenarios are started anew",
+    )
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--only", help=f"pieces, separated by commas, of: {', '.join(ALL)}")
     parser.add_argument("--no-rivals", action="store_true")
@@ -51,7 +70,9 @@ def main() -> None:
     found: dict[str, Piece] = {}
     for start in range(arguments.starts):
         again = [name for name in only if name in SCENARIOS or not start]
-        for piece in run(arguments.rounds, arguments.seconds, again, rivals=not arguments.no_rivals):
+        for piece in run(
+            arguments.rounds, arguments.seconds, again, rivals=not arguments.no_rivals
+        ):
             found[piece.name] = together(found[piece.name], piece) if start else piece
             pieces.write(arguments.into, found[piece.name])
 
@@ -65,10 +86,14 @@ def run(rounds: int, seconds: int, only: list[str], *, rivals: bool) -> Iterable
             before = os.sched_getaffinity(0)
             rows = growth.measure(rounds, seconds, say)
             os.sched_setaffinity(0, before)
-            yield pieces.new(name, "growth", growth.title, method=method, rows=rows, versions=_floor_versions())
+            yield pieces.new(
+                name, "growth", growth.title, method=method, rows=rows, versions=_floor_versions()
+            )
 
 
-def _on_servers(rounds: int, seconds: int, only: list[str], method: dict[str, int], *, rivals: bool) -> Iterable[Piece]:
+def _on_servers(
+    rounds: int, seconds: int, only: list[str], method: dict[str, int], *, rivals: bool
+) -> Iterable[Piece]:
     if not {LATENCY, *SCENARIOS} & set(only):
         return
     with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
@@ -83,7 +108,9 @@ def _on_servers(rounds: int, seconds: int, only: list[str], method: dict[str, in
         if LATENCY in only:
             asked = latency_cases(ours)
             paces = bench.latency(asked.cases, RATES)
-            yield pieces.new(LATENCY, "latency", asked.title, method=method, paces=paces, **_about(fleet, asked))
+            yield pieces.new(
+                LATENCY, "latency", asked.title, method=method, paces=paces, **_about(fleet, asked)
+            )
 
 
 def _about(fleet: Fleet, scenario: Scenario) -> dict[str, Any]:
@@ -98,14 +125,27 @@ def _about(fleet: Fleet, scenario: Scenario) -> dict[str, Any]:
 
 def latency_cases(ours: Ours) -> Scenario:
     """Who is asked at fixed rates."""
-    key, forwarded = ours.keys[scenarios.RSGI].everything, ours.keys[scenarios.FORWARD_RSGI].everything
+    key, forwarded = (
+        ours.keys[scenarios.RSGI].everything,
+        ours.keys[scenarios.FORWARD_RSGI].everything,
+    )
     cases = [
         floor.READ,
         Case("NemoRouter RSGI, everything on", scenarios.RSGI, (request(CHAT, BODY, key),)),
-        Case("NemoRouter RSGI, local provider", scenarios.FORWARD_RSGI, (request(CHAT, BODY, forwarded),)),
-        Case("Envoy, key and local rate limit", scenarios.ENVOY, (request(CHAT, BODY, envoy.KEYS["limited"]),)),
+        Case(
+            "NemoRouter RSGI, local provider",
+            scenarios.FORWARD_RSGI,
+            (request(CHAT, BODY, forwarded),),
+        ),
+        Case(
+            "Envoy, key and local rate limit",
+            scenarios.ENVOY,
+            (request(CHAT, BODY, envoy.KEYS["limited"]),),
+        ),
         Case("TensorZero and its Redis, local provider", scenarios.TENSORZERO, _tensorzero()),
-        Case("LiteLLM, master key", scenarios.LITELLM_MASTER, (request(CHAT, BODY, litellm.MASTER),)),
+        Case(
+            "LiteLLM, master key", scenarios.LITELLM_MASTER, (request(CHAT, BODY, litellm.MASTER),)
+        ),
     ]
     title = "Latency at fixed rates, from the instant when each request was due"
     return Scenario(LATENCY, title, floor.READ, cases)

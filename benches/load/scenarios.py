@@ -20,8 +20,12 @@ RSGI, ASGI, FASTAPI, PURE = (
 )
 FORWARD_RSGI, FORWARD_ASGI = "NemoRouter RSGI, forwarding", "NemoRouter ASGI, forwarding"
 CHUNKS = 50
-_LITELLM_AUTH = "master key only: no key of a database, no limit, no budget, no log; answer mocked inside"
-_LITELLM_LIMITS = "keys through custom_auth, limits in its memory; no budget, no log; answer mocked inside"
+_LITELLM_AUTH = (
+    "master key only: no key of a database, no limit, no budget, no log; answer mocked inside"
+)
+_LITELLM_LIMITS = (
+    "keys through custom_auth, limits in its memory; no budget, no log; answer mocked inside"
+)
 _ENVOY = "no body parsed, no tokens, no money, no log, no rate headers; one constant answer"
 _PURE = "gate and drainer in the one worker; nothing is shared or survives a crash"
 _FASTAPI = "compare with FastAPI alone"
@@ -76,7 +80,10 @@ def _left_out() -> Server:
 def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
     """In the order of the report; each adds one thing to the one before."""
     yield Scenario(
-        "unread", "A constant answer, the body not read", floor.UNREAD, [floor.UNREAD_USUAL, floor.UNREAD_ASGI]
+        "unread",
+        "A constant answer, the body not read",
+        floor.UNREAD,
+        [floor.UNREAD_USUAL, floor.UNREAD_ASGI],
     )
     others = [floor.READ_USUAL, floor.READ_ASGI, _fastapi()]
     yield Scenario("read", "A constant answer, the body read", floor.READ, others)
@@ -86,7 +93,9 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
         floor.READ,
         [
             *_ours(keys, lambda k: k.free, all_of_them=False),
-            Case("Envoy, API key", ENVOY, (request(CHAT, BODY, envoy.KEYS["free"]),), remark=_ENVOY),
+            Case(
+                "Envoy, API key", ENVOY, (request(CHAT, BODY, envoy.KEYS["free"]),), remark=_ENVOY
+            ),
             Case(
                 "LiteLLM, master key",
                 LITELLM_MASTER,
@@ -96,7 +105,10 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
         ],
     )
     limited = Case(
-        "Envoy, API key and local rate limit", ENVOY, (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY
+        "Envoy, API key and local rate limit",
+        ENVOY,
+        (request(CHAT, BODY, envoy.KEYS["limited"]),),
+        remark=_ENVOY,
     )
     yield Scenario(
         "limits",
@@ -130,7 +142,13 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
         floor.READ,
         [
             *_ours(keys, lambda k: k.none, status=429),
-            Case("Envoy, over its limit", ENVOY, (request(CHAT, BODY, envoy.KEYS["none"]),), 429, _ENVOY),
+            Case(
+                "Envoy, over its limit",
+                ENVOY,
+                (request(CHAT, BODY, envoy.KEYS["none"]),),
+                429,
+                _ENVOY,
+            ),
             Case(
                 "LiteLLM, over its limit",
                 LITELLM_CUSTOM,
@@ -156,22 +174,42 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
 
 
 def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
-    base = Case("bare Granian RSGI, 50 chunks", "Granian RSGI, chunks", (request(f"/{CHUNKS}", BODY),))
+    base = Case(
+        "bare Granian RSGI, 50 chunks", "Granian RSGI, chunks", (request(f"/{CHUNKS}", BODY),)
+    )
     question = stream_body(CHUNKS)
     yield Scenario(
         "stream",
         f"A streamed answer of {CHUNKS} chunks, everything on",
         base,
         [
-            Case("bare Granian ASGI, 50 chunks", "Granian ASGI, chunks", (request(f"/{CHUNKS}", BODY),)),
+            Case(
+                "bare Granian ASGI, 50 chunks",
+                "Granian ASGI, chunks",
+                (request(f"/{CHUNKS}", BODY),),
+            ),
             *(
-                Case(name, name, (request(CHAT, question, keys[name].everything),), remark="each chunk is made by echo")
+                Case(
+                    name,
+                    name,
+                    (request(CHAT, question, keys[name].everything),),
+                    remark="each chunk is made by echo",
+                )
                 for name in (RSGI, ASGI)
                 if name in keys
             ),
-            Case("bare Granian RSGI and the same HTTP client", "Granian RSGI, pyreqwest", (request(CHAT, question),)),
+            Case(
+                "bare Granian RSGI and the same HTTP client",
+                "Granian RSGI, pyreqwest",
+                (request(CHAT, question),),
+            ),
             *(
-                Case(name, name, (request(CHAT, question, keys[name].everything),), remark="from the local provider")
+                Case(
+                    name,
+                    name,
+                    (request(CHAT, question, keys[name].everything),),
+                    remark="from the local provider",
+                )
                 for name in (FORWARD_RSGI, FORWARD_ASGI)
                 if name in keys
             ),
@@ -181,27 +219,43 @@ def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
     yield Scenario(
         "provider",
         "Through a local provider over HTTP, everything on",
-        Case("bare Granian RSGI and the same HTTP client", "Granian RSGI, pyreqwest", (request(CHAT, BODY),)),
+        Case(
+            "bare Granian RSGI and the same HTTP client",
+            "Granian RSGI, pyreqwest",
+            (request(CHAT, BODY),),
+        ),
         [
             *(
                 Case(name, name, (request(CHAT, BODY, keys[name].everything),))
                 for name in (FORWARD_RSGI, FORWARD_ASGI)
                 if name in keys
             ),
-            Case("Envoy, proxied", ENVOY_PROXIED, (request(CHAT, BODY, envoy.KEYS["limited"]),), remark=_ENVOY),
+            Case(
+                "Envoy, proxied",
+                ENVOY_PROXIED,
+                (request(CHAT, BODY, envoy.KEYS["limited"]),),
+                remark=_ENVOY,
+            ),
             Case(
                 "TensorZero and its Redis",
                 TENSORZERO,
                 (request(tensorzero.PATH, tensorzero.body("bench")),),
                 remark="requests and tokens by tag; no authentication, no budget, no log; Redis' time counts",
             ),
-            Case("LiteLLM, proxied", LITELLM_MASTER, (request(CHAT, real, litellm.MASTER),), remark="no limit"),
+            Case(
+                "LiteLLM, proxied",
+                LITELLM_MASTER,
+                (request(CHAT, real, litellm.MASTER),),
+                remark="no limit",
+            ),
         ],
     )
 
 
 def stream_body(chunks: int) -> bytes:
-    """A question whose echoed answer has that many chunks: role, words of four letters, finish, [DONE]."""
+    """A question whose echoed answer has that many chunks: role, words of four letters, finish,
+    [DONE].
+    """
     words = "word" * (chunks - 3)
     message = {"role": "user", "content": words}
     asked = {"model": "gpt-4o", "messages": [message], "max_tokens": chunks, "stream": True}
@@ -218,7 +272,11 @@ def _forms(*, all_of_them: bool = True) -> list[tuple[str, str]]:
 
 
 def _ours(
-    keys: dict[str, Keys], key: Callable[[Keys], str], status: int = 200, *, all_of_them: bool = True
+    keys: dict[str, Keys],
+    key: Callable[[Keys], str],
+    status: int = 200,
+    *,
+    all_of_them: bool = True,
 ) -> list[Case]:
     return [
         Case(name, name, (request(CHAT, BODY, key(keys[name])),), status, remark)

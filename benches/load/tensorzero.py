@@ -1,6 +1,8 @@
-"""TensorZero with Redis: requests and tokens a minute, with reservation, by a tag, in front of the local provider.
+"""TensorZero with Redis: requests and tokens a minute, with reservation, by a tag, in front of the
+local provider.
 
-The wheel's gateway has no authentication, no budget and no log here. Redis is its child, so its time counts.
+The wheel's gateway has no authentication, no budget and no log here. Redis is its child, so its
+time counts.
 """
 
 import shutil
@@ -76,10 +78,15 @@ def tensorzero(folder: Path, upstream_port: int) -> Server:
         return int(file.read_text("ascii"))
 
     def ready(_: int) -> bool:
-        return file.exists() and ask(int(file.read_text("ascii")), request("/health", method="GET"), 2).status > 0
+        return (
+            file.exists()
+            and ask(int(file.read_text("ascii")), request("/health", method="GET"), 2).status > 0
+        )
 
     env = {"RUST_LOG": "error"}
-    return Server("TensorZero", version("tensorzero"), command, ready, check, lambda _: env, port_of=port_of)
+    return Server(
+        "TensorZero", version("tensorzero"), command, ready, check, lambda _: env, port_of=port_of
+    )
 
 
 def check(port: int) -> None:

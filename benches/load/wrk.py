@@ -1,4 +1,6 @@
-"""Saturation by wrk: one thread, keep-alive, one request in flight a connection. What it counts is checked."""
+"""Saturation by wrk: one thread, keep-alive, one request in flight a connection. What it counts is
+checked.
+"""
 
 import json
 import shutil
@@ -43,14 +45,28 @@ def script(payloads: Sequence[bytes]) -> str:
 
 
 def _quoted(data: bytes) -> str:
-    return '"' + "".join(chr(b) if 32 <= b < 127 and b not in (34, 92) else f"\\{b:03d}" for b in data) + '"'
+    return (
+        '"'
+        + "".join(chr(b) if 32 <= b < 127 and b not in (34, 92) else f"\\{b:03d}" for b in data)
+        + '"'
+    )
 
 
 def flood(folder: Path, port: int, payloads: Sequence[bytes], status: int, seconds: float) -> Flood:
-    """Saturate; AssertionError if an answer was broken, or refused where it should not be, or the other way round."""
+    """Saturate; AssertionError if an answer was broken, or refused where it should not be, or the
+    other way round.
+    """
     file = folder / f"wrk-{port}.lua"
     file.write_text(script(payloads), "ascii")
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
+    command = [
+        "taskset",
+        "-c",
+        str(LOAD_CORE),
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{max(1, round(seconds))}s",
+    ]
     done = subprocess.run(
         [*command, "--timeout", "30s", "-s", str(file), f"http://127.0.0.1:{port}"],
         check=True,
@@ -61,5 +77,7 @@ def flood(folder: Path, port: int, payloads: Sequence[bytes], status: int, secon
     answers, refused = found["answers"], found["refused"]
     assert answers, done
     assert found["broken"] == 0, f"{found['broken']} broken answers: {done}"
-    assert refused == (answers if status >= 400 else 0), f"{refused} of {answers} answers were 4xx or 5xx"
+    assert refused == (answers if status >= 400 else 0), (
+        f"{refused} of {answers} answers were 4xx or 5xx"
+    )
     return Flood(answers, found["us"] / 1e6, found["p50"], found["p99"])

@@ -1,6 +1,7 @@
 """Makes pieces of the report of what pytest-benchmark, criterion and callgrind wrote.
 
-python -m benches.micro.collect --into FOLDER [--micro FILE...] [--criterion FOLDER] [--counts FILE] [--sizes FILE]
+python -m benches.micro.collect --into FOLDER [--micro FILE...] [--criterion FOLDER] [--counts FILE]
+[--sizes FILE]
 """
 
 import argparse
@@ -21,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 def main() -> None:
     """Whichever of the files there are."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--into", type=Path, required=True)
     parser.add_argument("--micro", type=Path, nargs="+", help="one file a pass")
     parser.add_argument("--criterion", type=Path)
@@ -31,29 +34,50 @@ def main() -> None:
     if given.micro:
         steps = pooled_steps([micro(json.loads(file.read_text("utf-8"))) for file in given.micro])
         title = "One process, called from Python: CPU time of a step"
-        pieces.write(given.into, pieces.new("micro", "micro", title, steps=steps, versions=versions(steps)))
+        pieces.write(
+            given.into, pieces.new("micro", "micro", title, steps=steps, versions=versions(steps))
+        )
     if given.criterion:
         title = "The native core alone, by criterion: time of a step"
-        pieces.write(given.into, pieces.new("native", "native", title, steps=criterion(given.criterion)))
+        pieces.write(
+            given.into, pieces.new("native", "native", title, steps=criterion(given.criterion))
+        )
     if given.counts:
         found = json.loads(given.counts.read_text("utf-8"))
-        counts = [Count(each, number, found["baseline"].get(each)) for each, number in found["counts"].items()]
+        counts = [
+            Count(each, number, found["baseline"].get(each))
+            for each, number in found["counts"].items()
+        ]
         pieces.write(
-            given.into, pieces.new("counts", "counts", f"Instructions of a step: {found['key']}", counts=counts)
+            given.into,
+            pieces.new(
+                "counts", "counts", f"Instructions of a step: {found['key']}", counts=counts
+            ),
         )
     if given.sizes:
         sizes = msgspec.json.decode(given.sizes.read_bytes(), type=list[Size])
-        pieces.write(given.into, pieces.new("sizes", "sizes", "Memory and load time of the arena", sizes=sizes))
+        pieces.write(
+            given.into,
+            pieces.new("sizes", "sizes", "Memory and load time of the arena", sizes=sizes),
+        )
 
 
 def micro(found: dict[str, Any]) -> list[Step]:
-    """Nanoseconds of each step and implementation, from a file of pytest-benchmark: the median of a pass."""
+    """Nanoseconds of each step and implementation, from a file of pytest-benchmark: the median of a
+    pass.
+    """
     return [step for each in found["benchmarks"] for step in _steps(each)]
 
 
 def _steps(each: dict[str, Any]) -> Iterator[Step]:
     """Of a limiter of PyPI, or of the reference and the native gate, which took turns."""
-    test = each["name"].partition("[")[0].removeprefix("test_").removesuffix("_rival").replace("_", " ")
+    test = (
+        each["name"]
+        .partition("[")[0]
+        .removeprefix("test_")
+        .removesuffix("_rival")
+        .replace("_", " ")
+    )
     params, extra = each["params"] or {}, each["extra_info"]
     by = params.get("name", "reference")
     ids = [] if "keys" in params or not each["param"] else each["param"].split("-")
@@ -88,7 +112,10 @@ def criterion(folder: Path) -> list[Step]:
         told = json.loads((file.parent / "benchmark.json").read_text("utf-8"))
         median = json.loads(file.read_text("utf-8"))["median"]
         elements = (told["throughput"] or {}).get("Elements", 1)
-        sides = (median["confidence_interval"]["lower_bound"], median["confidence_interval"]["upper_bound"])
+        sides = (
+            median["confidence_interval"]["lower_bound"],
+            median["confidence_interval"]["upper_bound"],
+        )
         values = [value / elements for value in (sides[0], median["point_estimate"], sides[1])]
         steps.append(Step(step=f"{told['group_id']}: {told['function_id']}", by="core", ns=values))
     return steps

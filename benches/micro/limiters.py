@@ -1,6 +1,7 @@
 """One decision in memory, as each limiter is meant to be called: a key, a limit, yes or no.
 
-The gates do more: they check the key's hash, requests, tokens and money of four scopes, and write a slot that survives.
+The gates do more: they check the key's hash, requests, tokens and money of four scopes, and write a
+slot that survives.
 """
 
 import importlib
@@ -29,7 +30,9 @@ def gate(world: World, spread: str) -> tuple[Callable[[], None], World]:
 
     def run() -> None:
         for header in headers:
-            ticket = admit(identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False)
+            ticket = admit(
+                identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False
+            )
             settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
 
     return run, world
@@ -76,7 +79,9 @@ def pyrate(keys: int, limit: int) -> Step:
             bucket = self.buckets.get(item.name)
             if bucket is None:
                 rates = [module.Rate(limit, module.Duration.MINUTE)]
-                bucket = self.buckets[item.name] = module.StateBucket(rates, module.GCRA(), clock=self.clock)
+                bucket = self.buckets[item.name] = module.StateBucket(
+                    rates, module.GCRA(), clock=self.clock
+                )
             return bucket
 
     limiter = module.Limiter(Buckets())

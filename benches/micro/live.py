@@ -1,4 +1,5 @@
-"""A real store and a real server with many keys: how long until the arena is loaded, and until a new worker admits.
+"""A real store and a real server with many keys: how long until the arena is loaded, and until a
+new worker admits.
 
 `python -m benches.micro.live <keys>` prints one JSON object. Every key has limits and a budget.
 """
@@ -67,9 +68,14 @@ async def _fill(settings: Settings, keys: int) -> None:
 
 
 def _attach(settings: Settings) -> tuple[float, int]:
-    """Seconds of a process of its own to map the arena, made from the store if there is none; bytes of its file."""
+    """Seconds of a process of its own to map the arena, made from the store if there is none; bytes
+    of its file.
+    """
     made = subprocess.run(
-        [sys.executable, "-c", _WORKER], env=os.environ | settings.to_env(), check=True, stdout=subprocess.PIPE
+        [sys.executable, "-c", _WORKER],
+        env=os.environ | settings.to_env(),
+        check=True,
+        stdout=subprocess.PIPE,
     )
     scopes, seconds = json.loads(made.stdout.splitlines()[-1])
     note = DataDir(settings.data_dir).note()
@@ -100,7 +106,9 @@ def _until_admitted(port: int, key: str) -> float:
 
 
 def _respawn(settings: Settings, keys: int, kills: int = 5) -> tuple[float, float]:
-    """Seconds from the start of a server, and the longest from the death of its only worker, to the next answer."""
+    """Seconds from the start of a server, and the longest from the death of its only worker, to the
+    next answer.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", "from nemorouter.cli import main; main()", "serve"],
         env=os.environ | settings.to_env(),
@@ -120,14 +128,22 @@ def _respawn(settings: Settings, keys: int, kills: int = 5) -> tuple[float, floa
 
 def _worker(master: int) -> int:
     children = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
-    return next(int(pid) for pid in children if b"import drain" not in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(
+        int(pid)
+        for pid in children
+        if b"import drain" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
 
 
 def measure(keys: int) -> Live:
     """All figures of one size."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            data_dir=Path(folder) / "data", port=free_port(), capacity=keys + 1_000, log_level="error", workers=1
+            data_dir=Path(folder) / "data",
+            port=free_port(),
+            capacity=keys + 1_000,
+            log_level="error",
+            workers=1,
         )
         asyncio.run(_fill(settings, keys))
         load_s, bytes_a_scope = _attach(settings)

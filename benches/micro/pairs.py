@@ -1,4 +1,6 @@
-"""Native gate and reference in turns: a slow moment of the machine meets both, so their ratio holds."""
+"""Native gate and reference in turns: a slow moment of the machine meets both, so their ratio
+holds.
+"""
 
 import gc
 import importlib
@@ -14,7 +16,9 @@ REFERENCE: Final = "nemorouter.reference"
 
 
 class Round(NamedTuple):
-    """``run``, timed, does its steps; ``setup``, untimed, makes ready for that; ``check`` looks at the outcome."""
+    """``run``, timed, does its steps; ``setup``, untimed, makes ready for that; ``check`` looks at
+    the outcome.
+    """
 
     run: Callable[[], object]
     setup: Callable[[], object]
@@ -22,11 +26,14 @@ class Round(NamedTuple):
     """With the number of rounds that ran so far."""
 
 
-def compare(benchmark: BenchmarkFixture, make: Callable[[ModuleType], Round], times: int, rounds: int) -> None:
-    """Measure ``times`` steps of both implementations, ``rounds`` times, after a round of each that is only checked.
+def compare(
+    benchmark: BenchmarkFixture, make: Callable[[ModuleType], Round], times: int, rounds: int
+) -> None:
+    """Measure ``times`` steps of both implementations, ``rounds`` times, after a round of each that
+    is only checked.
 
-    pytest-benchmark takes the time of the reference; ``extra_info["native"]`` has the seconds of the native round
-    right before each of its rounds.
+    pytest-benchmark takes the time of the reference; ``extra_info["native"]`` has the seconds of
+    the native round right before each of its rounds.
     """
     native, reference = (make(importlib.import_module(name)) for name in (NATIVE, REFERENCE))
     for each in (native, reference):
@@ -39,7 +46,8 @@ def compare(benchmark: BenchmarkFixture, make: Callable[[ModuleType], Round], ti
     def setup() -> None:
         nonlocal begun
         begun += 1
-        # One more, untimed: the reference left nothing of the native gate in the processor's caches.
+        # One more, untimed: the reference left nothing of the native gate in the processor's
+        # caches.
         for keep in (False, True):
             native.setup()
             started = time.process_time()
@@ -48,7 +56,8 @@ def compare(benchmark: BenchmarkFixture, make: Callable[[ModuleType], Round], ti
                 beside.append(time.process_time() - started)
         reference.setup()
 
-    # A million keys of the reference are objects that the collector would look through again and again.
+    # A million keys of the reference are objects that the collector would look through again and
+    # again.
     gc.collect()
     gc.freeze()
     # pytest-benchmark carries no types.

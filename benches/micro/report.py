@@ -23,7 +23,9 @@ def table(steps: Medians) -> str:
     lines = [f"{'step':34}{'native':>10}{'reference':>12}{'ratio':>9}"]
     for step, both in steps.items():
         ratio = both["reference"] / both["native"]
-        lines.append(f"{step:34}{both['native']:>7.0f} ns{both['reference']:>9.0f} ns{ratio:>8.1f}x")
+        lines.append(
+            f"{step:34}{both['native']:>7.0f} ns{both['reference']:>9.0f} ns{ratio:>8.1f}x"
+        )
     return "\n".join(lines)
 
 
@@ -33,7 +35,9 @@ def main() -> None:
     machine = found["machine_info"]
     cpu = machine["cpu"].get("brand_raw", machine["machine"])
     print(f"{cpu}, Python {machine['python_version']}, {found['datetime']}")
-    print("CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, in turns.\n")
+    print(
+        "CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, in turns.\n"
+    )
     print(table(medians(found)))
 
 

@@ -1,6 +1,8 @@
-"""How cost, memory and load time grow with the number of keys: `python -m benches.micro.size [--json FILE]`.
+"""How cost, memory and load time grow with the number of keys: `python -m benches.micro.size
+[--json FILE]`.
 
-Each size is measured in a process of its own. The arena lies in a file, as for a server, and its blocks are counted.
+Each size is measured in a process of its own. The arena lies in a file, as for a server, and its
+blocks are counted.
 """
 
 import statistics
@@ -27,7 +29,16 @@ def cost_ns(keys: int) -> float:
     world = World(native, keys)
     gate = world.gate
     assert (
-        gate.settle(world.admit(gate.identify(world.headers[0], "192.0.2.1", CHAT)), 480, 0, 60, 200, OK, 1, 1)
+        gate.settle(
+            world.admit(gate.identify(world.headers[0], "192.0.2.1", CHAT)),
+            480,
+            0,
+            60,
+            200,
+            OK,
+            1,
+            1,
+        )
         == 108_000
     )
     rounds = []
@@ -35,7 +46,9 @@ def cost_ns(keys: int) -> float:
         world.drain()
         began = time.process_time_ns()
         for header in world.headers:
-            ticket = gate.admit(gate.identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False)
+            ticket = gate.admit(
+                gate.identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False
+            )
             gate.settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
         rounds.append((time.process_time_ns() - began) / len(world.headers))
     return statistics.median(rounds)
@@ -49,7 +62,9 @@ def load(keys: int) -> tuple[float, float]:
         arena.put_many(owners())
         seconds = 0.0
         for first in range(0, keys, 10_000):
-            batch = [key_policy(number) for number in range(first + 1, min(keys, first + 10_000) + 1)]
+            batch = [
+                key_policy(number) for number in range(first + 1, min(keys, first + 10_000) + 1)
+            ]
             began = time.perf_counter()
             arena.put_many(batch)
             seconds += time.perf_counter() - began
@@ -65,7 +80,9 @@ def one(keys: int) -> Size:
 
 def apart(module: str, keys: int) -> bytes:
     """What a process of its own prints."""
-    return subprocess.run([sys.executable, "-m", module, str(keys)], check=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        [sys.executable, "-m", module, str(keys)], check=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 def main() -> None:

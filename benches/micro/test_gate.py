@@ -1,7 +1,8 @@
-"""Native gate and reference, step by step. Each benchmark checks the answer before the time is taken.
+"""Native gate and reference, step by step. Each benchmark checks the answer before the time is
+taken.
 
-A round runs a step a thousand times; `report` divides. Between two rounds the journal is drained, untimed. The
-two take turns.
+A round runs a step a thousand times; `report` divides. Between two rounds the journal is drained,
+untimed. The two take turns.
 """
 
 from types import ModuleType
@@ -26,7 +27,10 @@ def test_identify_admit_settle(benchmark: BenchmarkFixture) -> None:
         identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
         index = identify(world.headers[0], IP, CHAT)
         assert index >= 0
-        assert settle(admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False), 480, 0, 60, 200, OK, 1, 1) == 108_000
+        assert (
+            settle(admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False), 480, 0, 60, 200, OK, 1, 1)
+            == 108_000
+        )
 
         def run() -> None:
             for header in world.headers:
@@ -189,7 +193,9 @@ def test_hash(benchmark: BenchmarkFixture, vectors: dict[str, Any]) -> None:
 
     def make(module: ModuleType) -> Round:
         hash_key = module.hash_key
-        assert hash_key(known["key"], bytes.fromhex(known["pepper_hex"])).hex() == known["digest_hex"]
+        assert (
+            hash_key(known["key"], bytes.fromhex(known["pepper_hex"])).hex() == known["digest_hex"]
+        )
         key = secret(7)
 
         def run() -> None:

@@ -1,7 +1,8 @@
-"""One decision in memory: both gates, and the limiters of PyPI; few keys and many, one hot or all even, threads.
+"""One decision in memory: both gates, and the limiters of PyPI; few keys and many, one hot or all
+even, threads.
 
-A limiter takes one request from one limit. A gate does its whole work: it checks the key, takes requests, tokens and
-money at four scopes, writes a slot and settles it.
+A limiter takes one request from one limit. A gate does its whole work: it checks the key, takes
+requests, tokens and money at four scopes, writes a slot and settles it.
 """
 
 import os
@@ -41,7 +42,9 @@ def on_all(threads: int) -> Iterator[Callable[[Callable[[], None]], None]]:
     with ExitStack() as stack:
         pools = [
             stack.enter_context(
-                ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, {cores[number % len(cores)]}))
+                ThreadPoolExecutor(
+                    1, initializer=os.sched_setaffinity, initargs=(0, {cores[number % len(cores)]})
+                )
             )
             for number in range(threads)
         ]
@@ -53,7 +56,9 @@ def on_all(threads: int) -> Iterator[Callable[[Callable[[], None]], None]]:
         yield together
 
 
-def measure(benchmark: BenchmarkFixture, run: Callable[[], Any], setup: Callable[[], Any], steps: int) -> None:
+def measure(
+    benchmark: BenchmarkFixture, run: Callable[[], Any], setup: Callable[[], Any], steps: int
+) -> None:
     benchmark.extra_info["times"] = steps
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=1)  # type: ignore[no-untyped-call]
 
@@ -62,7 +67,11 @@ def measure(benchmark: BenchmarkFixture, run: Callable[[], Any], setup: Callable
 @pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("keys", SIZES)
 def test_decide(
-    benchmark: BenchmarkFixture, keys: int, spread: str, threads: int, on_all: Callable[[Callable[[], None]], None]
+    benchmark: BenchmarkFixture,
+    keys: int,
+    spread: str,
+    threads: int,
+    on_all: Callable[[Callable[[], None]], None],
 ) -> None:
     def make(module: ModuleType) -> Round:
         run, world = gate(filled_gate(module, keys), spread)
@@ -82,7 +91,12 @@ def test_decide(
 @pytest.mark.parametrize("keys", SIZES)
 @pytest.mark.parametrize("name", RIVALS)
 def test_decide_rival(
-    benchmark: BenchmarkFixture, name: str, keys: int, spread: str, threads: int, on_all: Callable[..., None]
+    benchmark: BenchmarkFixture,
+    name: str,
+    keys: int,
+    spread: str,
+    threads: int,
+    on_all: Callable[..., None],
 ) -> None:
     five = rival(name)(16, 5)
     assert [bool(five("a")) for _ in range(6)] == [True] * 5 + [False]
@@ -165,5 +179,7 @@ def test_refuse(benchmark: BenchmarkFixture, code: Code, fields: dict[str, Any])
 def rival(name: str) -> Callable[[int, int], Step]:
     """Makes the limiter; skips where it is not installed."""
     module, make = RIVALS[name]
-    pytest.importorskip(module, reason=f"{module} is not installed: pip install -r requirements/bench.txt")
+    pytest.importorskip(
+        module, reason=f"{module} is not installed: pip install -r requirements/bench.txt"
+    )
     return make

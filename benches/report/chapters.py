@@ -48,7 +48,9 @@ def _sources(report: Report) -> str:
         made.setdefault(piece.source, []).append(piece.name)
     if len(made) == 1:
         return next(iter(made))
-    return "; ".join(f"{source} ({', '.join(dict.fromkeys(names))})" for source, names in made.items())
+    return "; ".join(
+        f"{source} ({', '.join(dict.fromkeys(names))})" for source, names in made.items()
+    )
 
 
 def _machine(machine: Machine) -> str:
@@ -71,7 +73,9 @@ def servers(report: Report) -> str:
     if not parts:
         return ""
     any_piece = next(piece for name in SCENARIOS if (piece := report.first(name)))
-    rounds, seconds, starts = (any_piece.method.get(name, 1) for name in ("rounds", "seconds", "starts"))
+    rounds, seconds, starts = (
+        any_piece.method.get(name, 1) for name in ("rounds", "seconds", "starts")
+    )
     return (
         "## Whole servers\n\n<!-- plot: servers -->\n\n"
         f"One worker on one core, the load (wrk, one thread, {any_piece.method['connections']:.0f} "
@@ -89,7 +93,16 @@ def servers(report: Report) -> str:
 def _scenario(report: Report, name: str) -> str:
     piece = report.first(name)
     assert piece is not None
-    columns = ("server ", "CPU", "× base", "requests/s", "per core", "p50", "p99", "left out, or in its favour ")
+    columns = (
+        "server ",
+        "CPU",
+        "× base",
+        "requests/s",
+        "per core",
+        "p50",
+        "p99",
+        "left out, or in its favour ",
+    )
     lines = [_line(row) for row in report.rows(name)]
     return f"### {piece.title}\n\nBase: {piece.base}.\n\n{table(columns, lines)}"
 
@@ -117,7 +130,10 @@ def latency(report: Report) -> str:
             pace.name,
             f"{pace.rate:,}",
             "yes" if pace.kept else "**no**",
-            *(microseconds(middle(each)) for each in (pace.p50_us, pace.p90_us, pace.p99_us, pace.p999_us)),
+            *(
+                microseconds(middle(each))
+                for each in (pace.p50_us, pace.p90_us, pace.p99_us, pace.p999_us)
+            ),
         )
         for pace in paces
     ]
@@ -158,7 +174,8 @@ def growth(report: Report) -> str:
         "## Growth\n\n<!-- plot: growth -->\n\n"
         "Everything on. Base: bare Granian that reads the same body (for streams: that sends as many "
         "constant chunks). "
-        "Resident memory counts pages that processes share once for each of them.\n\n" + "\n".join(parts)
+        "Resident memory counts pages that processes share once for each of them.\n\n"
+        + "\n".join(parts)
     )
 
 
@@ -170,7 +187,11 @@ def gate(report: Report) -> str:
     ratios = gate_ratios(steps)
     plain = {(step.step, step.by): step.ns for step in steps if not step.keys}
     rows = [
-        (what, *(nanoseconds(middle(plain[what, by])) for by in ("native", "reference")), ratio(values))
+        (
+            what,
+            *(nanoseconds(middle(plain[what, by])) for by in ("native", "reference")),
+            ratio(values),
+        )
         for what, values in ratios.items()
         if (what, "native") in plain
     ]
@@ -225,21 +246,35 @@ def native(report: Report) -> str:
         parts.append("Without Python (criterion):\n\n" + table(("step ", "time"), rows))
     counted = report.first("counts")
     if counted is not None:
-        counts = [(each.operation, f"{each.instructions:,.0f}", _change(each)) for each in counted.counts]
+        counts = [
+            (each.operation, f"{each.instructions:,.0f}", _change(each)) for each in counted.counts
+        ]
         about = f"{counted.title}. They repeat on any machine: `make bench-gate` fails when one grows by over 3 %.\n\n"
         parts.append(about + table(("step ", "instructions", "against the baseline"), counts))
     sizes = [size for piece in report.pieces for size in piece.sizes]
     if sizes:
-        lines = [(f"{s.keys:,}", nanoseconds(s.cost_ns), number(s.bytes_a_key), f"{s.load_s:.2f} s") for s in sizes]
+        lines = [
+            (f"{s.keys:,}", nanoseconds(s.cost_ns), number(s.bytes_a_key), f"{s.load_s:.2f} s")
+            for s in sizes
+        ]
         about = "The arena in a file, each size in a process of its own (one line a run):\n\n"
         parts.append(about + table(("keys", "decision", "bytes a key", "load"), lines, words=0))
         real = [
-            (f"{s.keys:,}", f"{s.live.load_s:.2f} s", number(s.live.bytes_a_key), f"{s.live.respawn_s:.2f} s")
+            (
+                f"{s.keys:,}",
+                f"{s.live.load_s:.2f} s",
+                number(s.live.bytes_a_key),
+                f"{s.live.respawn_s:.2f} s",
+            )
             for s in sizes
             if s.live is not None
         ]
         about = "A server, from its store; the longest from the death of its only worker to the next answer:\n\n"
-        parts.append(about + table(("keys", "load", "bytes a key", "new worker"), real, words=0) if real else "")
+        parts.append(
+            about + table(("keys", "load", "bytes a key", "new worker"), real, words=0)
+            if real
+            else ""
+        )
     return "## The core alone\n\n" + "\n".join(parts) if parts else ""
 
 
@@ -259,8 +294,13 @@ def agreement(report: Report) -> str:
         f"differ by no more "
         f"than the ± that is stated: {len(pairs) - len(apart)} do, {len(apart)} do not.\n"
     )
-    rows = [(pair.what, f"{pair.one:.2f}", f"{pair.other:.2f}", f"± {pair.within:.2f}") for pair in apart]
-    return text + ("\n" + table(("ratio ", "first run", "last run", "stated"), rows) if rows else "")
+    rows = [
+        (pair.what, f"{pair.one:.2f}", f"{pair.other:.2f}", f"± {pair.within:.2f}")
+        for pair in apart
+    ]
+    return text + (
+        "\n" + table(("ratio ", "first run", "last run", "stated"), rows) if rows else ""
+    )
 
 
 def left_out(report: Report) -> str:
@@ -269,7 +309,10 @@ def left_out(report: Report) -> str:
     rows = list(skipped.items())
     text = "## Left out\n\n"
     if not rows:
-        return text + "Nothing: every server, every rival and every limiter could be had, and answered rightly.\n"
+        return (
+            text
+            + "Nothing: every server, every rival and every limiter could be had, and answered rightly.\n"
+        )
     return text + table(("what ", "reason "), rows)
 
 

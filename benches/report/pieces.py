@@ -1,6 +1,7 @@
 """What was measured, as data: the only thing that the report is rendered from.
 
-A run is a folder; a piece of it, measured at one time, is a file of it. It must hold no path and no name of a machine.
+A run is a folder; a piece of it, measured at one time, is a file of it. It must hold no path and no
+name of a machine.
 """
 
 import statistics
@@ -20,7 +21,9 @@ SOURCES: Final = ("python", "rust")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A server that answered one question; a value a round. ``ratio``: its CPU time over that of the base beside it."""
+    """A server that answered one question; a value a round. ``ratio``: its CPU time over that of
+    the base beside it.
+    """
 
     name: str
     server: str
@@ -53,7 +56,9 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step of one implementation in memory, in nanoseconds; a value a pass, which is a process of its own."""
+    """One step of one implementation in memory, in nanoseconds; a value a pass, which is a process
+    of its own.
+    """
 
     step: str
     by: str
@@ -72,7 +77,9 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Live(msgspec.Struct, frozen=True):
-    """A server on a store with many keys: until they are in memory, until it answers, and until a new worker does."""
+    """A server on a store with many keys: until they are in memory, until it answers, and until a
+    new worker does.
+    """
 
     load_s: float
     bytes_a_key: float
@@ -123,7 +130,9 @@ def new(name: str, kind: str, title: str, **fields: object) -> Piece:
     """A piece of here and now."""
     taken = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime())
     known = {"machine": machine(), "source": source(), "taken": taken}
-    return msgspec.convert(known | {"name": name, "kind": kind, "title": title} | fields, Piece, from_attributes=True)
+    return msgspec.convert(
+        known | {"name": name, "kind": kind, "title": title} | fields, Piece, from_attributes=True
+    )
 
 
 def write(folder: Path, piece: Piece) -> None:
@@ -136,7 +145,9 @@ def write(folder: Path, piece: Piece) -> None:
 
 def read(folder: Path) -> list[Piece]:
     """All pieces of a run; ValidationError if a file is not one."""
-    return [msgspec.json.decode(file.read_bytes(), type=Piece) for file in sorted(folder.glob("*.json"))]
+    return [
+        msgspec.json.decode(file.read_bytes(), type=Piece) for file in sorted(folder.glob("*.json"))
+    ]
 
 
 def runs(folder: Path = DATA) -> list[list[Piece]]:
@@ -145,13 +156,19 @@ def runs(folder: Path = DATA) -> list[list[Piece]]:
 
 
 def source() -> str:
-    """What was measured: the trees of the sources as git names them; a later commit elsewhere changes nothing."""
+    """What was measured: the trees of the sources as git names them; a later commit elsewhere
+    changes nothing.
+    """
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    names = [f"{each} {git('rev-parse', '--short=12', f'HEAD:{each}') or 'unknown'}" for each in SOURCES]
+    names = [
+        f"{each} {git('rev-parse', '--short=12', f'HEAD:{each}') or 'unknown'}" for each in SOURCES
+    ]
     changed = " + changes" if git("status", "--porcelain", "--", *SOURCES) else ""
     return ", ".join(names) + changed
 

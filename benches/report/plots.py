@@ -26,7 +26,11 @@ _GROWTH: Final = {
     "growth-stream": ("length of a stream", "chunks"),
     "growth-log": ("rows in the log", "rows (1: none)"),
 }
-_PROFILED: Final = ("bare Granian RSGI, body read", "NemoRouter RSGI, everything on", "Envoy, key and local rate limit")
+_PROFILED: Final = (
+    "bare Granian RSGI, body read",
+    "NemoRouter RSGI, everything on",
+    "Envoy, key and local rate limit",
+)
 _GATES: Final = ("native", "reference", "limits-fixed", "limits-sliding", "throttled", "pyrate")
 
 
@@ -87,7 +91,12 @@ def _latency(report: Report) -> str | None:
 
 
 def _brief(name: str) -> str:
-    known = {"bare": "bare Granian", "Envoy,": "Envoy", "TensorZero": "TensorZero", "LiteLLM,": "LiteLLM"}
+    known = {
+        "bare": "bare Granian",
+        "Envoy,": "Envoy",
+        "TensorZero": "TensorZero",
+        "LiteLLM,": "LiteLLM",
+    }
     first = name.partition(" ")[0]
     return known.get(first) or ("Nemo, provider" if "provider" in name else "Nemo, all on")
 
@@ -99,8 +108,14 @@ def _growth(report: Report) -> str | None:
         if rows:
             points = [Point(max(row.size, 1), row.cpu_us) for row in rows]
             up = "microseconds of CPU a request"
-            panels.append(Panel(title, along, up, [Line(title, points, 0)], log=along in ("bytes", "chunks")))
-    return line_plot("How the cost of a request grows", "everything on, one core", panels) if panels else None
+            panels.append(
+                Panel(title, along, up, [Line(title, points, 0)], log=along in ("bytes", "chunks"))
+            )
+    return (
+        line_plot("How the cost of a request grows", "everything on, one core", panels)
+        if panels
+        else None
+    )
 
 
 def _gate(report: Report) -> str | None:
@@ -111,18 +126,28 @@ def _gate(report: Report) -> str | None:
     def panel(spread: str, title: str) -> Panel:
         lines = []
         for number, by in enumerate(_GATES):
-            mine = sorted((s for s in steps if s.by == by and s.spread == spread), key=lambda step: step.keys)
+            mine = sorted(
+                (s for s in steps if s.by == by and s.spread == spread), key=lambda step: step.keys
+            )
             if mine:
-                lines.append(Line(_gate_name(by), [Point(step.keys, step.ns) for step in mine], number))
+                lines.append(
+                    Line(_gate_name(by), [Point(step.keys, step.ns) for step in mine], number)
+                )
         return Panel(title, "keys", "nanoseconds of CPU a decision", lines)
 
     drawn = (panel("even", "keys drawn evenly"), panel("hot", "one hot key"))
     panels = [each for each in drawn if each.lines]
-    return line_plot("A decision in memory", "a gate decides at four scopes and records; a limiter counts", panels)
+    return line_plot(
+        "A decision in memory",
+        "a gate decides at four scopes and records; a limiter counts",
+        panels,
+    )
 
 
 def _gate_name(by: str) -> str:
-    return {"native": "NemoRouter", "reference": "pure Python", "throttled": "throttled-py"}.get(by, by)
+    return {"native": "NemoRouter", "reference": "pure Python", "throttled": "throttled-py"}.get(
+        by, by
+    )
 
 
 def _profile(report: Report) -> str | None:
@@ -143,4 +168,6 @@ def _profile(report: Report) -> str | None:
     ]
     if not groups:
         return None
-    return dot_plot("Where a request's CPU time goes", "microseconds, by library", groups, log=False)
+    return dot_plot(
+        "Where a request's CPU time goes", "microseconds, by library", groups, log=False
+    )

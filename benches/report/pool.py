@@ -1,4 +1,6 @@
-"""The figures of all runs taken together, and whether two runs agree. Ratios are compared: times move, ratios hold."""
+"""The figures of all runs taken together, and whether two runs agree. Ratios are compared: times
+move, ratios hold.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -8,8 +10,28 @@ import msgspec
 from benches.report.pieces import Pace, Part, Piece, Row, Step, middle, spread
 
 T = TypeVar("T")
-SCENARIOS: Final = ("unread", "read", "authenticate", "limits", "everything", "429", "401", "stream", "provider")
-_LISTS: Final = ("cpu_us", "worker_us", "per_second", "p50_us", "p90_us", "p99_us", "p999_us", "ratio", "ns")
+SCENARIOS: Final = (
+    "unread",
+    "read",
+    "authenticate",
+    "limits",
+    "everything",
+    "429",
+    "401",
+    "stream",
+    "provider",
+)
+_LISTS: Final = (
+    "cpu_us",
+    "worker_us",
+    "per_second",
+    "p50_us",
+    "p90_us",
+    "p99_us",
+    "p999_us",
+    "ratio",
+    "ns",
+)
 
 
 class Report:
@@ -26,7 +48,10 @@ class Report:
 
     def rows(self, name: str) -> list[Row]:
         """Rows of a scenario or a growth."""
-        return _pooled([piece.rows for piece in self.pieces if piece.name == name], lambda row: (row.name, row.size))
+        return _pooled(
+            [piece.rows for piece in self.pieces if piece.name == name],
+            lambda row: (row.name, row.size),
+        )
 
     def row(self, scenario: str, server: str) -> Row | None:
         """What a server did in a scenario."""
@@ -59,11 +84,16 @@ class Report:
 
 
 def together(first: Piece, second: Piece) -> Piece:
-    """One piece of two that measured the same, each on servers that it started, or in a process of its own."""
+    """One piece of two that measured the same, each on servers that it started, or in a process of
+    its own.
+    """
     rows = _pooled([first.rows, second.rows], lambda row: (row.name, row.size))
     fields: dict[str, object] = {"rows": rows, "steps": pooled_steps([first.steps, second.steps])}
     fields["method"] = second.method | {"starts": first.method.get("starts", 1) + 1}
-    fields |= {"versions": first.versions | second.versions, "skipped": first.skipped | second.skipped}
+    fields |= {
+        "versions": first.versions | second.versions,
+        "skipped": first.skipped | second.skipped,
+    }
     return msgspec.structs.replace(second, **fields)
 
 
@@ -83,7 +113,9 @@ def _pooled(found: Iterable[Sequence[T]], key: Callable[[T], object]) -> list[T]
 
 def _join(first: T, second: T) -> T:
     fields = [name for name in _LISTS if hasattr(first, name)]
-    lists: dict[str, object] = {name: [*getattr(first, name), *getattr(second, name)] for name in fields}
+    lists: dict[str, object] = {
+        name: [*getattr(first, name), *getattr(second, name)] for name in fields
+    }
     if isinstance(first, Pace) and isinstance(second, Pace):
         lists |= {"kept": first.kept and second.kept, "answers": first.answers + second.answers}
     joined: T = msgspec.structs.replace(first, **lists)  # type: ignore[type-var]
@@ -124,7 +156,11 @@ def compared(report: Report) -> list[Pair]:
 
 def _gates(one: Sequence[Step], other: Sequence[Step]) -> list[Pair]:
     later = gate_ratios(other)
-    return [_pair(f"gate: {what}", values, later[what]) for what, values in gate_ratios(one).items() if what in later]
+    return [
+        _pair(f"gate: {what}", values, later[what])
+        for what, values in gate_ratios(one).items()
+        if what in later
+    ]
 
 
 def gate_ratios(steps: Sequence[Step]) -> dict[str, list[float]]:

@@ -14,7 +14,10 @@ def profile(report: Report) -> str:
     if not parts:
         return ""
     places = list(dict.fromkeys(place for part in parts for place in part.where))
-    rows = [(part.name, number(part.cpu_us), *(_share(part, place) for place in places)) for part in parts]
+    rows = [
+        (part.name, number(part.cpu_us), *(_share(part, place) for place in places))
+        for part in parts
+    ]
     return (
         "## Where the time goes\n\n<!-- plot: profile -->\n\n"
         "Microseconds of CPU a request, by the library that runs (perf, under saturation). Python is the "
@@ -40,8 +43,17 @@ def _remains(parts: dict[str, Part], places: list[str]) -> str:
     rows = []
     for name, floor in _OVER.items():
         if name in parts and floor in parts:
-            more = [parts[name].where.get(place, 0) - parts[floor].where.get(place, 0) for place in places]
-            rows.append((name, f"{parts[name].cpu_us - parts[floor].cpu_us:.1f}", *(f"{one:.1f}" for one in more)))
+            more = [
+                parts[name].where.get(place, 0) - parts[floor].where.get(place, 0)
+                for place in places
+            ]
+            rows.append(
+                (
+                    name,
+                    f"{parts[name].cpu_us - parts[floor].cpu_us:.1f}",
+                    *(f"{one:.1f}" for one in more),
+                )
+            )
     if not rows:
         return ""
     return (
@@ -60,7 +72,10 @@ def _before_a_decision(report: Report) -> str:
     text = ""
     if contract and ours:
         shares = zip(ours.cpu_us, ours.worker_us, ours.ratio, strict=True)
-        headers, drainer = middle(contract.ratio), middle((cpu - worker) / cpu * over for cpu, worker, over in shares)
+        headers, drainer = (
+            middle(contract.ratio),
+            middle((cpu - worker) / cpu * over for cpu, worker, over in shares),
+        )
         text += (
             f"\nBefore anything is decided, the headers and bytes that the contract asks for take {headers:.2f} times "
             f"the floor, and the row of the log, in the drainer, {drainer:.2f} times the floor more. Of the aim of "
@@ -79,7 +94,11 @@ def _before_a_decision(report: Report) -> str:
 
 def _of_a_decision(report: Report) -> str:
     """What the core takes of a decision, and what calling it from Python does."""
-    whole = [middle(step.ns) for step in report.steps("micro") if (step.step, step.by) == (WHOLE, "native")]
+    whole = [
+        middle(step.ns)
+        for step in report.steps("micro")
+        if (step.step, step.by) == (WHOLE, "native")
+    ]
     core = [middle(step.ns) for step in report.steps("native") if step.step == _CORE]
     if not whole or not core:
         return ""

@@ -93,7 +93,11 @@ def dot_plot(title: str, note: str, groups: Sequence[Group], *, log: bool = True
 def _dot(dot: Dot, scale: "_Scale", left: int, y: float) -> list[str]:
     ordered = sorted(dot.values)
     low, high, middle = (scale.at(value) for value in (ordered[0], ordered[-1], _median(ordered)))
-    stem = "" if scale.log else f'<line class="stem c{dot.colour}" x1="{left}" x2="{middle:.1f}" y1="{y}" y2="{y}"/>'
+    stem = (
+        ""
+        if scale.log
+        else f'<line class="stem c{dot.colour}" x1="{left}" x2="{middle:.1f}" y1="{y}" y2="{y}"/>'
+    )
     return [
         _text(left - 12, y + 4, dot.name, "end"),
         stem,
@@ -124,7 +128,9 @@ def _panel(panel: Panel, x: float, y: float, width: float, height: float) -> lis
     parts = [_text(x + 8, y + 16, panel.title, "title"), _text(x + 8, y + 33, panel.up, "soft")]
     parts.append(_text((left + right) / 2, bottom + 36, panel.along, "soft mid"))
     for tick in up.ticks():
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{up.at(tick):.1f}" y2="{up.at(tick):.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{right}" y1="{up.at(tick):.1f}" y2="{up.at(tick):.1f}"/>'
+        )
         parts.append(_text(left - 6, up.at(tick) + 4, _short(tick), "soft end"))
     parts += [_text(along.at(at), bottom + 18, _short(at), "soft mid") for at in sorted(set(ats))]
     ends: list[float] = []
@@ -132,7 +138,15 @@ def _panel(panel: Panel, x: float, y: float, width: float, height: float) -> lis
         parts += _line(line, along, up)
         if names:
             at = _free(up.at(_median(line.points[-1].values)) + 4, ends)
-            parts.append(_text(along.at(line.points[-1].at) + 10, at, line.name, f"soft c{line.colour}", stroke=False))
+            parts.append(
+                _text(
+                    along.at(line.points[-1].at) + 10,
+                    at,
+                    line.name,
+                    f"soft c{line.colour}",
+                    stroke=False,
+                )
+            )
     return parts
 
 
@@ -159,7 +173,15 @@ class _Scale:
     """From values to places. Logarithmic ones reach from a round number to a round number."""
 
     def __init__(
-        self, least: float, most: float, start: float, end: float, *, log: bool, zero: bool = False, tight: bool = False
+        self,
+        least: float,
+        most: float,
+        start: float,
+        end: float,
+        *,
+        log: bool,
+        zero: bool = False,
+        tight: bool = False,
     ) -> None:
         self.log = log
         self._start, self._end = start, end
@@ -222,9 +244,20 @@ def _text(x: float, y: float, text: str, kind: str = "", *, stroke: bool = True)
 
 def _svg(title: str, note: str, height: float, parts: Sequence[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img">'
-    ground = f'<rect class="ground" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="8"/>'
+    ground = (
+        f'<rect class="ground" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="8"/>'
+    )
     words = [_text(16, 24, title, "title"), _text(WIDTH - 16, 24, note, "soft end")]
     return (
-        "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{_STYLE}</style>", ground, *words, *parts])
+        "\n".join(
+            [
+                head,
+                f"<title>{escape(title)}</title>",
+                f"<style>{_STYLE}</style>",
+                ground,
+                *words,
+                *parts,
+            ]
+        )
         + "\n</svg>\n"
     )

@@ -6,10 +6,17 @@ from benches.report.pieces import middle, spread
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    """A Markdown table; the first ``words`` columns, and one that ends in a word, are text, the others numbers."""
-    marks = ["---" if number < words or name.endswith(" ") else "---:" for number, name in enumerate(columns)]
+    """A Markdown table; the first ``words`` columns, and one that ends in a word, are text, the
+    others numbers.
+    """
+    marks = [
+        "---" if number < words or name.endswith(" ") else "---:"
+        for number, name in enumerate(columns)
+    ]
     lines = [columns, marks, *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
+    )
 
 
 def _cell(text: str) -> str:
@@ -39,7 +46,9 @@ def nanoseconds(value: float) -> str:
     """250 ns, 1.25 µs, 12 ms."""
     for size, unit in ((1e6, "ms"), (1e3, "µs")):
         if value >= size:
-            return f"{value / size:.2f} {unit}" if value < 10 * size else f"{value / size:.1f} {unit}"
+            return (
+                f"{value / size:.2f} {unit}" if value < 10 * size else f"{value / size:.1f} {unit}"
+            )
     return f"{value:.0f} ns"
 
 

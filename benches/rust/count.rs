@@ -1,5 +1,6 @@
-//! What a decision costs in instructions: run under callgrind, which counts them the same on a busy machine as on an idle one.
-//! `make bench-gate` runs it once per operation; its name is the only argument. Every answer is checked.
+//! What a decision costs in instructions: run under callgrind, which counts them the same on a busy
+//! machine as on an idle one. `make bench-gate` runs it once per operation; its name is the only
+//! argument. Every answer is checked.
 #![allow(clippy::unwrap_used)]
 
 use std::{convert::Infallible, env, hint::black_box, process::ExitCode, sync::Arc};
@@ -66,7 +67,8 @@ fn world(change: impl Fn(&mut Policy)) -> Gate<Arc<Arena>, Arc<Journal>> {
     for kind in 1..=3 {
         arena.put(&scope(kind, u64::from(kind))).unwrap();
     }
-    let price = Price { input: 2_500_000_000, cached: 1_250_000_000, output: 10_000_000_000, request: 0 };
+    let price =
+        Price { input: 2_500_000_000, cached: 1_250_000_000, output: 10_000_000_000, request: 0 };
     arena.put_price(&model(), 1, Known { price: Some(price), max_output: 4_096 }).unwrap();
     for number in 0..KEYS {
         let mut policy = scope(4, 10 + number);
@@ -94,8 +96,15 @@ fn request(index: u32) -> Request {
     }
 }
 
-const USAGE: Usage =
-    Usage { input: 40, cached: 0, output: 10, status: 200, outcome: 1, latency_us: 900, ttft_us: u64::MAX };
+const USAGE: Usage = Usage {
+    input: 40,
+    cached: 0,
+    output: 10,
+    status: 200,
+    outcome: 1,
+    latency_us: 900,
+    ttft_us: u64::MAX,
+};
 
 fn run(mut step: impl FnMut(u64)) {
     for at in 0..TIMES {
@@ -125,7 +134,8 @@ fn admit() {
 fn settle() {
     let gate = world(|_| {});
     let indices: Vec<u32> = (0..KEYS).map(|number| index_of(&gate, number)).collect();
-    let tickets: Vec<_> = (0..TIMES).map(|at| gate.admit(&request(indices[(at % KEYS) as usize])).unwrap()).collect();
+    let tickets: Vec<_> =
+        (0..TIMES).map(|at| gate.admit(&request(indices[(at % KEYS) as usize])).unwrap()).collect();
     run(|at| assert!(gate.settle(black_box(tickets[at as usize]), &USAGE).is_ok()));
 }
 
@@ -147,7 +157,9 @@ const CHUNK: &[u8] =
 
 fn chunk() {
     let mut stream = Scanner::new(true);
-    run(|_| assert_eq!(stream.feed(black_box(CHUNK), |_| Ok::<_, Infallible>(None)), Ok(Shown::Same)));
+    run(|_| {
+        assert_eq!(stream.feed(black_box(CHUNK), |_| Ok::<_, Infallible>(None)), Ok(Shown::Same))
+    });
     assert_eq!(stream.produced, 4 * TIMES);
 }
 

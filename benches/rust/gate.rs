@@ -1,5 +1,5 @@
-//! The native decision without Python, by criterion: admit and settle, each refusal, identify. Every group first checks its answer.
-//! `make bench-rust` runs it.
+//! The native decision without Python, by criterion: admit and settle, each refusal, identify.
+//! Every group first checks its answer. `make bench-rust` runs it.
 #![allow(clippy::unwrap_used)]
 
 use std::{hint::black_box, sync::Arc};
@@ -56,7 +56,8 @@ fn scope(kind: u8, id: u64) -> Policy {
     }
 }
 
-/// `keys` keys of one team, user and org, all with limits and budgets; `change` spoils the keys' policy.
+/// `keys` keys of one team, user and org, all with limits and budgets; `change` spoils the keys'
+/// policy.
 fn world(keys: u64, change: impl Fn(&mut Policy)) -> World {
     let arena = Arc::new(Arena::private(keys as usize + 8).unwrap());
     let journal = Arc::new(Journal::private(16_384, &[], 1).unwrap());
@@ -64,7 +65,8 @@ fn world(keys: u64, change: impl Fn(&mut Policy)) -> World {
     for kind in 1..=3 {
         arena.put(&scope(kind, u64::from(kind))).unwrap();
     }
-    let price = Price { input: 2_500_000_000, cached: 1_250_000_000, output: 1_000_000_000, request: 0 };
+    let price =
+        Price { input: 2_500_000_000, cached: 1_250_000_000, output: 1_000_000_000, request: 0 };
     arena.put_price(&model(), 1, Known { price: Some(price), max_output: 4_096 }).unwrap();
     let name = |i: u64| format!("sk-nemo-{i:020}");
     for i in 0..keys {
@@ -74,7 +76,8 @@ fn world(keys: u64, change: impl Fn(&mut Policy)) -> World {
         arena.put(&policy).unwrap();
     }
     // A fixed walk over all keys: no two neighbours in memory.
-    let headers = (0..BATCH as u64).map(|i| format!("Bearer {}", name(i * 2_654_435_761 % keys))).collect();
+    let headers =
+        (0..BATCH as u64).map(|i| format!("Bearer {}", name(i * 2_654_435_761 % keys))).collect();
     let gate = Gate::new(arena, journal.clone(), vec![pepper], Clock::System).unwrap();
     World { gate, journal, headers }
 }
@@ -96,8 +99,15 @@ fn request(index: u32) -> Request {
     }
 }
 
-const USAGE: Usage =
-    Usage { input: 40, cached: 0, output: 10, status: 200, outcome: 1, latency_us: 900, ttft_us: u64::MAX };
+const USAGE: Usage = Usage {
+    input: 40,
+    cached: 0,
+    output: 10,
+    status: 200,
+    outcome: 1,
+    latency_us: 900,
+    ttft_us: u64::MAX,
+};
 
 impl World {
     fn drain(&self) {
@@ -139,14 +149,19 @@ fn refusals(c: &mut Criterion) {
         let world = world(1_000, change);
         let index = world.gate.identify(world.headers[0].as_bytes(), || "127.0.0.1", 0).unwrap();
         assert_eq!(world.gate.admit(&request(index)).unwrap_err().code, code);
-        group.bench_function(name, |b| b.iter(|| world.gate.admit(black_box(&request(index))).unwrap_err()));
+        group.bench_function(name, |b| {
+            b.iter(|| world.gate.admit(black_box(&request(index))).unwrap_err())
+        });
     }
     let world = world(1_000, |_| {});
-    for (name, header) in
-        [("unknown key", "Bearer sk-nemo-ZZZZZZZZZZZZZZZZZZZZ"), ("malformed key", "Bearer sk-nemo-Z")]
-    {
+    for (name, header) in [
+        ("unknown key", "Bearer sk-nemo-ZZZZZZZZZZZZZZZZZZZZ"),
+        ("malformed key", "Bearer sk-nemo-Z"),
+    ] {
         assert!(world.gate.identify(header.as_bytes(), || "127.0.0.1", 0).is_err());
-        group.bench_function(name, |b| b.iter(|| world.gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0)));
+        group.bench_function(name, |b| {
+            b.iter(|| world.gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0))
+        });
     }
     group.finish();
 }

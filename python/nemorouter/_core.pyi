@@ -1,12 +1,11 @@
-"""Stub of the native module: the decision, in shared memory. Checked against the built module by ``make check``.
+"""Stub of the native module: the decision, in shared memory. Checked against the built module by
+``make check``.
 
-``nemorouter.reference`` implements ``Gate``, ``Refusal``, ``Meters``, ``Identity`` and ``ManualClock`` in pure Python
-with the same meaning.
-Times: ``*_us`` microseconds, ``*_ms`` milliseconds. Money: nano-USD. A *scope index* is a record's place in the
-arena; it is
-never reused while the arena lives. Native objects may be used from any thread; none of these calls releases the GIL
-but the bulk ones
-(``Arena.put_many``, ``Arena.recount``, ``Journal.rows``).
+``nemorouter.reference`` implements ``Gate``, ``Refusal``, ``Meters``, ``Identity`` and
+``ManualClock`` in pure Python with the same meaning. Times: ``*_us`` microseconds, ``*_ms``
+milliseconds. Money: nano-USD. A *scope index* is a record's place in the arena; it is never reused
+while the arena lives. Native objects may be used from any thread; none of these calls releases the
+GIL but the bulk ones (``Arena.put_many``, ``Arena.recount``, ``Journal.rows``).
 """
 
 from collections.abc import Sequence
@@ -117,16 +116,19 @@ class Meters:
 class Lease:
     """What a host may spend of a limit that it shares with other hosts, and has spent: one look.
 
-    ``claimed``, ``returned`` and ``granted`` of RPM and TPM are tokens since the arena was made; none ever falls.
-    Unspent is ``granted - claimed``; below zero it is debt. For money ``claimed`` is the nano-USD committed, and
-    ``granted`` the nano-USD granted, in the window that begins on ``first_day``.
+    ``claimed``, ``returned`` and ``granted`` of RPM and TPM are tokens since the arena was made;
+    none ever falls. Unspent is ``granted - claimed``; below zero it is debt. For money ``claimed``
+    is the nano-USD committed, and ``granted`` the nano-USD granted, in the window that begins on
+    ``first_day``.
     """
 
     @property
     def claimed(self) -> int: ...
     @property
     def returned(self) -> int:
-        """Refunds, roll-backs and withdrawals: to be credited by the bank, not spendable here. Money: 0."""
+        """Refunds, roll-backs and withdrawals: to be credited by the bank, not spendable here.
+        Money: 0.
+        """
 
     @property
     def granted(self) -> int: ...
@@ -180,7 +182,9 @@ class Refusal:
 
 @final
 class Bucket:
-    """One token-domain bucket word, for tests and benchmarks. ``limit`` a minute, up to ``burst`` at once."""
+    """One token-domain bucket word, for tests and benchmarks. ``limit`` a minute, up to ``burst``
+    at once.
+    """
 
     def __new__(cls, limit: int, burst: int | None = None) -> Bucket: ...
     def take(self, n: int, now_us: int) -> bool: ...
@@ -196,7 +200,8 @@ class Bucket:
 class Arena:
     """All scopes of a host: digest table, records, meters, allow-lists, prices.
 
-    Writers of policy must be one at a time across processes (``snapshot`` holds the file lock); readers need nothing.
+    Writers of policy must be one at a time across processes (``snapshot`` holds the file lock);
+    readers need nothing.
     """
 
     @staticmethod
@@ -205,18 +210,22 @@ class Arena:
 
     @staticmethod
     def create(path: str, capacity: int, identity: bytes) -> Arena:
-        """A new file at ``path`` (replaced by rename when ``publish`` is called). ``identity``: 32 bytes (boot,
-        peppers, data directory).
+        """A new file at ``path`` (replaced by rename when ``publish`` is called). ``identity``: 32
+        bytes (boot, peppers, data directory).
 
         OSError when there is no room: every page is allocated before it is touched.
         """
 
     @staticmethod
     def open(path: str, identity: bytes) -> Arena:
-        """Map an existing arena. FileNotFoundError; ValueError when layout, size or identity differ."""
+        """Map an existing arena. FileNotFoundError; ValueError when layout, size or identity
+        differ.
+        """
 
     def publish(self, path: str) -> None:
-        """Rename the file to ``path`` and mark it complete; ``open`` refuses an arena that was not published."""
+        """Rename the file to ``path`` and mark it complete; ``open`` refuses an arena that was not
+        published.
+        """
 
     @property
     def applied(self) -> int:
@@ -231,11 +240,12 @@ class Arena:
         """Records in use; scope indices are 0 … scopes-1."""
 
     def put(self, policy: Policy) -> int:
-        """Write one policy if its version is newer than the record's; answer the scope's index. All owners must be
-        there already.
+        """Write one policy if its version is newer than the record's; answer the scope's index. All
+        owners must be there already.
 
-        A changed budget duration freezes the money word until ``recount``. A changed rate keeps what was used.
-        ValueError: bad field. MemoryError: capacity or allow-list heap full. OSError: no room on the file system.
+        A changed budget duration freezes the money word until ``recount``. A changed rate keeps
+        what was used. ValueError: bad field. MemoryError: capacity or allow-list heap full.
+        OSError: no room on the file system.
         """
 
     def put_many(self, policies: Sequence[Policy]) -> None: ...
@@ -251,36 +261,45 @@ class Arena:
         """Indices of scopes whose money word waits for a recount."""
 
     def turn(self, wall_ms: int | None = None) -> None:
-        """Bring words that nobody came to up to date. Called every few minutes: words count on rings."""
+        """Bring words that nobody came to up to date. Called every few minutes: words count on
+        rings.
+        """
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
-        """First day and day after the last (days since 1970-01-01 UTC) of the budget window in which ``wall_ms`` lies.
+        """First day and day after the last (days since 1970-01-01 UTC) of the budget window in
+        which ``wall_ms`` lies.
 
         If the wall clock was set back, it is the later window that the money word is in already.
         """
 
-    def recount(self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
-        """Set the money word to ``ledger_nano`` (rows in the store of the window that begins on ``first_day``, as
-        ``window`` answered)
-        + every slot of ``journals`` that is not freed.
+    def recount(
+        self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]
+    ) -> bool:
+        """Set the money word to ``ledger_nano`` (rows in the store of the window that begins on
+        ``first_day``, as ``window`` answered) + every slot of ``journals`` that is not freed.
 
-        All journals of the host must be given, and no row may move meanwhile: only the drainer calls it.
-        False: a live worker stood in transition for too long, or the window turned; the word stays as it was (too
-        high, never too low):
-        come back.
+        All journals of the host must be given, and no row may move meanwhile: only the drainer
+        calls it. False: a live worker stood in transition for too long, or the window turned; the
+        word stays as it was (too high, never too low): come back.
         """
 
     @property
     def clustered(self) -> bool:
-        """True if limits are shared with other hosts: nothing is admitted against a limit that was not granted."""
+        """True if limits are shared with other hosts: nothing is admitted against a limit that was
+        not granted.
+        """
 
     @clustered.setter
     def clustered(self, clustered: bool) -> None:
-        """ValueError once the arena has scopes. True also fences the host, until ``admit_until_us`` is set."""
+        """ValueError once the arena has scopes. True also fences the host, until ``admit_until_us``
+        is set.
+        """
 
     @property
     def admit_until_us(self) -> int:
-        """Boot clock until which this host may admit, 0 = for ever. Only heeded while ``clustered``."""
+        """Boot clock until which this host may admit, 0 = for ever. Only heeded while
+        ``clustered``.
+        """
 
     @admit_until_us.setter
     def admit_until_us(self, boot_us: int) -> None: ...
@@ -289,54 +308,70 @@ class Arena:
         """True once ``admit_until_us`` has passed: ``identify`` and ``admit`` answer NOT_READY."""
 
     def lease(self, index: int, resource: int) -> Lease:
-        """A look at a lease. ``resource``: 0 RPM, 1 TPM, 2 money. RuntimeError while the policy is being written."""
+        """A look at a lease. ``resource``: 0 RPM, 1 TPM, 2 money. RuntimeError while the policy is
+        being written.
+        """
 
     def leased(self) -> list[tuple[int, int]]:
-        """(index, resource) of all leases that were granted and are not void, for an agent that takes over."""
+        """(index, resource) of all leases that were granted and are not void, for an agent that
+        takes over.
+        """
 
     def grant(
-        self, index: int, resource: int, granted: int, until_us: int, first_day: int = 0, centre: int = 0
+        self,
+        index: int,
+        resource: int,
+        granted: int,
+        until_us: int,
+        first_day: int = 0,
+        centre: int = 0,
     ) -> None:
         """Let the host claim up to ``granted``, which never falls, until ``until_us``.
 
-        ``centre``: what the bank had left, for the headers. It clears ``deny``. Money: ``granted`` nano-USD in the
-        window of ``first_day``; ``until_us`` and ``centre`` mean nothing.
+        ``centre``: what the bank had left, for the headers. It clears ``deny``. Money: ``granted``
+        nano-USD in the window of ``first_day``; ``until_us`` and ``centre`` mean nothing.
         """
 
     def withdraw(self, index: int, resource: int, most: int) -> int:
-        """Take back up to ``most`` of what is unspent; the answer is certain: no request can spend it.
+        """Take back up to ``most`` of what is unspent; the answer is certain: no request can spend
+        it.
 
         RPM and TPM: it is claimed and counted as returned. Money: ``granted`` falls by it.
         """
 
     def void(self, index: int, resource: int) -> int:
-        """The lease is over: claim what is unspent, which is lost. To be called before a new lease is granted."""
+        """The lease is over: claim what is unspent, which is lost. To be called before a new lease
+        is granted.
+        """
 
     def deny(self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0) -> None:
         """Until then, refuse at once what lacks ``need`` units or more. ``until_us`` 0: nothing.
 
-        ``need`` is best what the bank had left, plus one: of money, the refusal then tells the true spend.
-        ``fits_us``: when ``need`` units are there if nobody else takes any, for Retry-After; it may lie after
-        ``until_us``. A grant and a policy write clear it.
+        ``need`` is best what the bank had left, plus one: of money, the refusal then tells the true
+        spend. ``fits_us``: when ``need`` units are there if nobody else takes any, for Retry-After;
+        it may lie after ``until_us``. A grant and a policy write clear it.
         """
 
     def wanted(self, limit: int = 256) -> list[tuple[int, int, int]]:
-        """Take out (index, resource, need): a request of ``need`` units met a short lease; 0 = it is at low water.
+        """Take out (index, resource, need): a request of ``need`` units met a short lease; 0 = it
+        is at low water.
 
         A want may come twice. One that is lost comes again.
         """
 
 @final
 class Journal:
-    """One worker's slots, from admission until they are in the ledger. The file is locked by its worker; the lock
-    dies with it.
+    """One worker's slots, from admission until they are in the ledger. The file is locked by its
+    worker; the lock dies with it.
     """
 
     @staticmethod
     def private(slots: int = 1024, upstreams: Sequence[str] = ...) -> Journal: ...
     @staticmethod
     def create(directory: str, slots: int, upstreams: Sequence[str]) -> Journal:
-        """A new locked file ``<boot as 16 hex>.journal``, fully allocated. OSError when there is no room."""
+        """A new locked file ``<boot as 16 hex>.journal``, fully allocated. OSError when there is no
+        room.
+        """
 
     @staticmethod
     def open(path: str) -> Journal:
@@ -356,16 +391,16 @@ class Journal:
         """Take the lock of a dead worker's file; False while its worker lives. Idempotent."""
 
     def recover(self) -> list[int]:
-        """Only after ``claim``: end what the dead worker left (outcome RECOVERED, charged as reserved) and list the
-        scope indices to recount.
+        """Only after ``claim``: end what the dead worker left (outcome RECOVERED, charged as
+        reserved) and list the scope indices to recount.
         """
 
     def deferred(self) -> list[int]:
         """Scope indices to recount because a settlement met a frozen word."""
 
     def finish_deferred(self) -> None:
-        """After those recounts succeeded: their slots become rows. Counts only slots that the last ``deferred``
-        listed.
+        """After those recounts succeeded: their slots become rows. Counts only slots that the last
+        ``deferred`` listed.
         """
 
     def rows(self, limit: int = 1000) -> list[Row]:
@@ -375,12 +410,14 @@ class Journal:
         """Give slots back after the store's commit."""
 
     def tallies(self, before_minute: int) -> list[Tally]:
-        """Take out the refusal counts of minutes before ``before_minute`` (they are gone from the journal
-        afterwards).
+        """Take out the refusal counts of minutes before ``before_minute`` (they are gone from the
+        journal afterwards).
         """
 
     def counters(self) -> dict[str, int]:
-        """Cumulative: admitted, settled, tallies_dropped, and refused_<code name> for each errors.Code of the gate."""
+        """Cumulative: admitted, settled, tallies_dropped, and refused_<code name> for each
+        errors.Code of the gate.
+        """
 
 @final
 class Gate:
@@ -390,18 +427,24 @@ class Gate:
     """
 
     def __new__(
-        cls, arena: Arena, journal: Journal, peppers: Sequence[tuple[int, bytes]], clock: ManualClock | None = None
+        cls,
+        arena: Arena,
+        journal: Journal,
+        peppers: Sequence[tuple[int, bytes]],
+        clock: ManualClock | None = None,
     ) -> Gate: ...
     @property
     def arena(self) -> Arena: ...
     @property
     def journal(self) -> Journal: ...
-    def identify(self, authorization: str | bytes | None, client: str | _Scope, endpoint: int) -> int:
-        """Index (>= 0) of the live key that the header's value names and that may call ``endpoint`` from
-        ``client``; else -errors.Code.
+    def identify(
+        self, authorization: str | bytes | None, client: str | _Scope, endpoint: int
+    ) -> int:
+        """Index (>= 0) of the live key that the header's value names and that may call ``endpoint``
+        from ``client``; else -errors.Code.
 
-        ``client`` is an address, or a request that is asked for its own where the key has an allow-list. Needs no
-        body. A refusal of a known key is tallied.
+        ``client`` is an address, or a request that is asked for its own where the key has an
+        allow-list. Needs no body. A refusal of a known key is tallied.
         """
 
     def admit(
@@ -415,18 +458,20 @@ class Gate:
         choices: int,
         stream: bool,
     ) -> int | Refusal:
-        """Reserve one request, ceil(prompt_bytes / 4) + choices * max_tokens tokens and their price at every level,
-        or nothing.
+        """Reserve one request, ceil(prompt_bytes / 4) + choices * max_tokens tokens and their price
+        at every level, or nothing.
 
-        ``max_tokens`` -1: the model's default; embeddings and moderations reserve the prompt only; images ``choices``
-        request prices.
-        Reads the status again: a key revoked since ``identify`` is refused. The ticket (>= 0) must be settled once.
+        ``max_tokens`` -1: the model's default; embeddings and moderations reserve the prompt only;
+        images ``choices`` request prices. Reads the status again: a key revoked since ``identify``
+        is refused. The ticket (>= 0) must be settled once.
         """
 
     def begin(
         self, index: int, peek: Peek, endpoint: int, upstream: int, body: bytes, started_us: int
     ) -> Call | Refusal:
-        """``admit`` for a body that was peeked at; the ticket in its call. ``started_us``: of ``now_us``."""
+        """``admit`` for a body that was peeked at; the ticket in its call. ``started_us``: of
+        ``now_us``.
+        """
 
     def settle(
         self,
@@ -439,27 +484,32 @@ class Gate:
         latency_us: int,
         ttft_us: int,
     ) -> int:
-        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the model has no price.
+        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the
+        model has no price.
 
-        Outcome OK, or any token: charged by tokens plus the request price (for images: once per choice). Otherwise
-        nothing was
-        produced: tokens and money go back whole, the request stays counted.
-        ``ttft_us`` -1: no token was seen. TicketError: ended before, or never existed; nothing changes.
+        Outcome OK, or any token: charged by tokens plus the request price (for images: once per
+        choice). Otherwise nothing was produced: tokens and money go back whole, the request stays
+        counted. ``ttft_us`` -1: no token was seen. TicketError: ended before, or never existed;
+        nothing changes.
         """
 
     def may_use(self, index: int, model: str) -> bool:
         """True if the key's and its team's allow-lists allow ``model``."""
 
     def rate_headers(self, index: int) -> list[tuple[str, str]]:
-        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
+        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any
+        limit is left out.
+        """
 
     def request_id(self, ticket: int) -> str:
-        """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no ticket: a fresh
-        number is drawn.
+        """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no
+        ticket: a fresh number is drawn.
         """
 
     def untaken_headers(self, own: list[tuple[str, str]], started_us: int) -> list[tuple[str, str]]:
-        """``own``, then a fresh x-nemo-request-id and x-nemo-latency-ms: of an answer that took no ticket."""
+        """``own``, then a fresh x-nemo-request-id and x-nemo-latency-ms: of an answer that took no
+        ticket.
+        """
 
     def recorded(self, ticket: int) -> bool:
         """True once the settled ticket's row is in the store (its slot was freed)."""
@@ -521,7 +571,9 @@ class Call:
     status: int
     """Of the answer, once its headers left."""
     usage: tuple[int, int, int] | None
-    """Tokens of input, of which cached, and of output, as the upstream told; None = it did not, or absurdly."""
+    """Tokens of input, of which cached, and of output, as the upstream told; None = it did not, or
+    absurdly.
+    """
     produced: int
     """Bytes of text that were produced, where no usage tells better."""
     @property
@@ -538,18 +590,18 @@ class Call:
         """A streamed answer's first bytes are here."""
 
     def end(self, outcome: int, status: int, usage: tuple[int, int, int] | None = None) -> int:
-        """Settle, if it is not settled yet; answer the cost. Where no ``usage`` came, now or before: what was produced,
-        and the input wherever an upstream has read it.
+        """Settle, if it is not settled yet; answer the cost. Where no ``usage`` came, now or
+        before: what was produced, and the input wherever an upstream has read it.
         """
 
     def bill(self, usage: tuple[int, int, int]) -> str | None:
-        """Settle a stream at its last usage chunk, by what was told before, if anything was; answer its cost in USD, to
-        be written into the chunk.
+        """Settle a stream at its last usage chunk, by what was told before, if anything was; answer
+        its cost in USD, to be written into the chunk.
         """
 
     def headers(self, own: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The rate headers, then ``own``, then x-nemo-request-id, x-nemo-latency-ms, and x-nemo-request-cost once it is
-        known.
+        """The rate headers, then ``own``, then x-nemo-request-id, x-nemo-latency-ms, and
+        x-nemo-request-cost once it is known.
         """
 
 class _Called(Protocol):
@@ -565,21 +617,23 @@ class _Foreign(Protocol):
 
 @final
 class Scanner:
-    """A stream of server-sent events on its way to the client: finds usage, counts produced text, drops or marks the
-    usage chunk. ``feed`` every chunk and pass on what it answers, then ``flush``.
+    """A stream of server-sent events on its way to the client: finds usage, counts produced text,
+    drops or marks the usage chunk. ``feed`` every chunk and pass on what it answers, then
+    ``flush``.
 
-    It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what it says is its
-    first line of data. After an event longer than 8 MiB all passes unread.
+    It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what
+    it says is its first line of data. After an event longer than 8 MiB all passes unread.
 
-    ``call.begun`` is called at the first chunk. ``call.bill`` is called with the usage when the chunk that ends the
-    bill goes by (of chat and completions the one without choices); the cost that it answers is written into that
-    chunk. With ``strip`` the client does not get that chunk, and the bill is left to the caller.
+    ``call.begun`` is called at the first chunk. ``call.bill`` is called with the usage when the
+    chunk that ends the bill goes by (of chat and completions the one without choices); the cost
+    that it answers is written into that chunk. With ``strip`` the client does not get that chunk,
+    and the bill is left to the caller.
     """
 
     def __new__(cls, call: _Called, *, strip: bool) -> Scanner: ...
     def feed(self, chunk: bytes | _Foreign) -> bytes:
-        """The events that are whole with this chunk (bytes, or what has ``to_bytes``), as the client shall see them;
-        the chunk itself, where it may pass as it is.
+        """The events that are whole with this chunk (bytes, or what has ``to_bytes``), as the
+        client shall see them; the chunk itself, where it may pass as it is.
         """
 
     def flush(self) -> bytes:
@@ -587,8 +641,8 @@ class Scanner:
 
     @property
     def usage(self) -> tuple[int, int, int] | None:
-        """The last that was told: tokens of input, of which cached, and of output. Numbers that cannot be true count
-        as not told.
+        """The last that was told: tokens of input, of which cached, and of output. Numbers that
+        cannot be true count as not told.
         """
 
     @property
@@ -602,36 +656,47 @@ def produced(body: bytes) -> int:
     """Bytes of produced text in a whole answer; all of a body that is no JSON counts as text."""
 
 def peek(body: bytes, endpoint: int) -> Peek | tuple[int, str | None]:
-    """The fields of a JSON body; or the errors.Code of what is wrong with it, and a message that names the field.
+    """The fields of a JSON body; or the errors.Code of what is wrong with it, and a message that
+    names the field.
 
-    A field that counts and is given twice, in whatever spelling, is wrong: two parsers could read it differently.
+    A field that counts and is given twice, in whatever spelling, is wrong: two parsers could read
+    it differently.
     """
 
-def head(scope: _Scope, headers: _Headers, most_headers: int, most_body: int) -> tuple[str | None, int]:
-    """The one Authorization value of a request (None without any), and the bytes of the body that the headers announce;
-    -1: they do not say. Below that, -1 - errors.Code: names and values together are longer than ``most_headers``, the
-    body than ``most_body``, or it is no plain JSON.
+def head(
+    scope: _Scope, headers: _Headers, most_headers: int, most_body: int
+) -> tuple[str | None, int]:
+    """The one Authorization value of a request (None without any), and the bytes of the body that
+    the headers announce; -1: they do not say. Below that, -1 - errors.Code: names and values
+    together are longer than ``most_headers``, the body than ``most_body``, or it is no plain
+    JSON.
 
-    ``headers`` are the scope's: some servers copy them each time they are asked for. The value ``Bearer ?`` stands for
-    what was sent but cannot be right: two values, one that is no ASCII, a key in the query.
+    ``headers`` are the scope's: some servers copy them each time they are asked for. The value
+    ``Bearer ?`` stands for what was sent but cannot be right: two values, one that is no ASCII, a
+    key in the query.
     """
 
 def hash_key(key: str | bytes, pepper: bytes) -> bytes:
     """Keyed BLAKE3 of a whole key under a 32-byte pepper."""
 
 def parse_key(authorization: str | bytes) -> str | None:
-    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer
+    sk-nemo-…``.
+    """
 
 def echo_chat(body: bytes, identity: str) -> tuple[bytes, int, int] | None:
-    """What ``upstream.echo`` answers to a conversation of plain text, with its tokens of input and output; None where
-    only ``upstream.echo`` knows. ``identity``: of the completion, without its prefix.
+    """What ``upstream.echo`` answers to a conversation of plain text, with its tokens of input and
+    output; None where only ``upstream.echo`` knows. ``identity``: of the completion, without its
+    prefix.
     """
 
 def die_with_parent() -> None:
     """Ask the kernel to send SIGTERM to this process when its parent dies."""
 
 def set_time_slice(microseconds: int) -> None:
-    """Ask the kernel for a time slice of this length for the calling thread, and for those that it will make.
+    """Ask the kernel for a time slice of this length for the calling thread, and for those that it
+    will make.
 
-    Who asks for less than others runs sooner when woken (Linux 6.12; before that nothing changes). OSError: it refused.
+    Who asks for less than others runs sooner when woken (Linux 6.12; before that nothing changes).
+    OSError: it refused.
     """

@@ -1,4 +1,5 @@
-"""Composition: puts store, memory, gate, upstreams and front door together for one worker. No logic of its own.
+"""Composition: puts store, memory, gate, upstreams and front door together for one worker. No logic
+of its own.
 
 ``nemorouter.app:app`` serves under any ASGI or RSGI server, with settings from the environment.
 """
@@ -40,7 +41,9 @@ _PATIENCE_S: Final = 2.0  # with a store that may be away
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """A mistake in the set-up ends the worker with one line that explains it: some servers would print a traceback."""
+    """A mistake in the set-up ends the worker with one line that explains it: some servers would
+    print a traceback.
+    """
     try:
         yield
     except (NemoError, OSError) as error:
@@ -85,8 +88,12 @@ class App:
         routes = upstream_routes(settings)
         self._open.push_async_callback(routes.close)
         gate, store = await open_gate(settings, routes.names, self._open)
-        forward = Forwarder(ietf_headers=settings.ietf_rate_limit_headers, durable=settings.durability == "commit")
-        pipeline = Pipeline(gate, settings, routes.resolve, forward, wake_agent(settings, self._open))
+        forward = Forwarder(
+            ietf_headers=settings.ietf_rate_limit_headers, durable=settings.durability == "commit"
+        )
+        pipeline = Pipeline(
+            gate, settings, routes.resolve, forward, wake_agent(settings, self._open)
+        )
         models = Models(pipeline, routes, _priced(store))
         control = Control(settings, store)
         front = Front(pipeline, models, Status(gate, DataDir(settings.data_dir)), control)
@@ -98,13 +105,18 @@ class App:
         await self._open.aclose()
 
 
-async def open_gate(settings: Settings, upstreams: Sequence[str], stack: AsyncExitStack) -> tuple[Gate, Store]:
-    """This worker's gate on the host's arena, with a journal of its own, and candidates for drainer and alerts.
+async def open_gate(
+    settings: Settings, upstreams: Sequence[str], stack: AsyncExitStack
+) -> tuple[Gate, Store]:
+    """This worker's gate on the host's arena, with a journal of its own, and candidates for drainer
+    and alerts.
 
     ``stack`` closes all of it. ConfigurationError where something cannot be used.
     """
     arena = await snapshot.join(settings)
-    store = Store.unseen(settings) if arena is not None else await Store.open(settings, migrate=True)
+    store = (
+        Store.unseen(settings) if arena is not None else await Store.open(settings, migrate=True)
+    )
     stack.push_async_callback(store.close)
     if arena is None:
         arena = await snapshot.attach(settings, store)

@@ -1,4 +1,5 @@
-"""What the journals of dead workers had counted, kept when their files go: a counter of the metrics must never fall.
+"""What the journals of dead workers had counted, kept when their files go: a counter of the metrics
+must never fall.
 
 One process at a time adds to it (the drainer, or who rebuilds the arena); any process reads it.
 """
@@ -32,7 +33,9 @@ def read(file: Path) -> Carried:
 
 
 def add(file: Path, journal: "Journal", name: str) -> None:
-    """Add a dead worker's counters, once, whoever tries it again; its file may go when this returns."""
+    """Add a dead worker's counters, once, whoever tries it again; its file may go when this
+    returns.
+    """
     kept = read(file)
     if name in kept.journals:
         return

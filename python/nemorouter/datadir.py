@@ -1,7 +1,7 @@
 """Paths, locks and identity of a data directory.
 
-Owns what lies where, who may enter, and the file locks by which processes agree. It must never read or write
-what the files hold, but for ``host-id`` and the note that says where the live arena is.
+Owns what lies where, who may enter, and the file locks by which processes agree. It must never read
+or write what the files hold, but for ``host-id`` and the note that says where the live arena is.
 """
 
 import asyncio
@@ -25,7 +25,18 @@ from nemorouter.errors import ConfigurationError
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a mapped file needs memory; its owner and identity are checked
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _OURS: Final = (
-    *("nemorouter", "pepper", "host-id", "journal", "arena", "recount", "counters", "drainer", "policy", "serve"),
+    *(
+        "nemorouter",
+        "pepper",
+        "host-id",
+        "journal",
+        "arena",
+        "recount",
+        "counters",
+        "drainer",
+        "policy",
+        "serve",
+    ),
     *("agent", ".", "lost+"),
 )
 """How the names begin that a data directory may hold before it has a ``host-id``."""
@@ -35,7 +46,9 @@ _BYTES_FIXED: Final = 8 << 20
 
 
 class ArenaNote(msgspec.Struct, frozen=True):
-    """Where the arena of this machine boot lies, and its identity: how a command line finds a running server's."""
+    """Where the arena of this machine boot lies, and its identity: how a command line finds a
+    running server's.
+    """
 
     boot: str
     path: str
@@ -57,7 +70,9 @@ class DrainerStatus(msgspec.Struct, frozen=True):
 
 
 class AgentStatus(msgspec.Struct, frozen=True):
-    """What the process that speaks for this host among others tells. Times are of the boot clock, microseconds."""
+    """What the process that speaks for this host among others tells. Times are of the boot clock,
+    microseconds.
+    """
 
     boot: str
     pid: int
@@ -69,11 +84,15 @@ class AgentStatus(msgspec.Struct, frozen=True):
     reason: str = ""  # why it has no lease, if so
     adrift: bool = False  # without Redis: it serves a safe share of the limits
     counters: dict[str, float] = {}
-    delays: dict[str, int] = {}  # how long changes took until all hosts obeyed: upper ends in ms, and ``sum`` in µs
+    delays: dict[
+        str, int
+    ] = {}  # how long changes took until all hosts obeyed: upper ends in ms, and ``sum`` in µs
 
 
 class DataDir:
-    """The paths of one data directory. Construction touches nothing; ``prepare`` makes and checks it."""
+    """The paths of one data directory. Construction touches nothing; ``prepare`` makes and checks
+    it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -91,7 +110,9 @@ class DataDir:
         self.control_socket = root / "control.sock"
 
     def prepare(self) -> Self:
-        """Make the directory (mode 0700), or check that it is ours and can be written; else ConfigurationError."""
+        """Make the directory (mode 0700), or check that it is ours and can be written; else
+        ConfigurationError.
+        """
         with _explained(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_owner()
@@ -99,7 +120,10 @@ class DataDir:
                 self._check_foreign()
                 _write_once(self.host_id_file, secrets.token_hex(32))
             self.journals.mkdir(mode=0o700, exist_ok=True)
-            if not os.access(self.root, os.W_OK | os.X_OK) or os.statvfs(self.root).f_flag & os.ST_RDONLY:
+            if (
+                not os.access(self.root, os.W_OK | os.X_OK)
+                or os.statvfs(self.root).f_flag & os.ST_RDONLY
+            ):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return self
 
@@ -116,34 +140,54 @@ class DataDir:
     def _check_foreign(self) -> None:
         for entry in self.root.iterdir():
             if not entry.name.startswith(_OURS):
-                foreign = f"is not a NemoRouter data directory and is not empty (it holds {entry.name!r})"
-                raise ConfigurationError(f"The directory {self.root} {foreign}. Choose another data_dir.")
+                foreign = (
+                    f"is not a NemoRouter data directory and is not empty (it holds {entry.name!r})"
+                )
+                raise ConfigurationError(
+                    f"The directory {self.root} {foreign}. Choose another data_dir."
+                )
 
     def host_id(self) -> str:
         """64 hex digits, drawn once for this data directory."""
         with _explained(self.root):
             text = self.host_id_file.read_text("ascii").strip()
         if len(text) != 64:
-            raise ConfigurationError(f"{self.host_id_file} is damaged. Stop all servers, delete it and start again.")
+            raise ConfigurationError(
+                f"{self.host_id_file} is damaged. Stop all servers, delete it and start again."
+            )
         return text
 
     def host_number(self) -> int:
-        """The same as a number of 63 bits: what the ledger calls this host. It outlives the machine's boots."""
+        """The same as a number of 63 bits: what the ledger calls this host. It outlives the
+        machine's boots.
+        """
         return int.from_bytes(blake3(self.host_id().encode("ascii")).digest(8), "big") >> 1 or 1
 
     def arena_path(self, capacity: int, scopes: int) -> Path:
-        """Where a new arena belongs: in tmpfs when it has room for ``scopes`` and half as many again, else here."""
-        need = _BYTES_FIXED + _BYTES_A_PLACE * capacity + _BYTES_A_SCOPE * min(capacity, scopes + scopes // 2 + 4096)
+        """Where a new arena belongs: in tmpfs when it has room for ``scopes`` and half as many
+        again, else here.
+        """
+        need = (
+            _BYTES_FIXED
+            + _BYTES_A_PLACE * capacity
+            + _BYTES_A_SCOPE * min(capacity, scopes + scopes // 2 + 4096)
+        )
         name = f"nemorouter-{os.geteuid()}-{blake3(os.fsencode(self.root.resolve())).hexdigest()[:16]}.arena"
         place = _TMPFS / name
         with suppress(OSError):
             room = os.statvfs(_TMPFS)
-            if os.access(_TMPFS, os.W_OK) and room.f_bavail * room.f_frsize > need and _mine_or_free(place):
+            if (
+                os.access(_TMPFS, os.W_OK)
+                and room.f_bavail * room.f_frsize > need
+                and _mine_or_free(place)
+            ):
                 return place
         return self.root / "arena"
 
     def note(self) -> ArenaNote | None:
-        """The note of this boot's arena; None if there is none. An arena of an earlier boot is as good as none."""
+        """The note of this boot's arena; None if there is none. An arena of an earlier boot is as
+        good as none.
+        """
         with suppress(OSError, msgspec.MsgspecError):
             note = msgspec.json.decode(self.note_file.read_bytes(), type=ArenaNote)
             if note.boot == boot_id() and _mine(Path(note.path)):
@@ -172,7 +216,11 @@ class DataDir:
     def journal_paths(self) -> list[Path]:
         """All journals, of live and dead workers, oldest name first."""
         try:
-            return sorted(Path(entry.path) for entry in os.scandir(self.journals) if entry.name.endswith(".journal"))
+            return sorted(
+                Path(entry.path)
+                for entry in os.scandir(self.journals)
+                if entry.name.endswith(".journal")
+            )
         except FileNotFoundError:
             return []
 
@@ -180,12 +228,18 @@ class DataDir:
 def arenas_in_memory() -> list[Path]:
     """This user's arenas in tmpfs, whatever data directory they belong to."""
     with suppress(OSError):
-        return [path for path in sorted(_TMPFS.glob(f"nemorouter-{os.geteuid()}-*.arena")) if _mine(path)]
+        return [
+            path
+            for path in sorted(_TMPFS.glob(f"nemorouter-{os.geteuid()}-*.arena"))
+            if _mine(path)
+        ]
     return []
 
 
 class Flock:
-    """An advisory lock on a file, held until ``release`` or the death of the process. No child inherits it."""
+    """An advisory lock on a file, held until ``release`` or the death of the process. No child
+    inherits it.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -198,7 +252,9 @@ class Flock:
 
     @classmethod
     def attempt(cls, path: Path, *, shared: bool = False) -> Self | None:
-        """Take the lock now; None if someone else holds it (another open of this process is someone else)."""
+        """Take the lock now; None if someone else holds it (another open of this process is someone
+        else).
+        """
         with _explained(path.parent):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -208,7 +264,9 @@ class Flock:
             return None
         except OSError as error:
             os.close(descriptor)
-            raise ConfigurationError(f"{path} cannot be locked: {error.strerror}. Use a local disk.") from error
+            raise ConfigurationError(
+                f"{path} cannot be locked: {error.strerror}. Use a local disk."
+            ) from error
         return cls(descriptor)
 
     def release(self) -> None:
@@ -225,14 +283,17 @@ class Flock:
 
 
 async def take(path: Path, *, shared: bool = False, deadline_s: float = 30.0) -> Flock:
-    """Wait for the lock at ``path``; ConfigurationError when it was not to be had within ``deadline_s``.
+    """Wait for the lock at ``path``; ConfigurationError when it was not to be had within
+    ``deadline_s``.
 
     It waits in the event loop, so that a holder in the same loop can go on.
     """
     end, pause = time.monotonic() + deadline_s, 0.0005
     while (lock := Flock.attempt(path, shared=shared)) is None:
         if time.monotonic() > end:
-            raise ConfigurationError(f"Another process holds {path} for more than {deadline_s:.0f} s. Is it stopped?")
+            raise ConfigurationError(
+                f"Another process holds {path} for more than {deadline_s:.0f} s. Is it stopped?"
+            )
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 0.02)
     return lock
@@ -246,14 +307,18 @@ async def locked(path: Path, *, deadline_s: float = 30.0) -> AsyncIterator[Flock
 
 
 def boot_id() -> str:
-    """The kernel's name for this boot of the machine; mapped memory and boot clocks are of one boot only."""
+    """The kernel's name for this boot of the machine; mapped memory and boot clocks are of one boot
+    only.
+    """
     return _BOOT_ID.read_text("ascii").strip()
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write ``path`` whole or not at all, readable by its owner only."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(
+        draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     draft.replace(path)
@@ -301,7 +366,9 @@ def _explained(root: Path) -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigurationError(f"The data directory {root} is not a directory. Choose another data_dir.") from error
+        raise ConfigurationError(
+            f"The data directory {root} is not a directory. Choose another data_dir."
+        ) from error
     except OSError as error:
         raise ConfigurationError(
             f"The data directory {root} cannot be used ({error.strerror}). "

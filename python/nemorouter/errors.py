@@ -1,16 +1,12 @@
 """The catalogue of refusals, and the exceptions of the package. A leaf.
 
-NemoError
-├── ConfigurationError   a setting, file or environment cannot be used; the message says how to mend it
-├── RefusedError         an action was refused: not found, not allowed, conflict, bad value
-│   ├── NotFoundError
-│   ├── ForbiddenError
-│   └── ConflictError
-├── BusyError            too many at once, or too soon after a failure: try again later
-├── StoreError           the store cannot be read or written
-│   ├── ContentionError  two writers met; the same again will do
-│   └── StoreAwayError   the store does not answer; it may come back
-└── TicketError          a ticket was ended twice, or never existed
+NemoError ├── ConfigurationError   a setting, file or environment cannot be used; the message says
+how to mend it ├── RefusedError         an action was refused: not found, not allowed, conflict, bad
+value │   ├── NotFoundError │   ├── ForbiddenError │   └── ConflictError ├── BusyError
+too many at once, or too soon after a failure: try again later ├── StoreError           the store
+cannot be read or written │   ├── ContentionError  two writers met; the same again will do │   └──
+StoreAwayError   the store does not answer; it may come back └── TicketError          a ticket was
+ended twice, or never existed
 """
 
 from enum import IntEnum
@@ -46,7 +42,9 @@ class ConflictError(RefusedError):
 
 
 class BusyError(NemoError):
-    """Too many at once (``throttled`` False), or too soon after failures (True); worth a try after ``retry_s``."""
+    """Too many at once (``throttled`` False), or too soon after failures (True); worth a try after
+    ``retry_s``.
+    """
 
     def __init__(self, message: str, retry_s: int, *, throttled: bool = False) -> None:
         super().__init__(message)
@@ -59,15 +57,21 @@ class StoreError(NemoError):
 
 
 class ContentionError(StoreError):
-    """Two writers of the store met, and this one gave way: nothing was changed, and the same again will do."""
+    """Two writers of the store met, and this one gave way: nothing was changed, and the same again
+    will do.
+    """
 
 
 class StoreAwayError(StoreError):
-    """The store does not answer, or takes nobody now. What was under way may have been done, or not."""
+    """The store does not answer, or takes nobody now. What was under way may have been done, or
+    not.
+    """
 
 
 class TicketError(NemoError):
-    """A ticket was ended a second time, or never existed. The first end stands; nothing was changed."""
+    """A ticket was ended a second time, or never existed. The first end stands; nothing was
+    changed.
+    """
 
 
 def system_reason(error: OSError) -> str:
@@ -77,7 +81,9 @@ def system_reason(error: OSError) -> str:
 
 
 class Code(IntEnum):
-    """Why a request was refused. The gate answers these numbers; the first seven are one answer to the outside."""
+    """Why a request was refused. The gate answers these numbers; the first seven are one answer to
+    the outside.
+    """
 
     MISSING_API_KEY = 1
     KEY_MALFORMED = 2
@@ -112,7 +118,9 @@ class Code(IntEnum):
 
 
 class Problem(NamedTuple):
-    """One row of the catalogue: HTTP status, and the ``type``, ``code`` and default ``message`` of the error body."""
+    """One row of the catalogue: HTTP status, and the ``type``, ``code`` and default ``message`` of
+    the error body.
+    """
 
     status: int
     type: str
@@ -139,7 +147,10 @@ CATALOGUE: dict[Code, Problem] = {
         403, "permission_error", "endpoint_not_allowed", "This API key may not call this endpoint."
     ),
     Code.MODEL_NOT_ALLOWED: Problem(
-        403, "permission_error", "model_not_allowed", "This API key may not use the requested model."
+        403,
+        "permission_error",
+        "model_not_allowed",
+        "This API key may not use the requested model.",
     ),
     Code.MODEL_PRICE_UNKNOWN: Problem(
         403,
@@ -154,25 +165,47 @@ CATALOGUE: dict[Code, Problem] = {
         429, "rate_limit_error", "tpm_limit_exceeded", "Rate limit reached: tokens per minute."
     ),
     Code.BUDGET_EXCEEDED: Problem(402, "budget_error", "budget_exceeded", "Budget exceeded."),
-    Code.OVERLOADED: Problem(503, "server_error", "overloaded", "The server cannot record more requests now. Retry."),
+    Code.OVERLOADED: Problem(
+        503, "server_error", "overloaded", "The server cannot record more requests now. Retry."
+    ),
     Code.NOT_READY: Problem(503, "server_error", "not_ready", "The server is not ready. Retry."),
-    Code.INVALID_JSON: Problem(400, "invalid_request_error", "invalid_json", "The body is not valid JSON."),
-    Code.MISSING_MODEL: Problem(400, "invalid_request_error", "missing_model", "You must provide a model parameter."),
-    Code.INVALID_REQUEST: Problem(400, "invalid_request_error", "invalid_request", "The request is not valid."),
-    Code.MODEL_NOT_FOUND: Problem(404, "not_found_error", "model_not_found", "The model does not exist."),
+    Code.INVALID_JSON: Problem(
+        400, "invalid_request_error", "invalid_json", "The body is not valid JSON."
+    ),
+    Code.MISSING_MODEL: Problem(
+        400, "invalid_request_error", "missing_model", "You must provide a model parameter."
+    ),
+    Code.INVALID_REQUEST: Problem(
+        400, "invalid_request_error", "invalid_request", "The request is not valid."
+    ),
+    Code.MODEL_NOT_FOUND: Problem(
+        404, "not_found_error", "model_not_found", "The model does not exist."
+    ),
     Code.UNKNOWN_URL: Problem(404, "not_found_error", "unknown_url", "Unknown request URL."),
     Code.METHOD_NOT_ALLOWED: Problem(
-        405, "invalid_request_error", "method_not_allowed", "This method is not allowed for this URL."
+        405,
+        "invalid_request_error",
+        "method_not_allowed",
+        "This method is not allowed for this URL.",
     ),
-    Code.REQUEST_TOO_LARGE: Problem(413, "invalid_request_error", "request_too_large", "The body is too large."),
+    Code.REQUEST_TOO_LARGE: Problem(
+        413, "invalid_request_error", "request_too_large", "The body is too large."
+    ),
     Code.UNSUPPORTED_MEDIA_TYPE: Problem(
-        415, "invalid_request_error", "unsupported_media_type", "Send the body as uncompressed application/json."
+        415,
+        "invalid_request_error",
+        "unsupported_media_type",
+        "Send the body as uncompressed application/json.",
     ),
     Code.HEADERS_TOO_LARGE: Problem(
         431, "invalid_request_error", "headers_too_large", "The request's headers are too large."
     ),
     Code.INTERNAL_ERROR: Problem(500, "server_error", "internal_error", "Internal error."),
     Code.LEASE_WANTED: Problem(503, "server_error", "not_ready", "The server is not ready. Retry."),
-    Code.UPSTREAM_FAILED: Problem(502, "upstream_error", "upstream_failed", "The upstream failed to answer."),
-    Code.UPSTREAM_TIMEOUT: Problem(504, "upstream_error", "upstream_timeout", "The upstream did not answer in time."),
+    Code.UPSTREAM_FAILED: Problem(
+        502, "upstream_error", "upstream_failed", "The upstream failed to answer."
+    ),
+    Code.UPSTREAM_TIMEOUT: Problem(
+        504, "upstream_error", "upstream_timeout", "The upstream did not answer in time."
+    ),
 }

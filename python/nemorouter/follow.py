@@ -45,13 +45,17 @@ class Applied(NamedTuple):
 
 
 async def apply_changes(arena: Arena, store: Store) -> Applied:
-    """Apply changes in order; ``policy.lock`` is held. One that does not fit stops none of the others, and is kept."""
+    """Apply changes in order; ``policy.lock`` is held. One that does not fit stops none of the
+    others, and is kept.
+    """
     done, stuck, disobeyed = arena.applied, 0, 0
     while True:
         async with store.read() as connection:
             changes = await changes_since(connection, done, _BATCH)
             policies = await _policies(connection, changes)
-            models = {change.model for change in changes if change.kind == PRICE_CHANGE and change.model}
+            models = {
+                change.model for change in changes if change.kind == PRICE_CHANGE and change.model
+            }
             prices = [await price(connection, model) for model in sorted(models)]
         if not changes:
             return Applied(disobeyed - 1 if disobeyed else done)
@@ -61,7 +65,9 @@ async def apply_changes(arena: Arena, store: Store) -> Applied:
                 arena.put_price(entry)
         done = changes[-1].seq
         places = {change.seq: failed.get((change.kind, change.id)) for change in changes}
-        disobeyed = disobeyed or min((seq for seq, failure in places.items() if failure and failure.older), default=0)
+        disobeyed = disobeyed or min(
+            (seq for seq, failure in places.items() if failure and failure.older), default=0
+        )
         if not stuck:
             stuck = min((seq for seq, failure in places.items() if failure), default=0)
             arena.applied = stuck - 1 if stuck else done
@@ -70,7 +76,9 @@ async def apply_changes(arena: Arena, store: Store) -> Applied:
 
 
 async def _policies(connection: AsyncConnection, changes: Sequence[Change]) -> list[Policy]:
-    """What the changed scopes are now, owners before what they own (as the numbers of ``Kind`` ascend)."""
+    """What the changed scopes are now, owners before what they own (as the numbers of ``Kind``
+    ascend).
+    """
     wanted = {(change.kind, change.id) for change in changes if change.kind != PRICE_CHANGE}
     if len(wanted) < _BULK:
         found = [await policy(connection, kind, id) for kind, id in sorted(wanted)]
@@ -89,5 +97,7 @@ def _put_all(arena: Arena, policies: Sequence[Policy]) -> dict[tuple[int, int], 
             older = arena.find(entry.kind, entry.id, entry.digest) is not None
             failed[entry.kind, entry.id] = _Failure(error, older)
     if failed:
-        _log.error("policies_not_applied", count=len(failed), reason=str(next(iter(failed.values())).error))
+        _log.error(
+            "policies_not_applied", count=len(failed), reason=str(next(iter(failed.values())).error)
+        )
     return failed

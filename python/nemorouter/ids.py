@@ -1,6 +1,7 @@
 """Ids: 63-bit row numbers, ordered by time, and the text in which the outside sees them. A leaf.
 
-The text is a bijection: exactly one spelling names a row, so a log line or a URL can be searched for as it stands.
+The text is a bijection: exactly one spelling names a row, so a log line or a URL can be searched
+for as it stands.
 """
 
 import secrets
@@ -21,19 +22,29 @@ _last = 0
 
 
 def new_id() -> int:
-    """A fresh row id: milliseconds since 2024 and 21 random bits; strictly increasing within a process."""
+    """A fresh row id: milliseconds since 2024 and 21 random bits; strictly increasing within a
+    process.
+    """
     global _last
-    moment = (time.time_ns() // 1_000_000 - EPOCH_MS) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    moment = (time.time_ns() // 1_000_000 - EPOCH_MS) << _RANDOM_BITS | secrets.randbits(
+        _RANDOM_BITS
+    )
     with _lock:
         _last = max(moment, _last + 1)
         return _last
 
 
 def to_text(prefix: str, id: int) -> str:
-    """``key_01h...``: the prefix (``key``, ``team``, ``user``, ``org``, ...) and 13 characters for a 63-bit ``id``."""
+    """``key_01h...``: the prefix (``key``, ``team``, ``user``, ``org``, ...) and 13 characters for
+    a 63-bit ``id``.
+    """
     if not 0 <= id <= _MAX_ID:
         raise ValueError("an id has 63 bits")
-    return prefix + "_" + "".join(_DIGITS[id >> shift & 31] for shift in range(5 * (_WIDTH - 1), -1, -5))
+    return (
+        prefix
+        + "_"
+        + "".join(_DIGITS[id >> shift & 31] for shift in range(5 * (_WIDTH - 1), -1, -5))
+    )
 
 
 def from_text(prefix: str, text: str) -> int:

@@ -1,4 +1,6 @@
-"""Structured logs: one JSON object a line on stderr. Keys are cut out of every event, wherever they stand."""
+"""Structured logs: one JSON object a line on stderr. Keys are cut out of every event, wherever they
+stand.
+"""
 
 import logging
 import re

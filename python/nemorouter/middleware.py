@@ -1,4 +1,5 @@
-"""NemoAuth: the gateway's pipeline in front of any ASGI (or RSGI) app, which answers in the place of an upstream.
+"""NemoAuth: the gateway's pipeline in front of any ASGI (or RSGI) app, which answers in the place
+of an upstream.
 
 It must never let a guarded request reach the app without a ticket.
 """
@@ -23,10 +24,12 @@ from nemorouter.upstream.routes import Route, names_a_key
 
 
 class NemoAuth:
-    """Guards ``paths`` of ``app`` (default: all of ``/v1``); everything else passes through untouched.
+    """Guards ``paths`` of ``app`` (default: all of ``/v1``); everything else passes through
+    untouched.
 
-    The app finds ``scope["state"]["nemorouter"]`` (``wrapped.Caller``). On OpenAI's endpoints a JSON body is read for
-    model and limits; any other guarded request costs one request and no tokens.
+    The app finds ``scope["state"]["nemorouter"]`` (``wrapped.Caller``). On OpenAI's endpoints a
+    JSON body is read for model and limits; any other guarded request costs one request and no
+    tokens.
     """
 
     def __init__(self, app: Any, settings: Settings, *, paths: Sequence[str] = ("/v1",)) -> None:  # noqa: ANN401
@@ -47,7 +50,9 @@ class NemoAuth:
             await self._answer(request, request)
             await request.flush()
         else:
-            await send({"type": "websocket.close", "code": 1008})  # a socket has no request to settle
+            await send(
+                {"type": "websocket.close", "code": 1008}
+            )  # a socket has no request to settle
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         with explained():
@@ -57,13 +62,17 @@ class NemoAuth:
 
     def _start_rsgi(self, loop: asyncio.AbstractEventLoop) -> None:
         if not hasattr(self._app, "__rsgi__"):
-            raise ConfigurationError("The wrapped app speaks ASGI only: serve it with Granian's `--interface asgi`.")
+            raise ConfigurationError(
+                "The wrapped app speaks ASGI only: serve it with Granian's `--interface asgi`."
+            )
         if self._settings.durability == "commit":
             raise ConfigurationError(
                 'RSGI sends whole answers at once, so their end cannot wait for a commit. With durability = "commit", '
                 "serve a wrapped app with Granian's `--interface asgi`."
             )
-        loop.run_until_complete(self._start(WrappedRsgi(ietf_headers=self._settings.ietf_rate_limit_headers)))
+        loop.run_until_complete(
+            self._start(WrappedRsgi(ietf_headers=self._settings.ietf_rate_limit_headers))
+        )
 
     async def __rsgi__(self, scope: Scope, connection: Connection) -> None:
         if self._guard(scope.path):

@@ -1,4 +1,5 @@
-"""Arenas in shared memory whose data directory is gone: nothing else would ever take them away before a reboot.
+"""Arenas in shared memory whose data directory is gone: nothing else would ever take them away
+before a reboot.
 
 It must never take one that a process uses, nor one whose home it does not know.
 """
@@ -24,7 +25,9 @@ class Orphan(NamedTuple):
 
 
 def label(arena: Path, root: Path) -> None:
-    """Note beside an arena in shared memory whose it is. Only under ``policy_lock``, before it is used."""
+    """Note beside an arena in shared memory whose it is. Only under ``policy_lock``, before it is
+    used.
+    """
     if arena.parent == root:
         return  # it goes with the directory
     link = arena.with_suffix(_HOME)

@@ -22,7 +22,9 @@ _DUMPED: Final = Path("/proc/self/coredump_filter")
 _HEX: Final = frozenset("0123456789abcdef")
 
 Pepper = tuple[int, bytes]
-"""Id (1, 2, ...) and 32 secret bytes. The current one, under which new keys are hashed, comes first."""
+"""Id (1, 2, ...) and 32 secret bytes. The current one, under which new keys are hashed, comes
+first.
+"""
 
 
 def hash_key(key: str, pepper: bytes) -> bytes:
@@ -38,20 +40,30 @@ def stay_out_of_core_dumps() -> None:
 
 
 def load_peppers(path: Path) -> list[Pepper]:
-    """The one or two peppers of ``path``. ConfigurationError: missing, readable by others, short, doubled, too many."""
+    """The one or two peppers of ``path``. ConfigurationError: missing, readable by others, short,
+    doubled, too many.
+    """
     peppers: list[Pepper] = []
     for number, line in enumerate(_read(path, "pepper").splitlines(), 1):
         id, _, digits = line.strip().partition(" ")
         if not (id.isascii() and id.isdecimal() and 0 < int(id) < 1 << 31):
-            raise ConfigurationError(f"The pepper file {path}, line {number}: expected `<id> <64 hex digits>`.")
+            raise ConfigurationError(
+                f"The pepper file {path}, line {number}: expected `<id> <64 hex digits>`."
+            )
         if len(digits) != 2 * _BYTES or not set(digits) <= _HEX:
-            raise ConfigurationError(f"The pepper file {path}, line {number}: a pepper has exactly 64 hex digits.")
+            raise ConfigurationError(
+                f"The pepper file {path}, line {number}: a pepper has exactly 64 hex digits."
+            )
         peppers.append((int(id), bytes.fromhex(digits)))
     if not peppers:
         raise ConfigurationError(f"The pepper file {path} is empty; restore it from a backup.")
     if len(peppers) > MAX_PEPPERS:
-        raise ConfigurationError(f"The pepper file {path} holds {len(peppers)} peppers; at most two may be valid.")
-    if len({id for id, _ in peppers}) != len(peppers) or len({secret for _, secret in peppers}) != len(peppers):
+        raise ConfigurationError(
+            f"The pepper file {path} holds {len(peppers)} peppers; at most two may be valid."
+        )
+    if len({id for id, _ in peppers}) != len(peppers) or len(
+        {secret for _, secret in peppers}
+    ) != len(peppers):
         raise ConfigurationError(f"The pepper file {path} names one pepper twice.")
     return peppers
 
@@ -64,11 +76,15 @@ def create_pepper(path: Path) -> list[Pepper]:
 
 
 def rotate_pepper(path: Path) -> list[Pepper]:
-    """Put a fresh pepper first; keys under the one before stay valid until it is retired. Read at start."""
+    """Put a fresh pepper first; keys under the one before stay valid until it is retired. Read at
+    start.
+    """
     peppers = load_peppers(path)
     if len(peppers) == MAX_PEPPERS:
         raise RefusedError("Two peppers are valid already; retire the old one first.")
-    return _replace(path, [(max(id for id, _ in peppers) + 1, secrets.token_bytes(_BYTES)), *peppers])
+    return _replace(
+        path, [(max(id for id, _ in peppers) + 1, secrets.token_bytes(_BYTES)), *peppers]
+    )
 
 
 def retire_pepper(path: Path) -> list[Pepper]:
@@ -80,7 +96,9 @@ def retire_pepper(path: Path) -> list[Pepper]:
 
 
 def fingerprint(peppers: Sequence[Pepper]) -> bytes:
-    """32 bytes that change when any pepper, id or order does; tells nothing of them. Part of the arena's identity."""
+    """32 bytes that change when any pepper, id or order does; tells nothing of them. Part of the
+    arena's identity.
+    """
     return blake3(b"nemorouter peppers\0" + _lines(peppers).encode()).digest()
 
 
@@ -111,14 +129,20 @@ def _read(path: Path, what: str) -> str:
     try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o007:
-                raise ConfigurationError(f"The {what} file {path} is readable by everybody; run `chmod 600 {path}`.")
+                raise ConfigurationError(
+                    f"The {what} file {path} is readable by everybody; run `chmod 600 {path}`."
+                )
             return file.read(4096).decode("ascii")
     except FileNotFoundError:
-        raise ConfigurationError(f"The {what} file {path} is missing; restore it from a backup.") from None
+        raise ConfigurationError(
+            f"The {what} file {path} is missing; restore it from a backup."
+        ) from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"The {what} file {path} is not text of hex digits.") from None
     except OSError as error:
-        raise ConfigurationError(f"The {what} file {path} cannot be read: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"The {what} file {path} cannot be read: {error.strerror}."
+        ) from error
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -34,7 +34,12 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     source_ip: str = ""
 
 
-_READS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL, Role.MEMBER: Reach.OWN, Role.VIEWER: Reach.ALL}
+_READS: Final = {
+    Role.OWNER: Reach.ALL,
+    Role.ADMIN: Reach.ALL,
+    Role.MEMBER: Reach.OWN,
+    Role.VIEWER: Reach.ALL,
+}
 _OWN_KEYS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL, Role.MEMBER: Reach.OWN}
 _SHARED: Final = dict.fromkeys(Role, Reach.ALL)
 _ADMINS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL}

@@ -1,7 +1,9 @@
-"""``nemorouter serve``: prepares the data directory, then runs Granian's master and workers until SIGTERM.
+"""``nemorouter serve``: prepares the data directory, then runs Granian's master and workers until
+SIGTERM.
 
-The settings of Granian are the cheapest that ``benches/load/probe.py`` found. It must never start a server that it
-could not explain: whatever is wrong with the set-up is one line on stderr, and exit code 1.
+The settings of Granian are the cheapest that ``benches/load/probe.py`` found. It must never start a
+server that it could not explain: whatever is wrong with the set-up is one line on stderr, and exit
+code 1.
 """
 
 import asyncio
@@ -38,20 +40,30 @@ from nemorouter.store.engine import Store
 from nemorouter.upstream.client import check_providers
 
 _DRAIN_S = 30
-"""How long requests in flight may take to finish after SIGTERM; then the worker is killed, and recovered."""
+"""How long requests in flight may take to finish after SIGTERM; then the worker is killed, and
+recovered.
+"""
 _CONNECTIONS = 16_384
 """Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
 RUNTIMES = 2
-"""Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the other goes on, so that
-less is spent on sleep and waking than with one (``benches/load/probe.py``)."""
+"""Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the
+other goes on, so that less is spent on sleep and waking than with one
+(``benches/load/probe.py``).
+"""
 _SLICE_US = 600
-"""Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need not wait until the
-drainer or the pages have had theirs (``benches/signin.py``). With half of it the built-in upstream is cheaper still,
-but a call to a provider, which has more threads in it, dearer than with the usual one."""
+"""Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need
+not wait until the drainer or the pages have had theirs (``benches/signin.py``). With half of it
+the built-in upstream is cheaper still, but a call to a provider, which has more threads in it,
+dearer than with the usual one.
+"""
 _ELECTION_S = 2.0
-"""How long the drainer's process waits to be the one that drains; another server on the same data may be."""
+"""How long the drainer's process waits to be the one that drains; another server on the same data
+may be.
+"""
 _COLLECT_EVERY = 100_000
-"""Objects that the drainer's process makes before the collector looks: rows are tuples, freed without it."""
+"""Objects that the drainer's process makes before the collector looks: rows are tuples, freed
+without it.
+"""
 _STORE_S = 60.0
 """How long a start waits for the store."""
 
@@ -94,8 +106,11 @@ def run(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_DRAIN_S,
     )
-    # Granian warns of more of these threads than cores; but they wait for Python's lock, not for a core.
-    logging.getLogger("_granian").addFilter(lambda line: "number of Rust threads" not in line.getMessage())
+    # Granian warns of more of these threads than cores; but they wait for Python's lock, not for a
+    # core.
+    logging.getLogger("_granian").addFilter(
+        lambda line: "number of Rust threads" not in line.getMessage()
+    )
     with _drainer_process():
         server.serve()
 
@@ -110,11 +125,14 @@ def worker() -> App:
 
 
 def be_prompt() -> None:
-    """What keeps a worker from waiting for others; while it has one thread, so that those to come have it too."""
+    """What keeps a worker from waiting for others; while it has one thread, so that those to come
+    have it too.
+    """
     with suppress(OSError):  # a sandbox may forbid it; then the worker takes its turn like all
         set_time_slice(_SLICE_US)
-    # The kernel's table of open files grows by doubling. Once there are threads, each time stops the worker until all
-    # cores have come by, long on a busy machine: so let it have its full size now.
+    # The kernel's table of open files grows by doubling. Once there are threads, each time stops
+    # the worker until all cores have come by, long on a busy machine: so let it have its full size
+    # now.
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 2 * _CONNECTIONS if soft == resource.RLIM_INFINITY else min(soft, 2 * _CONNECTIONS)
     anything = os.open(os.devnull, os.O_RDONLY)
@@ -143,12 +161,16 @@ async def _prepared(settings: Settings) -> tuple[str | None, str | None]:
         except StoreAwayError as error:
             if time.monotonic() > end:
                 raise
-            _log.warning("store_away", reason=str(error), seconds_left=round(end - time.monotonic()))
+            _log.warning(
+                "store_away", reason=str(error), seconds_left=round(end - time.monotonic())
+            )
             await asyncio.sleep(1.0)
 
 
 async def _prepare(settings: Settings) -> tuple[str | None, str | None]:
-    """Make the data directory fit to serve from; the first key, if this is the first run, and the token of setup."""
+    """Make the data directory fit to serve from; the first key, if this is the first run, and the
+    token of setup.
+    """
     store = await Store.open(settings, migrate=True)
     try:
         first = await bootstrap(store, settings)
@@ -160,15 +182,21 @@ async def _prepare(settings: Settings) -> tuple[str | None, str | None]:
 
 
 def _require_port(settings: Settings) -> None:
-    """ConfigurationError if nobody can listen there; Granian would share the port with another server."""
+    """ConfigurationError if nobody can listen there; Granian would share the port with another
+    server.
+    """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
     except OSError as error:
-        raise ConfigurationError(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}."
+        ) from error
 
 
 def _require_shared_store(settings: Settings) -> None:
@@ -196,14 +224,18 @@ def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     url = f"http://{host}:{settings.port}"
     print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
     if key is not None:
-        print(f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n{_example(url, key, settings)}\n")
+        print(
+            f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n{_example(url, key, settings)}\n"
+        )
     if setup_token is not None:
         print(f"Set up the owner's sign-in, once:\n\n  {url}/setup?token={setup_token}\n")
     sys.stdout.flush()
 
 
 def _example(url: str, key: str, settings: Settings) -> str:
-    """A command that works when it is pasted. Whether a provider has the model of a pattern is not for us to know."""
+    """A command that works when it is pasted. Whether a provider has the model of a pattern is not
+    for us to know.
+    """
     header = f'    -H "Authorization: Bearer {key}"'
     if settings.upstreams:
         return f"  curl {url}/v1/models \\\n{header}"
@@ -213,10 +245,11 @@ def _example(url: str, key: str, settings: Settings) -> str:
 
 @contextmanager
 def _drainer_process() -> Iterator[None]:
-    """The host's drainer, in a process of its own: a thread of a worker would take turns with its requests.
+    """The host's drainer, in a process of its own: a thread of a worker would take turns with its
+    requests.
 
-    Workers are candidates too, should it die. It is no fork of the master, so that the master keeps to one thread, and
-    it ends last, when it has taken up what killed workers left.
+    Workers are candidates too, should it die. It is no fork of the master, so that the master keeps
+    to one thread, and it ends last, when it has taken up what killed workers left.
     """
     command = [sys.executable, "-c", "from nemorouter.serve import drain; drain()"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -238,7 +271,9 @@ def drain() -> None:
     drainer = Drainer(settings, leaves=True)
     drainer.start()
     end = time.monotonic() + _ELECTION_S
-    while time.monotonic() < end and ((status := drainer.status) is None or status.pid != os.getpid()):
+    while time.monotonic() < end and (
+        (status := drainer.status) is None or status.pid != os.getpid()
+    ):
         time.sleep(0.005)
     watcher, control = Watcher(settings), Keeper(settings)
     watcher.start()

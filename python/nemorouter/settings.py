@@ -52,7 +52,9 @@ _RANGES: Final = {
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A provider: requests whose model matches one of ``models`` (a name, or a prefix and ``*``) go to ``base_url``."""
+    """A provider: requests whose model matches one of ``models`` (a name, or a prefix and ``*``) go
+    to ``base_url``.
+    """
 
     name: str
     base_url: str
@@ -61,7 +63,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides. Times are seconds, sizes bytes. Paths are absolute after construction."""
+    """What the operator decides. Times are seconds, sizes bytes. Paths are absolute after
+    construction.
+    """
 
     config: Path | None = None
     host: str = "127.0.0.1"
@@ -73,7 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl: float = 2.0  # with Redis: how long a host may spend what it was granted of a limit
     lease_tick: float = 0.1  # how often a host settles with the others, unless requests wait
     lease_share: float = 0.05  # of a burst that hosts may hold without need
-    safe_share: float = 0.0  # of RPM and TPM that a host serves while it cannot reach Redis; 0: it stops
+    safe_share: float = (
+        0.0  # of RPM and TPM that a host serves while it cannot reach Redis; 0: it stops
+    )
     pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
     audit_key_file: Path | None = None  # None: <data_dir>/pepper.audit
     capacity: int = 1_000_000  # keys, teams, users and orgs together
@@ -87,7 +93,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_total_timeout: float = 600.0
     trusted_proxies: tuple[str, ...] = ()  # CIDR blocks whose X-Forwarded-For is believed
     ietf_rate_limit_headers: bool = False
-    webhook_private_addresses: bool = False  # may budget alerts be posted to private and loopback addresses?
+    webhook_private_addresses: bool = (
+        False  # may budget alerts be posted to private and loopback addresses?
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     upstreams: tuple[Upstream, ...] = ()  # none: the built-in echo upstream
 
@@ -97,7 +105,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if path is not None:
                 msgspec.structs.force_setattr(self, name, Path(path).expanduser().absolute())
         if not self.database_url:
-            msgspec.structs.force_setattr(self, "database_url", f"sqlite:///{self.data_dir}/nemorouter.db")
+            msgspec.structs.force_setattr(
+                self, "database_url", f"sqlite:///{self.data_dir}/nemorouter.db"
+            )
         _check(self)
 
     @property
@@ -107,7 +117,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, config: Path | None = None, **overrides: Any) -> "Settings":
-        """Read file, environment and ``overrides`` (None = not given); a ConfigurationError names the setting."""
+        """Read file, environment and ``overrides`` (None = not given); a ConfigurationError names
+        the setting.
+        """
         named = config or os.environ.get(_PREFIX + "CONFIG") or None
         path = Path(named) if named else Path("nemorouter.toml")
         values: dict[str, Any] = {}
@@ -143,7 +155,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         fields = msgspec.structs.asdict(self).items()
-        return [(name, redact_url(value) if name in _SECRETS and value else value) for name, value in fields]
+        return [
+            (name, redact_url(value) if name in _SECRETS and value else value)
+            for name, value in fields
+        ]
 
 
 def redact_url(url: str) -> str:
@@ -158,7 +173,9 @@ def _known() -> Mapping[str, Any]:
 
 
 def _unknown(shown: str, name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, [*known, *(f"{secret}_file" for secret in _SECRETS)], n=1)
+    close = difflib.get_close_matches(
+        name, [*known, *(f"{secret}_file" for secret in _SECRETS)], n=1
+    )
     hint = ""
     if close:
         hint = f" Did you mean {_PREFIX + close[0].upper() if shown.startswith(_PREFIX) else close[0]}?"
@@ -171,9 +188,13 @@ def _from_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigurationError(f"The configuration file {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from error
+        raise ConfigurationError(
+            f"The configuration file {path} cannot be read: {error}."
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"The configuration file {path} is not valid TOML: {error}.") from error
+        raise ConfigurationError(
+            f"The configuration file {path} is not valid TOML: {error}."
+        ) from error
     known = {name: hint for name, hint in _known().items() if name != "config"}
     values: dict[str, Any] = {}
     for name, value in table.items():
@@ -185,7 +206,9 @@ def _from_file(path: Path) -> dict[str, Any]:
             raise ConfigurationError(_unknown(shown, name, known))
         else:
             values[name] = _convert(shown, name, value)
-            if name in _PATHS:  # relative to the file, so that any working directory finds the same data
+            if (
+                name in _PATHS
+            ):  # relative to the file, so that any working directory finds the same data
                 values[name] = path.parent / values[name].expanduser()
     return values
 
@@ -194,13 +217,19 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     known = _known()
     values: dict[str, Any] = {}
     for variable, text in environ.items():
-        if not variable.startswith(_PREFIX) or variable in _IGNORED or variable == _PREFIX + "CONFIG":
+        if (
+            not variable.startswith(_PREFIX)
+            or variable in _IGNORED
+            or variable == _PREFIX + "CONFIG"
+        ):
             continue
         name = variable.removeprefix(_PREFIX).lower()
         secret = name.removesuffix("_file")
         if name not in known and secret != name and secret in _SECRETS:
             if _PREFIX + secret.upper() in environ:
-                raise ConfigurationError(f"Both {_PREFIX}{secret.upper()} and {variable} are set; keep one.")
+                raise ConfigurationError(
+                    f"Both {_PREFIX}{secret.upper()} and {variable} are set; keep one."
+                )
             values[secret] = _read_secret(variable, Path(text))
         elif name not in known or variable != variable.upper():
             raise ConfigurationError(_unknown(variable, name, known))
@@ -232,7 +261,9 @@ def _convert(shown: str, name: str, value: Any, *, from_text: bool = False) -> A
     except KeyError:
         raise ConfigurationError(f"{shown}: expected true or false.") from None
     except msgspec.MsgspecError as error:
-        raise ConfigurationError(f"{shown}: {str(error)[:1].lower()}{str(error)[1:].replace('`', '')}.") from None
+        raise ConfigurationError(
+            f"{shown}: {str(error)[:1].lower()}{str(error)[1:].replace('`', '')}."
+        ) from None
 
 
 def _check(settings: Settings) -> None:
@@ -245,7 +276,9 @@ def _check(settings: Settings) -> None:
         try:
             ipaddress.ip_network(block)
         except ValueError as error:
-            raise ConfigurationError(f"trusted_proxies: {block!r} is not a CIDR block: {error}.") from None
+            raise ConfigurationError(
+                f"trusted_proxies: {block!r} is not a CIDR block: {error}."
+            ) from None
     _check_urls(settings)
     _check_upstreams(settings.upstreams)
 
@@ -253,7 +286,9 @@ def _check(settings: Settings) -> None:
 def _check_urls(settings: Settings) -> None:
     if not settings.database_url.startswith(("sqlite:///", "postgresql://")):
         raise ConfigurationError("database_url must start with sqlite:/// or postgresql://.")
-    if settings.redis_url is not None and not re.match(r"(redis|rediss|unix)[+a-z]*://.", settings.redis_url):
+    if settings.redis_url is not None and not re.match(
+        r"(redis|rediss|unix)[+a-z]*://.", settings.redis_url
+    ):
         raise ConfigurationError("redis_url must start with redis:// or rediss://.")
 
 
@@ -262,13 +297,25 @@ def _check_upstreams(upstreams: tuple[Upstream, ...]) -> None:
     for upstream in upstreams:
         where = f"upstreams: {upstream.name!r}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", upstream.name):
-            raise ConfigurationError(f"{where}: a name has 1 to 63 letters, digits, dots, dashes or underscores.")
+            raise ConfigurationError(
+                f"{where}: a name has 1 to 63 letters, digits, dots, dashes or underscores."
+            )
         if upstream.name in names:
             raise ConfigurationError(f"{where}: the name is used twice.")
         names.add(upstream.name)
         url = urlsplit(upstream.base_url)
-        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
-            raise ConfigurationError(f"{where}: base_url must be http(s)://host[:port][/path], without credentials.")
+        if (
+            url.scheme not in ("http", "https")
+            or not url.hostname
+            or url.username
+            or url.query
+            or url.fragment
+        ):
+            raise ConfigurationError(
+                f"{where}: base_url must be http(s)://host[:port][/path], without credentials."
+            )
         for pattern in upstream.models:
             if not pattern or "*" in pattern[:-1]:
-                raise ConfigurationError(f"{where}: models are names, or a prefix and one * at the end.")
+                raise ConfigurationError(
+                    f"{where}: models are names, or a prefix and one * at the end."
+                )

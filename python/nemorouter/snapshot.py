@@ -1,7 +1,7 @@
 """From the store to the arena: the one way by which a policy or a price reaches the request path.
 
-It owns the making, taking over and catching up of the host's arena, always under ``policy.lock``. It must never
-replace an arena that a live process uses, nor skip a change.
+It owns the making, taking over and catching up of the host's arena, always under ``policy.lock``.
+It must never replace an arena that a live process uses, nor skip a change.
 """
 
 import asyncio
@@ -37,32 +37,44 @@ _LOOKS: Final = 3
 _LOOK_S: Final = 0.002
 
 _log = get_logger(__name__)
-_serving: dict[Path, tuple[Flock, ...]] = {}  # this process' shares of each serve.lock and arena, held while it lives
+_serving: dict[
+    Path, tuple[Flock, ...]
+] = {}  # this process' shares of each serve.lock and arena, held while it lives
 
 
 async def attach(settings: Settings, store: Store | None = None) -> Arena:
-    """Map the arena of this boot, making it from the store if there is none; then catch up, and count as serving.
+    """Map the arena of this boot, making it from the store if there is none; then catch up, and
+    count as serving.
 
-    An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot be used, the peppers
-    are not this store's, the arena has no room, or live processes use one that was made under other settings.
+    An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot
+    be used, the peppers are not this store's, the arena has no room, or live processes use one that
+    was made under other settings.
     """
     data = DataDir(settings.data_dir).prepare()
-    async with _opened(settings, store) as store, locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
+    async with (
+        _opened(settings, store) as store,
+        locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S),
+    ):
         async with store.read() as connection:
-            install = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar() or ""
+            install = (
+                await connection.execute(select(meta.c.value).where(meta.c.key == "install"))
+            ).scalar() or ""
             identity = _identity(settings, data, install, await check_peppers(connection, settings))
             newest = await change_seq(connection)
-        arena = _take_over(data, identity, newest) or await _rebuild(settings, data, store, identity, install)
+        arena = _take_over(data, identity, newest) or await _rebuild(
+            settings, data, store, identity, install
+        )
         await _count_as_serving(data)
         (await apply_changes(arena, store)).check()
     return arena
 
 
 async def join(settings: Settings) -> Arena | None:
-    """The arena that live processes of this data directory use, under these settings; None if there is none.
+    """The arena that live processes of this data directory use, under these settings; None if there
+    is none.
 
-    It asks no store, so that a worker that is started while the store is away admits. Who made the arena checked the
-    peppers, and the drainer follows the changes.
+    It asks no store, so that a worker that is started while the store is away admits. Who made the
+    arena checked the peppers, and the drainer follows the changes.
     """
     data = DataDir(settings.data_dir)
     if data.note() is None:
@@ -71,9 +83,14 @@ async def join(settings: Settings) -> Arena | None:
         note, arena = data.note(), live(settings)
         if note is None or arena is None:
             return None
-        if note.identity != _identity(settings, data, note.install, load_peppers(settings.pepper_path)).hex():
+        if (
+            note.identity
+            != _identity(settings, data, note.install, load_peppers(settings.pepper_path)).hex()
+        ):
             return None
-        for _ in range(_LOOKS):  # who looks whether somebody serves holds the lock for an instant, too
+        for _ in range(
+            _LOOKS
+        ):  # who looks whether somebody serves holds the lock for an instant, too
             if not _is_served(data):
                 return None
             await asyncio.sleep(_LOOK_S)
@@ -88,12 +105,17 @@ def detach(settings: Settings) -> None:
 
 
 async def _count_as_serving(data: DataDir) -> None:
-    """Hold a share of ``serve.lock`` and of the arena, if this process does not yet; ``policy.lock`` is held."""
+    """Hold a share of ``serve.lock`` and of the arena, if this process does not yet;
+    ``policy.lock`` is held.
+    """
     shares, note = _serving.get(data.root), data.note()
     if note is not None and (shares is None or not all(share.held for share in shares)):
         arena = Path(note.path)
         orphans.label(arena, data.root)
-        _serving[data.root] = await take(data.serve_lock, shared=True), await take(arena, shared=True)
+        _serving[data.root] = (
+            await take(data.serve_lock, shared=True),
+            await take(arena, shared=True),
+        )
 
 
 async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
@@ -134,7 +156,8 @@ async def follow(arena: Arena, store: Store, data: DataDir) -> int:
 
 
 async def catch_up_if_live(settings: Settings, store: Store) -> None:
-    """After a commit: make running servers of this data directory obey it before this returns. Without one, nothing.
+    """After a commit: make running servers of this data directory obey it before this returns.
+    Without one, nothing.
 
     ConfigurationError: the change is saved, but a running server did not take it over in time.
     """
@@ -180,9 +203,19 @@ async def _opened(settings: Settings, store: Store | None) -> AsyncIterator[Stor
 
 
 def _identity(settings: Settings, data: DataDir, install: str, peppers: Sequence[Pepper]) -> bytes:
-    """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store, directory, capacity."""
+    """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store,
+    directory, capacity.
+    """
     kind = "alone" if settings.redis_url is None else "clustered"
-    parts = (str(LAYOUT), boot_id(), fingerprint(peppers).hex(), install, data.host_id(), str(settings.capacity), kind)
+    parts = (
+        str(LAYOUT),
+        boot_id(),
+        fingerprint(peppers).hex(),
+        install,
+        data.host_id(),
+        str(settings.capacity),
+        kind,
+    )
     return blake3("\n".join(parts).encode()).digest()
 
 
@@ -202,7 +235,9 @@ def _take_over(data: DataDir, identity: bytes, newest: int) -> Arena | None:
     return arena
 
 
-async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: bytes, install: str) -> Arena:
+async def _rebuild(
+    settings: Settings, data: DataDir, store: Store, identity: bytes, install: str
+) -> Arena:
     """A new arena from the store, if no live process uses the old one."""
     lock = Flock.attempt(data.serve_lock)
     if lock is None:
@@ -218,7 +253,12 @@ async def _rebuild(settings: Settings, data: DataDir, store: Store, identity: by
         data.write_note(path, identity, install)
         if old is not None and old.path != str(path):
             orphans.remove(Path(old.path))
-    _log.info("arena_built", path=str(path), scopes=arena.scopes, seconds=round(time.monotonic() - begun, 2))
+    _log.info(
+        "arena_built",
+        path=str(path),
+        scopes=arena.scopes,
+        seconds=round(time.monotonic() - begun, 2),
+    )
     return arena
 
 
@@ -227,7 +267,9 @@ async def _bury(store: Store, data: DataDir) -> None:
     for path in data.journal_paths():
         journal = Journal.open(str(path))
         if not journal.claim():
-            raise ConfigurationError(f"The journal {path} is in use by a process that does not hold {data.serve_lock}.")
+            raise ConfigurationError(
+                f"The journal {path} is in use by a process that does not hold {data.serve_lock}."
+            )
         journal.recover()
         while await drain(store, [journal], journal.tallies(1 << 40)):
             pass
@@ -235,9 +277,13 @@ async def _bury(store: Store, data: DataDir) -> None:
         path.unlink()
 
 
-async def _build(settings: Settings, data: DataDir, store: Store, identity: bytes) -> tuple[Arena, Path]:
+async def _build(
+    settings: Settings, data: DataDir, store: Store, identity: bytes
+) -> tuple[Arena, Path]:
     async with store.read() as connection:
-        scopes = int((await connection.execute(select(func.count()).select_from(keys))).scalar_one())
+        scopes = int(
+            (await connection.execute(select(func.count()).select_from(keys))).scalar_one()
+        )
         path = data.arena_path(settings.capacity, scopes)
         for stale in path.parent.glob(f"{path.name}.*.new"):
             stale.unlink(missing_ok=True)
@@ -259,7 +305,8 @@ async def _build(settings: Settings, data: DataDir, store: Store, identity: byte
 
 
 async def _fill(arena: Arena, connection: AsyncConnection, host: int | None) -> None:
-    """Everything the store knows at one instant: owners before what they own, prices, spending of open windows.
+    """Everything the store knows at one instant: owners before what they own, prices, spending of
+    open windows.
 
     With ``host`` only what was spent through it: the host is one of several.
     """

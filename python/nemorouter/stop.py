@@ -1,4 +1,6 @@
-"""The wish that a thread ends, on which its event loop can sleep: an idle thread need not wake to ask."""
+"""The wish that a thread ends, on which its event loop can sleep: an idle thread need not wake to
+ask.
+"""
 
 import asyncio
 import threading

@@ -1,7 +1,7 @@
 """The words every part of NemoRouter shares: kinds, states, endpoints, and the policy of a scope.
 
-A leaf: it imports nothing of the package. Numbers here are stored in the arena, the journal and the store;
-a number once given is never given another meaning.
+A leaf: it imports nothing of the package. Numbers here are stored in the arena, the journal and the
+store; a number once given is never given another meaning.
 """
 
 from enum import IntEnum
@@ -74,10 +74,11 @@ class Policy(msgspec.Struct, frozen=True):
 
     Bulk loading builds it by position: the order of the fields is part of the interface.
 
-    ``id``, ``org``, ``team`` and ``user`` are the store's 63-bit row ids; a key names its team, user (0 = none) and
-    org, a team or user its org. ``version`` is the store's change sequence: an older policy never overwrites a newer.
-    ``None`` as a limit, ``cap`` or ``expires_ms`` means unlimited; 0 blocks everything.
-    Empty ``models``, ``ips`` and a zero ``endpoints`` mask allow all that the owner allows.
+    ``id``, ``org``, ``team`` and ``user`` are the store's 63-bit row ids; a key names its team,
+    user (0 = none) and org, a team or user its org. ``version`` is the store's change sequence: an
+    older policy never overwrites a newer. ``None`` as a limit, ``cap`` or ``expires_ms`` means
+    unlimited; 0 blocks everything. Empty ``models``, ``ips`` and a zero ``endpoints`` mask allow
+    all that the owner allows.
     """
 
     kind: int
@@ -103,7 +104,9 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """Price of a model in nano-USD per million tokens, and per request or image; no ``input`` = no price known."""
+    """Price of a model in nano-USD per million tokens, and per request or image; no ``input`` = no
+    price known.
+    """
 
     model: str
     version: int

@@ -53,14 +53,18 @@ def apart(work: Callable[[], T]) -> T:
         return pool.submit(work).result()
 
 
-@pytest.fixture(scope="module")  # not longer: while it lives, no other test of this process can run a loop
+@pytest.fixture(
+    scope="module"
+)  # not longer: while it lives, no other test of this process can run a loop
 def browser() -> Iterator[Browser]:
     """Chromium without a window."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         browser.close()
 
@@ -136,7 +140,11 @@ def open_page(tab: Page, site: Site) -> Iterator[Open]:
         complaints.append(f"ran: {dialog.message}")
         dialog.dismiss()
 
-    listeners: list[tuple[Any, Callable[[Any], None]]] = [("console", heard), ("pageerror", failed), ("dialog", asked)]
+    listeners: list[tuple[Any, Callable[[Any], None]]] = [
+        ("console", heard),
+        ("pageerror", failed),
+        ("dialog", asked),
+    ]
 
     def opened(path: str = "") -> Page:
         tab.set_viewport_size({"width": 1280, "height": 900})

@@ -43,7 +43,11 @@ def filled(site: Site) -> Site:
         secret = _key(site, name)
         assert site.server.call(body=chat(), key=secret).status == 200
         assert site.server.call(body=chat(model="none<script>"), key=secret).status == 403
-    site.change(lambda c, a: invitations.create(c, a, invitations.NewInvitation(email="o'bob&co@example.com")))
+    site.change(
+        lambda c, a: invitations.create(
+            c, a, invitations.NewInvitation(email="o'bob&co@example.com")
+        )
+    )
     site.change(lambda c, a: prices.set_price(c, a, prices.Price(model="<script>m", input="1")))
     listed = site.change(lambda c, a: keys.list_keys(c, a, q="<script>")).data
     site.ids |= {"KEY": f"/keys/{listed[0].id}", "TEAM": f"/teams/{listed[0].team_id}"}
@@ -69,13 +73,17 @@ def _goto(page: Page, site: Site, path: str) -> None:
 def test_pages_are_accessible_fit_and_inert(filled: Site, open_page: Open, path: str) -> None:
     page = open_page()
     _goto(page, filled, path)
-    assert page.evaluate("['h1', 'script', 'img'].map(tag => document.querySelectorAll(tag).length)") == [1, 1, 0]
+    assert page.evaluate(
+        "['h1', 'script', 'img'].map(tag => document.querySelectorAll(tag).length)"
+    ) == [1, 1, 0]
     require_accessible(page)
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.parametrize("path", ["/login", "/invitations/accept?token=x", "/reset?token=x", "/no/where"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/invitations/accept?token=x", "/reset?token=x", "/no/where"]
+)
 def test_pages_for_strangers_are_accessible(site: Site, stranger: Page, path: str) -> None:
     stranger.goto(site.url + path)
     require_accessible(stranger)
@@ -103,7 +111,9 @@ def test_csv_runs_no_formula(filled: Site, open_page: Open) -> None:
 
 def test_a_refused_form_keeps_what_was_typed(site: Site, open_page: Open) -> None:
     page = open_page("/keys/new")
-    page.evaluate("document.querySelectorAll('[maxlength]').forEach(e => e.removeAttribute('maxlength'))")
+    page.evaluate(
+        "document.querySelectorAll('[maxlength]').forEach(e => e.removeAttribute('maxlength'))"
+    )
     page.fill("[name=name]", "n" * 10_000)
     page.fill("[name=rpm]", "60")
     page.click("main button.primary")
@@ -136,7 +146,10 @@ def test_what_is_deleted_in_the_settings_is_named_first(site: Site, open_page: O
     page.goto(f"{site.url}{site.path}/settings")
     page.fill("#hook-url", "https://example.org/hook")
     page.click('button:text("Add webhook")')
-    for section, name in (("management-keys", "ci <i>robot</i>"), ("webhooks", "https://example.org/hook")):
+    for section, name in (
+        ("management-keys", "ci <i>robot</i>"),
+        ("webhooks", "https://example.org/hook"),
+    ):
         page.goto(f"{site.url}{site.path}/settings")
         page.click(f"#{section} a:has-text('Delete')")
         assert name in page.inner_text("main")

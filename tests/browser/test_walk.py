@@ -1,4 +1,6 @@
-"""The whole way of a newcomer, with scripts and without: set up, team, key, request, spend, delete, refused."""
+"""The whole way of a newcomer, with scripts and without: set up, team, key, request, spend, delete,
+refused.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""The lease words of one limit at one host, as the native arena has them, on a clock that the simulation moves."""
+"""The lease words of one limit at one host, as the native arena has them, on a clock that the
+simulation moves.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +31,13 @@ class Words:
         return max(0, self.granted - self.claimed) if self.clock() < self.until_us else 0
 
     def grant(
-        self, index: int, resource: int, granted: int, until_us: int, first_day: int = 0, centre: int = 0
+        self,
+        index: int,
+        resource: int,
+        granted: int,
+        until_us: int,
+        first_day: int = 0,
+        centre: int = 0,
     ) -> None:
         assert granted >= self.granted, "a grant never lowers"
         self.granted, self.until_us, self.deny_until = granted, until_us, 0
@@ -55,7 +63,11 @@ class Words:
         if tokens <= self.unspent:
             self.claimed += tokens
             return True
-        return False if self.clock() < self.deny_until and tokens - self.unspent >= self.deny_need else None
+        return (
+            False
+            if self.clock() < self.deny_until and tokens - self.unspent >= self.deny_need
+            else None
+        )
 
     def low(self) -> bool:
         """Nearly used up; said once per grant."""

@@ -38,7 +38,13 @@ class Fleet:
     """``with Fleet(...) as fleet: ...; outcome = fleet.outcome()`` after the end."""
 
     def __init__(
-        self, folder: Path, url: str, rates: list[float], seconds: float, limit: int, **plan: int | None
+        self,
+        folder: Path,
+        url: str,
+        rates: list[float],
+        seconds: float,
+        limit: int,
+        **plan: int | None,
     ) -> None:
         self._seconds = seconds
         self.folders = [folder / f"host{number}" for number in range(len(rates))]
@@ -51,11 +57,23 @@ class Fleet:
     def __enter__(self) -> "Fleet":
         for place, plan in zip(self.folders, self._plans, strict=True):
             place.mkdir(parents=True)
-            command = [sys.executable, "-m", "tests.cluster.host", msgspec.json.encode(plan).decode()]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.cluster.host",
+                msgspec.json.encode(plan).decode(),
+            ]
             environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'python'}"}
             with (place / "log").open("wb") as log:
                 self.hosts.append(
-                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT, env=environment)
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=log,
+                        stderr=log,
+                        cwd=ROOT,
+                        env=environment,
+                    )
                 )
         ready = [
             place / f"{n}.ready"
@@ -72,7 +90,9 @@ class Fleet:
 
     def wait(self, seconds: float) -> None:
         """Until so long after the workers began; a negative number: so long before they end."""
-        moment = self.begin_us + int(seconds * 1e6) if seconds >= 0 else self.end_us + int(seconds * 1e6)
+        moment = (
+            self.begin_us + int(seconds * 1e6) if seconds >= 0 else self.end_us + int(seconds * 1e6)
+        )
         time.sleep(max(0.0, (moment - boot_us()) / 1e6))
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +122,8 @@ class Fleet:
 def worst(admissions: list[Admission], limit: int) -> int:
     """The most tokens by which any window certainly took more than was issued in it.
 
-    A claim happened between its two times; so a window begins with the earliest start of what lies in it.
+    A claim happened between its two times; so a window begins with the earliest start of what lies
+    in it.
     """
     admissions = sorted(admissions, key=lambda entry: entry[1])
     starts = [before for before, _, _ in admissions]

@@ -1,4 +1,5 @@
-"""One host without HTTP: a native arena in a file, worker processes that admit on it, and the lease task of its agent.
+"""One host without HTTP: a native arena in a file, worker processes that admit on it, and the lease
+task of its agent.
 
 ``python -m tests.cluster.host '<Plan as JSON>'`` runs until its standard input closes.
 """
@@ -30,8 +31,19 @@ def create(plan: Plan) -> Arena:
     arena.put(Policy(kind=Kind.ORG, id=1, version=1))
     arena.put(Policy(kind=Kind.TEAM, id=1, version=2, org=1))
     digest = hash_key(SECRET, PEPPER)
-    limits = {"rpm": plan.limit, "rpm_burst": plan.burst, "tpm": plan.tpm, "tpm_burst": plan.tpm}
-    key = Policy(kind=Kind.KEY, id=1, version=3, org=1, team=1, digest=digest, last4="RRRR", **limits)  # type: ignore[arg-type]
+    key = Policy(
+        kind=Kind.KEY,
+        id=1,
+        version=3,
+        org=1,
+        team=1,
+        digest=digest,
+        last4="RRRR",
+        rpm=plan.limit,
+        rpm_burst=plan.burst,
+        tpm=plan.tpm,
+        tpm_burst=plan.tpm,
+    )
     arena.put(key)
     arena.publish(str(folder / "arena"))
     return arena
@@ -55,7 +67,9 @@ def main() -> None:
     plan = msgspec.json.decode(sys.argv[1], type=Plan)
     arena = create(plan)
     command = [sys.executable, "-m", "tests.cluster.worker", sys.argv[1]]
-    workers = [subprocess.Popen([*command, str(n)], stdin=subprocess.DEVNULL) for n in range(plan.workers)]
+    workers = [
+        subprocess.Popen([*command, str(n)], stdin=subprocess.DEVNULL) for n in range(plan.workers)
+    ]
     counters = asyncio.run(serve(plan, arena))
     for worker in workers:
         worker.wait(10)

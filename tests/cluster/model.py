@@ -1,4 +1,5 @@
-"""The bank of leases in Python: what ``lua/sync.lua`` must do, for simulations of thousands of histories.
+"""The bank of leases in Python: what ``lua/sync.lua`` must do, for simulations of thousands of
+histories.
 
 ``test_lease_bank.py`` holds it equal to the Lua on a real server. It shares no code with it.
 """
@@ -113,7 +114,9 @@ class State:
         if entry.alive:
             self.balance += max(0, entry.granted - ask.place)
         if ask.place > entry.granted:
-            self.balance = max(self.balance - (ask.place - entry.granted), min(self.balance, -self.burst))
+            self.balance = max(
+                self.balance - (ask.place - entry.granted), min(self.balance, -self.burst)
+            )
         self.balance -= max(0, ask.spent - ask.place)
         entry.granted = max(ask.place, ask.spent)
         entry.spent = entry.granted if entry.dead else ask.spent
@@ -124,7 +127,9 @@ class State:
         refund = ask.refunded - entry.refunded
         entry.refunded = max(entry.refunded, ask.refunded)
         if refund > 0 and ask.refunded_at >= max(since, self.slot_before):
-            room = min(self.room, self.free, self.room_before if ask.refunded_at < self.slot else self.room)
+            room = min(
+                self.room, self.free, self.room_before if ask.refunded_at < self.slot else self.room
+            )
             refund = max(0, min(refund, room))
             self.balance += refund
             self.room -= refund

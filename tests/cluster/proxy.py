@@ -1,4 +1,5 @@
-"""A wire to Redis on which things go wrong: replies get lost or come late, and calls are said twice.
+"""A wire to Redis on which things go wrong: replies get lost or come late, and calls are said
+twice.
 
 It runs in a thread of its own. Requests and replies are passed whole, as the client wrote them.
 """
@@ -17,7 +18,9 @@ class Proxy:
         self._to, self._random = to, Random(seed)
         self.delay_s = 0.0  # each way
         self.lose = 0.0  # chance that a reply is lost, and its connection with it
-        self.repeat = 0.0  # chance that a call is made twice; the first reply is the one that counts
+        self.repeat = (
+            0.0  # chance that a call is made twice; the first reply is the one that counts
+        )
         self.lost = self.repeated = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -29,7 +32,12 @@ class Proxy:
         self._ready.wait(10)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 

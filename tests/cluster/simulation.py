@@ -1,6 +1,8 @@
-"""Hosts and a bank of leases on a simulated network and clock: one seed, one history, the very code that runs for real.
+"""Hosts and a bank of leases on a simulated network and clock: one seed, one history, the very code
+that runs for real.
 
-Only the arena's words and the bank are models; the bank's is held equal to the Lua. Times are microseconds.
+Only the arena's words and the bank are models; the bank's is held equal to the Lua. Times are
+microseconds.
 """
 
 import heapq
@@ -78,7 +80,9 @@ class Host:
 
     def agent(self) -> Holder:
         if self.holder is None:
-            self.holder = Holder(self.words, 0, int(self.world.load.refunds), TERMS, self.world.nonce(), self.now())
+            self.holder = Holder(
+                self.words, 0, int(self.world.load.refunds), TERMS, self.world.nonce(), self.now()
+            )
         return self.holder
 
     def wake(self, need: int) -> None:
@@ -118,7 +122,9 @@ class World:
         self.random, self.load, self.faults = Random(seed), load, faults
         self.now, self.end = 0, int(seconds * 1e6)
         self.bank = Bank(TERMS.ttl, load.per_mille)
-        self.bank.epoch = BANK_ZERO - 10 * load.burst * 60_000_000 // load.limit  # it has been there for long
+        self.bank.epoch = (
+            BANK_ZERO - 10 * load.burst * 60_000_000 // load.limit
+        )  # it has been there for long
         self.events: list[Event] = []
         self.lost: list[int] = []  # tokens that each failover forgot
         self.offered = self.calls = 0
@@ -141,7 +147,10 @@ class World:
         for host in self.hosts:
             self.at(self.random.randrange(TERMS.tick), host, host.tick)
             self._next_request(host)
-            for chance, what in ((self.faults.freeze, self._freeze), (self.faults.crash, self._crash)):
+            for chance, what in (
+                (self.faults.freeze, self._freeze),
+                (self.faults.crash, self._crash),
+            ):
                 if chance:
                     self._now_and_then(chance, host, what)
         for when in self.faults.flushes:
@@ -221,7 +230,11 @@ class World:
         elif verdict is None:
             host.wake(tokens)
             if attempt < len(PATIENCE):
-                self.at(self.now + PATIENCE[attempt], host, lambda: self._try(host, words, tokens, attempt + 1))
+                self.at(
+                    self.now + PATIENCE[attempt],
+                    host,
+                    lambda: self._try(host, words, tokens, attempt + 1),
+                )
 
     def _check_held(self, host: Host, words: Words) -> None:
         """I-HOLD: the bank counts at least what the host can still spend."""
@@ -230,7 +243,9 @@ class World:
         assert words.unspent <= held, (host.number, words, held)
 
     def _admitted(self, host: Host, words: Words, tokens: int) -> None:
-        if self.load.refunds and self.random.random() < 0.05:  # a later level refuses: taken for an instant
+        if (
+            self.load.refunds and self.random.random() < 0.05
+        ):  # a later level refuses: taken for an instant
 
             def roll_back() -> None:
                 words.returned += tokens
@@ -269,7 +284,10 @@ class World:
         if random.random() < faults.lose:
             return []
         times = 2 if random.random() < faults.repeat else 1
-        return [random.randrange(100, 400_000 if random.random() < faults.slow else 2_000) for _ in range(times)]
+        return [
+            random.randrange(100, 400_000 if random.random() < faults.slow else 2_000)
+            for _ in range(times)
+        ]
 
     @property
     def admitted(self) -> int:

@@ -1,6 +1,8 @@
-"""A worker of a host without HTTP: Poisson arrivals on the host's arena, each waiting for a lease as the gateway does.
+"""A worker of a host without HTTP: Poisson arrivals on the host's arena, each waiting for a lease
+as the gateway does.
 
-``python -m tests.cluster.worker '<Plan as JSON>' <number>``. It leaves boot times before and after each admission.
+``python -m tests.cluster.worker '<Plan as JSON>' <number>``. It leaves boot times before and after
+each admission.
 """
 
 import json
@@ -47,7 +49,9 @@ def work(plan: Plan, number: int) -> None:
     arena = Arena.open(str(folder / "arena"), IDENTITY)
     journal = Journal.create(str(folder / str(number)), 4096, ["echo"])
     (folder / f"{number}.ready").touch()
-    worker = Worker(plan, Gate(arena, journal, [(1, PEPPER)]), Bell(folder / "bell"), Random(number))
+    worker = Worker(
+        plan, Gate(arena, journal, [(1, PEPPER)]), Bell(folder / "bell"), Random(number)
+    )
     worker.run(*begin(folder))
     with (folder / f"{number}.events").open("wb") as out:
         worker.events.tofile(out)
@@ -91,7 +95,9 @@ class Worker:
 
     def attempt(self, attempt: int) -> None:
         before = boot_us()
-        verdict = self.gate.admit(self.key, "m", Endpoint.CHAT_COMPLETIONS, 0, 0, self.plan.tokens, 1, False)
+        verdict = self.gate.admit(
+            self.key, "m", Endpoint.CHAT_COMPLETIONS, 0, 0, self.plan.tokens, 1, False
+        )
         after = boot_us()
         if isinstance(verdict, int):
             self.events.extend((before, after, 1))

@@ -45,7 +45,9 @@ def _keys(host: Host) -> dict[str, str]:
         "unknown": "sk-nemo-" + "u" * 20,
     }
     host.change(lambda c, a: keys.revoke(c, a, "revoked"))
-    host.change(lambda c, a: owners.patch_owner(c, a, Kind.TEAM, "closed", ScopePatch(status="disabled")))
+    host.change(
+        lambda c, a: owners.patch_owner(c, a, Kind.TEAM, "closed", ScopePatch(status="disabled"))
+    )
     # The server knows the time by its own clock, so that only waiting makes a key expire.
     time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()))
     return made

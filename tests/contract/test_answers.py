@@ -38,16 +38,33 @@ def test_unknown_price_means_no_cost(contract: Contract) -> None:
 
 def test_credentials_and_cookies_do_not_cross(contract: Contract) -> None:
     key = contract.keys["plain"]
-    marks = (("cookie", "c=1"), ("x-forwarded-for", "203.0.113.9"), ("openai-beta", "b=1"), ("x-api-key", key))
+    marks = (
+        ("cookie", "c=1"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("openai-beta", "b=1"),
+        ("x-api-key", key),
+    )
     answer = contract.server.call("/v1/chat/completions?x=1", chat("fake-ok"), key, headers=marks)
     seen = contract.upstream.seen[-1]
     assert answer.status == 200
     assert seen.path == "/v1/chat/completions"
     assert key not in repr(seen)
-    assert set(seen.headers) <= {"host", "content-type", "content-length", "accept", "user-agent", "openai-beta"}
+    assert set(seen.headers) <= {
+        "host",
+        "content-type",
+        "content-length",
+        "accept",
+        "user-agent",
+        "openai-beta",
+    }
     assert seen.headers["openai-beta"] == "b=1"
     names = {name for name, _ in answer.headers}
-    assert not names & {"set-cookie", "openai-organization", "x-upstream", "x-ratelimit-limit-requests"}
+    assert not names & {
+        "set-cookie",
+        "openai-organization",
+        "x-upstream",
+        "x-ratelimit-limit-requests",
+    }
     assert answer.header("openai-version") == "2020-10-01"
 
 
@@ -59,13 +76,27 @@ def test_upstreams_own_refusal_passes_unchanged(contract: Contract) -> None:
 
 
 PATHS = [
-    *("/v1/chat/completions/", "/v1//chat/completions", "/v1/chat/./completions", "/v1/x/../chat/completions"),
-    *("/v1/chat/completions;x", "/v1/chat/completions%00", "/v1", "/v1/", "/v1/models/", "/v1/models//x"),
+    *(
+        "/v1/chat/completions/",
+        "/v1//chat/completions",
+        "/v1/chat/./completions",
+        "/v1/x/../chat/completions",
+    ),
+    *(
+        "/v1/chat/completions;x",
+        "/v1/chat/completions%00",
+        "/v1",
+        "/v1/",
+        "/v1/models/",
+        "/v1/models//x",
+    ),
     *("/v1/models/../models", "/v1/files"),
 ]
 
 
-@pytest.mark.parametrize("path", ["//v1/chat/completions", "/V1/chat/completions", "/%2fv1/chat/completions"])
+@pytest.mark.parametrize(
+    "path", ["//v1/chat/completions", "/V1/chat/completions", "/%2fv1/chat/completions"]
+)
 def test_what_only_looks_like_v1_reaches_no_model(contract: Contract, path: str) -> None:
     seen = len(contract.upstream.seen)
     assert contract.server.call(path, chat("fake-ok"), contract.keys["plain"]).status >= 400
@@ -79,9 +110,13 @@ def test_other_spellings_are_unknown(contract: Contract, path: str) -> None:
     assert str(answer.header("x-nemo-request-id")).startswith("req_")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "post", "BREW"])
+@pytest.mark.parametrize(
+    "method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "post", "BREW"]
+)
 def test_other_methods(contract: Contract, method: str) -> None:
-    answer = contract.server.call("/v1/chat/completions", None, contract.keys["plain"], method=method)
+    answer = contract.server.call(
+        "/v1/chat/completions", None, contract.keys["plain"], method=method
+    )
     assert answer.status == 405
     assert answer.header("allow") == "POST"
 
@@ -92,7 +127,10 @@ def test_models_are_those_the_key_may_use(contract: Contract) -> None:
     names = {model["id"] for model in everything["data"]}
     assert "gpt-4o" in names
     assert "echo" not in names  # priced, but no upstream serves it
-    few = {model["id"] for model in contract.server.call("/v1/models", None, contract.keys["models"]).json["data"]}
+    few = {
+        model["id"]
+        for model in contract.server.call("/v1/models", None, contract.keys["models"]).json["data"]
+    }
     assert few
     assert all(name.startswith("gpt-4") for name in few)
     assert few < names
@@ -113,6 +151,8 @@ def test_health_and_metrics(contract: Contract) -> None:
     assert contract.server.call("/readyz").json == {"status": "ready"}
     text = contract.server.call("/metrics").body.decode()
     for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) nemorouter_\w+ .+|nemorouter_\w+(\{\w+="\w+"\})? \d+(\.\d+)?', line)
+        assert re.fullmatch(
+            r'# (HELP|TYPE) nemorouter_\w+ .+|nemorouter_\w+(\{\w+="\w+"\})? \d+(\.\d+)?', line
+        )
     assert "nemorouter_workers 1" in text
     assert 'nemorouter_refused_total{code="key_unknown"}' in text

@@ -31,7 +31,9 @@ BIG = chat(GPT, "x" * 120_000)
 HUGE = chat(GPT, max_tokens=100_000)
 
 CASES = [
-    Case(Code.MISSING_API_KEY, None, answer_headers={"www-authenticate": 'Bearer realm="nemorouter"'}),
+    Case(
+        Code.MISSING_API_KEY, None, answer_headers={"www-authenticate": 'Bearer realm="nemorouter"'}
+    ),
     Case(Code.KEY_MALFORMED, "sk-nemo-short", answer_headers=INVALID),
     Case(Code.KEY_UNKNOWN, "unknown", answer_headers=INVALID),
     Case(Code.KEY_REVOKED, "revoked", answer_headers=INVALID),
@@ -88,10 +90,18 @@ def test_row(contract: Contract, case: Case) -> None:
     body = case.body if case.body is not None else chat(GPT)
     key = None if case.key is None else contract.keys.get(case.key, case.key)
     answer = contract.server.call(
-        case.path, None if case.method == "GET" else body, key, method=case.method, headers=case.headers
+        case.path,
+        None if case.method == "GET" else body,
+        key,
+        method=case.method,
+        headers=case.headers,
     )
     row = CATALOGUE[case.code]
-    assert (answer.status, answer.error["type"], answer.error["code"]) == (row.status, row.type, row.code)
+    assert (answer.status, answer.error["type"], answer.error["code"]) == (
+        row.status,
+        row.type,
+        row.code,
+    )
     if case.message:
         assert answer.error["message"] == case.message
     assert answer.header("content-type") == "application/json"
@@ -107,7 +117,13 @@ def test_invalid_keys_get_the_same_bytes(contract: Contract) -> None:
     for name in ("unknown", "revoked", "expired", "elsewhere", "closed", "sk-nemo-", "nonsense"):
         answer = contract.server.call(body=chat(GPT), key=contract.keys.get(name, name))
         varying = ("x-nemo-request-id", "x-nemo-latency-ms", "date")
-        answers.append((answer.status, [pair for pair in answer.headers if pair[0] not in varying], answer.body))
+        answers.append(
+            (
+                answer.status,
+                [pair for pair in answer.headers if pair[0] not in varying],
+                answer.body,
+            )
+        )
     assert all(answer == answers[0] for answer in answers)
     assert b'"message":"Invalid API key provided."' in answers[0][2]
 
@@ -117,7 +133,10 @@ def test_rate_refusal_tells_when_to_come_back(contract: Contract) -> None:
     answer = contract.server.call(body=chat("fake-ok"), key=contract.keys["rpm"])
     assert answer.status == 429
     assert answer.error["code"] == "rate_limit_exceeded"
-    seconds, milliseconds = int(str(answer.header("retry-after"))), int(str(answer.header("retry-after-ms")))
+    seconds, milliseconds = (
+        int(str(answer.header("retry-after"))),
+        int(str(answer.header("retry-after-ms"))),
+    )
     assert 1 <= seconds <= 60
     assert (seconds - 1) * 1000 < milliseconds <= seconds * 1000
     assert answer.header("x-ratelimit-remaining-requests") == "0"

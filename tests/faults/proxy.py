@@ -1,4 +1,6 @@
-"""A small TCP proxy that cuts connections where a test wants it: what lies between a host and its servers."""
+"""A small TCP proxy that cuts connections where a test wants it: what lies between a host and its
+servers.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -11,9 +13,9 @@ Cut = Callable[[bytes], bool]
 class Proxy:
     """Listens on a free port of 127.0.0.1 and speaks to ``target`` for whoever comes.
 
-    ``cut_reply``: looks at what a client sends; True = it is passed on, and once the server has answered, the answer is
-    dropped and both ends are cut: the server did it, and nobody was told. ``cut_after``: bytes of answers after which
-    the line breaks. Each cuts once.
+    ``cut_reply``: looks at what a client sends; True = it is passed on, and once the server has
+    answered, the answer is dropped and both ends are cut: the server did it, and nobody was told.
+    ``cut_after``: bytes of answers after which the line breaks. Each cuts once.
     """
 
     def __init__(self, target: int) -> None:
@@ -53,7 +55,9 @@ class Proxy:
 
 
 class _Line:
-    def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._proxy = proxy
         self._reader = reader
         self._writer = writer

@@ -43,7 +43,9 @@ def boot_us() -> int:
 
 def chat(model: str = "echo", content: str = "hello", **fields: Any) -> bytes:
     """Body of a chat completion."""
-    return msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": content}], **fields})
+    return msgspec.json.encode(
+        {"model": model, "messages": [{"role": "user", "content": content}], **fields}
+    )
 
 
 class Client:
@@ -58,12 +60,16 @@ class Client:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         return self
 
-    async def ask(self, key: str, body: bytes | None = None, path: str = "/v1/chat/completions") -> Answer | None:
+    async def ask(
+        self, key: str, body: bytes | None = None, path: str = "/v1/chat/completions"
+    ) -> Answer | None:
         begun = boot_us()
         try:
             if self._writer is None:
                 await self.connect()
-            return await self._ask(f"Authorization: Bearer {key}\r\n", chat() if body is None else body, path, begun)
+            return await self._ask(
+                f"Authorization: Bearer {key}\r\n", chat() if body is None else body, path, begun
+            )
         except (OSError, asyncio.IncompleteReadError, ValueError):
             await self.close()
             return None
@@ -101,7 +107,11 @@ class Client:
 
 async def _read(reader: asyncio.StreamReader, begun: int) -> Answer:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
+    headers = {
+        name.lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in head[1:])
+        if name
+    }
     if headers.get("transfer-encoding") == "chunked":
         body = b""
         while size := int(await reader.readline(), 16):
@@ -126,7 +136,9 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("NEMOROUTER_")}
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith("NEMOROUTER_")
+        }
         env |= self.settings.to_env() | {"PYTHONPATH": _PACKAGE}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -142,7 +154,10 @@ class Server:
     async def ready(self) -> None:
         """Wait until every worker admits."""
         end = time.monotonic() + _START_S
-        while len(list((self.settings.data_dir / "journal").glob("*.journal"))) < self.settings.workers:
+        while (
+            len(list((self.settings.data_dir / "journal").glob("*.journal")))
+            < self.settings.workers
+        ):
             await self._still_starting(end)
         while True:
             with suppress(OSError, asyncio.IncompleteReadError):
@@ -174,7 +189,9 @@ class Server:
         self._end()
 
     def stop(self, patience_s: float = 20.0) -> int:
-        """SIGTERM; the exit code. What does not end in time is killed, and subprocess.TimeoutExpired raised."""
+        """SIGTERM; the exit code. What does not end in time is killed, and
+        subprocess.TimeoutExpired raised.
+        """
         assert self._process is not None
         try:
             if self._process.poll() is None:

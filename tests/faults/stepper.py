@@ -1,4 +1,5 @@
-"""Stop a process between two machine instructions, look at the shared memory, and go on or kill it there.
+"""Stop a process between two machine instructions, look at the shared memory, and go on or kill it
+there.
 
 Linux on any machine that can step (ptrace). The process must be our child and have one thread.
 """
@@ -18,7 +19,9 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 class Stepper:
-    """``with Stepper(pid) as stepper``: it stands still until ``step``; at the end it is killed where it stands."""
+    """``with Stepper(pid) as stepper``: it stands still until ``step``; at the end it is killed
+    where it stands.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -36,7 +39,10 @@ class Stepper:
             self._wait()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)

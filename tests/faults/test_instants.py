@@ -1,4 +1,6 @@
-"""SIGKILL between two given instructions of a request: nothing is lost, nothing stays, and every money word is true."""
+"""SIGKILL between two given instructions of a request: nothing is lost, nothing stays, and every
+money word is true.
+"""
 
 import subprocess
 import sys
@@ -33,7 +35,9 @@ sys.stdin.buffer.read(1)
 """
 RESERVED, COST = 10, 7
 _MOST_STEPS = 400_000
-_EACH = 97  # instructions between two deaths of the campaign: a prime, so that no loop hides from it
+_EACH = (
+    97  # instructions between two deaths of the campaign: a prime, so that no loop hides from it
+)
 
 
 def die_at(desk: Desk, stop: Callable[[Journal], bool], more: int = 0) -> bool:
@@ -61,7 +65,9 @@ def die_at(desk: Desk, stop: Callable[[Journal], bool], more: int = 0) -> bool:
 
 
 async def mended(desk: Desk) -> int:
-    """What the drainer makes of it: rows and words agree, and nothing is left; answers how many rows there are."""
+    """What the drainer makes of it: rows and words agree, and nothing is left; answers how many
+    rows there are.
+    """
     while await desk.drain.turn():
         pass
     await desk.drain.turn()
@@ -72,7 +78,9 @@ async def mended(desk: Desk) -> int:
 
 
 def differ(desk: Desk) -> bool:
-    """The money words of key, team, user and org do not say the same: one was written, another was not yet."""
+    """The money words of key, team, user and org do not say the same: one was written, another was
+    not yet.
+    """
     return len(set(desk.committed().values())) > 1
 
 

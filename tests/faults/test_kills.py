@@ -1,4 +1,6 @@
-"""SIGKILL at any instant, of workers and drainers: what was acknowledged is in the ledger once, and words are true."""
+"""SIGKILL at any instant, of workers and drainers: what was acknowledged is in the ledger once, and
+words are true.
+"""
 
 import asyncio
 import os
@@ -28,7 +30,9 @@ DRAINER = (
     "import sys, pathlib\nfrom nemorouter.ledger.drainer import Drainer\nfrom nemorouter.settings import Settings\n"
     "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\nsys.stdin.read()\n"
 )
-_ENV = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(nemorouter.__file__).parents[1]), str(Path.cwd())])}
+_ENV = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(Path(nemorouter.__file__).parents[1]), str(Path.cwd())])
+}
 
 Process = subprocess.Popen[bytes]
 
@@ -56,7 +60,14 @@ class Farm:
     def worker(self) -> Process:
         keys = [self.world.keys[id] for id in KEYS]
         seed = str(self.rng.random())
-        return start("-m", "tests.faults.worker", str(self.world.settings.data_dir), str(self.told), seed, *keys)
+        return start(
+            "-m",
+            "tests.faults.worker",
+            str(self.world.settings.data_dir),
+            str(self.told),
+            seed,
+            *keys,
+        )
 
     def drainer(self) -> Process:
         return start("-c", DRAINER, str(self.world.settings.data_dir))
@@ -135,7 +146,10 @@ async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], i
     ("kills", "seed"),
     [
         pytest.param(8, 1, id="short"),
-        *(pytest.param(100, seed, id=f"long-{seed}", marks=pytest.mark.campaign) for seed in range(10)),
+        *(
+            pytest.param(100, seed, id=f"long-{seed}", marks=pytest.mark.campaign)
+            for seed in range(10)
+        ),
     ],
 )
 async def test_workers_and_drainers_are_killed(world: World, kills: int, seed: int) -> None:
@@ -157,5 +171,7 @@ async def test_workers_and_drainers_are_killed(world: World, kills: int, seed: i
     await ledger_is_complete(world, acknowledged)
     await words_are_true(world, arena)
     assert DataDir(world.settings.data_dir).journal_paths() == []
-    capped = await world.all("SELECT key_id, sum(cost_nano) FROM requests WHERE key_id % 2 = 1 GROUP BY key_id")
+    capped = await world.all(
+        "SELECT key_id, sum(cost_nano) FROM requests WHERE key_id % 2 = 1 GROUP BY key_id"
+    )
     assert all(int(str(spent)) <= 10**6 for _, spent in capped)

@@ -1,5 +1,5 @@
-"""Four hosts of two workers each and one key: exact in every window, nearly all of the limit is used, and Redis is
-hardly asked. Without HTTP, so that the load is more than the limit.
+"""Four hosts of two workers each and one key: exact in every window, nearly all of the limit is
+used, and Redis is hardly asked. Without HTTP, so that the load is more than the limit.
 """
 
 from pathlib import Path
@@ -10,7 +10,10 @@ from tests.cluster.fleet import Fleet, worst
 from tests.integration.redis_servers import RedisServer
 from tests.oracle import issued
 
-EVEN, SKEWED = [300.0, 300.0, 300.0, 300.0], [1200.0, 60.0, 20.0, 10.0]  # requests a second and worker
+EVEN, SKEWED = (
+    [300.0, 300.0, 300.0, 300.0],
+    [1200.0, 60.0, 20.0, 10.0],
+)  # requests a second and worker
 SECONDS = 10.0
 
 
@@ -19,16 +22,26 @@ SECONDS = 10.0
     ("limit", "burst", "scale", "calls", "use"),
     [
         pytest.param(60, 60, 0.05, 2.0, 0.95, id="small"),
-        pytest.param(60_000, 2_000, 1.0, 0.1, 0.3, id="large"),  # among other tests the load may come too late
+        pytest.param(
+            60_000, 2_000, 1.0, 0.1, 0.3, id="large"
+        ),  # among other tests the load may come too late
         pytest.param(60_000, 2_000, 1.0, 0.1, 0.95, id="alone", marks=pytest.mark.campaign),
     ],
 )
 def test_one_limit_over_four_hosts(
-    rates: list[float], limit: int, burst: int, scale: float, calls: float, use: float, tmp_path: Path
+    rates: list[float],
+    limit: int,
+    burst: int,
+    scale: float,
+    calls: float,
+    use: float,
+    tmp_path: Path,
 ) -> None:
     with RedisServer(tmp_path / "redis") as redis:
         redis.cli("SET", "nemo:{1}:epoch", "1700000000000000")  # the bucket begins full
-        with Fleet(tmp_path, redis.url, [rate * scale for rate in rates], SECONDS, limit, burst=burst) as fleet:
+        with Fleet(
+            tmp_path, redis.url, [rate * scale for rate in rates], SECONDS, limit, burst=burst
+        ) as fleet:
             fleet.wait(SECONDS)
         made = redis.cli("INFO", "commandstats")
     outcome = fleet.outcome()

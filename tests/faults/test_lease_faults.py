@@ -1,4 +1,5 @@
-"""Hosts in processes of their own on a real Redis that is flushed, killed, frozen, slow, promoted, and hard to hear.
+"""Hosts in processes of their own on a real Redis that is flushed, killed, frozen, slow, promoted,
+and hard to hear.
 
 The limit holds over all hosts in every window, whatever happens, and service comes back by itself.
 """
@@ -76,7 +77,11 @@ def test_frozen_for_five_seconds(tmp_path: Path) -> None:
         fleet, outcome = run(tmp_path, redis, harm)
     assert worst(outcome.admissions, LIMIT) <= BURST
     resumed(fleet, outcome)
-    frozen = [after for _, after, _ in outcome.admissions if fleet.begin_us + 6e6 < after < fleet.begin_us + 7.5e6]
+    frozen = [
+        after
+        for _, after, _ in outcome.admissions
+        if fleet.begin_us + 6e6 < after < fleet.begin_us + 7.5e6
+    ]
     assert not frozen, "nobody may spend when its lease has run out"
 
 
@@ -105,7 +110,9 @@ def test_replies_lost_and_calls_made_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lag_s", [0.5])
 def test_failed_over_to_a_lagging_replica(tmp_path: Path, lag_s: float) -> None:
-    """What the replica had not heard of can be granted twice: so much, once; then hosts say what they hold."""
+    """What the replica had not heard of can be granted twice: so much, once; then hosts say what
+    they hold.
+    """
     with (
         RedisServer(tmp_path / "redis") as redis,
         RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(redis.port)) as replica,
@@ -124,5 +131,7 @@ def test_failed_over_to_a_lagging_replica(tmp_path: Path, lag_s: float) -> None:
         fleet, outcome = run(tmp_path, redis, harm, f"redis://127.0.0.1:{proxy.port}/0")
     most = BURST + issued(LIMIT, int(lag_s * 1e6)) + len(RATES) * BURST // 20
     assert worst(outcome.admissions, LIMIT) <= most
-    assert outcome.admitted <= BURST + issued(LIMIT, int(SECONDS * 1e6)) + issued(LIMIT, int(lag_s * 1e6))
+    assert outcome.admitted <= BURST + issued(LIMIT, int(SECONDS * 1e6)) + issued(
+        LIMIT, int(lag_s * 1e6)
+    )
     resumed(fleet, outcome)

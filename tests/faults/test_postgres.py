@@ -1,4 +1,6 @@
-"""PostgreSQL away, frozen, restarted, or cut off just when it had committed: nothing is lost, nothing counts twice."""
+"""PostgreSQL away, frozen, restarted, or cut off just when it had committed: nothing is lost,
+nothing counts twice.
+"""
 
 import asyncio
 import signal
@@ -58,7 +60,9 @@ async def through(proxy: Proxy, world: World) -> Store:
     """The same store, behind the proxy."""
     parts = world.settings.database_url.rpartition("/")
     url = f"postgresql://nemo@127.0.0.1:{proxy.port}/{parts[2]}"
-    return await Store.open(msgspec.structs.replace(world.settings, database_url=url), migrate=False)
+    return await Store.open(
+        msgspec.structs.replace(world.settings, database_url=url), migrate=False
+    )
 
 
 def a_lot() -> tuple[list[Any], list[tuple[int, int, int, int]]]:
@@ -69,15 +73,25 @@ def a_lot() -> tuple[list[Any], list[tuple[int, int, int, int]]]:
 
 async def books_hold(world: World, lots: int) -> None:
     """``lots`` lots are in the ledger, each once, and all sums agree."""
-    assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (lots * LOT, lots * LOT * 5)
-    for table, times in (("spend_daily", 1), ("spend_month", 1), ("spend_scope", 3), ("spend_host", 4)):
+    assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (
+        lots * LOT,
+        lots * LOT * 5,
+    )
+    for table, times in (
+        ("spend_daily", 1),
+        ("spend_month", 1),
+        ("spend_scope", 3),
+        ("spend_host", 4),
+    ):
         found = await world.one(f"SELECT sum(cost_nano) FROM {table}")
         assert found == (lots * LOT * 5 * times,), table
     assert await world.one("SELECT sum(count), count(*) FROM refusals") == (lots * 3, lots)
 
 
 async def hand_over(store: Store, rows: list[Any], tallies: Any) -> int:
-    """As the drainer does: again and again, until it is known to be in. Answers how often it was not."""
+    """As the drainer does: again and again, until it is known to be in. Answers how often it was
+    not.
+    """
     for failures in range(20):
         try:
             await record(store, rows, tallies)
@@ -102,7 +116,9 @@ async def test_a_lot_whose_commit_was_not_heard_of_counts_once(world: World, pro
     await store.close()
 
 
-async def test_new_refusals_behind_a_commit_that_was_not_heard_of(world: World, proxy: Proxy) -> None:
+async def test_new_refusals_behind_a_commit_that_was_not_heard_of(
+    world: World, proxy: Proxy
+) -> None:
     """The drainer adds those of the next minute to the lot that it could not bring in."""
     store = await through(proxy, world)
     await hand_over(store, a_lot()[0], ())  # it also makes the week, in a transaction of its own
@@ -138,7 +154,9 @@ async def test_a_change_whose_commit_was_not_heard_of_is_whole(
     settings = Settings(data_dir=tmp_path / "data", database_url=url)
     direct = await Context.open(settings, create=True)
     await init(direct, org="Acme", email="owner@acme.test", password_hash=None)
-    behind = msgspec.structs.replace(settings, database_url=url.replace(str(postgres.port), str(proxy.port)))
+    behind = msgspec.structs.replace(
+        settings, database_url=url.replace(str(postgres.port), str(proxy.port))
+    )
     context = await Context.open(behind)
     owner: Actor = await local_actor(context)
     for number in range(3):
@@ -213,12 +231,17 @@ async def test_hosts_that_drain_at_once_never_wait_in_a_ring(world: World, tmp_p
     ids = range(KEY + 1, KEY + 9)
     for id in ids:
         await world.key(id)
-    stores = [await Store.open(Settings.load(data_dir=tmp_path / f"h{n}"), migrate=True) for n in range(4)]
+    stores = [
+        await Store.open(Settings.load(data_dir=tmp_path / f"h{n}"), migrate=True) for n in range(4)
+    ]
 
     async def drain(number: int, store: Store) -> None:
         for lot in range(12):
             order = [*ids][:: 1 if (lot + number) % 2 else -1]
-            rows = [a_row(seq, boot=1000 + number, key=id) for seq, id in enumerate(order, lot * len(ids))]
+            rows = [
+                a_row(seq, boot=1000 + number, key=id)
+                for seq, id in enumerate(order, lot * len(ids))
+            ]
             assert await record(store, rows, [(lot, id, 4, 1) for id in order]) == len(ids)
 
     async def change() -> None:
@@ -229,8 +252,13 @@ async def test_hosts_that_drain_at_once_never_wait_in_a_ring(world: World, tmp_p
     await asyncio.gather(*(drain(number, store) for number, store in enumerate(stores)), change())
     rows = 4 * 12 * len(ids)
     assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (rows, rows * 5)
-    assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (rows, rows * 5)
-    by_host = await world.all("SELECT host, sum(cost_nano) FROM spend_host WHERE kind = 4 GROUP BY host")
+    assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (
+        rows,
+        rows * 5,
+    )
+    by_host = await world.all(
+        "SELECT host, sum(cost_nano) FROM spend_host WHERE kind = 4 GROUP BY host"
+    )
     assert [spent for _, spent in by_host] == [rows * 5 // 4] * 4
     assert await world.one("SELECT sum(count), count(*) FROM refusals") == (rows, 12 * len(ids))
     for store in stores:
@@ -261,10 +289,17 @@ async def successor(gateway: Server) -> None:
         ),
     ],
 )
-async def test_requests_go_on_while_the_store_is_away(fault: str, seconds: float, tmp_path: Path) -> None:
+async def test_requests_go_on_while_the_store_is_away(
+    fault: str, seconds: float, tmp_path: Path
+) -> None:
     """Under load, and a worker dies meanwhile: its successor admits without the store."""
     server = PostgresServer()
-    settings: dict[str, Any] = {"workers": 2, "port": free_port(), "log_level": "error", "journal_slots": 65_536}
+    settings: dict[str, Any] = {
+        "workers": 2,
+        "port": free_port(),
+        "log_level": "error",
+        "journal_slots": 65_536,
+    }
     world = await World.make(tmp_path / "data", database_url=server.database(), **settings)
     for id in range(KEY, KEY + 5):
         await world.key(id, cap=10**12)

@@ -1,4 +1,5 @@
-"""A worker without a server: admits and settles as fast as it can until it is killed, and acknowledges what it settled.
+"""A worker without a server: admits and settles as fast as it can until it is killed, and
+acknowledges what it settled.
 
 ``python -m tests.faults.worker <data dir> <acknowledgements> <seed> <keys...>``
 """
@@ -38,7 +39,9 @@ def main(root: str, acknowledgements: str, seed: str, *keys: str) -> None:
         while len(open_tickets) > rng.randint(0, 20):
             ticket = open_tickets.pop(rng.randrange(len(open_tickets)))
             request = gate.request_id(ticket)
-            cost = gate.settle(ticket, rng.randint(0, gate.reserved(ticket)[0]), 0, 0, 200, 1, 1, -1)
+            cost = gate.settle(
+                ticket, rng.randint(0, gate.reserved(ticket)[0]), 0, 0, 200, 1, 1, -1
+            )
             # The page cache keeps it, as it keeps the slot: from here on the client has its answer.
             os.write(told, (ACK % (int(request[4:20], 16), int(request[20:], 16), cost)).encode())
 

@@ -1,4 +1,6 @@
-"""A small world for tests of ledger and arena: a data directory with its store, and scopes written by plain SQL."""
+"""A small world for tests of ledger and arena: a data directory with its store, and scopes written
+by plain SQL.
+"""
 
 import secrets
 from dataclasses import dataclass, field
@@ -53,21 +55,39 @@ class World:
         """A new active key of team 2 and user 3."""
         text = self.keys[id] = a_key()
         pepper_id, pepper = self.peppers[0]
-        own: dict[str, Any] = {"name": f"key {id}", "org_id": ORG, "team_id": TEAM, "user_id": USER, "last4": text[-4:]}
-        await self.scope(Kind.KEY, id, digest=hash_key(text, pepper), pepper_id=pepper_id, **{**own, **columns})
+        own: dict[str, Any] = {
+            "name": f"key {id}",
+            "org_id": ORG,
+            "team_id": TEAM,
+            "user_id": USER,
+            "last4": text[-4:],
+        }
+        await self.scope(
+            Kind.KEY, id, digest=hash_key(text, pepper), pepper_id=pepper_id, **{**own, **columns}
+        )
         return text
 
     async def scope(
-        self, kind: Kind, id: int, cap: int | None = None, duration: int = Duration.MONTHLY, **columns: Any
+        self,
+        kind: Kind,
+        id: int,
+        cap: int | None = None,
+        duration: int = Duration.MONTHLY,
+        **columns: Any,
     ) -> None:
-        """Insert a scope, or change the given columns of one; the change is numbered as a service would."""
+        """Insert a scope, or change the given columns of one; the change is numbered as a service
+        would.
+        """
         async with self.store.begin() as connection:
             run = partial(sql, connection)
             table = TABLES[kind]
             if (await run(f"SELECT 1 FROM {table} WHERE id = ?", (id,))).first() is None:
                 values = {"id": id, **columns}
                 marks = ", ".join("?" * len(values))
-                await run(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+                await run(
+                    f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})",
+                    tuple(values.values()),
+                )
             else:
                 for name, value in columns.items():
                     await run(f"UPDATE {table} SET {name} = ? WHERE id = ?", (value, id))
@@ -77,8 +97,12 @@ class World:
                     "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) VALUES (?, ?, ?, ?, ?)",
                     (secrets.randbits(60), int(kind), id, cap, int(duration)),
                 )
-            await run("UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'")
-            (seq,) = (await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")).one()
+            await run(
+                "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'"
+            )
+            (seq,) = (
+                await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")
+            ).one()
             await run("INSERT INTO changes (seq, kind, id) VALUES (?, ?, ?)", (seq, int(kind), id))
             await run(f"UPDATE {table} SET version = ? WHERE id = ?", (seq, id))
 
@@ -86,12 +110,20 @@ class World:
         """A new price."""
         async with self.store.begin() as connection:
             run = partial(sql, connection)
-            await run("UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'")
-            (seq,) = (await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")).one()
+            await run(
+                "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'"
+            )
+            (seq,) = (
+                await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")
+            ).one()
             values = {"model": model, "version": seq, **columns}
             marks = ", ".join("?" * len(values))
-            await run(f"INSERT INTO prices ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
-            await run("INSERT INTO changes (seq, kind, id, model) VALUES (?, 0, 0, ?)", (seq, model))
+            await run(
+                f"INSERT INTO prices ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
+            )
+            await run(
+                "INSERT INTO changes (seq, kind, id, model) VALUES (?, 0, 0, ?)", (seq, model)
+            )
 
     async def all(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Rows of a query."""

@@ -1,4 +1,6 @@
-"""What tests of the management API need: orgs with people of every role, and a client that speaks JSON."""
+"""What tests of the management API need: orgs with people of every role, and a client that speaks
+JSON.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -32,7 +34,9 @@ class Api:
         return answer.json if answer.body else None
 
 
-def management_key(host: Host, role: Role = Role.OWNER, org: int | None = None, name: str = "") -> str:
+def management_key(
+    host: Host, role: Role = Role.OWNER, org: int | None = None, name: str = ""
+) -> str:
     """A management key of a fresh person with this role; ``org``: another than the first one."""
 
     async def work(context: Context, local: Actor) -> str:
@@ -42,7 +46,9 @@ def management_key(host: Host, role: Role = Role.OWNER, org: int | None = None, 
             context, actor, owners.NewMember(name=email, email=email, role=role.name.lower())
         )
         new = management.NewManagementKey(name="test")
-        user = Actor(org=actor.org, role=Role.OWNER, name="test", user=ids.from_text("user", person.id))
+        user = Actor(
+            org=actor.org, role=Role.OWNER, name="test", user=ids.from_text("user", person.id)
+        )
         return (await management.create(context, user, new)).key
 
     key: str = host.change(work)
@@ -80,7 +86,9 @@ def setup_token(host: Host) -> str | None:
     return asyncio.run(work())
 
 
-def form(server: Server, path: str, fields: dict[str, str], cookie: str = "", **headers: str) -> Answer:
+def form(
+    server: Server, path: str, fields: dict[str, str], cookie: str = "", **headers: str
+) -> Answer:
     """A form as a browser sends it from our own page."""
     from urllib.parse import urlencode
 
@@ -95,14 +103,24 @@ def form(server: Server, path: str, fields: dict[str, str], cookie: str = "", **
         extra["cookie"] = cookie
     host = extra.pop("host")
     body = urlencode(fields).encode()
-    lines = [f"POST {path} HTTP/1.1", f"host: {host}", "connection: close", f"content-length: {len(body)}"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"host: {host}",
+        "connection: close",
+        f"content-length: {len(body)}",
+    ]
     lines += [f"{name}: {value}" for name, value in extra.items()]
     return server.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 
 def get(server: Server, path: str, cookie: str = "") -> Answer:
     """A page as a browser asks for it."""
-    headers = [f"GET {path} HTTP/1.1", f"host: 127.0.0.1:{server.port}", "accept: text/html", "connection: close"]
+    headers = [
+        f"GET {path} HTTP/1.1",
+        f"host: 127.0.0.1:{server.port}",
+        "accept: text/html",
+        "connection: close",
+    ]
     if cookie:
         headers.append(f"cookie: {cookie}")
     return server.send("\r\n".join(headers).encode() + b"\r\n\r\n")

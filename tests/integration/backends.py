@@ -17,7 +17,9 @@ _START_S = 30.0
 
 
 class PostgresServer:
-    """A PostgreSQL of our own, on 127.0.0.1. As root it runs as the user ``postgres``, for it refuses root."""
+    """A PostgreSQL of our own, on 127.0.0.1. As root it runs as the user ``postgres``, for it
+    refuses root.
+    """
 
     def __init__(self, *options: str) -> None:
         self._names = count()
@@ -29,7 +31,19 @@ class PostgresServer:
         if os.geteuid() == 0:
             self._user = "postgres"
             shutil.chown(self.folder, self._user)
-        self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "nemo", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self._run(
+            "initdb",
+            "-D",
+            str(self._data),
+            "-A",
+            "trust",
+            "-U",
+            "nemo",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "-N",
+        )
         self.start()
 
     @property
@@ -110,11 +124,26 @@ class PostgresServer:
 
     def execute(self, statement: str, url: str | None = None) -> str:
         """Run one statement, and answer what it says, a row a line."""
-        return self._run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement, url or self.url())
+        return self._run(
+            "psql",
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            statement,
+            url or self.url(),
+        )
 
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
-            [_program(program), *arguments], check=False, capture_output=True, cwd=self.folder, user=self._user
+            [_program(program), *arguments],
+            check=False,
+            capture_output=True,
+            cwd=self.folder,
+            user=self._user,
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()
@@ -130,5 +159,7 @@ def _program(name: str) -> str:
 
 def _children(pid: int) -> list[int]:
     return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
     ]

@@ -1,4 +1,6 @@
-"""Several hosts on one machine: a data directory and a server each, one store and one Redis for all."""
+"""Several hosts on one machine: a data directory and a server each, one store and one Redis for
+all.
+"""
 
 import asyncio
 import os
@@ -45,7 +47,17 @@ class RedisServer:
         """Start it empty, and wait until it answers."""
         program = shutil.which(PROGRAM)
         assert program is not None, "Redis is missing: apt-get install redis-server"
-        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        command = [
+            program,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(self.folder),
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         end = time.monotonic() + 10
         while self.run("PING") != "PONG":
@@ -198,7 +210,10 @@ async def fleet(
 async def doors(made: Fleet, each: int = 1) -> AsyncIterator[list[list[Client]]]:
     """``each`` kept connections to every host."""
     async with AsyncExitStack() as stack:
-        yield [list(await stack.enter_async_context(clients(server.settings.port, each))) for server in made.servers]
+        yield [
+            list(await stack.enter_async_context(clients(server.settings.port, each)))
+            for server in made.servers
+        ]
 
 
 def tree(pid: int) -> list[int]:

@@ -16,7 +16,9 @@ PROGRAM = os.environ.get("NEMO_REDIS_SERVER", "redis-server")
 
 
 class RedisServer:
-    """Holds nothing on disk. ``options`` as redis-server takes them: ``--replicaof``, ``127.0.0.1``, ``7001``."""
+    """Holds nothing on disk. ``options`` as redis-server takes them: ``--replicaof``,
+    ``127.0.0.1``, ``7001``.
+    """
 
     def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
         self.folder, self.port, self._sentinel = folder, free_port(), sentinel
@@ -38,7 +40,15 @@ class RedisServer:
         special = [str(self._sentinel), "--sentinel"] if self._sentinel else []
         command = [PROGRAM, *special, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", "."]
         if self._sentinel is None:
-            command += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", *self._options]
+            command += [
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--repl-diskless-sync-delay",
+                "0",
+                *self._options,
+            ]
         with (self.folder / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         until(lambda: self.cli("PING") == "PONG", 10, self.folder / f"redis-{self.port}.log")
@@ -47,7 +57,9 @@ class RedisServer:
     def cli(self, *words: str) -> str:
         """What it answers to one command; empty if it cannot be reached."""
         command = ["redis-cli", "-p", str(self.port), "--no-auth-warning", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False
+        ).stdout.strip()
 
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP freezes it, SIGCONT goes on."""
@@ -63,5 +75,10 @@ class RedisServer:
     def __enter__(self) -> "RedisServer":
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.kill()

@@ -1,4 +1,5 @@
-"""Real servers on free ports, in a temporary folder: a data directory with keys, and the gateway in front of it.
+"""Real servers on free ports, in a temporary folder: a data directory with keys, and the gateway in
+front of it.
 
 with Host(tmp_path).serve("rsgi") as server: ...
 """
@@ -37,7 +38,9 @@ def free_port() -> int:
         return port
 
 
-def until(done: Callable[[], Any], seconds: float = 30, what: str | Path = "it did not happen") -> Any:
+def until(
+    done: Callable[[], Any], seconds: float = 30, what: str | Path = "it did not happen"
+) -> Any:
     """Wait for a true answer, and answer it; ``what`` went wrong otherwise, or the log that tells."""
     end = time.monotonic() + seconds
     while not (answer := done()):
@@ -95,9 +98,15 @@ class Server:
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Answer:
         """One request as a client library sends it; ``body`` is JSON, or bytes as they are."""
-        data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        )
         given = dict(headers)
-        lines = [f"{method or ('POST' if data else 'GET')} {path} HTTP/1.1", "host: test", "connection: close"]
+        lines = [
+            f"{method or ('POST' if data else 'GET')} {path} HTTP/1.1",
+            "host: test",
+            "connection: close",
+        ]
         if key is not None:
             lines.append(f"authorization: Bearer {key}")
         if data:
@@ -131,13 +140,19 @@ def read_answer(client: socket.socket, *, head: bool = False) -> Answer:
 
 @dataclass
 class Host:
-    """A data directory that was set up, whose keys can be made and whose rows can be read at any time."""
+    """A data directory that was set up, whose keys can be made and whose rows can be read at any
+    time.
+    """
 
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        options: dict[str, Any] = {"capacity": 1000, "journal_slots": 1024, "log_level": "warning"} | self.options
+        options: dict[str, Any] = {
+            "capacity": 1000,
+            "journal_slots": 1024,
+            "log_level": "warning",
+        } | self.options
         self.settings = Settings(data_dir=self.folder / "data", **options)
         asyncio.run(self._bootstrap())
 
@@ -160,22 +175,31 @@ class Host:
 
     def key(self, name: str = "test", **limits: Any) -> str:
         """A new key."""
-        created: keys.CreatedKey = self.change(lambda c, a: keys.create(c, a, keys.NewKey(name=name, **limits)))
+        created: keys.CreatedKey = self.change(
+            lambda c, a: keys.create(c, a, keys.NewKey(name=name, **limits))
+        )
         return created.key
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """The request log, once ``count`` rows are in it; AssertionError if there are more, or they do not come."""
+        """The request log, once ``count`` rows are in it; AssertionError if there are more, or they
+        do not come.
+        """
         until(lambda: self._count() >= count, what=f"fewer than {count} rows")
         time.sleep(0.15)  # one more turn of the drainer: a row too many would come now
         assert self._count() == count
         with sqlite3.connect(self.settings.data_dir / "nemorouter.db") as connection:
             connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute("SELECT * FROM requests ORDER BY at_ms, boot, seq")]
+            return [
+                dict(row)
+                for row in connection.execute("SELECT * FROM requests ORDER BY at_ms, boot, seq")
+            ]
 
     def spent(self) -> int:
         """Nano-USD of all rows of the log."""
         with sqlite3.connect(self.settings.data_dir / "nemorouter.db") as connection:
-            found: int = connection.execute("SELECT coalesce(sum(cost_nano), 0) FROM requests").fetchone()[0]
+            found: int = connection.execute(
+                "SELECT coalesce(sum(cost_nano), 0) FROM requests"
+            ).fetchone()[0]
             return found
 
     def _count(self) -> int:
@@ -184,14 +208,24 @@ class Host:
             return found
 
     @contextmanager
-    def serve(self, kind: str = "rsgi", app: str = "nemorouter.app:app", **options: Any) -> Iterator[Server]:
-        """The gateway under ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn"; or another ``app``."""
+    def serve(
+        self, kind: str = "rsgi", app: str = "nemorouter.app:app", **options: Any
+    ) -> Iterator[Server]:
+        """The gateway under ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn"; or another
+        ``app``.
+        """
         port = free_port()
         settings = msgspec.structs.replace(self.settings, port=port, **options)
         log = self.folder / f"server-{port}.log"
-        env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        env = {
+            **os.environ,
+            **settings.to_env(),
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        }
         with log.open("wb") as output:
-            process = subprocess.Popen(server_command(kind, app, port), env=env, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                server_command(kind, app, port), env=env, stdout=output, stderr=output
+            )
         server = Server(port, process, log)
         try:
             until(lambda: _is_ready(server), 60, log)
@@ -208,10 +242,29 @@ def server_command(kind: str, app: str, port: int) -> list[str]:
             return [sys.executable, "-c", SERVE]
         case "asgi" | "granian-rsgi":
             interface = "asgi" if kind == "asgi" else "rsgi"
-            options = ["--interface", interface, "--port", str(port), "--http", "1", "--no-ws", "--loop", "uvloop"]
+            options = [
+                "--interface",
+                interface,
+                "--port",
+                str(port),
+                "--http",
+                "1",
+                "--no-ws",
+                "--loop",
+                "uvloop",
+            ]
             return [sys.executable, "-m", "granian", *options, app]
         case "uvicorn":
-            return [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "warning", app]
+            return [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "--port",
+                str(port),
+                "--log-level",
+                "warning",
+                app,
+            ]
     raise ValueError(kind)
 
 
@@ -223,6 +276,8 @@ def _is_ready(server: Server) -> bool:
         return False
 
 
-def chat(model: str = "echo", text: str = "Say hello to the world", **fields: Any) -> dict[str, Any]:
+def chat(
+    model: str = "echo", text: str = "Say hello to the world", **fields: Any
+) -> dict[str, Any]:
     """A chat request."""
     return {"model": model, "messages": [{"role": "user", "content": text}], **fields}

@@ -1,4 +1,6 @@
-"""Budget alerts on a real server: found once a window, listed, and posted with a signature that holds."""
+"""Budget alerts on a real server: found once a window, listed, and posted with a signature that
+holds.
+"""
 
 import hashlib
 import hmac
@@ -20,7 +22,8 @@ from tests.integration.servers import Host, chat, until
 def receiver(
     *statuses: int, before: Callable[[], Any] = lambda: None
 ) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A web server that notes what is posted, and answers with these statuses in turn; the last one for ever.
+    """A web server that notes what is posted, and answers with these statuses in turn; the last one
+    for ever.
 
     ``before`` is called before it answers.
     """
@@ -65,7 +68,9 @@ def test_an_alert_is_told_once_and_signed(tmp_path: Path) -> None:
         until(lambda: len(got) == 3)
         for headers, body in got:
             stamp, mac = (part.partition("=")[2] for part in headers[SIGNATURE].split(","))
-            expected = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+            expected = hmac.new(
+                secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256
+            ).hexdigest()
             assert hmac.compare_digest(mac, expected)
             assert msgspec.json.decode(body)["data"] in found
         assert server.call(body=chat(), key=made["key"]).status == 402
@@ -80,5 +85,11 @@ def test_webhooks_lead_to_no_private_address(tmp_path: Path) -> None:
     host = Host(tmp_path)
     with host.serve() as server:
         api = Api(server, management_key(host))
-        for url in ("http://example.org/", "https://u:p@example.org/", "ftp://example.org/", "https:///x", "x" * 3000):
+        for url in (
+            "http://example.org/",
+            "https://u:p@example.org/",
+            "ftp://example.org/",
+            "https:///x",
+            "x" * 3000,
+        ):
             assert api("POST", "/webhooks", {"url": url}).status == 400

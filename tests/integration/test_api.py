@@ -24,7 +24,9 @@ def face(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def host(face: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Host:
+def host(
+    face: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Host:
     options = {}
     if face == "postgresql":
         options["database_url"] = request.getfixturevalue("postgres").database()
@@ -51,11 +53,19 @@ def test_the_life_of_a_key(api: Api, server: Server) -> None:
     assert list(made) == [*KEY_FIELDS, "key"]
     assert made["key"].startswith("sk-nemo-")
     assert made["alias"] == f"sk-...{made['key'][-4:]}"
-    assert made["budget"] | {"resets_at": None} == {**budget, "max_spend": "50.00", "spent": "0.00", "resets_at": None}
+    assert made["budget"] | {"resets_at": None} == {
+        **budget,
+        "max_spend": "50.00",
+        "spent": "0.00",
+        "resets_at": None,
+    }
     assert server.call(body=chat(), key=made["key"]).status == 200
     shown = until(lambda: (found := api.ok("GET", f"/keys/{made['id']}"))["last_used_at"] and found)
     assert list(shown) == KEY_FIELDS
-    assert api.ok("PATCH", f"/keys/{made['id']}", {"rpm": None, "name": "renamed"})["name"] == "renamed"
+    assert (
+        api.ok("PATCH", f"/keys/{made['id']}", {"rpm": None, "name": "renamed"})["name"]
+        == "renamed"
+    )
     copy = api.ok("POST", f"/keys/{made['id']}/duplicate", {})
     assert (copy["name"], copy["budget"]["max_spend"]) == ("renamed (copy)", "50.00")
     assert api.ok("DELETE", f"/keys/{made['id']}")["status"] == "revoked"
@@ -68,7 +78,9 @@ def test_the_life_of_a_key(api: Api, server: Server) -> None:
 
 def test_keys_are_listed_in_pages(api: Api) -> None:
     team = api.ok("POST", "/teams", {"name": f"pages {api.key}"})
-    made = [api.ok("POST", "/keys", {"name": f"p{n}", "team_id": team["id"]})["id"] for n in range(5)]
+    made = [
+        api.ok("POST", "/keys", {"name": f"p{n}", "team_id": team["id"]})["id"] for n in range(5)
+    ]
     seen: list[str] = []
     path = f"/keys?team={team['id']}&limit=2"
     page = api.ok("GET", path)
@@ -91,7 +103,9 @@ def test_an_idempotency_key_makes_one(api: Api) -> None:
     assert again.header("idempotent-replayed") == "true"
     assert api("POST", "/keys", {"name": "other"}, idempotency_key="a1").status == 409
     assert api("POST", "/keys", {"name": ""}, idempotency_key="a2").status == 400
-    assert api("POST", "/keys", body, idempotency_key="a2").status == 201, "a refusal uses no key up"
+    assert api("POST", "/keys", body, idempotency_key="a2").status == 201, (
+        "a refusal uses no key up"
+    )
 
 
 def test_the_store_never_holds_a_key_that_a_replay_could_tell(host: Host, api: Api) -> None:
@@ -129,7 +143,13 @@ def test_nobody_comes_in_without_a_credential(server: Server) -> None:
         ("POST", "/keys", {"name": "a\nb"}, 400, "invalid_request"),
         ("POST", "/keys", {"name": "x", "rpm": -1}, 400, "invalid_request"),
         ("POST", "/keys", {"name": "x", "rpm": 1 << 70}, 400, "invalid_request"),
-        ("POST", "/keys", {"name": "x", "budget": {"max_spend": "10000001"}}, 400, "invalid_request"),
+        (
+            "POST",
+            "/keys",
+            {"name": "x", "budget": {"max_spend": "10000001"}},
+            400,
+            "invalid_request",
+        ),
         ("POST", "/keys", {"name": "x", "team": "nowhere"}, 404, "not_found"),
         ("POST", "/keys", b"[" * 100_000, 400, "invalid_request"),
         ("GET", "/keys?limit=0", None, 400, "invalid_request"),
@@ -144,7 +164,9 @@ def test_nobody_comes_in_without_a_credential(server: Server) -> None:
     ],
     ids=str,
 )
-def test_what_is_refused(api: Api, method: str, path: str, body: Any, status: int, code: str) -> None:
+def test_what_is_refused(
+    api: Api, method: str, path: str, body: Any, status: int, code: str
+) -> None:
     answer = api(method, path, body)
     assert (answer.status, answer.error["code"]) == (status, code), answer.body
 
@@ -183,8 +205,12 @@ def test_usage_logs_and_their_csv(host: Host, api: Api, server: Server) -> None:
     row = api.ok("GET", f"/logs?key={made['id']}")["data"][0]
     assert (row["key_name"], row["alias"], row["outcome"]) == (made["name"], made["alias"], "ok")
     for interval in ("day", "hour"):
-        series = api.ok("GET", f"/usage?interval={interval}&key={made['id']}&group_by=model")["data"]
-        assert [(one["group"], one["requests"], one["cost"]) for one in series] == [("echo", 1, row["cost"])]
+        series = api.ok("GET", f"/usage?interval={interval}&key={made['id']}&group_by=model")[
+            "data"
+        ]
+        assert [(one["group"], one["requests"], one["cost"]) for one in series] == [
+            ("echo", 1, row["cost"])
+        ]
     answer = api("GET", f"/logs?key={made['id']}", accept="text/csv")
     assert (answer.header("content-type") or "").startswith("text/csv")
     head, line, rest = answer.body.decode().split("\r\n")
@@ -206,7 +232,9 @@ def test_the_audit_log_tells_who_did_what(api: Api) -> None:
 
 
 def test_people_come_and_go(host: Host, api: Api, server: Server) -> None:
-    invited = api.ok("POST", "/invitations", {"email": f"dory{server.port}@example.org", "role": "viewer"})
+    invited = api.ok(
+        "POST", "/invitations", {"email": f"dory{server.port}@example.org", "role": "viewer"}
+    )
     assert invited["path"].startswith("/invitations/accept?token=")
     assert api("DELETE", f"/invitations/{invited['id']}").status == 204
     assert api("DELETE", f"/invitations/{invited['id']}").status == 404

@@ -1,4 +1,6 @@
-"""What a client may get wrong, through raw sockets against every server: a documented answer, and nothing lost."""
+"""What a client may get wrong, through raw sockets against every server: a documented answer, and
+nothing lost.
+"""
 
 import socket
 from collections.abc import Iterator
@@ -35,17 +37,33 @@ SERVERS = {
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     host = Host(tmp_path_factory.mktemp(request.param), {"max_body_bytes": 300_000})
     key = host.key()
     with host.serve(*SERVERS[request.param]) as server:
         yield Gateway(host, server, key, request.param)
 
 
-def post(key: str, body: bytes = GOOD, *headers: str, target: str = "/v1/chat/completions", length: str = "") -> bytes:
+def post(
+    key: str,
+    body: bytes = GOOD,
+    *headers: str,
+    target: str = "/v1/chat/completions",
+    length: str = "",
+) -> bytes:
     """A request in raw bytes; ``KEY`` in a header stands for the key."""
-    head = [f"POST {target} HTTP/1.1", "host: t", "connection: close", "content-type: application/json"]
-    head += [f"content-length: {length or len(body)}", *(header.replace("KEY", key) for header in headers)]
+    head = [
+        f"POST {target} HTTP/1.1",
+        "host: t",
+        "connection: close",
+        "content-type: application/json",
+    ]
+    head += [
+        f"content-length: {length or len(body)}",
+        *(header.replace("KEY", key) for header in headers),
+    ]
     return "\r\n".join(head).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body
 
 
@@ -67,7 +85,10 @@ CREDENTIALS = {
     "two": ([AUTH, AUTH], "invalid_api_key"),
     "two, first wrong": (["authorization: Bearer x", AUTH], "invalid_api_key"),
     "list": ([AUTH + ", Bearer KEY"], "invalid_api_key"),
-    "management": (["authorization: Bearer mk-nemo-12345678901234567890123456789012"], "invalid_api_key"),
+    "management": (
+        ["authorization: Bearer mk-nemo-12345678901234567890123456789012"],
+        "invalid_api_key",
+    ),
     "other header": (["x-api-key: KEY"], "missing_api_key"),
     "cookie": (["cookie: authorization=Bearer KEY"], "missing_api_key"),
     "60 kB": (["authorization: Bearer " + "k" * 60_000], "invalid_api_key"),
@@ -79,15 +100,18 @@ def test_credentials(gateway: Gateway, name: str) -> None:
     headers, code = CREDENTIALS[name]
     answer = gateway.server.send(post(gateway.key, GOOD, *headers))
     assert answer.status == 401
-    assert answer.error["code"] == code or (code is None and answer.error["code"].endswith("_api_key"))
+    assert answer.error["code"] == code or (
+        code is None and answer.error["code"].endswith("_api_key")
+    )
     assert str(answer.header("www-authenticate")).startswith('Bearer realm="nemorouter"')
     assert gateway.key.encode() not in answer.body
 
 
 @pytest.mark.parametrize("hidden_first", [True, False])
 def test_a_second_header_that_the_server_hides(gateway: Gateway, hidden_first: bool) -> None:
-    """RSGI does not show values outside ASCII. One such can be nobody's key, so whoever reads it in the place of the
-    other grants nothing: the answer is a refusal, or that of the key that is there.
+    """RSGI does not show values outside ASCII. One such can be nobody's key, so whoever reads it in
+    the place of the other grants nothing: the answer is a refusal, or that of the key that is
+    there.
     """
     hidden = "authorization: Bearer sk-nemo-1234567890123456789\u00e9"
     two = [hidden, AUTH] if hidden_first else [AUTH, hidden]
@@ -106,7 +130,8 @@ def test_key_in_the_query_is_refused_beside_a_good_header(gateway: Gateway, quer
 
 
 @pytest.mark.parametrize(
-    "header", ["authorization: bearer KEY", "AUTHORIZATION: BEARER   KEY", "authorization:Bearer KEY "]
+    "header",
+    ["authorization: bearer KEY", "AUTHORIZATION: BEARER   KEY", "authorization:Bearer KEY "],
 )
 def test_accepted_spellings(gateway: Gateway, header: str) -> None:
     assert gateway.server.send(post(gateway.key, GOOD, header)).status == 200
@@ -132,7 +157,11 @@ BODIES = {
     "NUL in model": (b'{"model":"a\\u0000b"}', 400, "invalid_request"),
     "key as model": (b'{"model":"sk-nemo-12345678901234567890"}', 404, "model_not_found"),
     "twice": (b'{"model":"echo","messages":[],"model":"gpt-4o"}', 400, "invalid_request"),
-    "twice, escaped": (b'{"model":"echo","messages":[],"mod\\u0065l":"gpt-4o"}', 400, "invalid_request"),
+    "twice, escaped": (
+        b'{"model":"echo","messages":[],"mod\\u0065l":"gpt-4o"}',
+        400,
+        "invalid_request",
+    ),
     "twice, null": (b'{"model":"echo","max_tokens":9,"max_tokens":null}', 400, "invalid_request"),
     "stream text": (b'{"model":"echo","stream":"true"}', 400, "invalid_request"),
     "negative": (b'{"model":"echo","max_tokens":-1}', 400, "invalid_request"),
@@ -184,7 +213,10 @@ def test_wrong_types_elsewhere(echoing: Gateway, path: str) -> None:
 
 
 def test_nested_names_are_no_duplicates(gateway: Gateway) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {}, "stream": {}}}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"properties": {"model": {}, "stream": {}}}},
+    }
     body = msgspec.json.encode(chat(text='say "model": "model"', tools=[tool]))
     assert gateway.server.send(post(gateway.key, body, AUTH)).status == 200
 
@@ -226,7 +258,9 @@ def test_large_header_block(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("header", ["authorization: Bearer ", "x-filler: "])
-def test_a_header_of_a_mebibyte_is_refused_by_the_server_itself(gateway: Gateway, header: str) -> None:
+def test_a_header_of_a_mebibyte_is_refused_by_the_server_itself(
+    gateway: Gateway, header: str
+) -> None:
     answer = gateway.server.send(post(gateway.key, GOOD, header + "k" * (1 << 20)))
     assert answer.status == (400 if gateway.kind == "uvicorn" else 431)
 
@@ -249,5 +283,7 @@ def test_afterwards_it_still_works_and_lost_nothing(gateway: Gateway) -> None:
     # No reservation stays, and what was charged is in the ledger.
     arena = snapshot.live(gateway.host.settings)
     assert arena is not None
-    until(lambda: gateway.host.spent() == max(arena.meters(i).committed for i in range(arena.scopes)))
+    until(
+        lambda: gateway.host.spent() == max(arena.meters(i).committed for i in range(arena.scopes))
+    )
     assert gateway.host.spent() > 0

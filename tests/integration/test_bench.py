@@ -1,4 +1,6 @@
-"""``nemorouter bench``: it measures real servers, touches nothing of the user, and takes no time of a wrong answer."""
+"""``nemorouter bench``: it measures real servers, touches nothing of the user, and takes no time of
+a wrong answer.
+"""
 
 import json
 import os
@@ -40,7 +42,9 @@ def test_it_refuses_to_time_a_server_that_answers_wrongly(
     monkeypatch.setattr(quick, "_GATE", ())
     ports = [free_port(), free_port()]
     monkeypatch.setattr(quick, "free_port", iter(ports).__next__)
-    monkeypatch.setattr(quick, "gateway", lambda: granian("nemorouter.bench.constant:app", ports[0]))
+    monkeypatch.setattr(
+        quick, "gateway", lambda: granian("nemorouter.bench.constant:app", ports[0])
+    )
     assert bench(seconds=quick.LEAST_SECONDS) == 1
     said = capsys.readouterr()
     assert said.out == ""
@@ -53,7 +57,9 @@ def test_the_command_answers_tables_and_no_progress_into_a_pipe(tmp_path: Path) 
         "from nemorouter.bench import quick; quick._FIXED_S = quick.LEAST_SECONDS; quick._GATE = quick._GATE[:2]\n"
         "from nemorouter.cli import main; main(['bench', '--seconds', '20', '--json'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout)["served"][0]["what"] == "key checked, logged"
@@ -61,7 +67,11 @@ def test_the_command_answers_tables_and_no_progress_into_a_pipe(tmp_path: Path) 
 
 
 def test_too_short_is_told() -> None:
-    command = [sys.executable, "-c", "from nemorouter.cli import main; main(['bench', '--seconds', '1'])"]
+    command = [
+        sys.executable,
+        "-c",
+        "from nemorouter.cli import main; main(['bench', '--seconds', '1'])",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "--seconds must be 20 or more" in done.stderr

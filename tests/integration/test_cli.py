@@ -1,4 +1,6 @@
-"""The command line, as a shell sees it: output, exit codes, one line for a mistake, nothing that acts on a terminal."""
+"""The command line, as a shell sees it: output, exit codes, one line for a mistake, nothing that
+acts on a terminal.
+"""
 
 import json
 import os
@@ -43,17 +45,29 @@ def nemo(cwd: Path, *arguments: str, given: str = "") -> "subprocess.CompletedPr
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory after ``init``."""
     path = tmp_path_factory.mktemp("cli") / "nemo-data"
-    assert run(["init", "--org", "Acme", "--email", "owner@acme.test", "--data-dir", str(path)]) == 0
+    assert (
+        run(["init", "--org", "Acme", "--email", "owner@acme.test", "--data-dir", str(path)]) == 0
+    )
     return path
 
 
 @pytest.fixture(scope="module")
-def postgres_template(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def postgres_template(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """The same with its store in PostgreSQL, and the name of that database."""
     folder, url = tmp_path_factory.mktemp("cli"), postgres.database()
     config = folder / "nemorouter.toml"
     config.write_text(f'database_url = "{url}"')
-    line = ["init", "--org", "Acme", "--email", "owner@acme.test", "--data-dir", str(folder / "nemo-data")]
+    line = [
+        "init",
+        "--org",
+        "Acme",
+        "--email",
+        "owner@acme.test",
+        "--data-dir",
+        str(folder / "nemo-data"),
+    ]
     assert run([*line, "--config", str(config)]) == 0
     return folder / "nemo-data", url.rpartition("/")[2]
 
@@ -115,19 +129,46 @@ def shell(place: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
 
 def test_end_to_end(tmp_path: Path) -> None:
     """From nothing to a revoked key, as a script would do it."""
-    done = nemo(tmp_path, "init", "--org", "Acme", "--email", "a@b.c", "--password-stdin", given="correct horse\n")
+    done = nemo(
+        tmp_path,
+        "init",
+        "--org",
+        "Acme",
+        "--email",
+        "a@b.c",
+        "--password-stdin",
+        given="correct horse\n",
+    )
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert re.fullmatch(r"mk-nemo-[A-Za-z0-9]{32}\n", done.stdout)
-    done = nemo(tmp_path, "keys", "create", "--name", "ci", "--budget", "50", "--duration", "monthly", "--rpm", "600")
+    done = nemo(
+        tmp_path,
+        "keys",
+        "create",
+        "--name",
+        "ci",
+        "--budget",
+        "50",
+        "--duration",
+        "monthly",
+        "--rpm",
+        "600",
+    )
     assert done.returncode == 0
     assert re.fullmatch(r"sk-nemo-[A-Za-z0-9]{20}\n", done.stdout)
     key = done.stdout.strip()
     listed = json.loads(nemo(tmp_path, "keys", "list", "--json").stdout)
-    assert [(one["name"], one["rpm"], one["budget"]["max_spend"]) for one in listed["data"]] == [("ci", 600, "50.00")]
+    assert [(one["name"], one["rpm"], one["budget"]["max_spend"]) for one in listed["data"]] == [
+        ("ci", 600, "50.00")
+    ]
     done = nemo(tmp_path, "keys", "revoke", "ci")
     assert (done.returncode, "revoked" in done.stdout) == (0, True)
     done = nemo(tmp_path, "keys", "show", "nobody")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "nemorouter: There is no key 'nobody'.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "nemorouter: There is no key 'nobody'.\n",
+    )
     with closing(sqlite3.connect(tmp_path / "nemo-data" / "nemorouter.db")) as db:
         (password,) = db.execute("SELECT password_hash FROM users").fetchone()
         assert password.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -140,8 +181,28 @@ def test_end_to_end(tmp_path: Path) -> None:
 
 @each_store
 def test_what_a_key_may_is_set_and_lifted(shell: Shell) -> None:
-    options = ["--rpm", "60", "--rpm-burst", "6", "--tpm", "9", "--models", "gpt-*, o3", "--ips", "10.0.0.0/8,::1"]
-    options += ["--endpoints", "embeddings", "--expires", "30d", "--team", "Default", "--budget", "0.25"]
+    options = [
+        "--rpm",
+        "60",
+        "--rpm-burst",
+        "6",
+        "--tpm",
+        "9",
+        "--models",
+        "gpt-*, o3",
+        "--ips",
+        "10.0.0.0/8,::1",
+    ]
+    options += [
+        "--endpoints",
+        "embeddings",
+        "--expires",
+        "30d",
+        "--team",
+        "Default",
+        "--budget",
+        "0.25",
+    ]
     made = shell.json("keys", "create", "--name", "n", *options)
     assert (made["rpm"], made["rpm_burst"], made["tpm"]) == (60, 6, 9)
     assert made["allowed_models"] == ["gpt-*", "o3"]
@@ -149,14 +210,27 @@ def test_what_a_key_may_is_set_and_lifted(shell: Shell) -> None:
     assert made["allowed_endpoints"] == ["embeddings"]
     assert made["budget"]["max_spend"] == "0.25"
     assert made["expires_at"]
-    lifted = ["--rpm", "unlimited", "--models", "all", "--ips", "all", "--endpoints", "all", "--expires", "never"]
+    lifted = [
+        "--rpm",
+        "unlimited",
+        "--models",
+        "all",
+        "--ips",
+        "all",
+        "--endpoints",
+        "all",
+        "--expires",
+        "never",
+    ]
     view = shell.json("keys", "update", "n", *lifted, "--budget", "none", "--name", "m")
     assert "key" not in view
     assert (view["name"], view["rpm"], view["rpm_burst"], view["tpm"]) == ("m", None, 6, 9)
     assert (view["allowed_models"], view["allowed_ips"], view["allowed_endpoints"]) == ([], [], [])
     assert (view["budget"], view["expires_at"]) == (None, None)
     assert shell.json("keys", "duplicate", "m")["name"] == "m (copy)"
-    assert shell.json("keys", "list", "--q", "copy", "--limit", "1")["data"][0]["name"] == "m (copy)"
+    assert (
+        shell.json("keys", "list", "--q", "copy", "--limit", "1")["data"][0]["name"] == "m (copy)"
+    )
 
 
 @each_store
@@ -170,7 +244,10 @@ def test_teams_members_budgets_prices(shell: Shell) -> None:
     assert re.search(r"x@y\.z +viewer +active", shell("members", "list")[1])
     shell.json("keys", "create", "--name", "k")
     for whose in (["--key", "k"], ["--team", "T"], ["--user", "x@y.z"], ["--org"]):
-        assert shell.json("budgets", "set", "10", "--duration", "weekly", *whose)["budget"]["duration"] == "weekly"
+        assert (
+            shell.json("budgets", "set", "10", "--duration", "weekly", *whose)["budget"]["duration"]
+            == "weekly"
+        )
     assert len(shell.json("budgets", "list")["data"]) == 4
     assert shell.json("budgets", "clear", "--org") == {"cleared": True}
     assert shell.json("prices", "set", "m", "--input", "0.5", "--output", "1")["input"] == "0.5"
@@ -193,7 +270,11 @@ def test_an_edited_audit_log_fails(shell: Shell, place: Path) -> None:
     with closing(sqlite3.connect(place / "nemo-data" / "nemorouter.db")) as db, db:
         db.execute("UPDATE audit SET actor = 'x' WHERE seq = 2")
     code, out, err = shell("audit", "verify")
-    assert (code, out, err) == (1, "", "nemorouter: The audit log is broken at event 2: an event was changed.\n")
+    assert (code, out, err) == (
+        1,
+        "",
+        "nemorouter: The audit log is broken at event 2: an event was changed.\n",
+    )
 
 
 MISTAKES = [
@@ -227,7 +308,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "line", "reason"), MISTAKES, ids=[line for _, line, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("code", "line", "reason"), MISTAKES, ids=[line for _, line, _ in MISTAKES]
+)
 def test_a_mistake_is_one_line(code: int, line: str, reason: str, shell: Shell) -> None:
     found, out, err = shell(*line.split(" "))
     assert found == code
@@ -263,7 +346,9 @@ def test_a_missing_pepper_is_one_line(shell: Shell, place: Path) -> None:
     (place / "nemo-data" / "pepper").unlink()
     code, _, err = shell("keys", "create", "--name", "x")
     assert code == 1
-    assert re.fullmatch(r"nemorouter: The pepper file \S+ is missing; restore it from a backup\.\n", err)
+    assert re.fullmatch(
+        r"nemorouter: The pepper file \S+ is missing; restore it from a backup\.\n", err
+    )
 
 
 @each_store
@@ -278,17 +363,27 @@ def test_stored_text_is_inert(shell: Shell) -> None:
 
 
 def test_inert_spells_what_a_terminal_obeys() -> None:
-    assert inert("a\x1b[31m\r\n\x9b\u2066\U000e0001é漢") == "a\\x1b[31m\\x0d\\x0a\\x9b\\u2066\\U000e0001é漢"
+    assert (
+        inert("a\x1b[31m\r\n\x9b\u2066\U000e0001é漢")
+        == "a\\x1b[31m\\x0d\\x0a\\x9b\\u2066\\U000e0001é漢"
+    )
 
 
 def test_a_reader_that_leaves_is_no_error(place: Path) -> None:
     command = f"{PROGRAM[0]} -c '{PROGRAM[2]}' prices list | head -1"
     env = os.environ | {"PYTHONPATH": PACKAGE}
-    done = subprocess.run(["/bin/sh", "-c", command], cwd=place, capture_output=True, text=True, check=True, env=env)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=place, capture_output=True, text=True, check=True, env=env
+    )
     assert (done.stdout.split()[0], done.stderr) == ("MODEL", "")
 
 
 def test_short_passwords_are_refused(tmp_path: Path) -> None:
-    done = nemo(tmp_path, "init", "--org", "A", "--email", "a@b.c", "--password-stdin", given="short\n")
-    assert (done.returncode, done.stderr) == (1, "nemorouter: The password must have 8 to 1024 characters.\n")
+    done = nemo(
+        tmp_path, "init", "--org", "A", "--email", "a@b.c", "--password-stdin", given="short\n"
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "nemorouter: The password must have 8 to 1024 characters.\n",
+    )
     assert not (tmp_path / "nemo-data").exists()

@@ -1,4 +1,6 @@
-"""The command line beside a running server: what it changes is obeyed at the next request, what happened it shows."""
+"""The command line beside a running server: what it changes is obeyed at the next request, what
+happened it shows.
+"""
 
 import asyncio
 import json
@@ -23,7 +25,12 @@ PACKAGE = str(Path(nemorouter.__file__).parents[1])
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """Two workers on a data directory that was empty."""
     settings = Settings(
-        data_dir=tmp_path / "data", port=free_port(), workers=2, capacity=4096, journal_slots=256, log_level="warning"
+        data_dir=tmp_path / "data",
+        port=free_port(),
+        workers=2,
+        capacity=4096,
+        journal_slots=256,
+        log_level="warning",
     )
     async with Server(settings) as running:
         yield running
@@ -38,13 +45,20 @@ def command(server: Server, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("NEMOROUTER_")}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith("NEMOROUTER_")
+    }
     return clean | {"PYTHONPATH": PACKAGE}
 
 
 async def nemo(server: Server, *arguments: str) -> Any:
     done = await asyncio.to_thread(
-        subprocess.run, command(server, *arguments), capture_output=True, check=False, env=environment(), timeout=30
+        subprocess.run,
+        command(server, *arguments),
+        capture_output=True,
+        check=False,
+        env=environment(),
+        timeout=30,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -95,7 +109,12 @@ async def test_what_happened_is_shown(server: Server) -> None:
     assert followed["request_id"] == answer.headers["x-nemo-request-id"]
     (row,) = (await nemo(server, "logs", "--key", "live"))["data"]
     assert row == followed
-    assert (row["status"], row["outcome"], row["upstream"], row["key_name"]) == (200, "ok", "echo", "live")
+    assert (row["status"], row["outcome"], row["upstream"], row["key_name"]) == (
+        200,
+        "ok",
+        "echo",
+        "live",
+    )
     (day,) = (await nemo(server, "usage", "--by", "key"))["data"]
     assert (day["requests"], day["cost"], day["group"]) == (1, row["cost"], row["key_id"])
     shown = await nemo(server, "keys", "show", "live")

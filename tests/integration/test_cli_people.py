@@ -31,10 +31,15 @@ def test_people_orgs_and_management_keys(tmp_path: Path) -> None:
         fields = {"token": invited["path"].partition("=")[2], "name": "Dory"}
         words = {"password": "a long password", "again": "a long password"}
         assert form(server, "/invitations/accept", fields | words).status == 303
-        assert form(server, "/invitations/accept", fields | words).status in (400, 404), "a link works once"
+        assert form(server, "/invitations/accept", fields | words).status in (400, 404), (
+            "a link works once"
+        )
         people = api.ok("GET", "/members")["data"]
         assert {one["email"]: one["role"] for one in people}["dory@example.org"] == "viewer"
-        assert nemo(host, "members", "update", "dory@example.org", "--role", "admin")["role"] == "admin"
+        assert (
+            nemo(host, "members", "update", "dory@example.org", "--role", "admin")["role"]
+            == "admin"
+        )
         assert nemo(host, "members", "remove", "dory@example.org") is None
         assert len(api.ok("GET", "/members")["data"]) == len(people) - 1
         other = nemo(host, "orgs", "create", "--name", "Reef", "--email", "gill@example.org")
@@ -42,7 +47,10 @@ def test_people_orgs_and_management_keys(tmp_path: Path) -> None:
         fields["token"] = other["path"].partition("=")[2]
         assert form(server, "/invitations/accept", fields | words).status == 303
         assert nemo(host, "orgs", "update", "--rpm", "600")["rpm"] == 600
-        assert nemo(host, "management-keys", "revoke", made["management_key"]["id"])["status"] == "revoked"
+        assert (
+            nemo(host, "management-keys", "revoke", made["management_key"]["id"])["status"]
+            == "revoked"
+        )
         assert api("GET", "/me").status == 401
         listed = nemo(host, "management-keys", "list")["data"]
         assert [one["status"] for one in listed] == ["revoked"]

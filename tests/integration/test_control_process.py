@@ -1,4 +1,6 @@
-"""The control plane's own process: model calls never wait for it, it is polite, and what happens if it dies."""
+"""The control plane's own process: model calls never wait for it, it is polite, and what happens if
+it dies.
+"""
 
 import os
 import re
@@ -33,7 +35,11 @@ def server(host: Host) -> Iterator[Server]:
 
 def processes(server: Server) -> list[int]:
     """Those of the control plane."""
-    return [pid for pid in tree(server.process.pid) if b"control.process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [
+        pid
+        for pid in tree(server.process.pid)
+        if b"control.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def control(server: Server) -> int:
@@ -51,7 +57,9 @@ def niceness(pid: int) -> set[int]:
 
 def policies(pid: int) -> Counter[int]:
     """Scheduling policies, and how many of its threads have each."""
-    return Counter(os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir())
+    return Counter(
+        os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()
+    )
 
 
 def test_it_is_made_at_the_first_page_and_only_then(tmp_path: Path) -> None:
@@ -72,18 +80,33 @@ def test_passwords_are_hashed_there_and_at_the_lowest_priority(server: Server) -
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     assert niceness(pid) == {ours + NICER}
     assert policies(pid)[os.SCHED_IDLE] == 1
-    assert {nice for other in set(tree(server.process.pid)) - {pid} for nice in niceness(other)} == {ours}
-    assert all(policies(other).keys() == {os.SCHED_OTHER} for other in set(tree(server.process.pid)) - {pid})
+    assert {
+        nice for other in set(tree(server.process.pid)) - {pid} for nice in niceness(other)
+    } == {ours}
+    assert all(
+        policies(other).keys() == {os.SCHED_OTHER}
+        for other in set(tree(server.process.pid)) - {pid}
+    )
 
 
 def test_workers_are_prompt(server: Server) -> None:
-    """Their threads have a short time slice where Linux knows it, and their table of files need not grow."""
+    """Their threads have a short time slice where Linux knows it, and their table of files need not
+    grow.
+    """
     tables: list[int] = []
     slices: list[list[int]] = []
     for pid in tree(server.process.pid):
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        slices.append([int(found[1]) for task in tasks if (found := _SLICE.search((task / "sched").read_text()))])
-        tables.append(int(Path(f"/proc/{pid}/status").read_text().partition("FDSize:")[2].split()[0]))
+        slices.append(
+            [
+                int(found[1])
+                for task in tasks
+                if (found := _SLICE.search((task / "sched").read_text()))
+            ]
+        )
+        tables.append(
+            int(Path(f"/proc/{pid}/status").read_text().partition("FDSize:")[2].split()[0])
+        )
     prompt = [table >= 4096 for table in tables]
     assert prompt.count(True) == 2  # the workers, and nobody else
     if _KNOWS_SLICES:

@@ -1,4 +1,6 @@
-"""A real server whose workers, then whose master, are killed under load: each answer is in the ledger once."""
+"""A real server whose workers, then whose master, are killed under load: each answer is in the
+ledger once.
+"""
 
 import asyncio
 import random
@@ -67,7 +69,9 @@ async def admits(world: World) -> float:
     ("kills", "seed"),
     [pytest.param(4, 1, id="short"), pytest.param(100, 2, id="long", marks=pytest.mark.campaign)],
 )
-async def test_workers_then_the_master_are_killed_under_load(world: World, kills: int, seed: int) -> None:
+async def test_workers_then_the_master_are_killed_under_load(
+    world: World, kills: int, seed: int
+) -> None:
     rng, load, server = random.Random(seed), Load(world), Server(world.settings)
     server.start()
     await server.ready()

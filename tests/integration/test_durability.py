@@ -13,7 +13,9 @@ from tests.faults.world import KEY, World
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = await World.make(tmp_path / "data", port=free_port(), log_level="warning", durability="commit")
+    made = await World.make(
+        tmp_path / "data", port=free_port(), log_level="warning", durability="commit"
+    )
     await made.key()
     yield made
     await made.close()

@@ -17,7 +17,9 @@ WORKERS = 4
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = await World.make(tmp_path / "data", workers=WORKERS, port=free_port(), log_level="warning")
+    made = await World.make(
+        tmp_path / "data", workers=WORKERS, port=free_port(), log_level="warning"
+    )
     await made.key()
     yield made
     await made.close()
@@ -34,7 +36,9 @@ async def fire(world: World, bodies: list[bytes], connections: int) -> list[Answ
             answers.append(answer)
 
     async with clients(world.settings.port, connections) as made:
-        await asyncio.gather(*(share(client, bodies[i::connections]) for i, client in enumerate(made)))
+        await asyncio.gather(
+            *(share(client, bodies[i::connections]) for i, client in enumerate(made))
+        )
     return answers
 
 
@@ -44,7 +48,9 @@ def worker_of(answer: Answer) -> str:
 
 
 async def one_client_each(world: World, stack: AsyncExitStack) -> list[Client]:
-    """A connection to each worker. A server is ready when its first is; a crowd that comes then is that one's alone."""
+    """A connection to each worker. A server is ready when its first is; a crowd that comes then is
+    that one's alone.
+    """
     found: dict[str, Client] = {}
     async with asyncio.timeout(30):
         while len(found) < WORKERS:
@@ -59,7 +65,9 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
     await world.scope(Kind.KEY, KEY, rpm=60)
     async with Server(world.settings) as server, AsyncExitStack() as stack:
         answers = []
-        for client in await one_client_each(world, stack):  # each admits one at least, however quick another is
+        for client in await one_client_each(
+            world, stack
+        ):  # each admits one at least, however quick another is
             first = await client.ask(world.keys[KEY])
             assert first is not None
             answers.append(first)
@@ -68,8 +76,13 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
         served = [answer for answer in answers if answer.status == 200]
         refused = [answer for answer in answers if answer.status == 429]
         assert len(served) + len(refused) == 500
-        start, end = min(answer.begun_us for answer in answers), max(answer.ended_us for answer in answers)
-        pressed = max(answer.begun_us for answer in refused) - min(answer.ended_us for answer in answers)
+        start, end = (
+            min(answer.begun_us for answer in answers),
+            max(answer.ended_us for answer in answers),
+        )
+        pressed = max(answer.begun_us for answer in refused) - min(
+            answer.ended_us for answer in answers
+        )
         assert 60 + issued(60, max(pressed, 0)) <= len(served) <= 60 + issued(60, end - start)
         assert {answer.code for answer in refused} == {"rate_limit_exceeded"}
         # An honest Retry-After: who waits for it alone is served.
@@ -81,26 +94,36 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
             again = await client.ask(world.keys[KEY])
         assert again is not None
         assert again.status == 200
-    assert await world.one("SELECT count(DISTINCT boot), count(*) FROM requests") == (WORKERS, len(served) + 1)
+    assert await world.one("SELECT count(DISTINCT boot), count(*) FROM requests") == (
+        WORKERS,
+        len(served) + 1,
+    )
     assert len({worker_of(answer) for answer in refused}) > 1
 
 
 async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -> None:
-    """Each reserves 5 + 95 tokens and uses 4: what is not used comes back, and what is admitted fits."""
+    """Each reserves 5 + 95 tokens and uses 4: what is not used comes back, and what is admitted
+    fits.
+    """
     limit = 2_000
     await world.scope(Kind.KEY, KEY, tpm=limit)
     body = chat(content="hi", max_tokens=95)
     async with Server(world.settings), AsyncExitStack() as stack:
         await one_client_each(world, stack)
         answers = await fire(world, [body] * 400, 100)
-    served = sorted((answer for answer in answers if answer.status == 200), key=lambda answer: answer.begun_us)
+    served = sorted(
+        (answer for answer in answers if answer.status == 200), key=lambda answer: answer.begun_us
+    )
     assert {answer.code for answer in answers if answer.status != 200} <= {"tpm_limit_exceeded"}
-    rows = await world.one("SELECT count(*), sum(input_tokens + output_tokens), min(at_ms), max(at_ms) FROM requests")
+    rows = await world.one(
+        "SELECT count(*), sum(input_tokens + output_tokens), min(at_ms), max(at_ms) FROM requests"
+    )
     count, used, first, last = (int(str(value)) for value in rows)
     assert count == len(served) > 20, "what was given back was not admitted again"
     elapsed = (last - first + 2) * 1000
     assert used <= limit + issued(limit, elapsed)
-    # The net of reservation and refund, each at the latest time it can have happened, obeys every window.
+    # The net of reservation and refund, each at the latest time it can have happened, obeys every
+    # window.
     estimate = -(-len(body) // 4) + 95
     events = [(answer.ended_us, used // count) for answer in served]
     assert estimate > used // count

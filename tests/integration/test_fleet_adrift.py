@@ -1,4 +1,6 @@
-"""A host that is cut off from Redis and may serve a safe share: it says so, keeps to it, and obeys what is revoked."""
+"""A host that is cut off from Redis and may serve a safe share: it says so, keeps to it, and obeys
+what is revoked.
+"""
 
 import asyncio
 import time
@@ -41,7 +43,9 @@ async def test_a_host_without_redis_serves_its_safe_share(
     try:
         async with (
             Wire(redis.port) as wire,
-            fleet(tmp_path / "cut", 2, redis, lambda n, _: through(wire, n), database_url=url, **SAFE) as made,
+            fleet(
+                tmp_path / "cut", 2, redis, lambda n, _: through(wire, n), database_url=url, **SAFE
+            ) as made,
         ):
             for id in (KEY, KEY + 1):
                 await made.world.key(id, rpm=240)
@@ -61,7 +65,9 @@ async def test_a_host_without_redis_serves_its_safe_share(
                 while time.monotonic() < begun + SILENCE_S + 1:
                     served += await status(far, key) == 200
                     await asyncio.sleep(0.02)
-                assert 0 < served <= 15 + 7, "a quarter of four a second, and what it had leased before"
+                assert 0 < served <= 15 + 7, (
+                    "a quarter of four a second, and what it had leased before"
+                )
                 ready = await far.raw(READY)
                 assert (ready.status, b"safe share" in ready.body) == (200, True)
                 asked = time.monotonic()
@@ -82,10 +88,14 @@ async def test_a_host_without_redis_serves_its_safe_share(
 async def test_a_host_that_dies_adrift_holds_a_change_up_once(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
-    async with fleet(tmp_path / "f", 1, database_url=postgres.database(empty_template), **SAFE) as made:
+    async with fleet(
+        tmp_path / "f", 1, database_url=postgres.database(empty_template), **SAFE
+    ) as made:
         await made.world.key(KEY)
         async with made.world.store.begin() as connection:
-            await connection.exec_driver_sql("INSERT INTO adrift (id, name, applied, beats) VALUES (7, 'lost', 0, 3)")
+            await connection.exec_driver_sql(
+                "INSERT INTO adrift (id, name, applied, beats) VALUES (7, 'lost', 0, 3)"
+            )
         waits = []
         for _ in range(2):
             begun = time.monotonic()

@@ -1,4 +1,6 @@
-"""Several hosts, one key: what all of them admit stays within its limits and its budget, whoever asks whom."""
+"""Several hosts, one key: what all of them admit stays within its limits and its budget, whoever
+asks whom.
+"""
 
 import asyncio
 import time
@@ -20,8 +22,12 @@ from tests.oracle import issued
 
 
 @pytest.fixture
-async def four(tmp_path: Path, postgres: PostgresServer, empty_template: str) -> AsyncIterator[Fleet]:
-    async with fleet(tmp_path / "fleet", database_url=postgres.database(empty_template), workers=2) as made:
+async def four(
+    tmp_path: Path, postgres: PostgresServer, empty_template: str
+) -> AsyncIterator[Fleet]:
+    async with fleet(
+        tmp_path / "fleet", database_url=postgres.database(empty_template), workers=2
+    ) as made:
         yield made
 
 
@@ -56,7 +62,9 @@ async def test_a_small_limit_is_one_limit_over_all_hosts(four: Fleet) -> None:
     begun = boot_us()
     async with doors(four, each=2) as hosts:
         clients = [client for host in hosts for client in host]
-        await asyncio.gather(*(ask_until(client, key, begun + 6_000_000, answers) for client in clients))
+        await asyncio.gather(
+            *(ask_until(client, key, begun + 6_000_000, answers) for client in clients)
+        )
     assert set(refused(answers)) == {"rate_limit_exceeded"}
     assert worst(admitted(answers), 60) <= 60
     assert len(admitted(answers)) >= 0.95 * (60 + issued(60, 6_000_000)) - 1
@@ -77,7 +85,9 @@ async def until_used(made: Fleet, requests: int) -> None:
 
 @pytest.mark.campaign
 async def test_tokens_that_were_not_used_come_back_to_all_hosts(four: Fleet) -> None:
-    """Each request reserves a third of the limit and uses a hundredth of that: the rest serves the next, elsewhere."""
+    """Each request reserves a third of the limit and uses a hundredth of that: the rest serves the
+    next, elsewhere.
+    """
     key = await four.world.key(tpm=6_000)
     await four.settle()
     ripen(four.redis)
@@ -107,11 +117,21 @@ async def test_a_budget_is_one_budget_over_all_hosts(four: Fleet) -> None:
     end_us = boot_us() + 20_000_000
     async with doors(four, each=50) as hosts:
         clients = [client for host in hosts for client in host]
-        answers += [answer for answer in await asyncio.gather(*(client.ask(key) for client in clients)) if answer]
+        answers += [
+            answer
+            for answer in await asyncio.gather(*(client.ask(key) for client in clients))
+            if answer
+        ]
         assert len(answers) == 200
-        while spent(answers) < 40 and boot_us() < end_us:  # what lies idle at one host reaches the others
+        while (
+            spent(answers) < 40 and boot_us() < end_us
+        ):  # what lies idle at one host reaches the others
             answers += [answer for host in hosts if (answer := await host[0].ask(key))]
             await asyncio.sleep(0.1)
-        answers += [answer for answer in await asyncio.gather(*(client.ask(key) for client in clients)) if answer]
+        answers += [
+            answer
+            for answer in await asyncio.gather(*(client.ask(key) for client in clients))
+            if answer
+        ]
     assert set(refused(answers)) <= {"budget_exceeded", "not_ready"}
     assert spent(answers) == 40, refused(answers)

@@ -1,4 +1,6 @@
-"""Several hosts: when ``revoke`` has returned, none of them admits the key; one that is cut off has lost its lease."""
+"""Several hosts: when ``revoke`` has returned, none of them admits the key; one that is cut off has
+lost its lease.
+"""
 
 import asyncio
 import random
@@ -28,13 +30,17 @@ ACTOR = Actor(org=ORG, role=Role.OWNER, name="test")
 
 
 @pytest.fixture
-async def four(tmp_path: Path, postgres: PostgresServer, empty_template: str) -> AsyncIterator[Fleet]:
+async def four(
+    tmp_path: Path, postgres: PostgresServer, empty_template: str
+) -> AsyncIterator[Fleet]:
     async with fleet(tmp_path / "fleet", database_url=postgres.database(empty_template)) as made:
         yield made
 
 
 class Load:
-    """Clients of all hosts that ask with random live keys, and remember when each key was last served."""
+    """Clients of all hosts that ask with random live keys, and remember when each key was last
+    served.
+    """
 
     def __init__(self, live: dict[int, str], seed: int) -> None:
         self.live = live
@@ -59,7 +65,10 @@ class Load:
 
 @pytest.mark.parametrize(
     ("count", "at_once"),
-    [pytest.param(40, 2, id="short"), pytest.param(10_000, 32, id="long", marks=pytest.mark.campaign)],
+    [
+        pytest.param(40, 2, id="short"),
+        pytest.param(10_000, 32, id="long", marks=pytest.mark.campaign),
+    ],
 )
 async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_once: int) -> None:
     for id in range(KEY, KEY + count):
@@ -78,15 +87,21 @@ async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_
             await keys.revoke(context, ACTOR, ids.to_text("key", id))
             delays.append(time.perf_counter() - begun)
             revoked[id] = boot_us()
-            for answer in await asyncio.gather(*(client.ask(four.world.keys[id]) for client in asking)):
+            for answer in await asyncio.gather(
+                *(client.ask(four.world.keys[id]) for client in asking)
+            ):
                 assert answer is not None
                 assert answer.status == 401, f"key {id} was served after its revocation"
 
     async with doors(four, 2 + at_once) as made:
-        tasks = [asyncio.create_task(load.run(client, 0.02)) for host in made for client in host[:2]]
+        tasks = [
+            asyncio.create_task(load.run(client, 0.02)) for host in made for client in host[:2]
+        ]
         while load.served < 4 * len(tasks):
             await asyncio.sleep(0.01)
-        await asyncio.gather(*(revoke([host[2 + number] for host in made]) for number in range(at_once)))
+        await asyncio.gather(
+            *(revoke([host[2 + number] for host in made]) for number in range(at_once))
+        )
         load.over = True
         await asyncio.gather(*tasks)
     late = {id: load.latest[id] - at for id, at in revoked.items() if load.latest.get(id, 0) > at}
@@ -94,15 +109,23 @@ async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_
     assert len(revoked) == count
     delays.sort()
     p50, p99 = (delays[int(len(delays) * share)] * 1000 for share in (0.5, 0.99))
-    print(f"\n{count} revocations, 4 hosts: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {delays[-1] * 1000:.1f} ms")
-    print(f"{load.served} requests served meanwhile; from announced to obeyed by all, ms: {await waits(four)}")
+    print(
+        f"\n{count} revocations, 4 hosts: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {delays[-1] * 1000:.1f} ms"
+    )
+    print(
+        f"{load.served} requests served meanwhile; from announced to obeyed by all, ms: {await waits(four)}"
+    )
 
 
 async def waits(made: Fleet) -> str:
     """How long the hosts took, as the registry counted it."""
     install = str((await made.world.one("SELECT value FROM meta WHERE key = 'install'"))[0])
     found = made.redis.run("HGETALL", f"nemorouter:{{hosts:{install}}}").split("\n")
-    counted = {name: int(value) for name, value in zip(*[iter(found)] * 2, strict=True) if name.startswith("d:")}
+    counted = {
+        name: int(value)
+        for name, value in zip(*[iter(found)] * 2, strict=True)
+        if name.startswith("d:")
+    }
     total = counted.pop("d:sum")
     bounds = sorted(counted, key=lambda name: float(name[2:]))
     mean = total / sum(counted.values()) / 1000
@@ -120,7 +143,9 @@ async def test_a_frozen_host_holds_a_revocation_up_until_its_lease_is_over(four:
             assert await status(host[0], key) == 200
         freeze(four.servers[3])
         try:
-            asked = asyncio.create_task(made[3][0].ask(key))  # it lies before a worker that stands still
+            asked = asyncio.create_task(
+                made[3][0].ask(key)
+            )  # it lies before a worker that stands still
             begun = time.monotonic()
             await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
             took = time.monotonic() - begun
@@ -138,13 +163,20 @@ async def test_a_frozen_host_holds_a_revocation_up_until_its_lease_is_over(four:
             assert await status(host[0], key) in (401, 503)
             await until_status(host[0], key, 401)  # it comes back by itself, and knows
             assert await status(host[0], other) == 401
-    print(f"\none of 4 hosts frozen: revoke returned after {took:.2f} s; the next after {took_again * 1000:.0f} ms")
+    print(
+        f"\none of 4 hosts frozen: revoke returned after {took:.2f} s; the next after {took_again * 1000:.0f} ms"
+    )
 
 
-async def test_a_host_without_redis_stops_when_its_lease_is_over_and_comes_back(tmp_path: Path) -> None:
+async def test_a_host_without_redis_stops_when_its_lease_is_over_and_comes_back(
+    tmp_path: Path,
+) -> None:
     redis = RedisServer()
     try:
-        async with Wire(redis.port) as wire, fleet(tmp_path / "cut", 2, redis, lambda n, r: through(wire, n)) as made:
+        async with (
+            Wire(redis.port) as wire,
+            fleet(tmp_path / "cut", 2, redis, lambda n, r: through(wire, n)) as made,
+        ):
             await made.world.key(KEY)
             await made.settle()
             context = await made.context()
@@ -176,7 +208,9 @@ async def test_a_host_without_the_store_admits_until_somebody_needs_its_word(
     url = postgres.database(empty_template)
     async with Wire(postgres.port) as wire:
         cut = {"database_url": url.replace(f":{postgres.port}/", f":{wire.port}/")}
-        async with fleet(tmp_path / "cut", 2, None, lambda n, _: cut if n else {}, database_url=url) as made:
+        async with fleet(
+            tmp_path / "cut", 2, None, lambda n, _: cut if n else {}, database_url=url
+        ) as made:
             await made.world.key(KEY)
             await made.settle()
             context = await made.context()
@@ -184,7 +218,9 @@ async def test_a_host_without_the_store_admits_until_somebody_needs_its_word(
             async with doors(made) as ((near,), (far,)):
                 wire.cut()
                 await asyncio.sleep(SILENCE_S + 1)
-                assert await status(far, key) == 200, "Redis alone keeps the lease while nothing changes"
+                assert await status(far, key) == 200, (
+                    "Redis alone keeps the lease while nothing changes"
+                )
                 begun = time.monotonic()
                 await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
                 took = time.monotonic() - begun
@@ -226,7 +262,9 @@ async def until_status(client: Client, key: str, wanted: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_obeyed_early(four: Fleet) -> None:
+async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_obeyed_early(
+    four: Fleet,
+) -> None:
     await four.world.key(KEY)
     await four.settle()
     context = await four.context()
@@ -268,15 +306,21 @@ async def test_a_store_from_before_is_not_served_without_a_word(tmp_path: Path) 
             await made.world.key(KEY + 1)
             await made.settle()
             async with made.world.store.begin() as connection:
-                await connection.exec_driver_sql("UPDATE meta SET value = value - 1 WHERE key = 'change_seq'")
-                await connection.exec_driver_sql("DELETE FROM changes WHERE seq = (SELECT max(seq) FROM changes)")
+                await connection.exec_driver_sql(
+                    "UPDATE meta SET value = value - 1 WHERE key = 'change_seq'"
+                )
+                await connection.exec_driver_sql(
+                    "DELETE FROM changes WHERE seq = (SELECT max(seq) FROM changes)"
+                )
             await until_status(client, key, 503)
         await asyncio.to_thread(server.stop)
         server.start()
         await listening(server)
         await asyncio.sleep(1)
         async with doors(made) as ((client,),):
-            assert await status(client, key) == 503, "the registry knows a change that the store does not"
+            assert await status(client, key) == 503, (
+                "the registry knows a change that the store does not"
+            )
         await asyncio.to_thread(server.stop)
         await hosts.reset(await made.context(), ACTOR)
         server.start()

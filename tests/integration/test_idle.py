@@ -23,7 +23,11 @@ def test_an_idle_server_takes_less_than_a_hundredth_of_a_processor(tmp_path: Pat
     with host.serve(workers=2) as server:
         assert server.call(body=chat(), key=host.key()).status == 200
         time.sleep(2)
-        everyone = [*children(server.process.pid), *children(server.process.pid, drainer=True), server.process.pid]
+        everyone = [
+            *children(server.process.pid),
+            *children(server.process.pid, drainer=True),
+            server.process.pid,
+        ]
         before = {pid: cpu_s(pid) for pid in everyone}
         time.sleep(SECONDS)
         shares = {pid: (cpu_s(pid) - before[pid]) / SECONDS for pid in everyone}

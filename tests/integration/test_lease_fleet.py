@@ -1,5 +1,6 @@
-"""Four hosts of two workers on a real Redis, without HTTP so that they can ask for more than a large limit gives: no
-window takes more than the limit allows, nearly all of it is used, and Redis is asked seldom.
+"""Four hosts of two workers on a real Redis, without HTTP so that they can ask for more than a
+large limit gives: no window takes more than the limit allows, nearly all of it is used, and
+Redis is asked seldom.
 """
 
 import asyncio
@@ -46,11 +47,23 @@ def old(tmp_path: Path) -> Iterator[RedisServer]:
     ],
 )
 def test_hosts_share_one_limit(
-    tmp_path: Path, old: RedisServer, limit: int, burst: int, most_calls: float, shares: tuple[float, ...]
+    tmp_path: Path,
+    old: RedisServer,
+    limit: int,
+    burst: int,
+    most_calls: float,
+    shares: tuple[float, ...],
 ) -> None:
     """Twice the limit is asked for, or twenty a second: workers of a host ask alike."""
     offered = max(2 * limit / 60, 20)
-    fleet = Fleet(tmp_path / "fleet", old.url, [offered * share / 2 for share in shares], SECONDS, limit, burst=burst)
+    fleet = Fleet(
+        tmp_path / "fleet",
+        old.url,
+        [offered * share / 2 for share in shares],
+        SECONDS,
+        limit,
+        burst=burst,
+    )
     with fleet:
         pass
     outcome = fleet.outcome()

@@ -1,4 +1,6 @@
-"""NemoAuth around FastAPI, Starlette and an RSGI app, on real servers: who calls, what it costs, what is recorded."""
+"""NemoAuth around FastAPI, Starlette and an RSGI app, on real servers: who calls, what it costs,
+what is recorded.
+"""
 
 import socket
 import subprocess
@@ -33,7 +35,9 @@ class Wrapped:
 
 
 @pytest.fixture(scope="module", params=["asgi", "uvicorn"])
-def fastapi(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wrapped]:
+def fastapi(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Wrapped]:
     host = Host(tmp_path_factory.mktemp("fastapi"))
     with host.serve(request.param, f"{APPS}:fastapi_app") as server:
         yield Wrapped(host, server)
@@ -44,7 +48,11 @@ def test_the_app_knows_who_calls(fastapi: Wrapped) -> None:
     caller = answer.json["caller"]
     assert caller["key_name"] == "my key"
     assert caller["alias"] == f"sk-...{fastapi.key[-4:]}"
-    assert [caller[name].partition("_")[0] for name in ("key_id", "org_id", "team_id")] == ["key", "org", "team"]
+    assert [caller[name].partition("_")[0] for name in ("key_id", "org_id", "team_id")] == [
+        "key",
+        "org",
+        "team",
+    ]
     assert caller["user_id"] is None
     assert answer.json["authorization"] is None
     assert answer.header("x-nemo-request-id") == answer.json["request_id"]
@@ -73,7 +81,15 @@ def test_a_broken_app_is_a_500_and_settled(fastapi: Wrapped) -> None:
 def test_what_is_guarded(fastapi: Wrapped) -> None:
     call = fastapi.server.call
     assert call("/open").json == {"state": False}
-    for path in ("/v1/other", "/v1/nothing", "/v1", "/v1/../v1/other", "//v1/other", "/%761/other", "/V1/other"):
+    for path in (
+        "/v1/other",
+        "/v1/nothing",
+        "/v1",
+        "/v1/../v1/other",
+        "//v1/other",
+        "/%761/other",
+        "/V1/other",
+    ):
         assert call(path).status == 401, path
     answer = call("/v1/other", key=fastapi.key)
     fastapi.rows += 1
@@ -133,7 +149,18 @@ def test_rsgi(tmp_path: Path) -> None:
 
 
 def test_an_asgi_app_under_rsgi_says_what_to_do(tmp_path: Path) -> None:
-    env = Host(tmp_path).settings.to_env() | {"PYTHONPATH": ":".join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--port", "0", f"{APPS}:fastapi_app"]
+    env = Host(tmp_path).settings.to_env() | {
+        "PYTHONPATH": ":".join(path for path in sys.path if path)
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "granian",
+        "--interface",
+        "rsgi",
+        "--port",
+        "0",
+        f"{APPS}:fastapi_app",
+    ]
     done = subprocess.run(command, env=env, capture_output=True, timeout=30, check=False)
     assert b"--interface asgi" in done.stdout + done.stderr

@@ -23,13 +23,16 @@ PEPPERS = [(1, bytes(32))]
 MIDNIGHT = 20_700 * DAY_MS
 
 
-# A slow upstream, and budgets that are raced for -----------------------------------------------------------------
+# A slow upstream, and budgets that are raced for
+# -----------------------------------------------------------------
 
 
 async def slow_upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers each request after a while, with usage of 5 + 2 tokens."""
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    body = msgspec.json.encode({"id": "x", "object": "chat.completion", "choices": [], "usage": usage})
+    body = msgspec.json.encode(
+        {"id": "x", "object": "chat.completion", "choices": [], "usage": usage}
+    )
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     try:
         while True:
@@ -43,7 +46,8 @@ async def slow_upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 @pytest.mark.parametrize(
-    "rounds", [pytest.param(8, id="short"), pytest.param(100, id="long", marks=pytest.mark.campaign)]
+    "rounds",
+    [pytest.param(8, id="short"), pytest.param(100, id="long", marks=pytest.mark.campaign)],
 )
 async def test_a_budget_for_three_that_fifty_want(tmp_path: Path, rounds: int) -> None:
     upstream = await asyncio.start_server(slow_upstream, "127.0.0.1", 0)
@@ -76,14 +80,18 @@ async def test_a_budget_for_three_that_fifty_want(tmp_path: Path, rounds: int) -
                 answers = [answer for answer in await asked if answer is not None]
                 assert len(answers) == 50
                 served = sum(answer.status == 200 for answer in answers)
-                assert {answer.code for answer in answers if answer.status != 200} == {"budget_exceeded"}
+                assert {answer.code for answer in answers if answer.status != 200} == {
+                    "budget_exceeded"
+                }
                 # Three at once, and as many more as what came back paid for.
                 assert 3 <= served <= cap // 7
                 assert arena.meters(index).committed == 7 * served
     assert 3 * reserved <= worst <= cap
     spent = await world.all("SELECT key_id, sum(cost_nano), count(*) FROM requests GROUP BY key_id")
     assert len(spent) == rounds
-    assert all(nano == 7 * int(str(rows)) <= cap for _, nano, rows in spent if isinstance(nano, int))
+    assert all(
+        nano == 7 * int(str(rows)) <= cap for _, nano, rows in spent if isinstance(nano, int)
+    )
     await sums_agree(world)
     upstream.close()
     await world.close()
@@ -91,7 +99,10 @@ async def test_a_budget_for_three_that_fifty_want(tmp_path: Path, rounds: int) -
 
 async def sums_agree(world: World) -> None:
     """Log and daily sums tell the same, to the nano-dollar."""
-    log, days = "SELECT sum(cost_nano), count(*) FROM requests", "SELECT sum(cost_nano), sum(requests) FROM spend_daily"
+    log, days = (
+        "SELECT sum(cost_nano), count(*) FROM requests",
+        "SELECT sum(cost_nano), sum(requests) FROM spend_daily",
+    )
     assert await world.one(log) == await world.one(days)
 
 
@@ -114,7 +125,9 @@ IDS = {Kind.KEY: KEY, Kind.TEAM: TEAM, Kind.USER: USER, Kind.ORG: ORG}
 class Turning:
     """Two workers and a clock that passes midnights and month's ends, and is set back at times."""
 
-    def __init__(self, world: World, arena: Arena, journals: list[Journal], rng: random.Random) -> None:
+    def __init__(
+        self, world: World, arena: Arena, journals: list[Journal], rng: random.Random
+    ) -> None:
         self.rng = rng
         self.wall = self.latest = MIDNIGHT - 50
         self.clock = ManualClock(wall_ms=self.wall)
@@ -122,7 +135,9 @@ class Turning:
         self.journals = journals
         self.gates = [Gate(arena, journal, world.peppers, self.clock) for journal in journals]
         index = self.gates[0].identify(f"Bearer {world.keys[KEY]}", "127.0.0.1", 0)
-        self.scopes = {Kind.KEY: index} | {kind: find(arena, kind) for kind in (Kind.TEAM, Kind.USER, Kind.ORG)}
+        self.scopes = {Kind.KEY: index} | {
+            kind: find(arena, kind) for kind in (Kind.TEAM, Kind.USER, Kind.ORG)
+        }
         self.tickets: list[tuple[Gate, int]] = []
 
     def step(self) -> None:
@@ -150,14 +165,18 @@ class Turning:
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, id=str(seed)) for seed in range(5)])
 async def test_windows_turn_with_money_in_flight(tmp_path: Path, seed: int) -> None:
-    """Committed never passes a cap, late costs stay in their own window, and the ledger knows each to the nano."""
+    """Committed never passes a cap, late costs stay in their own window, and the ledger knows each
+    to the nano.
+    """
     world = await World.make(tmp_path / "data")
     await world.key()
     for kind, id in IDS.items():
         await world.scope(kind, id, cap=CAPS[kind], duration=DURATIONS[kind])
     await world.price("m", input=1_000_000, output=0)
     arena = Arena.private(64)
-    Gate(arena, Journal.private(16), PEPPERS, ManualClock(wall_ms=MIDNIGHT - 50))  # gives the arena that clock
+    Gate(
+        arena, Journal.private(16), PEPPERS, ManualClock(wall_ms=MIDNIGHT - 50)
+    )  # gives the arena that clock
     data = DataDir(world.settings.data_dir).prepare()
     await snapshot.catch_up(arena, world.store, data)
     journals = [await snapshot.new_journal(world.settings, ["echo"]) for _ in range(2)]
@@ -174,8 +193,12 @@ async def test_windows_turn_with_money_in_flight(tmp_path: Path, seed: int) -> N
         pass
     async with world.store.read() as connection:
         for kind, index in turning.scopes.items():
-            spent = await window_spend(connection, kind, IDS[kind], *arena.window(index, turning.latest))
-            assert arena.meters(index, wall_ms=turning.latest).committed == spent, f"seed {seed}, {kind.name}"
+            spent = await window_spend(
+                connection, kind, IDS[kind], *arena.window(index, turning.latest)
+            )
+            assert arena.meters(index, wall_ms=turning.latest).committed == spent, (
+                f"seed {seed}, {kind.name}"
+            )
             for day in range(MIDNIGHT // DAY_MS - 10, turning.latest // DAY_MS + 1):
                 window = window_days(DURATIONS[kind], day)
                 assert await window_spend(connection, kind, IDS[kind], *window) <= CAPS[kind], (
@@ -206,7 +229,9 @@ async def test_a_client_that_leaves_pays_once(world: World) -> None:
     async with Server(world.settings):
         for _ in range(20):
             client = await Client(world.settings.port).connect()
-            asked = asyncio.create_task(client.ask(world.keys[KEY], chat(stream=True, content="x " * 400)))
+            asked = asyncio.create_task(
+                client.ask(world.keys[KEY], chat(stream=True, content="x " * 400))
+            )
             await asyncio.sleep(0.002)
             await client.close()
             await asked

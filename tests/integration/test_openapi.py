@@ -1,4 +1,6 @@
-"""The OpenAPI document against the server: schemathesis sends what it allows and what it forbids, with all checks."""
+"""The OpenAPI document against the server: schemathesis sends what it allows and what it forbids,
+with all checks.
+"""
 
 import subprocess
 import sys
@@ -25,17 +27,34 @@ enabled = false
 
 
 @pytest.mark.parametrize(
-    ("phases", "examples"), [("coverage", 1), pytest.param("fuzzing,stateful", 50, marks=pytest.mark.campaign)]
+    ("phases", "examples"),
+    [("coverage", 1), pytest.param("fuzzing,stateful", 50, marks=pytest.mark.campaign)],
 )
 def test_the_server_does_what_the_document_says(tmp_path: Path, phases: str, examples: int) -> None:
     host = Host(tmp_path)
     key = management_key(host)
-    management_key(host, Role.OWNER)  # so that the caller may give up its role without being the last
+    management_key(
+        host, Role.OWNER
+    )  # so that the caller may give up its role without being the last
     (tmp_path / "schemathesis.toml").write_text(CONFIG, "utf-8")
     with host.serve() as server:
         document = f"http://127.0.0.1:{server.port}/api/v1/openapi.json"
-        command = [str(SCHEMATHESIS), "--config-file", str(tmp_path / "schemathesis.toml"), "run", document]
-        command += ["--phases", phases, "--max-examples", str(examples), "--seed", "1", "--no-color"]
+        command = [
+            str(SCHEMATHESIS),
+            "--config-file",
+            str(tmp_path / "schemathesis.toml"),
+            "run",
+            document,
+        ]
+        command += [
+            "--phases",
+            phases,
+            "--max-examples",
+            str(examples),
+            "--seed",
+            "1",
+            "--no-color",
+        ]
         command += ["--generation-database", "none"]
         command += ["-H", f"Authorization: Bearer {key}"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)

@@ -1,4 +1,6 @@
-"""Starts while PostgreSQL is away: a server waits for it, a command says so in one line; nobody tells the password."""
+"""Starts while PostgreSQL is away: a server waits for it, a command says so in one line; nobody
+tells the password.
+"""
 
 import asyncio
 import os
@@ -32,11 +34,15 @@ def with_password(url: str) -> str:
 async def test_a_server_waits_for_its_store(server: PostgresServer, tmp_path: Path) -> None:
     url = with_password(server.database())
     server.stop()
-    settings = Settings(data_dir=tmp_path / "data", database_url=url, port=free_port(), capacity=100)
+    settings = Settings(
+        data_dir=tmp_path / "data", database_url=url, port=free_port(), capacity=100
+    )
     gateway = Server(settings)
     gateway.start()
     try:
-        await asyncio.to_thread(until, lambda: "store_away" in gateway.log.read_text(), 20, gateway.log)
+        await asyncio.to_thread(
+            until, lambda: "store_away" in gateway.log.read_text(), 20, gateway.log
+        )
         server.start()
         await gateway.ready()
         assert "hunter2" not in gateway.log.read_text()
@@ -44,7 +50,9 @@ async def test_a_server_waits_for_its_store(server: PostgresServer, tmp_path: Pa
         await asyncio.to_thread(gateway.stop)
 
 
-async def test_a_server_gives_up_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_gives_up_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(serve, "_STORE_S", -1.0)
     url = f"postgresql://nemo:hunter2@127.0.0.1:{free_port()}/nemo"
     with pytest.raises(StoreAwayError, match="cannot be reached") as caught:
@@ -56,7 +64,11 @@ async def test_a_server_gives_up_in_the_end(tmp_path: Path, monkeypatch: pytest.
 def test_a_command_says_so(command: list[str], tmp_path: Path) -> None:
     url = f"postgresql://nemo:hunter2@127.0.0.1:{free_port()}/nemo"
     line = [sys.executable, "-c", "from nemorouter.cli import main; main()", *command]
-    env = {**os.environ, "NEMOROUTER_DATABASE_URL": url, "NEMOROUTER_DATA_DIR": str(tmp_path / "data")}
+    env = {
+        **os.environ,
+        "NEMOROUTER_DATABASE_URL": url,
+        "NEMOROUTER_DATA_DIR": str(tmp_path / "data"),
+    }
     done = subprocess.run(line, env=env, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     assert "PostgreSQL cannot be reached" in done.stdout + done.stderr
@@ -64,7 +76,9 @@ def test_a_command_says_so(command: list[str], tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-async def test_a_database_of_another_program_is_left_alone(server: PostgresServer, tmp_path: Path) -> None:
+async def test_a_database_of_another_program_is_left_alone(
+    server: PostgresServer, tmp_path: Path
+) -> None:
     url = server.database()
     server.execute("CREATE TABLE users (name text)", url)
     with pytest.raises(Exception, match="holds tables of another program"):

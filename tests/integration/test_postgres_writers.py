@@ -1,4 +1,6 @@
-"""Services of several hosts at once on one PostgreSQL: one change sequence, one audit chain, no gap in either."""
+"""Services of several hosts at once on one PostgreSQL: one change sequence, one audit chain, no gap
+in either.
+"""
 
 import asyncio
 import shutil
@@ -39,7 +41,9 @@ async def test_changes_have_one_order_and_the_chain_has_no_fork(contexts: list[C
     over = asyncio.Event()
 
     async def follow() -> None:
-        """A change that is seen is never followed by one with a smaller number: catching up would miss it."""
+        """A change that is seen is never followed by one with a smaller number: catching up would
+        miss it.
+        """
         while not over.is_set():
             async with contexts[0].store.read() as connection:
                 fresh = await changes_since(connection, seen[-1] if seen else 0)

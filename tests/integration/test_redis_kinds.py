@@ -1,4 +1,6 @@
-"""The bank of leases at a single Redis, behind sentinels, and in a cluster: every form of ``redis_url``."""
+"""The bank of leases at a single Redis, behind sentinels, and in a cluster: every form of
+``redis_url``.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,12 @@ from nemorouter.types import Kind
 from tests.integration.redis_servers import RedisServer
 from tests.integration.servers import free_port, until
 
-BUCKETS = [Bucket(Kind.KEY, id, org, resource) for org in (1, 2, 300) for id in range(20) for resource in (0, 1)]
+BUCKETS = [
+    Bucket(Kind.KEY, id, org, resource)
+    for org in (1, 2, 300)
+    for id in range(20)
+    for resource in (0, 1)
+]
 ASK = Ask(
     nonce=5, sequence=1, epoch=0, place=0, spent=0, refunded=0, refunded_at=0, need=1, demand=3, want=3, bye=False,
     limit=60, burst=60, version=1,
@@ -40,7 +47,9 @@ def sentinels(folder: Path) -> Iterator[str]:
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     made = RedisServer(folder, "--cluster-enabled", "yes")
-    made.port = next(port for port in iter(free_port, 0) if port + 10_000 < 1 << 16)  # it talks to its like on that
+    made.port = next(
+        port for port in iter(free_port, 0) if port + 10_000 < 1 << 16
+    )  # it talks to its like on that
     with made as node:
         assert node.cli("CLUSTER", "ADDSLOTS", *map(str, range(16_384))) == "OK"
         until(lambda: "cluster_state:ok" in node.cli("CLUSTER", "INFO"), 10)
@@ -62,5 +71,7 @@ async def test_tokens_are_lent_at_every_kind_of_redis(kind: object, tmp_path: Pa
             ask = replace(ASK, sequence=turn, place=3 * turn - 3, spent=3 * turn - 3)
             for batch in batches:
                 _, replies = await bank.sync([(BUCKETS[at], ask) for at in batch])
-                assert {(reply.place, reply.balance) for reply in replies} == {(3 * turn, 60 - 3 * turn)}
+                assert {(reply.place, reply.balance) for reply in replies} == {
+                    (3 * turn, 60 - 3 * turn)
+                }
         await client.aclose()

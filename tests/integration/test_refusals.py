@@ -1,4 +1,6 @@
-"""A refusal consumes nothing, at any level, for any reason: meters and slots before and after are equal."""
+"""A refusal consumes nothing, at any level, for any reason: meters and slots before and after are
+equal.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,9 @@ PEPPERS = [(1, bytes(32))]
 
 
 class Scene:
-    """An org, a team, a user and a key, each with limits that leave room; ``change`` takes it away at one level."""
+    """An org, a team, a user and a key, each with limits that leave room; ``change`` takes it away
+    at one level.
+    """
 
     def __init__(self, slots: int = 8) -> None:
         self.clock = ManualClock()
@@ -29,7 +33,9 @@ class Scene:
             Kind.ORG: Policy(kind=Kind.ORG, id=ORG, version=1),
             Kind.TEAM: Policy(kind=Kind.TEAM, id=TEAM, org=ORG, version=1),
             Kind.USER: Policy(kind=Kind.USER, id=USER, org=ORG, version=1),
-            Kind.KEY: Policy(kind=Kind.KEY, id=KEY, org=ORG, team=TEAM, user=USER, version=1, digest=digest),
+            Kind.KEY: Policy(
+                kind=Kind.KEY, id=KEY, org=ORG, team=TEAM, user=USER, version=1, digest=digest
+            ),
         }
         for kind in self.policies:
             rates = {} if kind == Kind.USER else {"rpm": 100, "tpm": 100_000}
@@ -52,7 +58,10 @@ class Scene:
 
     def meters(self) -> list[tuple[object, ...]]:
         wall = 1_767_225_600_000
-        found = (self.arena.meters(index, boot_us=1_000_000, wall_ms=wall) for index in range(self.arena.scopes))
+        found = (
+            self.arena.meters(index, boot_us=1_000_000, wall_ms=wall)
+            for index in range(self.arena.scopes)
+        )
         return [(m.rpm_remaining, m.tpm_remaining, m.committed, m.frozen) for m in found]
 
 
@@ -74,13 +83,22 @@ REFUSALS = [
     changed(Code.KEY_REVOKED, Kind.KEY, status=Status.REVOKED),
     changed(Code.KEY_EXPIRED, Kind.KEY, expires_ms=1),
     changed(Code.KEY_WRONG_IP, Kind.KEY, ips=("192.168.0.0/16",)),
-    *(changed(Code.OWNER_DISABLED, kind, status=Status.DISABLED) for kind in (Kind.TEAM, Kind.USER, Kind.ORG)),
+    *(
+        changed(Code.OWNER_DISABLED, kind, status=Status.DISABLED)
+        for kind in (Kind.TEAM, Kind.USER, Kind.ORG)
+    ),
     *(changed(Code.ENDPOINT_NOT_ALLOWED, kind, endpoints=2) for kind in (Kind.KEY, Kind.TEAM)),
     *(changed(Code.MODEL_NOT_ALLOWED, kind, models=("other",)) for kind in (Kind.KEY, Kind.TEAM)),
     *(changed(Code.RATE_LIMIT_EXCEEDED, kind, rpm=1) for kind in (Kind.KEY, Kind.TEAM, Kind.ORG)),
     *(changed(Code.TPM_LIMIT_EXCEEDED, kind, tpm=30) for kind in (Kind.KEY, Kind.TEAM, Kind.ORG)),
-    *(changed(Code.BUDGET_EXCEEDED, kind, cap=39) for kind in (Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG)),
-    *(changed(Code.NOT_READY, kind, duration=Duration.DAILY) for kind in (Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG)),
+    *(
+        changed(Code.BUDGET_EXCEEDED, kind, cap=39)
+        for kind in (Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG)
+    ),
+    *(
+        changed(Code.NOT_READY, kind, duration=Duration.DAILY)
+        for kind in (Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG)
+    ),
     pytest.param(Code.OVERLOADED, _no_slot, id="overloaded"),
 ]
 

@@ -1,4 +1,6 @@
-"""The registry's script in a real Redis, against the model that the simulation uses; and what happens around it."""
+"""The registry's script in a real Redis, against the model that the simulation uses; and what
+happens around it.
+"""
 
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +32,12 @@ async def client(redis: RedisServer) -> AsyncIterator[Redis]:
 
 def seen(look: Look) -> tuple[object, ...]:
     """What both must agree on; the numbers of renewals count from different starts."""
-    return look.verdict, look.mature, look.announced, [(host.id, host.applied, host.fence) for host in look.hosts]
+    return (
+        look.verdict,
+        look.mature,
+        look.announced,
+        [(host.id, host.applied, host.fence) for host in look.hosts],
+    )
 
 
 class Pair:
@@ -43,7 +50,9 @@ class Pair:
     async def step(self, rng: random.Random) -> None:
         id, token, number = rng.randrange(1, 4), rng.choice("ab"), rng.randrange(8)
         real, known = rng.choice(self.looks[-6:])
-        match rng.choice(("register", "renew", "renew", "announce", "fence", "bury", "mature", "leave")):
+        match rng.choice(
+            ("register", "renew", "renew", "announce", "fence", "bury", "mature", "leave")
+        ):
             case "register":
                 made = await self.registry.register(id, token, number, "n")
                 like = self.model.call("e", "register", id, token, number)
@@ -51,16 +60,24 @@ class Pair:
                 made = await self.registry.renew(id, token, number, "n")
                 like = self.model.call("e", "renew", id, token, number)
             case "announce":
-                made, like = await self.registry.announce(number), self.model.call("e", "announce", number)
+                made, like = (
+                    await self.registry.announce(number),
+                    self.model.call("e", "announce", number),
+                )
             case "fence":
                 made = await self.registry.announce(number, id, loud=True)
                 like = self.model.call("e", "announce", number, id)
             case "bury" if real.hosts:
                 at = rng.randrange(len(real.hosts))
                 made = await self.registry.bury(real, real.hosts[at])
-                like = self.model.call("e", "bury", known.epoch, known.hosts[at].id, known.hosts[at].renewals)
+                like = self.model.call(
+                    "e", "bury", known.epoch, known.hosts[at].id, known.hosts[at].renewals
+                )
             case "mature":
-                made, like = await self.registry.mature(real), self.model.call("e", "mature", known.epoch)
+                made, like = (
+                    await self.registry.mature(real),
+                    self.model.call("e", "mature", known.epoch),
+                )
             case "leave":
                 made, like = await self.registry.leave(id), self.model.call("e", "leave", id)
             case _:
@@ -84,7 +101,9 @@ async def test_script_and_model_are_alike(client: Redis, seed: int) -> None:
         await pair.step(rng)
 
 
-async def test_another_server_with_the_same_data_begins_a_new_epoch(client: Redis, redis: RedisServer) -> None:
+async def test_another_server_with_the_same_data_begins_a_new_epoch(
+    client: Redis, redis: RedisServer
+) -> None:
     registry = Registry(client, "test")
     old = await registry.register(1, "t", 7, "n")
     await registry.mature(old)

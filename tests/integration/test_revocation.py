@@ -1,4 +1,6 @@
-"""When ``revoke`` has returned, no worker starts a request of that key; what is under way is finished and settled."""
+"""When ``revoke`` has returned, no worker starts a request of that key; what is under way is
+finished and settled.
+"""
 
 import asyncio
 import random
@@ -23,7 +25,9 @@ ACTOR = Actor(org=ORG, role=Role.OWNER, name="test")
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = await World.make(tmp_path / "data", workers=4, port=free_port(), log_level="warning", journal_slots=16_384)
+    made = await World.make(
+        tmp_path / "data", workers=4, port=free_port(), log_level="warning", journal_slots=16_384
+    )
     yield made
     await made.close()
 
@@ -52,7 +56,8 @@ class Load:
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(60, id="short"), pytest.param(1000, id="long", marks=pytest.mark.campaign)]
+    "count",
+    [pytest.param(60, id="short"), pytest.param(1000, id="long", marks=pytest.mark.campaign)],
 )
 async def test_no_request_starts_after_revoke_returned(world: World, count: int) -> None:
     for id in range(KEY, KEY + count):
@@ -68,7 +73,9 @@ async def test_no_request_starts_after_revoke_returned(world: World, count: int)
             await keys.revoke(context, ACTOR, ids.to_text("key", id))
             revoked[id] = boot_us()
             # At once, on four connections: most likely four workers.
-            for answer in await asyncio.gather(*(client.ask(world.keys[id]) for client in made[:4])):
+            for answer in await asyncio.gather(
+                *(client.ask(world.keys[id]) for client in made[:4])
+            ):
                 assert answer is not None
                 assert answer.status == 401, f"key {id} was served after its revocation"
         load.over = True
@@ -89,7 +96,9 @@ async def test_what_is_under_way_finishes_and_is_settled(world: World, tmp_path:
     upstream = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = upstream.sockets[0].getsockname()[1]
     route = Upstream(name="slow", base_url=f"http://127.0.0.1:{port}/v1", models=("*",))
-    slow = await World.make(tmp_path / "slow", workers=2, port=free_port(), log_level="warning", upstreams=(route,))
+    slow = await World.make(
+        tmp_path / "slow", workers=2, port=free_port(), log_level="warning", upstreams=(route,)
+    )
     await slow.price("slow-1", input=1_000_000, output=1_000_000)
     await slow.key()
     context = await Context.attach(slow.store, slow.settings, create=True)
@@ -98,7 +107,10 @@ async def test_what_is_under_way_finishes_and_is_settled(world: World, tmp_path:
         assert arena is not None
         key = arena.find(Kind.TEAM, TEAM)
         assert key is not None
-        asked = [asyncio.create_task(client.ask(slow.keys[KEY], chat("slow-1", max_tokens=50))) for client in made]
+        asked = [
+            asyncio.create_task(client.ask(slow.keys[KEY], chat("slow-1", max_tokens=50)))
+            for client in made
+        ]
         while not arena.meters(key).committed:
             await asyncio.sleep(0)
         await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
@@ -114,7 +126,8 @@ async def test_what_is_under_way_finishes_and_is_settled(world: World, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "id"), [pytest.param(Kind.TEAM, TEAM, id="team"), pytest.param(Kind.ORG, ORG, id="org")]
+    ("kind", "id"),
+    [pytest.param(Kind.TEAM, TEAM, id="team"), pytest.param(Kind.ORG, ORG, id="org")],
 )
 async def test_keys_of_a_disabled_owner_die_together(world: World, kind: Kind, id: int) -> None:
     for key in range(KEY, KEY + 5):
@@ -130,5 +143,7 @@ async def test_keys_of_a_disabled_owner_die_together(world: World, kind: Kind, i
         await snapshot.catch_up_if_live(world.settings, world.store)
         for answers in await asyncio.gather(*map(ask_all, made)):
             assert [answer.status for answer in answers if answer] == [401] * 5
-    counted = await world.one("SELECT sum(count) FROM refusals WHERE code = ?", int(Code.OWNER_DISABLED))
+    counted = await world.one(
+        "SELECT sum(count) FROM refusals WHERE code = ?", int(Code.OWNER_DISABLED)
+    )
     assert counted == (20,)

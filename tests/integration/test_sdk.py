@@ -11,7 +11,9 @@ from tests.integration.servers import Host, Server
 
 
 @pytest.fixture(scope="module", params=["rsgi", "uvicorn"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Server]]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Host, Server]]:
     host = Host(tmp_path_factory.mktemp("sdk"))
     with host.serve(request.param) as server:
         yield host, server
@@ -19,7 +21,9 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def client(served: tuple[Host, Server], **limits: Any) -> openai.OpenAI:
     key = served[0].key(f"key {len(limits)} {sorted(limits)}", **limits)
-    return openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{served[1].port}/v1", max_retries=0)
+    return openai.OpenAI(
+        api_key=key, base_url=f"http://127.0.0.1:{served[1].port}/v1", max_retries=0
+    )
 
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hello"}]
@@ -59,7 +63,9 @@ def test_responses(served: tuple[Host, Server]) -> None:
     with client(served) as sdk:
         assert sdk.responses.create(model="echo", input="Say hello").output_text == "Say hello"
         with sdk.responses.stream(model="echo", input="Say hello") as stream:
-            text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+            text = "".join(
+                event.delta for event in stream if event.type == "response.output_text.delta"
+            )
             assert text == "Say hello"
             assert stream.get_final_response().usage is not None
 
@@ -69,7 +75,10 @@ def test_exceptions(served: tuple[Host, Server]) -> None:
     wrong = openai.OpenAI(api_key="sk-nemo-" + "w" * 20, base_url=url, max_retries=0)
     with wrong, pytest.raises(openai.AuthenticationError, match=r"Invalid API key provided\."):
         wrong.chat.completions.create(model="echo", messages=HELLO)
-    with client(served, allowed_models=("gpt-4o",)) as sdk, pytest.raises(openai.PermissionDeniedError) as denied:
+    with (
+        client(served, allowed_models=("gpt-4o",)) as sdk,
+        pytest.raises(openai.PermissionDeniedError) as denied,
+    ):
         sdk.chat.completions.create(model="echo", messages=HELLO)
     assert denied.value.code == "model_not_allowed"
     with client(served, rpm=1) as sdk:

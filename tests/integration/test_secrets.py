@@ -1,4 +1,6 @@
-"""Canary keys, sent wherever a client may put them: none is in store, journal, arena, log or metrics afterwards."""
+"""Canary keys, sent wherever a client may put them: none is in store, journal, arena, log or
+metrics afterwards.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -46,7 +48,10 @@ def traces(world: World, secrets: dict[str, str]) -> list[str]:
 
 async def test_a_key_leaves_no_trace(world: World) -> None:
     real = world.keys[KEY]
-    canary = {where: a_key() for where in ("header", "query", "body", "double", "malformed", "metrics", "crash")}
+    canary = {
+        where: a_key()
+        for where in ("header", "query", "body", "double", "malformed", "metrics", "crash")
+    }
     port = world.settings.port
     server = Server(world.settings)
     async with server:
@@ -63,7 +68,9 @@ async def test_a_key_leaves_no_trace(world: World) -> None:
             await client.ask(real, chat(model=f"gpt {canary['body']}"[:9]))
             await client.ask(canary["malformed"][:-1], chat())
             assert (
-                answer := await client.ask(real, chat(), f"/v1/chat/completions?api_key={canary['query']}")
+                answer := await client.ask(
+                    real, chat(), f"/v1/chat/completions?api_key={canary['query']}"
+                )
             ) is not None
             assert canary["query"] not in answer.body.decode()
         async with Client(port) as client:
@@ -74,11 +81,17 @@ async def test_a_key_leaves_no_trace(world: World) -> None:
             head = f"GET /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {canary['metrics']}\r\n\r\n"
             metrics = await client.raw(head.encode())
             assert real not in metrics.body.decode()
-        for pid in (server.pid, *server.workers(), holder(world.settings.data_dir / "drainer.lock")):
+        for pid in (
+            server.pid,
+            *server.workers(),
+            holder(world.settings.data_dir / "drainer.lock"),
+        ):
             assert "Max core file size        0 " in Path(f"/proc/{pid}/limits").read_text()
             assert int(Path(f"/proc/{pid}/coredump_filter").read_text(), 16) == 0
         client = await Client(port).connect()
-        asked = asyncio.create_task(client.ask(canary["crash"], chat(stream=True, content=canary["crash"])))
+        asked = asyncio.create_task(
+            client.ask(canary["crash"], chat(stream=True, content=canary["crash"]))
+        )
         server.kill_worker()
         await asked
         await client.close()
@@ -101,7 +114,11 @@ async def test_the_search_finds_a_planted_key(world: World) -> None:
 async def test_peppers_are_in_their_file_only(world: World) -> None:
     await attach(world.settings, world.store)
     for _, pepper in world.peppers:
-        homes = [name for name, content in everything(world) if pepper in content or pepper.hex().encode() in content]
+        homes = [
+            name
+            for name, content in everything(world)
+            if pepper in content or pepper.hex().encode() in content
+        ]
         assert homes == [str(world.settings.pepper_path)]
 
 

@@ -1,4 +1,6 @@
-"""``serve`` as an operator meets it: the first run, the wrong set-up, the end of workers and of the master."""
+"""``serve`` as an operator meets it: the first run, the wrong set-up, the end of workers and of the
+master.
+"""
 
 import contextlib
 import itertools
@@ -25,9 +27,15 @@ from tests.integration.upstreams import FakeUpstream
 
 
 def serve(settings: Settings) -> subprocess.Popen[str]:
-    env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    env = {
+        **os.environ,
+        **settings.to_env(),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", SERVE], env=env, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVE], env=env, stdout=pipe, stderr=pipe, text=True
+    )
 
 
 def refused(settings: Settings) -> str:
@@ -42,11 +50,17 @@ def refused(settings: Settings) -> str:
 def children(pid: int, *, drainer: bool = False) -> list[int]:
     """Workers of a master, or its drainer."""
     found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in found if (b"import drain" in Path(f"/proc/{child}/cmdline").read_bytes()) == drainer]
+    return [
+        child
+        for child in found
+        if (b"import drain" in Path(f"/proc/{child}/cmdline").read_bytes()) == drainer
+    ]
 
 
 def test_the_first_run_prints_a_command_that_works(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data", port=free_port(), capacity=100, log_level="warning")
+    settings = Settings(
+        data_dir=tmp_path / "data", port=free_port(), capacity=100, log_level="warning"
+    )
     process = serve(settings)
     assert process.stdout is not None
     printed = ""
@@ -55,7 +69,9 @@ def test_the_first_run_prints_a_command_that_works(tmp_path: Path) -> None:
     command = shlex.split(printed[printed.index("curl") :].replace("\\\n", ""))
     body = {}
     until(lambda: _answers(settings.port))
-    body = msgspec.json.decode(subprocess.run([*command, "-s"], capture_output=True, check=True).stdout)
+    body = msgspec.json.decode(
+        subprocess.run([*command, "-s"], capture_output=True, check=True).stdout
+    )
     assert body["choices"][0]["message"]["content"] == "Hello, Nemo!"
     process.terminate()
     out, err = process.communicate(timeout=20)
@@ -65,7 +81,9 @@ def test_the_first_run_prints_a_command_that_works(tmp_path: Path) -> None:
 
     again = serve(settings)
     assert again.stdout is not None
-    assert again.stdout.readline().startswith(f"NemoRouter serves http://127.0.0.1:{settings.port}/v1")
+    assert again.stdout.readline().startswith(
+        f"NemoRouter serves http://127.0.0.1:{settings.port}/v1"
+    )
     again.terminate()
     out, _ = again.communicate(timeout=20)
     assert "curl" not in out
@@ -110,7 +128,12 @@ def test_other_servers_refuse_a_wrong_set_up_too(tmp_path: Path, kind: str) -> N
 
 def _output(kind: str, settings: Settings, **more: str) -> str:
     """What a server prints that ends by itself, in failure."""
-    env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **more}
+    env = {
+        **os.environ,
+        **settings.to_env(),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **more,
+    }
     command = server_command(kind, "nemorouter.app:app", free_port())
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode != 0
@@ -125,7 +148,9 @@ def test_a_provider_key_that_is_not_set(tmp_path: Path) -> None:
     assert "NO_SUCH_VARIABLE" in line
 
 
-def test_a_provider_key_that_no_header_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_key_that_no_header_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROVIDER_KEY", "provider\nsecret")
     with FakeUpstream() as upstream:
         host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="PROVIDER_KEY")})
@@ -141,14 +166,20 @@ def test_a_provider_that_cannot_have_that_address(tmp_path: Path) -> None:
     assert "'away': base_url" in line
 
 
-def test_the_provider_key_goes_up_and_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_provider_key_goes_up_and_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROVIDER_KEY", "provider-secret\n")  # as a file ends
     with FakeUpstream() as upstream:
         host = Host(tmp_path, {"upstreams": upstream.settings(api_key_env="PROVIDER_KEY")})
         key = host.key()
         with host.serve() as server:
-            answers = [server.call(body=chat(model), key=key) for model in ("fake-ok", "fake-tells-key")]
-        assert {seen.headers["authorization"] for seen in upstream.seen} == {"Bearer provider-secret"}
+            answers = [
+                server.call(body=chat(model), key=key) for model in ("fake-ok", "fake-tells-key")
+            ]
+        assert {seen.headers["authorization"] for seen in upstream.seen} == {
+            "Bearer provider-secret"
+        }
     assert answers[1].status == 401
     assert "provider-secret" not in repr(answers) + server.log.read_text()
 
@@ -169,7 +200,9 @@ def test_killed_workers_come_back(tmp_path: Path) -> None:
         assert "WARNING" not in server.log.read_text()
 
 
-def test_a_server_outlives_what_refuses_a_later_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_outlives_what_refuses_a_later_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a full disk does. Only a set-up that never worked ends the server."""
     host = Host(tmp_path)
     key = host.key()
@@ -179,9 +212,14 @@ def test_a_server_outlives_what_refuses_a_later_worker(tmp_path: Path, monkeypat
         pepper = host.settings.pepper_path.rename(tmp_path / "elsewhere")
         os.kill(children(server.process.pid)[0], signal.SIGKILL)
         until(lambda: "is missing" in server.log.read_text(), what="no worker was refused")
-        until(lambda: _works(server, key), what="the other worker does not answer")  # one ask may meet the dying one
+        until(
+            lambda: _works(server, key), what="the other worker does not answer"
+        )  # one ask may meet the dying one
         pepper.rename(host.settings.pepper_path)
-        until(lambda: b"nemorouter_workers 2" in server.call("/metrics").body, what="no worker came back")
+        until(
+            lambda: b"nemorouter_workers 2" in server.call("/metrics").body,
+            what="no worker came back",
+        )
 
 
 def test_counters_never_fall_when_workers_die(tmp_path: Path) -> None:
@@ -231,7 +269,10 @@ def test_workers_die_with_their_master(tmp_path: Path) -> None:
     with host.serve(workers=2) as server:
         everyone = children(server.process.pid) + children(server.process.pid, drainer=True)
         server.process.kill()
-        until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in everyone), what="somebody lives on")
+        until(
+            lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in everyone),
+            what="somebody lives on",
+        )
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2], ids=str)
@@ -246,7 +287,9 @@ def test_sigterm_is_heard_by_workers_that_just_start(tmp_path: Path, after_s: fl
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_only_an_end_that_nobody_asked_for_is_a_failure(asked: bool) -> None:
-    """A worker's death in the instant before the signal, which no test can hit at will: as Granian notes it."""
+    """A worker's death in the instant before the signal, which no test can hit at will: as Granian
+    notes it.
+    """
     master = Master("nemorouter.serve:worker", factory=True, interface=Interfaces.RSGI)
     master._sso = None  # it never listened
     master._start_ipc()
@@ -264,7 +307,9 @@ def test_sigterm_lets_streams_finish(tmp_path: Path) -> None:
             upstream.alias["gpt-slow"] = "stream-second"
             answers = []
             thread = threading.Thread(
-                target=lambda: answers.append(server.call(body=chat("gpt-slow", stream=True), key=key))
+                target=lambda: answers.append(
+                    server.call(body=chat("gpt-slow", stream=True), key=key)
+                )
             )
             thread.start()
             until(lambda: upstream.seen)

@@ -87,8 +87,18 @@ def test_a_session_lives_until_it_is_ended(server: Server) -> None:
     assert token
     assert form(server, "/logout", {}, session).status == 403
     assert form(server, "/logout", {"csrf_token": "0" * 40}, session).status == 403
-    assert form(server, "/logout", {"csrf_token": token[1]}, session, origin="http://evil.example").status == 403
-    assert form(server, "/logout", {"csrf_token": token[1]}, session, sec_fetch_site="same-site").status == 403
+    assert (
+        form(
+            server, "/logout", {"csrf_token": token[1]}, session, origin="http://evil.example"
+        ).status
+        == 403
+    )
+    assert (
+        form(
+            server, "/logout", {"csrf_token": token[1]}, session, sec_fetch_site="same-site"
+        ).status
+        == 403
+    )
     assert get(server, home, session).status == 200
     assert form(server, "/logout", {"csrf_token": token[1]}, session).status == 303
     assert get(server, home, session).header("location") == "/login"
@@ -119,7 +129,9 @@ def test_guesses_are_slowed_down_alike_for_known_and_unknown(server: Server, ema
 
 def test_a_crowd_of_guesses_is_counted(server: Server) -> None:
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda _: sign_in(server, "marlin@example.org", "guess"), range(12)))
+        answers = list(
+            pool.map(lambda _: sign_in(server, "marlin@example.org", "guess"), range(12))
+        )
     assert sum(answer.status == 400 for answer in answers) <= throttle.FREE_ACCOUNT
 
 
@@ -129,7 +141,10 @@ def test_known_and_unknown_take_as_long(host: Host, server: Server) -> None:
         assert sign_in(server, email, "wrong password").status == 400
         return time.perf_counter() - began
 
-    pairs = [(seconds("gill@example.org"), seconds(f"no{n}@example.org")) for n in range(throttle.FREE_ACCOUNT - 1)]
+    pairs = [
+        (seconds("gill@example.org"), seconds(f"no{n}@example.org"))
+        for n in range(throttle.FREE_ACCOUNT - 1)
+    ]
     known, unknown = (median(times) for times in zip(*pairs, strict=True))
     assert 0.5 < known / unknown < 2  # without the dummy hash: more than ten
 

@@ -1,4 +1,6 @@
-"""Answers of a real provider that behaves, and of one that does not: what passes, what is charged, what is recorded."""
+"""Answers of a real provider that behaves, and of one that does not: what passes, what is charged,
+what is recorded.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -31,9 +33,15 @@ class Gateway:
 
 
 @pytest.fixture(scope="module", params=["rsgi", "asgi"])
-def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     with FakeUpstream() as upstream:
-        options = {"upstreams": upstream.settings(), "upstream_first_byte_timeout": 0.5, "upstream_total_timeout": 2.0}
+        options = {
+            "upstreams": upstream.settings(),
+            "upstream_first_byte_timeout": 0.5,
+            "upstream_total_timeout": 2.0,
+        }
         host = Host(tmp_path_factory.mktemp("streams"), {**options, "journal_slots": 16})
         key = host.key()
         with host.serve(request.param) as server:
@@ -72,7 +80,10 @@ def test_the_usage_chunk_is_asked_for_and_kept_back(gateway: Gateway, model: str
 @pytest.mark.parametrize("options", [{"include_usage": False}, {"other": 1}, None])
 def test_other_stream_options_stay(gateway: Gateway, options: dict[str, Any] | None) -> None:
     answer, row = gateway.ask("fake-stream", stream=True, stream_options=options)
-    assert gateway.upstream.seen[-1].body["stream_options"] == {**(options or {}), "include_usage": True}
+    assert gateway.upstream.seen[-1].body["stream_options"] == {
+        **(options or {}),
+        "include_usage": True,
+    }
     assert len(events(answer)) == 5
     assert charged(row) == (Outcome.OK, 200, 11, 7)
 
@@ -91,7 +102,9 @@ def test_a_stream_without_usage_is_charged_by_its_text(gateway: Gateway) -> None
     _, row = gateway.ask("fake-stream-no-usage", stream=True)
     assert row["outcome"] == Outcome.OK
     assert row["output_tokens"] == 5  # 20 bytes of text
-    assert row["input_tokens"] == -(-len(msgspec.json.encode(chat("fake-stream-no-usage", stream=True))) // 4)
+    assert row["input_tokens"] == -(
+        -len(msgspec.json.encode(chat("fake-stream-no-usage", stream=True))) // 4
+    )
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error_event(gateway: Gateway) -> None:

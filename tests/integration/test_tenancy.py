@@ -1,4 +1,6 @@
-"""Two orgs in one installation, and every role: made from the table of calls, so that no new call is forgotten."""
+"""Two orgs in one installation, and every role: made from the table of calls, so that no new call
+is forgotten.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -32,7 +34,17 @@ BODIES: dict[str, Any] = {
     "PATCH /me": {"name": "stolen"},
     "PATCH /org": {"rpm": 1},
 }
-TABLES = ("orgs", "teams", "users", "memberships", "keys", "budgets", "management_keys", "invitations", "webhooks")
+TABLES = (
+    "orgs",
+    "teams",
+    "users",
+    "memberships",
+    "keys",
+    "budgets",
+    "management_keys",
+    "invitations",
+    "webhooks",
+)
 COLUMNS = sorted({column.name for table in metadata.tables.values() for column in table.columns})
 ACTS_ON = {
     "keys": "key",
@@ -104,17 +116,40 @@ def rows(host: Host) -> dict[str, Any]:
 
 
 def test_the_table_holds_exactly_the_calls() -> None:
-    listed = {route.replace(f" {policy.API}", " ") for route in policy.ROUTES if f" {policy.API}/" in route}
+    listed = {
+        route.replace(f" {policy.API}", " ")
+        for route in policy.ROUTES
+        if f" {policy.API}/" in route
+    }
     assert listed == {name(route) for route in ROUTES} | {"GET /openapi.json"}
-    assert set(policy.ROUTES.values()) <= {*ACTIONS, policy.PUBLIC, policy.SIGNED_IN, policy.SESSION}
+    assert set(policy.ROUTES.values()) <= {
+        *ACTIONS,
+        policy.PUBLIC,
+        policy.SIGNED_IN,
+        policy.SESSION,
+    }
     assert set(BODIES) == {name(route) for route in WITH_BODY}
 
 
 @pytest.mark.parametrize("route", WITH_ID, ids=name)
-def test_another_org_s_ids_are_unknown(host: Host, stranger: Api, things: dict[str, str], route: Route) -> None:
+def test_another_org_s_ids_are_unknown(
+    host: Host, stranger: Api, things: dict[str, str], route: Route
+) -> None:
     before = rows(host)
-    wrong = [ids.to_text(kind, 1 << 40) for kind in ("key", "team", "user", "org", "inv", "mk", "hook")]
-    for id in [*things.values(), *wrong, "mine", "Mine", "mine@example.org", "x" * 300, "%00", "..%2f..", "é"]:
+    wrong = [
+        ids.to_text(kind, 1 << 40) for kind in ("key", "team", "user", "org", "inv", "mk", "hook")
+    ]
+    for id in [
+        *things.values(),
+        *wrong,
+        "mine",
+        "Mine",
+        "mine@example.org",
+        "x" * 300,
+        "%00",
+        "..%2f..",
+        "é",
+    ]:
         path = route.path.replace("{id}", id.replace("é", "%C3%A9"))
         answer = stranger(route.method, path, BODIES.get(name(route)))
         assert answer.status in (404, 405), (path, answer.body)
@@ -146,14 +181,18 @@ def test_another_org_s_ids_are_unknown_inside_too(
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET"], ids=name)
-def test_nothing_of_another_org_is_listed(stranger: Api, things: dict[str, str], route: Route) -> None:
+def test_nothing_of_another_org_is_listed(
+    stranger: Api, things: dict[str, str], route: Route
+) -> None:
     if "{id}" not in route.path:
         text = stranger("GET", route.path).body.decode()
         assert not [id for id in [*things.values(), "mine@example.org"] if id in text]
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=name)
-def test_no_column_can_be_set_that_is_no_field(host: Host, owner: Api, things: dict[str, str], route: Route) -> None:
+def test_no_column_can_be_set_that_is_no_field(
+    host: Host, owner: Api, things: dict[str, str], route: Route
+) -> None:
     before = rows(host)
     fields = set(route.body.__struct_fields__)
     path = route.path.replace("{id}", things[ACTS_ON.get(route.path.split("/")[1], "key")])
@@ -164,7 +203,9 @@ def test_no_column_can_be_set_that_is_no_field(host: Host, owner: Api, things: d
     assert rows(host) == before
 
 
-@pytest.mark.parametrize("role", [Role.ADMIN, Role.MEMBER, Role.VIEWER], ids=lambda role: role.name.lower())
+@pytest.mark.parametrize(
+    "role", [Role.ADMIN, Role.MEMBER, Role.VIEWER], ids=lambda role: role.name.lower()
+)
 def test_every_role_may_what_the_table_says_and_no_more(
     host: Host, server: Server, things: dict[str, str], role: Role
 ) -> None:
@@ -176,7 +217,10 @@ def test_every_role_may_what_the_table_says_and_no_more(
         if action in ACTIONS and role not in ACTIONS[action]:
             path = route.path.replace("{id}", things[ACTS_ON.get(route.path.split("/")[1], "key")])
             answer = caller(route.method, path, BODIES.get(name(route)))
-            assert (answer.status, answer.error["code"]) == (403, "not_allowed"), (name(route), answer.body)
+            assert (answer.status, answer.error["code"]) == (403, "not_allowed"), (
+                name(route),
+                answer.body,
+            )
             refused += 1
         elif route.method == "GET" and "{id}" not in route.path:
             assert caller("GET", route.path).status == 200, name(route)
@@ -184,7 +228,9 @@ def test_every_role_may_what_the_table_says_and_no_more(
     assert rows(host) == before
 
 
-def test_a_member_sees_and_touches_their_own_keys_only(host: Host, server: Server, things: dict[str, str]) -> None:
+def test_a_member_sees_and_touches_their_own_keys_only(
+    host: Host, server: Server, things: dict[str, str]
+) -> None:
     member = Api(server, management_key(host, Role.MEMBER))
     own = member.ok("POST", "/keys", {"name": "own"})
     assert [key["id"] for key in member.ok("GET", "/keys")["data"]] == [own["id"]]

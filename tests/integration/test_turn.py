@@ -1,4 +1,6 @@
-"""A budget that is raced for while its window turns: real workers, a slow upstream, a calendar that the test moves."""
+"""A budget that is raced for while its window turns: real workers, a slow upstream, a calendar that
+the test moves.
+"""
 
 import asyncio
 import os
@@ -42,19 +44,38 @@ class Turning(Server):
     def start(self) -> None:
         self.at(FIRST_DAY * DAY_MS - 1)
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        env = os.environ | self.settings.to_env() | {"PYTHONPATH": paths, "TURNING_CLOCK": str(self.clock)}
-        command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--workers", str(self.settings.workers)]
+        env = (
+            os.environ
+            | self.settings.to_env()
+            | {"PYTHONPATH": paths, "TURNING_CLOCK": str(self.clock)}
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "granian",
+            "--interface",
+            "rsgi",
+            "--workers",
+            str(self.settings.workers),
+        ]
         command += ["--port", str(self.settings.port), "tests.faults.turning_worker:app"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     async def recover(self) -> None:
         """The test drains: a drainer of this process would go by another calendar."""
 
 
-async def one_round(server: Turning, made: list[Client], key: str, arena: Arena, index: int, midnight: int) -> int:
+async def one_round(
+    server: Turning, made: list[Client], key: str, arena: Arena, index: int, midnight: int
+) -> int:
     """Fifty at once, and midnight comes while they are under way; answers how many were served."""
     worst = 0
     server.at(midnight - 1)
@@ -77,13 +98,23 @@ async def one_round(server: Turning, made: list[Client], key: str, arena: Arena,
 
 
 @pytest.mark.parametrize(
-    "rounds", [pytest.param(8, id="short"), pytest.param(100, id="long", marks=pytest.mark.campaign)]
+    "rounds",
+    [pytest.param(8, id="short"), pytest.param(100, id="long", marks=pytest.mark.campaign)],
 )
 async def test_fifty_race_for_a_budget_while_its_window_turns(tmp_path: Path, rounds: int) -> None:
     upstream = await asyncio.start_server(slow_upstream, "127.0.0.1", 0)
-    route = Upstream(name="slow", base_url=f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/v1", models=("*",))
+    route = Upstream(
+        name="slow",
+        base_url=f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/v1",
+        models=("*",),
+    )
     world = await World.make(
-        tmp_path / "data", workers=4, port=free_port(), log_level="warning", upstreams=(route,), journal_slots=8192
+        tmp_path / "data",
+        workers=4,
+        port=free_port(),
+        log_level="warning",
+        upstreams=(route,),
+        journal_slots=8192,
     )
     await world.price("slow-1", input=1_000_000, output=1_000_000)
     for id in range(KEY, KEY + rounds):
@@ -104,7 +135,9 @@ async def test_fifty_race_for_a_budget_while_its_window_turns(tmp_path: Path, ro
     while await drain(world.store, journals):
         pass
     drainer.release()
-    rows = await world.all("SELECT key_id, day, requests, cost_nano FROM spend_daily ORDER BY key_id, day")
+    rows = await world.all(
+        "SELECT key_id, day, requests, cost_nano FROM spend_daily ORDER BY key_id, day"
+    )
     assert all(int(str(cost)) == COST * int(str(count)) <= CAP for _, _, count, cost in rows)
     for id, count in served.items():
         assert sum(int(str(row[2])) for row in rows if row[0] == id) == count >= 3

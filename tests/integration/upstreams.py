@@ -48,7 +48,12 @@ class FakeUpstream:
         from nemorouter.settings import Upstream
 
         return (
-            Upstream(name="fake", base_url=f"http://127.0.0.1:{self.port}/v1", models=("fake-*", "gpt-*"), **fields),
+            Upstream(
+                name="fake",
+                base_url=f"http://127.0.0.1:{self.port}/v1",
+                models=("fake-*", "gpt-*"),
+                **fields,
+            ),
         )
 
     def _accept(self) -> None:
@@ -71,9 +76,9 @@ class FakeUpstream:
                 seen = Seen(line.split()[1].decode(), headers, body)
                 self.seen.append(seen)
                 try:
-                    if not _BEHAVIOURS.get(self.alias.get(body["model"], body["model"].removeprefix("fake-")), _ok)(
-                        self, client, seen
-                    ):
+                    if not _BEHAVIOURS.get(
+                        self.alias.get(body["model"], body["model"].removeprefix("fake-")), _ok
+                    )(self, client, seen):
                         return
                 except OSError:
                     seen.cancelled = True
@@ -81,7 +86,12 @@ class FakeUpstream:
 
 
 def _answer(client: socket.socket, body: bytes, status: str = "200 OK", *headers: str) -> bool:
-    head = [f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(body)}", *headers]
+    head = [
+        f"HTTP/1.1 {status}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        *headers,
+    ]
     client.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
     return True
 
@@ -99,7 +109,12 @@ def usage(given: Any = 11, made: Any = 7) -> dict[str, Any]:
 
 
 def _ok(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
-    secrets = ("set-cookie: a=b", "openai-organization: org-secret", "x-ratelimit-limit-requests: 1", "x-upstream: 1")
+    secrets = (
+        "set-cookie: a=b",
+        "openai-organization: org-secret",
+        "x-ratelimit-limit-requests: 1",
+        "x-upstream: 1",
+    )
     return _answer(client, completion(usage()), "200 OK", *secrets, "openai-version: 2020-10-01")
 
 
@@ -126,7 +141,9 @@ def _reset(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
 
 
 def _short(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
-    client.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{")
+    client.sendall(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{"
+    )
     return False
 
 
@@ -136,12 +153,16 @@ def _garbage(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
 
 
 def _html(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
-    client.sendall(b"HTTP/1.1 502 Bad\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>")
+    client.sendall(
+        b"HTTP/1.1 502 Bad\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"
+    )
     return True
 
 
 def _redirect(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
-    client.sendall(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/x\r\ncontent-length: 0\r\n\r\n")
+    client.sendall(
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/x\r\ncontent-length: 0\r\n\r\n"
+    )
     return True
 
 
@@ -152,24 +173,45 @@ def _limited(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
 
 def _tells_key(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
     """A provider that repeats what it refuses."""
-    body = {"error": {"message": f"Incorrect API key: {seen.headers.get('authorization')}", "type": "x", "code": "y"}}
+    body = {
+        "error": {
+            "message": f"Incorrect API key: {seen.headers.get('authorization')}",
+            "type": "x",
+            "code": "y",
+        }
+    }
     return _answer(client, msgspec.json.encode(body), "401 Unauthorized")
 
 
 def _stream(
-    *, pause: float = 0, events: int = 5, breaks: bool = False, tells: bool = True, split: bool = False
+    *,
+    pause: float = 0,
+    events: int = 5,
+    breaks: bool = False,
+    tells: bool = True,
+    split: bool = False,
 ) -> Callable[..., bool]:
     def behave(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
-        client.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        client.sendall(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
         for _number in range(events):
             choice = {"index": 0, "delta": {"content": "abcd"}, "finish_reason": None}
-            _event(client, {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}, split=split)
+            _event(
+                client,
+                {"id": "x", "object": "chat.completion.chunk", "choices": [choice]},
+                split=split,
+            )
             time.sleep(pause)
         if breaks:
             return False
         asked = (seen.body.get("stream_options") or {}).get("include_usage")
         if tells and asked:
-            _event(client, {"id": "x", "object": "chat.completion.chunk", "choices": [], "usage": usage()}, split=split)
+            _event(
+                client,
+                {"id": "x", "object": "chat.completion.chunk", "choices": [], "usage": usage()},
+                split=split,
+            )
         _chunk(client, b"data: [DONE]\n\n")
         client.sendall(b"0\r\n\r\n")
         return True

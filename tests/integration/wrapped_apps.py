@@ -1,4 +1,6 @@
-"""Apps that ``NemoAuth`` wraps in the tests, as a user would write them. Settings come from the environment."""
+"""Apps that ``NemoAuth`` wraps in the tests, as a user would write them. Settings come from the
+environment.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +35,10 @@ async def chat(request: Request) -> Response:
     if body["model"] == "reporting":
         caller.report_usage(100, 20, cached=30)
         return JSONResponse({"no": "usage"})
-    shown = {name: getattr(caller, name) for name in ("key_id", "key_name", "alias", "org_id", "team_id", "user_id")}
+    shown = {
+        name: getattr(caller, name)
+        for name in ("key_id", "key_name", "alias", "org_id", "team_id", "user_id")
+    }
     seen = {"authorization": request.headers.get("authorization"), "request_id": caller.request_id}
     return JSONResponse({"usage": USAGE, "caller": shown, **seen})
 
@@ -67,7 +72,9 @@ class RsgiApp:
             for _ in range(200 if b'"slow"' in body else 1):
                 await transport.send_bytes(bytearray(b'data: {"choices":[{"text":"abcd"}]}\n\n'))
                 await asyncio.sleep(0.02)
-            await transport.send_str('data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n')
+            await transport.send_str(
+                'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+            )
             return
         name = caller.key_name if caller else "nobody"
         text = f'{{"usage":{{"prompt_tokens":3,"completion_tokens":4}},"name":"{name}","bytes":{len(body)}}}'
@@ -75,5 +82,7 @@ class RsgiApp:
 
 
 fastapi_app = NemoAuth(api, Settings.load())
-starlette_app = NemoAuth(Starlette(routes=[Route("/v1/chat/completions", stream, methods=["POST"])]), Settings.load())
+starlette_app = NemoAuth(
+    Starlette(routes=[Route("/v1/chat/completions", stream, methods=["POST"])]), Settings.load()
+)
 rsgi_app = NemoAuth(RsgiApp(), Settings.load())

@@ -1,4 +1,6 @@
-"""Both gates side by side: every call goes to each, and the answers must be equal. Owns no rule of its own."""
+"""Both gates side by side: every call goes to each, and the answers must be equal. Owns no rule of
+its own.
+"""
 
 from typing import Any
 
@@ -54,7 +56,9 @@ class Pair:
             arena.put_price(price)
 
     def identify(self, value: str | bytes | None, ip: str, endpoint: int) -> int:
-        found: int = self._same("identify", *(gate.identify(value, ip, endpoint) for *_, gate in self.sides))
+        found: int = self._same(
+            "identify", *(gate.identify(value, ip, endpoint) for *_, gate in self.sides)
+        )
         return found
 
     def admit(self, *request: Any) -> int | dict[str, Any]:
@@ -63,10 +67,16 @@ class Pair:
         if isinstance(mine, int) and isinstance(theirs, int):
             self._numbers[mine] = theirs
             self._same(
-                "reserved", *(gate.reserved(n) for (*_, gate), n in zip(self.sides, (mine, theirs), strict=True))
+                "reserved",
+                *(
+                    gate.reserved(n)
+                    for (*_, gate), n in zip(self.sides, (mine, theirs), strict=True)
+                ),
             )
             return mine
-        refusal: dict[str, Any] = self._same("admit", *(fields(side, REFUSAL_FIELDS) for side in (mine, theirs)))
+        refusal: dict[str, Any] = self._same(
+            "admit", *(fields(side, REFUSAL_FIELDS) for side in (mine, theirs))
+        )
         return refusal
 
     def settle(self, ticket: int, *usage: int) -> int | None:
@@ -100,11 +110,15 @@ class Pair:
             assert arena.recount(index, first_day, ledger_nano, [journal])
 
     def frozen(self) -> list[int]:
-        indices: list[int] = self._same("frozen", *(sorted(arena.frozen()) for _, arena, *_ in self.sides))
+        indices: list[int] = self._same(
+            "frozen", *(sorted(arena.frozen()) for _, arena, *_ in self.sides)
+        )
         return indices
 
     def deferred(self) -> list[int]:
-        indices: list[int] = self._same("deferred", *(sorted(journal.deferred()) for _, _, journal, _ in self.sides))
+        indices: list[int] = self._same(
+            "deferred", *(sorted(journal.deferred()) for _, _, journal, _ in self.sides)
+        )
         return indices
 
     def finish_deferred(self) -> None:
@@ -114,7 +128,10 @@ class Pair:
     def meters(self) -> list[dict[str, Any]]:
         """Of all scopes, as of now."""
         seen = [
-            [fields(arena.meters(i, self.boot_us, self.wall_ms), METER_FIELDS) for i in range(arena.scopes)]
+            [
+                fields(arena.meters(i, self.boot_us, self.wall_ms), METER_FIELDS)
+                for i in range(arena.scopes)
+            ]
             for _, arena, *_ in self.sides
         ]
         answer: list[dict[str, Any]] = self._same("meters", *seen)
@@ -124,17 +141,25 @@ class Pair:
         """What no verdict shows: headers, identities, counters, tallies, free slots, clock."""
         for index in keys:
             self._same("rate_headers", *(gate.rate_headers(index) for *_, gate in self.sides))
-            self._same("may_use", *([gate.may_use(index, m) for m in ("m", "gpt-4o")] for *_, gate in self.sides))
+            self._same(
+                "may_use",
+                *([gate.may_use(index, m) for m in ("m", "gpt-4o")] for *_, gate in self.sides),
+            )
         self._same(
             "identity",
-            *([fields(arena.identity(i), IDENTITY_FIELDS) for i in range(arena.scopes)] for _, arena, *_ in self.sides),
+            *(
+                [fields(arena.identity(i), IDENTITY_FIELDS) for i in range(arena.scopes)]
+                for _, arena, *_ in self.sides
+            ),
         )
         self._same("counters", *(journal.counters() for _, _, journal, _ in self.sides))
         self._same("free_slots", *(journal.free_slots for _, _, journal, _ in self.sides))
         self._same("now_us", *(gate.now_us() for *_, gate in self.sides))
 
     def tallies(self, before_minute: int) -> None:
-        self._same("tallies", *(sorted(journal.tallies(before_minute)) for _, _, journal, _ in self.sides))
+        self._same(
+            "tallies", *(sorted(journal.tallies(before_minute)) for _, _, journal, _ in self.sides)
+        )
 
     def _same(self, what: str, mine: Any, theirs: Any) -> Any:
         assert mine == theirs, f"{what}: native {mine!r}, reference {theirs!r}"

@@ -1,4 +1,5 @@
-"""I-SAME: random histories through the native gate and the reference give equal verdicts, headers, meters and rows.
+"""I-SAME: random histories through the native gate and the reference give equal verdicts, headers,
+meters and rows.
 
 On the way, the invariants that one history can show: I-ALL, I-ONCE, I-LEDGER.
 """
@@ -25,14 +26,22 @@ from tests.properties.pair import PEPPERS, SLOTS, START_MS, Pair
 DAY_MS = 86_400_000
 KEYS = {1: "sk-nemo-" + "1" * 20, 2: "sk-nemo-" + "2" * 20, 3: "sk-nemo-" + "3" * 20}
 OWNERS = {1: (1, 1), 2: (1, 0), 3: (2, 1)}  # key -> team, user
-SCOPES = [(Kind.ORG, 1), (Kind.TEAM, 1), (Kind.TEAM, 2), (Kind.USER, 1), *((Kind.KEY, key) for key in KEYS)]
+SCOPES = [
+    (Kind.ORG, 1),
+    (Kind.TEAM, 1),
+    (Kind.TEAM, 2),
+    (Kind.USER, 1),
+    *((Kind.KEY, key) for key in KEYS),
+]
 
 limits = st.none() | st.sampled_from([0, 1, 2, 60, 7]) | st.integers(0, 5000)
 bursts = st.none() | st.integers(0, 3000)
 caps = st.none() | st.integers(0, 3) | st.integers(0, 100_000)
 statuses = st.sampled_from([Status.ACTIVE] * 9 + [Status.REVOKED, Status.DISABLED])
 names = st.sampled_from([(), (), ("m",), ("gpt-*", "free"), ("*",), ("m", "g*"), ("gpt-4o-mini",)])
-addresses = st.sampled_from([(), (), ("10.0.0.0/8",), ("10.1.2.3", "2001:db8::/48"), ("::/0",), ("0.0.0.0/0",)])
+addresses = st.sampled_from(
+    [(), (), ("10.0.0.0/8",), ("10.1.2.3", "2001:db8::/48"), ("::/0",), ("0.0.0.0/0",)]
+)
 masks = st.sampled_from([0, 0, 0b0000001, 0b0001000, 0b1111111])
 models = st.sampled_from(["m", "m", "gpt-4o", "gpt-4o-mini", "free", "unpriced", "image"])
 clients = st.sampled_from(
@@ -48,7 +57,9 @@ leaps = st.sampled_from([3_600, 86_400, 7 * 86_400, 31 * 86_400]).map(lambda s: 
 
 
 class Histories(RuleBasedStateMachine):
-    """One host: a drainer, a control plane that changes policies, and a gate that is called by anyone."""
+    """One host: a drainer, a control plane that changes policies, and a gate that is called by
+    anyone.
+    """
 
     tickets: Bundle[int] = Bundle("tickets")
     ended: Bundle[int] = Bundle("ended")
@@ -78,12 +89,27 @@ class Histories(RuleBasedStateMachine):
         if kind == Kind.KEY:
             team, user = OWNERS[id]
             pepper = PEPPERS[id % 2][1]  # keys of both peppers
-            fields |= {"team": team, "user": user, "digest": hash_key(KEYS[id], pepper), "last4": KEYS[id][-4:]}
-        policy = Policy(kind=kind, id=id, version=self.version, name=f"{kind.name} {id}", **owners, **fields)
+            fields |= {
+                "team": team,
+                "user": user,
+                "digest": hash_key(KEYS[id], pepper),
+                "last4": KEYS[id][-4:],
+            }
+        policy = Policy(
+            kind=kind, id=id, version=self.version, name=f"{kind.name} {id}", **owners, **fields
+        )
         self.index[kind, id] = self.pair.put(policy)
         self.policies[kind, id] = policy
 
-    def price(self, model: str, input: int | None, cached: int | None, output: int, request: int, most: int) -> None:
+    def price(
+        self,
+        model: str,
+        input: int | None,
+        cached: int | None,
+        output: int,
+        request: int,
+        most: int,
+    ) -> None:
         self.version += 1
         self.pair.put_price(
             ModelPrice(
@@ -104,9 +130,16 @@ class Histories(RuleBasedStateMachine):
         expires=st.none() | st.integers(-1000, 100_000), same=st.booleans(),
     )  # fmt: skip
     def change(
-        self, scope: tuple[Kind, int], expires: int | None, same: bool, duration: Duration, **fields: Any
+        self,
+        scope: tuple[Kind, int],
+        expires: int | None,
+        same: bool,
+        duration: Duration,
+        **fields: Any,
     ) -> None:
-        """A policy of the control plane; half of them keep the duration, so that money words are not always frozen."""
+        """A policy of the control plane; half of them keep the duration, so that money words are
+        not always frozen.
+        """
         kind, id = scope
         if kind != Kind.KEY:
             expires, fields["ips"] = None, ()
@@ -168,8 +201,13 @@ class Histories(RuleBasedStateMachine):
         input=st.integers(0, 150), cached=st.integers(0, 60), output=st.integers(0, 40) | st.just(10_000),
         outcome=st.sampled_from(Outcome), ttft=st.sampled_from([-1, 0, 250_000]),
     )  # fmt: skip
-    def settle(self, ticket: int, input: int, cached: int, output: int, outcome: int, ttft: int) -> int:
-        assert self.pair.settle(ticket, input, cached, output, 200, int(outcome), 1234, ttft) is not None
+    def settle(
+        self, ticket: int, input: int, cached: int, output: int, outcome: int, ttft: int
+    ) -> int:
+        assert (
+            self.pair.settle(ticket, input, cached, output, 200, int(outcome), 1234, ttft)
+            is not None
+        )
         return ticket
 
     @rule(ticket=ended)
@@ -206,9 +244,16 @@ class Histories(RuleBasedStateMachine):
 
     def recount(self, index: int) -> None:
         """As the drainer does: the sum of the rows in the scope's window, and then the word."""
-        (kind, id), (first, end) = next(s for s, i in self.index.items() if i == index), self.pair.window(index)
+        (kind, id), (first, end) = (
+            next(s for s, i in self.index.items() if i == index),
+            self.pair.window(index),
+        )
         column = {Kind.KEY: 1, Kind.TEAM: 2, Kind.USER: 3, Kind.ORG: 4}[Kind(kind)]
-        ledger = sum(row[14] or 0 for row in self.rows if row[column] == id and first <= row[0] // DAY_MS < end)
+        ledger = sum(
+            row[14] or 0
+            for row in self.rows
+            if row[column] == id and first <= row[0] // DAY_MS < end
+        )
         self.pair.recount(index, first, ledger)
 
     @invariant()
@@ -218,7 +263,9 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def same_rest(self) -> None:
-        self.pair.compare_rest([index for (kind, _), index in self.index.items() if kind == Kind.KEY])
+        self.pair.compare_rest(
+            [index for (kind, _), index in self.index.items() if kind == Kind.KEY]
+        )
 
 
 TestHistories = Histories.TestCase

@@ -1,4 +1,6 @@
-"""What the gate promises a client and an owner, over random traffic: I-WINDOW, an honest retry_after, I-BUDGET."""
+"""What the gate promises a client and an owner, over random traffic: I-WINDOW, an honest
+retry_after, I-BUDGET.
+"""
 
 from types import ModuleType
 from typing import Any
@@ -33,7 +35,9 @@ class Host:
             owners: dict[str, Any] = {} if each == Kind.ORG else {"org": 1}
             if each == Kind.KEY:
                 owners |= {"team": 1, "user": 1, "digest": hash_key(SECRET, PEPPER)}
-            policy = Policy(kind=each, id=1, version=1, **owners, **(fields if each == kind else {}))
+            policy = Policy(
+                kind=each, id=1, version=1, **owners, **(fields if each == kind else {})
+            )
             self.key = self.arena.put(policy)
 
     def advance(self, us: int) -> None:
@@ -59,7 +63,12 @@ class Host:
     burst=st.integers(1, 3_000),
     traffic=st.lists(st.tuples(gaps, st.integers(1, 800), st.integers(0, 100)), max_size=60),
 )
-@example(kind=Kind.KEY, limit=7, burst=7, traffic=[(5, 7, 100), (8_571_428, 1, 100), (1, 1, 100), (8_571_428, 1, 100)])
+@example(
+    kind=Kind.KEY,
+    limit=7,
+    burst=7,
+    traffic=[(5, 7, 100), (8_571_428, 1, 100), (1, 1, 100), (8_571_428, 1, 100)],
+)
 def test_no_window_takes_more_than_burst_and_refill(
     gate_module: ModuleType, kind: Kind, limit: int, burst: int, traffic: list[tuple[int, int, int]]
 ) -> None:
@@ -70,7 +79,9 @@ def test_no_window_takes_more_than_burst_and_refill(
         ticket = host.admit(tokens)
         if not isinstance(ticket, int):
             assert ticket.code == Code.TPM_LIMIT_EXCEEDED
-            assert worst_window([*events, (host.now_us, tokens)], limit) > burst, "refused what fits"
+            assert worst_window([*events, (host.now_us, tokens)], limit) > burst, (
+                "refused what fits"
+            )
             continue
         used = tokens * used_percent // 100
         host.settle(ticket, used)
@@ -110,11 +121,18 @@ def test_a_retry_at_the_stated_time_succeeds_and_not_before(
     duration=st.sampled_from(Duration),
     cap=st.integers(0, 1_000),
     traffic=st.lists(
-        st.tuples(st.sampled_from([0, 0, 1, 43_200, 2_678_400]), st.integers(0, 400), st.integers(0, 100)), max_size=60
+        st.tuples(
+            st.sampled_from([0, 0, 1, 43_200, 2_678_400]), st.integers(0, 400), st.integers(0, 100)
+        ),
+        max_size=60,
     ),
 )
 def test_committed_never_passes_the_cap(
-    gate_module: ModuleType, kind: Kind, duration: Duration, cap: int, traffic: list[tuple[int, int, int]]
+    gate_module: ModuleType,
+    kind: Kind,
+    duration: Duration,
+    cap: int,
+    traffic: list[tuple[int, int, int]],
 ) -> None:
     host = Host(gate_module, kind, cap=cap, duration=duration)
     scope = host.arena.find(kind, 1, hash_key(SECRET, PEPPER) if kind == Kind.KEY else b"")
@@ -138,9 +156,16 @@ def test_the_oracle_sees_one_token_too_many() -> None:
     assert worst_window([(minute, 60)], 60) == 60
     assert worst_window([(minute, 60), (minute + 1_000_000, 1)], 60) == 60
     assert worst_window([(minute, 60), (minute + 999_999, 1)], 60) == 61
-    assert worst_window([(0, 5), (9 * minute, 60), (9 * minute, -10), (9 * minute, 10), (9 * minute, 1)], 60) == 61
+    assert (
+        worst_window(
+            [(0, 5), (9 * minute, 60), (9 * minute, -10), (9 * minute, 10), (9 * minute, 1)], 60
+        )
+        == 61
+    )
 
 
-@pytest.mark.parametrize(("limit", "elapsed_us", "tokens"), [(60, 999_999, 0), (60, 1_000_000, 1), (7, 8_571_429, 1)])
+@pytest.mark.parametrize(
+    ("limit", "elapsed_us", "tokens"), [(60, 999_999, 0), (60, 1_000_000, 1), (7, 8_571_429, 1)]
+)
 def test_what_any_window_issues(limit: int, elapsed_us: int, tokens: int) -> None:
     assert issued(limit, elapsed_us) == tokens

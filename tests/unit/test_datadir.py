@@ -99,7 +99,9 @@ def test_a_forked_child_holds_no_lock(tmp_path: Path) -> None:
     )
     path = tmp_path / "x.lock"
     command = [sys.executable, "-c", script, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "False\n"
         assert parent.wait() == 0
@@ -130,7 +132,10 @@ def test_a_lock_that_stays_taken_is_an_error(tmp_path: Path) -> None:
         async with locked(tmp_path / "x.lock", deadline_s=0.01):
             pytest.fail("taken twice")
 
-    with Flock.attempt(tmp_path / "x.lock") or pytest.fail("free"), pytest.raises(ConfigurationError, match="holds"):
+    with (
+        Flock.attempt(tmp_path / "x.lock") or pytest.fail("free"),
+        pytest.raises(ConfigurationError, match="holds"),
+    ):
         asyncio.run(wait())
 
 
@@ -151,7 +156,9 @@ def test_the_note_holds_for_this_boot_and_this_user_only(tmp_path: Path) -> None
     note = data.note()
     assert note is not None
     assert (note.boot, note.path, note.identity) == (boot_id(), str(arena), "00" * 32)
-    data.note_file.write_bytes(data.note_file.read_bytes().replace(boot_id().encode(), b"another-boot"))
+    data.note_file.write_bytes(
+        data.note_file.read_bytes().replace(boot_id().encode(), b"another-boot")
+    )
     assert data.note() is None
     data.write_note(arena, bytes(32))
     arena.unlink()

@@ -1,4 +1,6 @@
-"""Compose file, manifests and balancer against the program: they parse, name settings that are there, and agree."""
+"""Compose file, manifests and balancer against the program: they parse, name settings that are
+there, and agree.
+"""
 
 import re
 from pathlib import Path
@@ -40,19 +42,31 @@ def load(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path:
     return Settings.load()
 
 
-def test_the_gateways_of_the_compose_file_act_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_gateways_of_the_compose_file_act_as_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     made = compose()
-    gateways = {name: service for name, service in made["services"].items() if name.startswith("gateway-")}
+    gateways = {
+        name: service for name, service in made["services"].items() if name.startswith("gateway-")
+    }
     assert len(gateways) == 2
     baked = dict(re.findall(r"(NEMOROUTER_\w+)=(\S+)", DOCKERFILE))
-    settings = [load(baked | service["environment"], monkeypatch, tmp_path) for service in gateways.values()]
+    settings = [
+        load(baked | service["environment"], monkeypatch, tmp_path) for service in gateways.values()
+    ]
     assert settings[0] == settings[1]
     assert settings[0].database_url == "postgresql://nemo:secret@postgres:5432/nemo"
     assert settings[0].redis_url is not None
     homes = [volume for service in gateways.values() for volume in service["volumes"]]
-    assert len({home for home in homes if home.endswith(f":{settings[0].data_dir}")}) == 2, "each has its own"
+    assert len({home for home in homes if home.endswith(f":{settings[0].data_dir}")}) == 2, (
+        "each has its own"
+    )
     assert homes.count("secrets:/secrets") == 2
-    assert str(settings[0].pepper_path.parent) == str(Path(settings[0].audit_key_file or "").parent) == "/secrets"
+    assert (
+        str(settings[0].pepper_path.parent)
+        == str(Path(settings[0].audit_key_file or "").parent)
+        == "/secrets"
+    )
     assert "/secrets" in DOCKERFILE, "its volume would belong to root"
 
 
@@ -88,7 +102,10 @@ def test_the_manifests_hold_together(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     given = {
         volume["name"]
-        for volume in (*pod["volumes"], *(claim["metadata"] for claim in gateway["spec"]["volumeClaimTemplates"]))
+        for volume in (
+            *pod["volumes"],
+            *(claim["metadata"] for claim in gateway["spec"]["volumeClaimTemplates"]),
+        )
     }
     assert mounted == given
     for probe, path in (("livenessProbe", paths.HEALTH), ("readinessProbe", paths.READY)):
@@ -96,7 +113,10 @@ def test_the_manifests_hold_together(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert ("Service", gateway["spec"]["serviceName"]) in found
     environment = found["ConfigMap", container["envFrom"][0]["configMapRef"]["name"]]["data"]
     assert str(container["ports"][0]["containerPort"]) == environment["NEMOROUTER_PORT"]
-    for name, url in (("DATABASE", "postgresql://nemo@postgres/nemo"), ("REDIS", "redis://redis:6379/0")):
+    for name, url in (
+        ("DATABASE", "postgresql://nemo@postgres/nemo"),
+        ("REDIS", "redis://redis:6379/0"),
+    ):
         file = tmp_path / name
         file.write_text(url)
         assert environment[f"NEMOROUTER_{name}_URL_FILE"].startswith("/secrets/")

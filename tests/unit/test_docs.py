@@ -1,4 +1,6 @@
-"""The documents against the program: every setting, command, error and header is told, and every example runs."""
+"""The documents against the program: every setting, command, error and header is told, and every
+example runs.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ from nemorouter.settings import Settings
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benches" / "README.md"])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benches" / "README.md"]
+)
 BIN = Path(sys.executable).parent
 
 
@@ -40,7 +44,9 @@ class Block(NamedTuple):
     text: str
 
 
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", README, re.M | re.S)]
+BLOCKS = [
+    Block(*found) for found in re.findall(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", README, re.M | re.S)
+]
 EXAMPLES = {block.label: block.text for block in BLOCKS if block.language == "python"}
 SERVERS = [line for block in BLOCKS if block.label == "serve" for line in block.text.splitlines()]
 
@@ -64,17 +70,24 @@ def test_every_command_is_told(name: str) -> None:
     overview = nemorouter(name, "--help").stdout
     below = re.search(r"^Commands:\n((?:  .*\n)+)", overview, re.M)
     names = re.findall(r"^  ([a-z-]+):", below[1], re.M) if below else []
-    assert all(f"`nemorouter {name} {each}`" in REFERENCE or f"`{name} {each}`" in REFERENCE for each in names), names
+    assert all(
+        f"`nemorouter {name} {each}`" in REFERENCE or f"`{name} {each}`" in REFERENCE
+        for each in names
+    ), names
     assert f"`nemorouter {name}" in REFERENCE
 
 
-@pytest.mark.parametrize("row", sorted({(p.status, p.type, p.code) for p in CATALOGUE.values()}), ids=str)
+@pytest.mark.parametrize(
+    "row", sorted({(p.status, p.type, p.code) for p in CATALOGUE.values()}), ids=str
+)
 def test_every_error_is_told(row: tuple[int, str, str]) -> None:
     status, kind, code = row
     assert f"| {status} | `{kind}` | `{code}` |" in REFERENCE
 
 
-@pytest.mark.parametrize("path", [*paths.POST, paths.MODELS, paths.HEALTH, paths.READY, paths.METRICS])
+@pytest.mark.parametrize(
+    "path", [*paths.POST, paths.MODELS, paths.HEALTH, paths.READY, paths.METRICS]
+)
 def test_every_path_is_told(path: str) -> None:
     assert f"`{path}`" in REFERENCE
 
@@ -92,14 +105,20 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_the_changelog_knows_the_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    crates = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))["workspace"]["package"]["version"]
+    crates = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))["workspace"]["package"][
+        "version"
+    ]
     assert version == crates
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_every_verb_has_its_help() -> None:
-    verbs = subprocess.run(["make", "-C", ROOT, "help"], check=True, capture_output=True, text=True).stdout
-    told = set(re.findall(r"`make ([a-z-]+)", "".join(path.read_text("utf-8") for path in DOCUMENTS)))
+    verbs = subprocess.run(
+        ["make", "-C", ROOT, "help"], check=True, capture_output=True, text=True
+    ).stdout
+    told = set(
+        re.findall(r"`make ([a-z-]+)", "".join(path.read_text("utf-8") for path in DOCUMENTS))
+    )
     assert told <= set(re.findall(r"make ([a-z-]+)", verbs))
 
 
@@ -126,7 +145,10 @@ def test_the_readme_s_commands_run(home: Path) -> None:
         words = [word.strip("'") for word in line.split()]
         if words[-1] != "--follow":
             nemorouter(*words[1:], cwd=home)
-    assert json.loads(nemorouter("keys", "list", "--json", cwd=home).stdout)["data"][0]["status"] == "revoked"
+    assert (
+        json.loads(nemorouter("keys", "list", "--json", cwd=home).stdout)["data"][0]["status"]
+        == "revoked"
+    )
 
 
 @pytest.mark.parametrize("command", SERVERS)
@@ -158,7 +180,12 @@ def nemorouter(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess
     """Run the command line; a failure shows what it said."""
     env = os.environ | {"COLUMNS": "200"}
     done = subprocess.run(
-        [BIN / "nemorouter", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=60
+        [BIN / "nemorouter", *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return done

@@ -21,7 +21,9 @@ class World:
         self.clock = module.ManualClock()
         self.arena = module.Arena.private(64)
         self.journal = module.Journal.private(slots, ("echo",))
-        self.gate = module.Gate(self.arena, self.journal, [(2, PEPPER), (1, OLD_PEPPER)], self.clock)
+        self.gate = module.Gate(
+            self.arena, self.journal, [(2, PEPPER), (1, OLD_PEPPER)], self.clock
+        )
         self.digest = module.hash_key(SECRET, PEPPER)
         self.version = 0
         self.arena.put_price(ModelPrice(model="m", version=1, input=1_000_000, output=2_000_000))
@@ -36,10 +38,14 @@ class World:
         if kind == Kind.KEY:
             owners |= {"team": 1, "user": 1}
             fields = {"digest": self.digest, "last4": "RRRR"} | fields
-        index: int = self.arena.put(Policy(kind=kind, id=1, version=self.version, **owners, **fields))
+        index: int = self.arena.put(
+            Policy(kind=kind, id=1, version=self.version, **owners, **fields)
+        )
         return index
 
-    def identify(self, value: str | bytes | None = BEARER, ip: str = "192.0.2.1", endpoint: int = 0) -> int:
+    def identify(
+        self, value: str | bytes | None = BEARER, ip: str = "192.0.2.1", endpoint: int = 0
+    ) -> int:
         found: int = self.gate.identify(value, ip, endpoint)
         return found
 
@@ -73,7 +79,9 @@ def test_identify_names_what_is_wrong(world: World) -> None:
 def test_the_previous_pepper_is_still_heard(gate_module: ModuleType, world: World) -> None:
     digest = gate_module.hash_key("sk-nemo-" + "q" * 20, OLD_PEPPER)
     world.version += 1
-    index = world.arena.put(Policy(kind=Kind.KEY, id=2, version=world.version, org=1, team=1, digest=digest))
+    index = world.arena.put(
+        Policy(kind=Kind.KEY, id=2, version=world.version, org=1, team=1, digest=digest)
+    )
     assert world.identify("Bearer sk-nemo-" + "q" * 20) == index
     assert world.arena.find(Kind.KEY, 2, digest) == index
     assert world.arena.find(Kind.ORG, 1) == world.org
@@ -92,7 +100,9 @@ def test_the_previous_pepper_is_still_heard(gate_module: ModuleType, world: Worl
     ],
     ids=["revoked", "disabled", "expired", "team", "user", "org"],
 )
-def test_standing_is_asked_twice(world: World, kind: Kind, fields: dict[str, Any], code: Code) -> None:
+def test_standing_is_asked_twice(
+    world: World, kind: Kind, fields: dict[str, Any], code: Code
+) -> None:
     world.put(kind, **fields)
     assert world.identify() == -code
     assert world.admit().code == code
@@ -133,7 +143,13 @@ def test_endpoint_masks(world: World, kind: Kind) -> None:
 @pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM], ids=["key", "team"])
 def test_model_lists(world: World, kind: Kind) -> None:
     world.put(kind, models=("m", "gpt-4*"))
-    for model, allowed in (("m", True), ("mm", False), ("gpt-4", True), ("gpt-4o", True), ("gpt-", False)):
+    for model, allowed in (
+        ("m", True),
+        ("mm", False),
+        ("gpt-4", True),
+        ("gpt-4o", True),
+        ("gpt-", False),
+    ):
         assert world.gate.may_use(world.key, model) is allowed, model
         refused = world.admit(model)
         assert (isinstance(refused, int)) is allowed, model
@@ -142,7 +158,9 @@ def test_model_lists(world: World, kind: Kind) -> None:
     assert world.gate.may_use(world.key, "anything")
 
 
-@pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG], ids=["key", "team", "user", "org"])
+@pytest.mark.parametrize(
+    "kind", [Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG], ids=["key", "team", "user", "org"]
+)
 def test_an_unpriced_model_cannot_be_budgeted(world: World, kind: Kind) -> None:
     ticket = world.admit("unpriced")
     assert world.settle(ticket) == -1
@@ -175,10 +193,17 @@ def test_a_ticket_ends_once(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "tokens", "cost"),
-    [(Outcome.OK, 0, 0), (Outcome.CLIENT_GONE, 3, 6), (Outcome.UPSTREAM_ERROR, 0, 0), (Outcome.TIMEOUT, 0, 0)],
+    [
+        (Outcome.OK, 0, 0),
+        (Outcome.CLIENT_GONE, 3, 6),
+        (Outcome.UPSTREAM_ERROR, 0, 0),
+        (Outcome.TIMEOUT, 0, 0),
+    ],
     ids=["ok", "gone", "error", "timeout"],
 )
-def test_what_was_produced_is_charged(world: World, outcome: Outcome, tokens: int, cost: int) -> None:
+def test_what_was_produced_is_charged(
+    world: World, outcome: Outcome, tokens: int, cost: int
+) -> None:
     world.put(Kind.KEY, rpm=5, tpm=100)
     assert world.settle(world.admit(), tokens, outcome) == cost
     meters = world.arena.meters(world.key)
@@ -191,7 +216,12 @@ def test_images_are_charged_by_the_piece(world: World) -> None:
     assert world.gate.reserved(ticket) == (0, 0)
     assert world.arena.meters(world.key).committed == 120_000
     assert world.settle(ticket, 0) == 120_000
-    assert world.settle(world.admit("image", -1, Endpoint.IMAGES_GENERATIONS), 0, Outcome.UPSTREAM_ERROR) == 0
+    assert (
+        world.settle(
+            world.admit("image", -1, Endpoint.IMAGES_GENERATIONS), 0, Outcome.UPSTREAM_ERROR
+        )
+        == 0
+    )
 
 
 def test_a_changed_duration_waits_for_its_recount(world: World) -> None:
@@ -218,7 +248,9 @@ def test_a_user_has_budgets_only(world: World) -> None:
     assert (meters.rpm_remaining, meters.tpm_remaining) == (None, None)
 
 
-@pytest.mark.parametrize("fields", [{"rpm": 0, "rpm_burst": 9}, {"tpm": 0, "tpm_burst": 99}, {"cap": 0}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{"rpm": 0, "rpm_burst": 9}, {"tpm": 0, "tpm_burst": 99}, {"cap": 0}], ids=str
+)
 @pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM, Kind.ORG], ids=["key", "team", "org"])
 def test_zero_blocks_everything(world: World, kind: Kind, fields: dict[str, int]) -> None:
     world.put(kind, **fields)
@@ -243,7 +275,9 @@ def test_a_budget_turns_however_long_nobody_came(world: World, days: int) -> Non
 
 def test_an_old_version_is_not_heard(world: World) -> None:
     world.put(Kind.KEY, rpm=1)
-    stale = Policy(kind=Kind.KEY, id=1, version=world.version, org=1, team=1, user=1, digest=world.digest)
+    stale = Policy(
+        kind=Kind.KEY, id=1, version=world.version, org=1, team=1, user=1, digest=world.digest
+    )
     assert world.arena.put(stale) == world.key
     assert world.arena.meters(world.key).rpm_remaining == 1
 
@@ -277,7 +311,9 @@ def streamed(world: World) -> Any:
     body = b'{"model":"m","max_tokens":10,"stream":true}'
     seen = peek(body, Endpoint.CHAT_COMPLETIONS)
     assert isinstance(seen, Peek)
-    return world.gate.begin(world.key, seen, Endpoint.CHAT_COMPLETIONS, 0, body, world.gate.now_us())
+    return world.gate.begin(
+        world.key, seen, Endpoint.CHAT_COMPLETIONS, 0, body, world.gate.now_us()
+    )
 
 
 def test_a_stream_is_settled_when_its_usage_goes_by(world: World) -> None:
@@ -286,7 +322,9 @@ def test_a_stream_is_settled_when_its_usage_goes_by(world: World) -> None:
     world.clock.advance(5)
     scanner.feed(b'data: {"choices":[{"delta":{"content":"abcd"}}]}\n\n')
     assert (call.first_us, call.ended) == (5, False)
-    passed = scanner.feed(b'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3}}\n\n')
+    passed = scanner.feed(
+        b'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3}}\n\n'
+    )
     assert passed.startswith(b'data: {"nemo_request_cost":"0.000000008","choices"')
     assert (call.first_us, call.ended, call.usage) == (5, True, (2, 0, 3))
 
@@ -294,6 +332,8 @@ def test_a_stream_is_settled_when_its_usage_goes_by(world: World) -> None:
 def test_reported_usage_goes_before_that_of_the_stream(world: World) -> None:
     call = streamed(world)
     call.usage = 1, 0, 1
-    passed = Scanner(call, strip=False).feed(b'data: {"usage":{"prompt_tokens":2,"completion_tokens":3}}\n\n')
+    passed = Scanner(call, strip=False).feed(
+        b'data: {"usage":{"prompt_tokens":2,"completion_tokens":3}}\n\n'
+    )
     assert b'"nemo_request_cost":"0.000000003"' in passed
     assert (call.cost, call.usage) == (3, (1, 0, 1))

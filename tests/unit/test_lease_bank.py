@@ -1,6 +1,6 @@
-"""Four hosts of two workers on the native words, and a bank of thirty lines: what all of them admit together obeys
-I-WINDOW, whatever the order of requests, settlements, reports and ends of leases. The bank of the product has tests of
-its own.
+"""Four hosts of two workers on the native words, and a bank of thirty lines: what all of them admit
+together obeys I-WINDOW, whatever the order of requests, settlements, reports and ends of leases.
+The bank of the product has tests of its own.
 """
 
 import random
@@ -19,7 +19,9 @@ TICK_US, TTL_US = 10_000, 400_000
 
 
 class Bank:
-    """One bucket of ``limit`` a minute: what it has left, and what hosts were granted and have not told as claimed."""
+    """One bucket of ``limit`` a minute: what it has left, and what hosts were granted and have not
+    told as claimed.
+    """
 
     def __init__(self, limit: int, now_us: int) -> None:
         self.limit, self.at_us = limit, now_us
@@ -31,13 +33,17 @@ class Bank:
             if now_us >= self.end_us[host]:
                 self.claimed[host] = self.granted[host]  # void
         out = sum(self.granted) - sum(self.claimed)
-        self.shares = min(self.shares + (now_us - self.at_us) * self.limit, (self.limit - out) * PERIOD_US)
+        self.shares = min(
+            self.shares + (now_us - self.at_us) * self.limit, (self.limit - out) * PERIOD_US
+        )
         self.at_us = now_us
 
     def sync(self, host: int, claimed: int, returned: int, want: int, now_us: int) -> int:
         """Up to where ``host`` may claim."""
         self.refill(now_us)
-        self.shares += (returned - self.returned[host] - max(0, claimed - self.granted[host])) * PERIOD_US
+        self.shares += (
+            returned - self.returned[host] - max(0, claimed - self.granted[host])
+        ) * PERIOD_US
         self.granted[host] = max(self.granted[host], claimed)
         self.claimed[host], self.returned[host] = max(self.claimed[host], claimed), returned
         self.end_us[host] = now_us + TTL_US
@@ -49,7 +55,9 @@ class Bank:
 
 
 class Host:
-    """An arena, two workers, and an agent that tells what was claimed one tick ago with what was returned until now."""
+    """An arena, two workers, and an agent that tells what was claimed one tick ago with what was
+    returned until now.
+    """
 
     def __init__(self, number: int, clock: Any, **limits: Any) -> None:
         self.number, self.clock = number, clock
@@ -57,7 +65,9 @@ class Host:
         self.arena.clustered, self.arena.admit_until_us = True, 0
         self.arena.put(Policy(kind=Kind.ORG, id=1, version=1))
         self.arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
-        self.key = self.arena.put(Policy(kind=Kind.KEY, id=3, version=1, org=1, team=2, digest=PEPPER, **limits))
+        self.key = self.arena.put(
+            Policy(kind=Kind.KEY, id=3, version=1, org=1, team=2, digest=PEPPER, **limits)
+        )
         journals = (_core.Journal.private(256, ("u",)) for _ in range(2))
         self.gates = [_core.Gate(self.arena, journal, [(1, PEPPER)], clock) for journal in journals]
         self.open: list[tuple[Any, int]] = []
@@ -79,7 +89,9 @@ class Host:
             gate.settle(ticket, 0, 0, used, 200, Outcome.OK, 1, -1)
             gate.journal.free([row[0] for row in gate.journal.rows()])
 
-    def tick(self, resource: int, bank: Bank, events: list[tuple[int, int]], *, silent: bool) -> None:
+    def tick(
+        self, resource: int, bank: Bank, events: list[tuple[int, int]], *, silent: bool
+    ) -> None:
         now_us, lease = self.gates[0].now_us(), self.arena.lease(self.key, resource)
         if silent:
             return
@@ -118,7 +130,9 @@ def test_hosts_together_obey_every_window(seed: int) -> None:
                 frozen[host.number] = 100
             frozen[host.number] = max(0, frozen[host.number] - 1)
             for resource in random.sample([RPM, TPM], 2):
-                host.tick(resource, banks[resource], events[resource], silent=frozen[host.number] > 0)
+                host.tick(
+                    resource, banks[resource], events[resource], silent=frozen[host.number] > 0
+                )
     admitted = [event for event in events[RPM] if event[1] > 0]
     assert worst_window(events[RPM], rpm) <= rpm
     assert worst_window(admitted, rpm) <= rpm, "also by what clients saw"

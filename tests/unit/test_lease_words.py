@@ -1,4 +1,5 @@
-"""A host that may only spend what it was granted: the native words, at every level, with a clock that stands still.
+"""A host that may only spend what it was granted: the native words, at every level, with a clock
+that stands still.
 
 The rules of one machine are in ``test_gates``; the reference gate knows no leases.
 """
@@ -29,7 +30,9 @@ class World:
         self.gate = _core.Gate(self.arena, self.journal, [(1, PEPPER)], self.clock)
         self.version = 0
         self.arena.put_price(ModelPrice(model="m", version=1, input=0, output=NANO))
-        self.org, self.team, self.user = (self.put(kind) for kind in (Kind.ORG, Kind.TEAM, Kind.USER))
+        self.org, self.team, self.user = (
+            self.put(kind) for kind in (Kind.ORG, Kind.TEAM, Kind.USER)
+        )
         self.key = self.put(Kind.KEY, **key)
 
     def put(self, kind: Kind, **fields: Any) -> int:
@@ -72,7 +75,12 @@ def test_one_round_asks_for_all_that_is_short_and_takes_nothing() -> None:
     world.put(Kind.ORG, rpm=600)
     world.arena.grant(world.team, TPM, 5000, FOREVER)
     assert world.code(10) == Code.LEASE_WANTED
-    wants = [(world.key, RPM, 1), (world.key, TPM, 10), (world.key, MONEY, 10_000), (world.org, RPM, 1)]
+    wants = [
+        (world.key, RPM, 1),
+        (world.key, TPM, 10),
+        (world.key, MONEY, 10_000),
+        (world.org, RPM, 1),
+    ]
     assert sorted(world.arena.wanted()) == sorted(wants)
     assert world.left(world.team, TPM) == 5000
 
@@ -89,7 +97,9 @@ def test_a_lease_ends_on_the_microsecond() -> None:
     assert world.arena.void(world.key, RPM) == 4
     assert world.arena.leased() == []
     world.arena.grant(world.key, RPM, 6, now + 100)
-    assert [world.code(), world.code()] == [0, Code.LEASE_WANTED], "the void four are not spent with the new one"
+    assert [world.code(), world.code()] == [0, Code.LEASE_WANTED], (
+        "the void four are not spent with the new one"
+    )
 
 
 def test_a_denial_is_the_ordinary_refusal() -> None:
@@ -113,7 +123,9 @@ def test_a_denial_is_the_ordinary_refusal() -> None:
     assert world.code(50) == Code.LEASE_WANTED, "a new policy too"
 
 
-@pytest.mark.parametrize(("fields", "code"), [({"rpm": 0}, 11), ({"tpm": 0}, 12), ({"tpm": 9}, 12), ({"cap": 0}, 13)])
+@pytest.mark.parametrize(
+    ("fields", "code"), [({"rpm": 0}, 11), ({"tpm": 0}, 12), ({"tpm": 9}, 12), ({"cap": 0}, 13)]
+)
 def test_what_can_never_fit_needs_no_bank(fields: dict[str, int], code: int) -> None:
     world = World(**fields)
     refusal = world.admit(10)

@@ -25,7 +25,12 @@ def test_one_json_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == ""
     (line,) = err.splitlines()
     event = json.loads(line)
-    assert (event["event"], event["module"], event["level"], event["port"]) == ("started", "here", "info", 8000)
+    assert (event["event"], event["module"], event["level"], event["port"]) == (
+        "started",
+        "here",
+        "info",
+        8000,
+    )
     assert event["odd"] == "a\nb\x1b[31m"
 
 
@@ -37,7 +42,9 @@ class _Holder:
 def test_no_key_leaves_by_any_door(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("debug")
     logger = log.get_logger("here")
-    logger.info(f"got {KEY}", key=KEY, deep={"a": [KEY, {KEY: (KEY,)}]}, raw=KEY.encode(), holder=_Holder())
+    logger.info(
+        f"got {KEY}", key=KEY, deep={"a": [KEY, {KEY: (KEY,)}]}, raw=KEY.encode(), holder=_Holder()
+    )
     try:
         raise ValueError(f"bad {KEY}")
     except ValueError:

@@ -87,7 +87,10 @@ def test_rotation_keeps_the_old_pepper_until_it_is_retired(tmp_path: Path) -> No
 
 def test_fingerprint_sees_every_difference() -> None:
     one, two = (1, bytes(32)), (2, bytes([1]) * 32)
-    seen = {pepper.fingerprint(peppers) for peppers in ([one], [two], [one, two], [two, one], [(2, bytes(32))])}
+    seen = {
+        pepper.fingerprint(peppers)
+        for peppers in ([one], [two], [one, two], [two, one], [(2, bytes(32))])
+    }
     assert len(seen) == 5
     assert all(len(print) == 32 for print in seen)
 

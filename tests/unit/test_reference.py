@@ -31,7 +31,9 @@ def test_costs(vectors: Vectors) -> None:
     for case in vectors["costs"]:
         price = ModelPrice(model="m", version=1, **case["price"])
         cached = min(case["cached"], case["input"])
-        assert cost(price, case["input"], cached, case["output"], case["units"]) == case["nano"], case
+        assert cost(price, case["input"], cached, case["output"], case["units"]) == case["nano"], (
+            case
+        )
 
 
 def test_windows(vectors: Vectors) -> None:

@@ -18,18 +18,25 @@ def test_owners_do_everything() -> None:
 
 
 def test_admins_do_all_but_what_only_owners_may() -> None:
-    assert [action for action in ACTIONS if reach(Role.ADMIN, action) is None] == ["pepper.rotate", "org.delete"]
+    assert [action for action in ACTIONS if reach(Role.ADMIN, action) is None] == [
+        "pepper.rotate",
+        "org.delete",
+    ]
 
 
 def test_viewers_only_read() -> None:
     assert all(action.endswith(".read") for action in ACTIONS if reach(Role.VIEWER, action))
 
 
-@pytest.mark.parametrize("action", ["key.read", "key.create", "key.update", "key.revoke", "usage.read", "log.read"])
+@pytest.mark.parametrize(
+    "action", ["key.read", "key.create", "key.update", "key.revoke", "usage.read", "log.read"]
+)
 def test_members_have_their_own(action: str) -> None:
     assert reach(Role.MEMBER, action) is Reach.OWN
 
 
-@pytest.mark.parametrize("action", ["budget.set", "price.set", "team.create", "member.add", "audit.read", "org.update"])
+@pytest.mark.parametrize(
+    "action", ["budget.set", "price.set", "team.create", "member.add", "audit.read", "org.update"]
+)
 def test_members_change_nothing_that_is_shared(action: str) -> None:
     assert reach(Role.MEMBER, action) is None

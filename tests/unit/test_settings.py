@@ -26,7 +26,9 @@ def test_defaults_are_absolute_and_complete(tmp_path: Path) -> None:
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
 
 
-def test_file_then_environment_then_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_then_environment_then_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "nemorouter.toml").write_text("port = 1001\nworkers = 2\ncapacity = 500\n")
     assert Settings.load().port == 1001
     monkeypatch.setenv("NEMOROUTER_PORT", "1002")
@@ -58,7 +60,9 @@ def test_secrets_may_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("NEMOROUTER_REDIS_URL_FILE", str(tmp_path / "redis"))
     assert Settings.load().redis_url == "redis://:word@host/0"
     monkeypatch.setenv("NEMOROUTER_REDIS_URL", "redis://other")
-    with pytest.raises(ConfigurationError, match=r"Both NEMOROUTER_REDIS_URL and NEMOROUTER_REDIS_URL_FILE"):
+    with pytest.raises(
+        ConfigurationError, match=r"Both NEMOROUTER_REDIS_URL and NEMOROUTER_REDIS_URL_FILE"
+    ):
         Settings.load()
 
 
@@ -70,8 +74,16 @@ def test_the_clients_key_is_never_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("NEMOROUTER_PROT", "1", r"Unknown setting NEMOROUTER_PROT\. Did you mean NEMOROUTER_PORT\?"),
-        ("NEMOROUTER_Port", "1", r"Unknown setting NEMOROUTER_Port\. Did you mean NEMOROUTER_PORT\?"),
+        (
+            "NEMOROUTER_PROT",
+            "1",
+            r"Unknown setting NEMOROUTER_PROT\. Did you mean NEMOROUTER_PORT\?",
+        ),
+        (
+            "NEMOROUTER_Port",
+            "1",
+            r"Unknown setting NEMOROUTER_Port\. Did you mean NEMOROUTER_PORT\?",
+        ),
         ("NEMOROUTER_PORT_FILE", "x", r"Unknown setting NEMOROUTER_PORT_FILE"),
         ("NEMOROUTER_PORT", "abc", r"NEMOROUTER_PORT: expected int"),
         ("NEMOROUTER_PORT", "70000", r"port must be between 1 and 65535"),
@@ -87,7 +99,9 @@ def test_the_clients_key_is_never_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
         ("NEMOROUTER_CONFIG", "/nowhere.toml", r"/nowhere\.toml does not exist"),
     ],
 )
-def test_a_bad_variable_is_named(variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_variable_is_named(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=message) as caught:
         Settings.load()
@@ -105,9 +119,15 @@ def test_a_bad_variable_is_named(variable: str, value: str, message: str, monkey
         ("[[upstreams]]\nname = 'a'\nbase_url = 'ftp://x'", r"base_url must be http"),
         ("[[upstreams]]\nname = 'a'\nbase_url = 'http://u:p@x'", r"without credentials"),
         ("[[upstreams]]\nname = 'a b'\nbase_url = 'http://x'", r"a name has"),
-        ("[[upstreams]]\nname = 'a'\nbase_url = 'http://x'\nmodels = ['a*b']", r"one \* at the end"),
+        (
+            "[[upstreams]]\nname = 'a'\nbase_url = 'http://x'\nmodels = ['a*b']",
+            r"one \* at the end",
+        ),
         ("[[upstreams]]\nname = 'a'\nbase_url = 'http://x'\nmodel = ['a']", r"model"),
-        ("[[upstreams]]\nname='a'\nbase_url='http://x'\n[[upstreams]]\nname='a'\nbase_url='http://y'", r"used twice"),
+        (
+            "[[upstreams]]\nname='a'\nbase_url='http://x'\n[[upstreams]]\nname='a'\nbase_url='http://y'",
+            r"used twice",
+        ),
     ],
 )
 def test_a_bad_file_is_explained(text: str, message: str, tmp_path: Path) -> None:
@@ -144,7 +164,9 @@ def test_workers_load_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_repr_shows_no_password() -> None:
-    settings = Settings(redis_url="redis://user:hunter2@host:1/0", database_url="sqlite:////x?password=hunter3")
+    settings = Settings(
+        redis_url="redis://user:hunter2@host:1/0", database_url="sqlite:////x?password=hunter3"
+    )
     assert "hunter" not in repr(settings)
     assert "redis://user:***@host:1/0" in repr(settings)
 
@@ -153,7 +175,10 @@ def test_repr_shows_no_password() -> None:
     ("url", "shown"),
     [
         ("redis://:a@b@host/0", "redis://:***@host/0"),
-        ("postgresql://u:p%40w@h/db?sslpassword=x&y=1", "postgresql://u:***@h/db?sslpassword=***&y=1"),
+        (
+            "postgresql://u:p%40w@h/db?sslpassword=x&y=1",
+            "postgresql://u:***@h/db?sslpassword=***&y=1",
+        ),
         ("sqlite:////data/nemo.db", "sqlite:////data/nemo.db"),
     ],
 )

@@ -1,4 +1,6 @@
-"""From the store to the arena: built whole, taken over with its meters, followed in order, never pulled away."""
+"""From the store to the arena: built whole, taken over with its meters, followed in order, never
+pulled away.
+"""
 
 import asyncio
 import subprocess
@@ -43,7 +45,10 @@ async def test_attach_builds_all_of_the_store(world: World) -> None:
     await world.scope(Kind.KEY, KEY, cap=500)
     arena = await snapshot.attach(world.settings, world.store)
     assert arena.scopes == 4
-    assert arena.applied == (await world.one("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'change_seq'"))[0]
+    assert (
+        arena.applied
+        == (await world.one("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'change_seq'"))[0]
+    )
     gate = gate_of(world, arena)
     index = enter(world, gate)
     who = arena.identity(index)
@@ -73,7 +78,8 @@ async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:
     index = enter(world, gate_of(world, arena))
     assert arena.meters(index).committed == 42
     spent = {
-        kind: arena.meters(arena.find(kind, id) or 0).committed for kind, id in ((Kind.ORG, ORG), (Kind.TEAM, TEAM))
+        kind: arena.meters(arena.find(kind, id) or 0).committed
+        for kind, id in ((Kind.ORG, ORG), (Kind.TEAM, TEAM))
     }
     assert spent == {Kind.ORG: 40, Kind.TEAM: 40}
 
@@ -149,7 +155,9 @@ async def test_a_process_that_serves_keeps_its_arena(world: World) -> None:
         "print('serving', flush=True)\nsys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(world.settings.data_dir)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None
         assert "serving\n" in iter(child.stdout.readline, "")
         note = DataDir(world.settings.data_dir).note()
@@ -182,7 +190,9 @@ async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) 
         "gate.settle(gate.admit(index, 'm', 0, 0, 4, 0, 1, False), 7, 0, 0, 200, 1, 1, -1)\n"
         "gate.admit(index, 'm', 0, 0, 40, 0, 1, False)\nos._exit(9)\n"
     )
-    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script, world.keys[KEY]], check=False)
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script, world.keys[KEY]], check=False
+    )
     assert done.returncode == 9
     data = DataDir(world.settings.data_dir)
     note = data.note()
@@ -190,11 +200,16 @@ async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) 
     Path(note.path).unlink()
     arena = await snapshot.attach(world.settings, world.store)
     assert data.journal_paths() == []
-    assert await world.all("SELECT cost_nano, outcome FROM requests ORDER BY seq") == [(7, 1), (10, 5)]
+    assert await world.all("SELECT cost_nano, outcome FROM requests ORDER BY seq") == [
+        (7, 1),
+        (10, 5),
+    ]
     assert arena.meters(enter(world, gate_of(world, arena))).committed == 17
 
 
-async def test_a_change_waits_for_a_server_out_of_reach(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_waits_for_a_server_out_of_reach(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(snapshot, "_ANSWER_DEADLINE_S", 0.02)
     data = DataDir(world.settings.data_dir).prepare()
     other = Flock.attempt(data.serve_lock, shared=True)

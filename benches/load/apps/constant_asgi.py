@@ -1,9 +1,18 @@
-"""The floor on ASGI: a handler that answers a constant, with and without reading the body. It must do nothing else."""
+"""The floor on ASGI: a handler that answers a constant, with and without reading the body. It must
+do nothing else.
+"""
 
 from typing import Any
 
-_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
-_BODY = {"type": "http.response.body", "body": b'{"id":"chatcmpl-0","object":"chat.completion","choices":[]}'}
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json")],
+}
+_BODY = {
+    "type": "http.response.body",
+    "body": b'{"id":"chatcmpl-0","object":"chat.completion","choices":[]}',
+}
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,11 +1,14 @@
-"""What the contract asks of a handler before anything is decided: it looks at the request's headers, and answers with
-as many headers and bytes as the gateway does. All of it constant.
+"""What the contract asks of a handler before anything is decided: it looks at the request's
+headers, and answers with as many headers and bytes as the gateway does. All of it constant.
 """
 
 from typing import Any
 
 JSON = ("content-type", "application/json")
-OURS = [("x-nemo-request-id", "req_476a66a21d42840b0000000000000001"), ("x-nemo-latency-ms", "0.398")]
+OURS = [
+    ("x-nemo-request-id", "req_476a66a21d42840b0000000000000001"),
+    ("x-nemo-latency-ms", "0.398"),
+]
 HEADERS = [
     ("x-ratelimit-limit-requests", "1000000000"),
     ("x-ratelimit-limit-tokens", "1000000000"),

@@ -1,4 +1,6 @@
-"""The floor of a forwarded answer: Granian and the HTTP client of the gateway. It decides and records nothing."""
+"""The floor of a forwarded answer: Granian and the HTTP client of the gateway. It decides and
+records nothing.
+"""
 
 import os
 from typing import Any
@@ -25,7 +27,9 @@ async def app(scope: Any, protocol: Any) -> None:
 
 async def stream(path: str, body: bytes, protocol: Any) -> None:
     """Chunk by chunk."""
-    builder = _client.post(_url + path).headers(_SENT).body_bytes(body).streamed_read_buffer_limit(0)
+    builder = (
+        _client.post(_url + path).headers(_SENT).body_bytes(body).streamed_read_buffer_limit(0)
+    )
     async with builder.build_streamed() as response:
         transport = protocol.response_stream(response.status, EVENTS)
         while (chunk := await response.body_reader.read_chunk()) is not None:

@@ -1,6 +1,8 @@
-"""The gateway with the gate in pure Python: the same app and the same pipeline, one worker, its memory its own.
+"""The gateway with the gate in pure Python: the same app and the same pipeline, one worker, its
+memory its own.
 
-Ended tickets are written into the store by a task of the worker, since no other process can see its journal.
+Ended tickets are written into the store by a task of the worker, since no other process can see its
+journal.
 """
 
 import asyncio
@@ -31,7 +33,10 @@ class PureApp(App):
         settings = self._settings
         store = await Store.open(settings, migrate=True)
         self._open.push_async_callback(store.close)
-        arena, journal = Arena.private(settings.capacity), Journal.private(settings.journal_slots, ("echo",))
+        arena, journal = (
+            Arena.private(settings.capacity),
+            Journal.private(settings.journal_slots, ("echo",)),
+        )
         async with store.read() as connection:
             async for lot in all_policies(connection):
                 arena.put_many(lot)
@@ -43,7 +48,9 @@ class PureApp(App):
         pipeline = Pipeline(gate, settings, routes.resolve, Forwarder(ietf_headers=False))
         self._drainer = asyncio.ensure_future(_drain(store, journal))
         self._open.callback(self._drainer.cancel)
-        self._answer = Front(pipeline, Models(pipeline, routes, _no_names), Status(gate, DataDir(settings.data_dir)))
+        self._answer = Front(
+            pipeline, Models(pipeline, routes, _no_names), Status(gate, DataDir(settings.data_dir))
+        )
 
 
 async def _drain(store: Store, journal: Any) -> None:

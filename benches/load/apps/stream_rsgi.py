@@ -1,4 +1,6 @@
-"""The floor of a streamed answer: reads the body, sends N constant chunks (path ``/N``). It must do nothing else."""
+"""The floor of a streamed answer: reads the body, sends N constant chunks (path ``/N``). It must do
+nothing else.
+"""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""Runs in TensorZero's own environment: a Redis, and the gateway of the wheel, which chooses its port itself.
+"""Runs in TensorZero's own environment: a Redis, and the gateway of the wheel, which chooses its
+port itself.
 
 python tensorzero_gateway.py CONFIG PORT-FILE REDIS-PORT
 """
@@ -16,7 +17,9 @@ from tensorzero import tensorzero  # type: ignore[import-not-found, unused-ignor
 def main() -> None:
     """Until SIGTERM."""
     config, port_file, redis_port = sys.argv[1:]
-    redis = subprocess.Popen(["redis-server", "--port", redis_port, "--save", "", "--appendonly", "no"])
+    redis = subprocess.Popen(
+        ["redis-server", "--port", redis_port, "--save", "", "--appendonly", "no"]
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         time.sleep(0.5)

@@ -1,4 +1,5 @@
-"""A local provider: reads the body, answers a constant chat completion with its usage, whole or in 50 chunks.
+"""A local provider: reads the body, answers a constant chat completion with its usage, whole or in
+50 chunks.
 
 It must do nothing else.
 """

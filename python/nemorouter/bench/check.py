@@ -1,4 +1,6 @@
-"""Whether a gateway's answers are right, before any time is taken: a fast wrong answer is worth nothing."""
+"""Whether a gateway's answers are right, before any time is taken: a fast wrong answer is worth
+nothing.
+"""
 
 import sqlite3
 import time
@@ -14,13 +16,17 @@ _PATIENCE_S = 10
 
 
 def require(right: bool, found: object) -> None:
-    """AssertionError that shows what was found; unlike ``assert``, it is there under ``python -O``, too."""
+    """AssertionError that shows what was found; unlike ``assert``, it is there under ``python -O``,
+    too.
+    """
     if not right:
         raise AssertionError(str(found))
 
 
 def check_gateway(port: int, keys: Keys, settings: Settings) -> None:
-    """Status, headers, counts; a limit of five admits five; a budget holds; every answer is in the log, once."""
+    """Status, headers, counts; a limit of five admits five; a budget holds; every answer is in the
+    log, once.
+    """
     before = logged(settings)
     good = [_call(port, key) for key in (keys.free, keys.limited, keys.everything)]
     for answer in good:
@@ -40,7 +46,9 @@ def check_gateway(port: int, keys: Keys, settings: Settings) -> None:
 
 
 def _check_refusals(port: int, keys: Keys) -> None:
-    limited, unknown, malformed = (_call(port, key) for key in (keys.none, UNKNOWN_KEY, "sk-nemo-short"))
+    limited, unknown, malformed = (
+        _call(port, key) for key in (keys.none, UNKNOWN_KEY, "sk-nemo-short")
+    )
     require(limited.status == 429, limited)
     require(unknown.status == malformed.status == 401, (unknown, malformed))
     require(unknown.body == malformed.body, (unknown, malformed))

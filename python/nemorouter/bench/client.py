@@ -1,7 +1,9 @@
-"""A load client on raw sockets, and one careful question. Every answer is read whole, and every status is checked.
+"""A load client on raw sockets, and one careful question. Every answer is read whole, and every
+status is checked.
 
-Closed loop: one request in flight a connection, the next one when its answer is there. Open loop: requests are due at
-fixed instants, and a latency begins when its request was due, however long the server kept the connections busy.
+Closed loop: one request in flight a connection, the next one when its answer is there. Open loop:
+requests are due at fixed instants, and a latency begins when its request was due, however long the
+server kept the connections busy.
 """
 
 import selectors
@@ -31,7 +33,9 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def request(path: str, body: bytes = b"", key: str = "", method: str = "POST", **headers: str) -> bytes:
+def request(
+    path: str, body: bytes = b"", key: str = "", method: str = "POST", **headers: str
+) -> bytes:
     """One HTTP/1.1 request as an SDK would send it, in bytes."""
     lines = [
         f"{method} {path} HTTP/1.1",
@@ -60,7 +64,9 @@ def ask(port: int, payload: bytes, timeout: float = 20) -> Answer:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
-    return Answer(int(first.split()[1]), headers, _joined(body) if "transfer-encoding" in headers else body)
+    return Answer(
+        int(first.split()[1]), headers, _joined(body) if "transfer-encoding" in headers else body
+    )
 
 
 def whole(data: bytes) -> bool:
@@ -101,7 +107,9 @@ class _Connection:
         self.socket.sendall(payload)
 
     def answered(self, expected: bytes) -> bool:
-        """Read what is there; True when the answer is whole. AssertionError if it has another status."""
+        """Read what is there; True when the answer is whole. AssertionError if it has another
+        status.
+        """
         data = self.socket.recv(1 << 18)
         if not data:
             raise ConnectionError("the server closed the connection")
@@ -142,10 +150,13 @@ def load(port: int, payload: bytes, status: int, seconds: float, connections: in
     return Load(count, now - start)
 
 
-def paced(port: int, payload: bytes, status: int, seconds: float, rate: float, connections: int = 64) -> Load:
+def paced(
+    port: int, payload: bytes, status: int, seconds: float, rate: float, connections: int = 64
+) -> Load:
     """Open loop: ``rate`` requests a second, evenly spaced, whatever the server does.
 
-    A server that is far behind is given up: what it has not answered then counts with the time it has waited so far.
+    A server that is far behind is given up: what it has not answered then counts with the time it
+    has waited so far.
     """
     expected = b"HTTP/1.1 %d" % status
     latencies: list[float] = []

@@ -1,4 +1,6 @@
-"""The floor: a handler that answers a constant, with and without reading the body. It must do nothing else."""
+"""The floor: a handler that answers a constant, with and without reading the body. It must do
+nothing else.
+"""
 
 from typing import Any
 

@@ -129,7 +129,9 @@ def running(
             _end(server)
 
 
-def _wait(server: "subprocess.Popen[bytes]", port: int, ready: Callable[[int], bool], log: Path) -> None:
+def _wait(
+    server: "subprocess.Popen[bytes]", port: int, ready: Callable[[int], bool], log: Path
+) -> None:
     end = time.monotonic() + _START_S
     while True:
         if server.poll() is not None or time.monotonic() > end:

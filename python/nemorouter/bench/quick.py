@@ -1,6 +1,8 @@
-"""What ``nemorouter bench`` measures: the gate against pure Python, the server against a constant answer.
+"""What ``nemorouter bench`` measures: the gate against pure Python, the server against a constant
+answer.
 
-It needs nothing but the installed package, and makes its own load and a data directory in a temporary folder.
+It needs nothing but the installed package, and makes its own load and a data directory in a
+temporary folder.
 """
 
 import importlib
@@ -18,8 +20,25 @@ import msgspec
 from nemorouter.bench.check import check_gateway, require
 from nemorouter.bench.client import load, paced, percentile, request
 from nemorouter.bench.machine import Machine, machine
-from nemorouter.bench.process import Running, cores, cpu_seconds, free_port, is_drainer, running, tree
-from nemorouter.bench.servers import BODY, CHAT, UNKNOWN_KEY, gateway, granian, is_ready, prepare, responds
+from nemorouter.bench.process import (
+    Running,
+    cores,
+    cpu_seconds,
+    free_port,
+    is_drainer,
+    running,
+    tree,
+)
+from nemorouter.bench.servers import (
+    BODY,
+    CHAT,
+    UNKNOWN_KEY,
+    gateway,
+    granian,
+    is_ready,
+    prepare,
+    responds,
+)
 from nemorouter.bench.world import CHAT as CHAT_ENDPOINT
 from nemorouter.bench.world import MODEL, OK, World
 
@@ -46,7 +65,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A kind of request: microseconds of CPU, of the worker and with the drainer, and over the constant beside it."""
+    """A kind of request: microseconds of CPU, of the worker and with the drainer, and over the
+    constant beside it.
+    """
 
     what: str
     cpu_us: list[float]
@@ -95,7 +116,9 @@ def steps() -> int:
 
 
 def measure(seconds: float, say: Say) -> Result:
-    """All of it, in about ``seconds``. AssertionError when an answer is wrong: then nothing was measured."""
+    """All of it, in about ``seconds``. AssertionError when an answer is wrong: then nothing was
+    measured.
+    """
     spare = max(1.0, seconds - _FIXED_S)
     each, pace = spare * 0.8 / (5 * _ROUNDS * 2), spare * 0.2 / (2 * len(_RATES))
     with _on_core(cores()[-1]):
@@ -120,7 +143,9 @@ def _on_core(core: int) -> Iterator[None]:
 def _gate(say: Say) -> Iterator[Step]:
     for by, keys in _GATE:
         say(f"the gate: {by}, {keys} keys")
-        module = importlib.import_module("nemorouter._core" if by == "native" else "nemorouter.reference")
+        module = importlib.import_module(
+            "nemorouter._core" if by == "native" else "nemorouter.reference"
+        )
         world = World(module, keys)
         _round(world)  # checked, and warm
         rounds = 40 if by == "native" else 15
@@ -133,11 +158,23 @@ def _round(world: World) -> float:
     identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
     cost, start = 0, time.process_time_ns()
     for header in world.headers:
-        ticket = admit(identify(header, "192.0.2.1", CHAT_ENDPOINT), MODEL, CHAT_ENDPOINT, 0, 2_000, 100, 1, False)
+        ticket = admit(
+            identify(header, "192.0.2.1", CHAT_ENDPOINT),
+            MODEL,
+            CHAT_ENDPOINT,
+            0,
+            2_000,
+            100,
+            1,
+            False,
+        )
         cost += settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
     spent = time.process_time_ns() - start
     require(cost == _COST * len(world.headers), f"a gate charged {cost}")
-    require(world.journal.counters()["settled"] - before == len(world.headers), "a ticket was not settled")
+    require(
+        world.journal.counters()["settled"] - before == len(world.headers),
+        "a ticket was not settled",
+    )
     return spent / len(world.headers)
 
 
@@ -149,10 +186,14 @@ def _servers(say: Say) -> Iterator[_Servers]:
         settings, keys = prepare(folder)
         port, floor_port = free_port(), free_port()
         env = msgspec.structs.replace(settings, port=port).to_env()
-        ours = running(gateway(), port, is_ready, core=core, log=folder / "gateway.log", env=env, cwd=folder)
+        ours = running(
+            gateway(), port, is_ready, core=core, log=folder / "gateway.log", env=env, cwd=folder
+        )
         constant = granian("nemorouter.bench.constant:app", floor_port)
         ready = responds(_FLOOR_PATH)
-        floor = running(constant, floor_port, ready, core=core, log=folder / "floor.log", cwd=folder)
+        floor = running(
+            constant, floor_port, ready, core=core, log=folder / "floor.log", cwd=folder
+        )
         servers = _Servers(stack.enter_context(floor), stack.enter_context(ours), _questions(keys))
         check_gateway(port, keys, settings)
         for question in servers.questions:
@@ -166,7 +207,9 @@ def _questions(keys: Any) -> list[_Question]:  # noqa: ANN401 - servers.Keys
         _Question("+ requests and tokens a minute", request(CHAT, BODY, keys.limited), 200),
         _Question("+ budgets: everything on", request(CHAT, BODY, keys.everything), 200),
         _Question("over the limit: 429", request(CHAT, BODY, keys.none), 429),
-        _Question("unknown key: 401, body unread", request(CHAT, BODY, UNKNOWN_KEY), 401, _FLOOR_PATH),
+        _Question(
+            "unknown key: 401, body unread", request(CHAT, BODY, UNKNOWN_KEY), 401, _FLOOR_PATH
+        ),
     ]
 
 
@@ -193,7 +236,9 @@ def _once(up: Running, payload: bytes, status: int, seconds: float) -> tuple[flo
     before, before_workers = cpu_seconds(pids), cpu_seconds(workers)
     answers = load(up.port, payload, status, seconds).answers
     require(answers > 0, f"no answer within {seconds:.1f} s")
-    return (cpu_seconds(pids) - before) / answers * 1e6, (cpu_seconds(workers) - before_workers) / answers * 1e6
+    return (cpu_seconds(pids) - before) / answers * 1e6, (
+        cpu_seconds(workers) - before_workers
+    ) / answers * 1e6
 
 
 def _latency(servers: _Servers, seconds: float, say: Say) -> Iterator[Paced]:

@@ -1,4 +1,6 @@
-"""What is measured: the gateway on a data directory made for it, and the floor under the same settings of Granian."""
+"""What is measured: the gateway on a data directory made for it, and the floor under the same
+settings of Granian.
+"""
 
 import asyncio
 import sys
@@ -52,9 +54,24 @@ def gateway() -> list[str]:
     return [sys.executable, "-c", _SERVE]
 
 
-def granian(target: str, port: int, interface: str = "rsgi", *options: str, prompt: bool = True) -> list[str]:
-    """Granian with one worker, as ``serve`` starts it, but for ``options``; ``prompt``: with its short time slice."""
-    base = ["--port", str(port), "--http", "1", "--no-ws", "--no-log", "--loop", "uvloop", "--runtime-mode", "st"]
+def granian(
+    target: str, port: int, interface: str = "rsgi", *options: str, prompt: bool = True
+) -> list[str]:
+    """Granian with one worker, as ``serve`` starts it, but for ``options``; ``prompt``: with its
+    short time slice.
+    """
+    base = [
+        "--port",
+        str(port),
+        "--http",
+        "1",
+        "--no-ws",
+        "--no-log",
+        "--loop",
+        "uvloop",
+        "--runtime-mode",
+        "st",
+    ]
     threads = ["--runtime-threads", str(RUNTIMES)]
     return [
         sys.executable,
@@ -70,7 +87,9 @@ def granian(target: str, port: int, interface: str = "rsgi", *options: str, prom
 
 
 def responds(path: str = "/healthz") -> Callable[[int], bool]:
-    """Ready when an HTTP answer comes back. (A listening socket alone does not mean that a worker runs.)"""
+    """Ready when an HTTP answer comes back. (A listening socket alone does not mean that a worker
+    runs.)
+    """
     return lambda port: ask(port, request(path, method="GET"), 2).status > 0
 
 
@@ -93,7 +112,9 @@ async def _keys(settings: Settings) -> Keys:
         context = await Context.attach(store, settings)
         actor = await local_actor(context)
         await owners.create_team(context, actor, NewScope(name="limited", **_WIDE))
-        await owners.create_team(context, actor, NewScope(name="everything", budget=_BUDGET, **_WIDE))
+        await owners.create_team(
+            context, actor, NewScope(name="everything", budget=_BUDGET, **_WIDE)
+        )
 
         async def key(name: str, **fields: Any) -> str:
             new = keys.NewKey(name=name, user="owner@localhost", **fields)

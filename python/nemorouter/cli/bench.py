@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from nemorouter.bench.quick import Result
 
 
-def bench(*, seconds: float = 120.0, json: Annotated[bool, Parameter(negative="")] = False) -> int | None:
-    """Measure this installation on this machine: the gate against pure Python, the server against a bare handler.
+def bench(
+    *, seconds: float = 120.0, json: Annotated[bool, Parameter(negative="")] = False
+) -> int | None:
+    """Measure this installation on this machine: the gate against pure Python, the server against a
+    bare handler.
 
-    It starts two servers on free ports of this machine, in a temporary folder, and touches no data directory of yours.
+    It starts two servers on free ports of this machine, in a temporary folder, and touches no data
+    directory of yours.
 
     Parameters
     ----------
@@ -28,7 +32,9 @@ def bench(*, seconds: float = 120.0, json: Annotated[bool, Parameter(negative=""
         Answer as JSON on stdout.
     """
     if not sys.platform.startswith("linux"):
-        return fail("nemorouter bench reads the CPU time of processes as Linux tells it, and runs only there.")
+        return fail(
+            "nemorouter bench reads the CPU time of processes as Linux tells it, and runs only there."
+        )
     from nemorouter.bench import quick
 
     if seconds < quick.LEAST_SECONDS:
@@ -70,14 +76,23 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 def _tell(result: "Result") -> None:
     machine = result.machine
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    print_line(f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}; {versions}")
-    print_line("Median ± half the distance from the least to the greatest round. CPU time is the server's own.")
+    print_line(
+        f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}; {versions}"
+    )
+    print_line(
+        "Median ± half the distance from the least to the greatest round. CPU time is the server's own."
+    )
     print_line("")
-    native, reference = (next(step for step in result.gate if step.by == by) for by in ("native", "reference"))
+    native, reference = (
+        next(step for step in result.gate if step.by == by) for by in ("native", "reference")
+    )
     slower = [reference_ns / statistics.median(native.ns) for reference_ns in reference.ns]
     print_table(
         ("ONE DECISION IN MEMORY", "KEYS", "CPU"),
-        ((step.by, f"{step.keys:,}", f"{statistics.median(step.ns):,.0f} ns") for step in result.gate),
+        (
+            (step.by, f"{step.keys:,}", f"{statistics.median(step.ns):,.0f} ns")
+            for step in result.gate
+        ),
     )
     print_line(f"Pure Python takes {_spread(slower)} times as long.")
     print_line("")
@@ -97,7 +112,12 @@ def _tell(result: "Result") -> None:
     print_table(
         ("LATENCY FROM WHEN IT WAS DUE", "REQUESTS/S", "P50", "P99"),
         (
-            (row.what, f"{row.rate:,}" if row.kept else f"{row.rate:,} (not kept)", _ms(row.p50_us), _ms(row.p99_us))
+            (
+                row.what,
+                f"{row.rate:,}" if row.kept else f"{row.rate:,} (not kept)",
+                _ms(row.p50_us),
+                _ms(row.p99_us),
+            )
             for row in result.latency
         ),
     )

@@ -52,9 +52,15 @@ NOBODY: Final = Whose()
 
 @app.command(name="set")
 def set_budget(
-    max_spend: str, /, *, duration: str = "monthly", whose: Whose = NOBODY, common: Common = DEFAULTS
+    max_spend: str,
+    /,
+    *,
+    duration: str = "monthly",
+    whose: Whose = NOBODY,
+    common: Common = DEFAULTS,
 ) -> None:
-    """Let a key, team, person or the org spend at most MAX_SPEND (USD, such as 50 or 0.25) a window.
+    """Let a key, team, person or the org spend at most MAX_SPEND (USD, such as 50 or 0.25) a
+    window.
 
     Parameters
     ----------
@@ -68,7 +74,9 @@ def set_budget(
     new = parse_budget(max_spend, duration)
     found = with_store(
         common,
-        lambda context, actor: budgets.set_budget(context, actor, kind, reference or text_id(Kind.ORG, actor.org), new),
+        lambda context, actor: budgets.set_budget(
+            context, actor, kind, reference or text_id(Kind.ORG, actor.org), new
+        ),
     )
     if common.json:
         print_json(found)
@@ -85,7 +93,9 @@ def clear(*, whose: Whose = NOBODY, common: Common = DEFAULTS) -> None:
     kind, reference = whose.scope()
     with_store(
         common,
-        lambda context, actor: budgets.clear_budget(context, actor, kind, reference or text_id(Kind.ORG, actor.org)),
+        lambda context, actor: budgets.clear_budget(
+            context, actor, kind, reference or text_id(Kind.ORG, actor.org)
+        ),
     )
     if common.json:
         print_json({"cleared": True})

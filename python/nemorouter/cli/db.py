@@ -34,7 +34,9 @@ def upgrade(*, common: Common = DEFAULTS) -> None:
     if common.json:
         print_json({"path": place, "before": before, "after": after})
     else:
-        print_line(f"{place}: layout {after}" + (" already." if after == before else f", was {before}."))
+        print_line(
+            f"{place}: layout {after}" + (" already." if after == before else f", was {before}.")
+        )
 
 
 @app.command
@@ -47,7 +49,14 @@ def status(*, common: Common = DEFAULTS) -> int:
     path = backend.place
     found = asyncio.run(backend.version())
     if common.json:
-        print_json({"path": path, "layout": found, "wanted": SCHEMA_VERSION, "current": found == SCHEMA_VERSION})
+        print_json(
+            {
+                "path": path,
+                "layout": found,
+                "wanted": SCHEMA_VERSION,
+                "current": found == SCHEMA_VERSION,
+            }
+        )
     elif found == 0:
         print_line(f"There is no store at {path}.")
     else:

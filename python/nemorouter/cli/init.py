@@ -68,5 +68,7 @@ def init(
 def _password() -> str:
     password = sys.stdin.readline(_LONGEST + 2).rstrip("\r\n")
     if not _SHORTEST <= len(password) <= _LONGEST:
-        raise RefusedError(f"The password must have {_SHORTEST} to {_LONGEST} characters.", field="password")
+        raise RefusedError(
+            f"The password must have {_SHORTEST} to {_LONGEST} characters.", field="password"
+        )
     return password

@@ -52,7 +52,9 @@ def duplicate(key: str, /, *, name: str | None = None, common: Common = DEFAULTS
     """
     from nemorouter.services import keys
 
-    _reveal(with_store(common, lambda context, actor: keys.duplicate(context, actor, key, name)), common)
+    _reveal(
+        with_store(common, lambda context, actor: keys.duplicate(context, actor, key, name)), common
+    )
 
 
 @app.command(name="list")
@@ -158,7 +160,8 @@ def revoke(key: str, /, *, common: Common = DEFAULTS) -> None:
 
 @app.command(name="rotate-pepper")
 def rotate_pepper(*, retire: bool = False, common: Common = DEFAULTS) -> None:
-    """Hash new keys under a fresh pepper; old keys stay valid. Servers take it over when they are restarted.
+    """Hash new keys under a fresh pepper; old keys stay valid. Servers take it over when they are
+    restarted.
 
     Parameters
     ----------

@@ -34,8 +34,12 @@ def add(
     """
     from nemorouter.services import owners
 
-    new = owners.NewMember(email=email, name=name or email.partition("@")[0], role=role, **limits.fields())
-    show_owner(with_store(common, lambda context, actor: owners.add_member(context, actor, new)), common)
+    new = owners.NewMember(
+        email=email, name=name or email.partition("@")[0], role=role, **limits.fields()
+    )
+    show_owner(
+        with_store(common, lambda context, actor: owners.add_member(context, actor, new)), common
+    )
 
 
 @app.command(name="list")
@@ -71,15 +75,23 @@ def update(
     from nemorouter.services import people
 
     given: dict[str, Any] = {
-        field: text for field, text in (("name", name), ("status", status), ("role", role)) if text is not None
+        field: text
+        for field, text in (("name", name), ("status", status), ("role", role))
+        if text is not None
     }
     patch = people.MemberPatch(**given, **limits.fields())
-    show_owner(with_store(common, lambda context, actor: people.patch_member(context, actor, member, patch)), common)
+    show_owner(
+        with_store(
+            common, lambda context, actor: people.patch_member(context, actor, member, patch)
+        ),
+        common,
+    )
 
 
 @app.command
 def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> None:
-    """Invite a person to sign in; print the path of the link, this once. It works once, for seven days.
+    """Invite a person to sign in; print the path of the link, this once. It works once, for seven
+    days.
 
     Parameters
     ----------
@@ -96,13 +108,17 @@ def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> No
     if common.json:
         print_json({"invitation": created.view, "path": path})
         return
-    note(f"{created.view.email} joins {created.view.org_name} at this path of the server, within seven days:")
+    note(
+        f"{created.view.email} joins {created.view.org_name} at this path of the server, within seven days:"
+    )
     print(path)
 
 
 @app.command(name="reset-password")
 def reset_password(member: str, /, *, common: Common = DEFAULTS) -> None:
-    """Print a link by which MEMBER (e-mail or id) sets a new password, this once. It works once, for a day."""
+    """Print a link by which MEMBER (e-mail or id) sets a new password, this once. It works once,
+    for a day.
+    """
     from nemorouter.services import reset
 
     made = with_store(common, lambda context, actor: reset.issue(context, actor, member))

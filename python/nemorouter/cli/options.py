@@ -1,4 +1,6 @@
-"""Options that several commands share: limits and lists, for new things and for changes to old ones."""
+"""Options that several commands share: limits and lists, for new things and for changes to old
+ones.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,9 @@ class Limits:
         if self.models is not None:
             given["allowed_models"] = listed(self.models)
         if self.budget is not None:
-            given["budget"] = None if self.budget.lower() in _NONE else parse_budget(self.budget, self.duration)
+            given["budget"] = (
+                None if self.budget.lower() in _NONE else parse_budget(self.budget, self.duration)
+            )
         elif self.duration is not None:
             raise UsageError("--duration is the window of a budget; give --budget too.")
         return given
@@ -61,7 +65,9 @@ class KeyLimits:
     """What binds only a key."""
 
     endpoints: str | None = None
-    """Allowed endpoints, separated by commas, such as chat/completions,embeddings; "all" for every one."""
+    """Allowed endpoints, separated by commas, such as chat/completions,embeddings; "all" for every
+    one.
+    """
 
     ips: str | None = None
     """Allowed source addresses and CIDR blocks, separated by commas; "all" for every one."""
@@ -87,7 +93,11 @@ NO_KEY_LIMITS = KeyLimits()
 
 def listed(text: str) -> tuple[str, ...]:
     """The parts between the commas; none for "all"."""
-    return () if text.strip().lower() == "all" else tuple(part.strip() for part in text.split(",") if part.strip())
+    return (
+        ()
+        if text.strip().lower() == "all"
+        else tuple(part.strip() for part in text.split(",") if part.strip())
+    )
 
 
 def parse_budget(text: str, duration: str | None) -> "NewBudget":

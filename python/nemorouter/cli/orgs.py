@@ -37,7 +37,9 @@ def create(*, name: str, email: str, common: Common = DEFAULTS) -> None:
     if common.json:
         print_json({"org": org, "invitation": created.view, "path": path})
         return
-    note(f"{org.name} ({org.id}) is made. The owner joins at this path of the server, within seven days:")
+    note(
+        f"{org.name} ({org.id}) is made. The owner joins at this path of the server, within seven days:"
+    )
     print(path)
 
 
@@ -51,7 +53,11 @@ def list_orgs(*, common: Common = DEFAULTS) -> None:
 
 @app.command
 def update(
-    *, name: str | None = None, status: str | None = None, limits: Limits = NO_LIMITS, common: Common = DEFAULTS
+    *,
+    name: str | None = None,
+    status: str | None = None,
+    limits: Limits = NO_LIMITS,
+    common: Common = DEFAULTS,
 ) -> None:
     """Change the first org's name, state, limits or budget; obeyed at the next request.
 
@@ -70,7 +76,9 @@ def update(
     show_owner(
         with_store(
             common,
-            lambda context, actor: owners.patch_owner(context, actor, Kind.ORG, text_id(Kind.ORG, actor.org), patch),
+            lambda context, actor: owners.patch_owner(
+                context, actor, Kind.ORG, text_id(Kind.ORG, actor.org), patch
+            ),
         ),
         common,
     )

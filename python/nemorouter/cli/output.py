@@ -1,4 +1,6 @@
-"""What the commands print. Stored text is inert: no control character of it reaches a terminal, and no markup works."""
+"""What the commands print. Stored text is inert: no control character of it reaches a terminal, and
+no markup works.
+"""
 
 import sys
 import unicodedata
@@ -11,7 +13,9 @@ import msgspec
 def inert(text: str) -> str:
     """``text`` with control, format and surrogate characters spelled out."""
     return "".join(
-        char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else _spelled(char)
+        char
+        if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        else _spelled(char)
         for char in text
     )
 
@@ -45,7 +49,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_column(Text(column), no_wrap=wide, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    Console(width=10_000 if wide else None, markup=False, highlight=False, soft_wrap=wide).print(table)
+    Console(width=10_000 if wide else None, markup=False, highlight=False, soft_wrap=wide).print(
+        table
+    )
 
 
 def print_fields(value: msgspec.Struct) -> None:
@@ -72,4 +78,10 @@ def _cell(value: object) -> str:
 
 def _spelled(char: str) -> str:
     code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )

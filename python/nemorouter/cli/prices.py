@@ -22,7 +22,10 @@ def list_prices(*, common: Common = DEFAULTS) -> None:
         return
     print_table(
         ("MODEL", "INPUT", "CACHED", "OUTPUT", "REQUEST", "MAX OUTPUT"),
-        ((one.model, one.input, one.cached, one.output, one.request, one.max_output) for one in found),
+        (
+            (one.model, one.input, one.cached, one.output, one.request, one.max_output)
+            for one in found
+        ),
     )
 
 
@@ -55,7 +58,14 @@ def set_price(
     """
     from nemorouter.services import prices
 
-    new = prices.Price(model=model, input=input, cached=cached, output=output, request=request, max_output=max_output)
+    new = prices.Price(
+        model=model,
+        input=input,
+        cached=cached,
+        output=output,
+        request=request,
+        max_output=max_output,
+    )
     found = with_store(common, lambda context, actor: prices.set_price(context, actor, new))
     if common.json:
         print_json(found)
@@ -64,8 +74,11 @@ def set_price(
 
 
 @app.command(name="import")
-def import_prices(file: Path | None = None, /, *, keep: bool = False, common: Common = DEFAULTS) -> None:
-    """Import prices from FILE (TOML, one [[prices]] table a model), or the list that comes with this version.
+def import_prices(
+    file: Path | None = None, /, *, keep: bool = False, common: Common = DEFAULTS
+) -> None:
+    """Import prices from FILE (TOML, one [[prices]] table a model), or the list that comes with
+    this version.
 
     Parameters
     ----------
@@ -75,7 +88,9 @@ def import_prices(file: Path | None = None, /, *, keep: bool = False, common: Co
     from nemorouter.services import prices
 
     new = prices.builtin_prices() if file is None else prices.parse_prices(_read(file))
-    count = with_store(common, lambda context, actor: prices.import_prices(context, actor, new, replace=not keep))
+    count = with_store(
+        common, lambda context, actor: prices.import_prices(context, actor, new, replace=not keep)
+    )
     if common.json:
         print_json({"changed": count})
     else:

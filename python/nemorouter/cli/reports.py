@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _PAUSE_S: Final = 0.5
 
 
-def usage(*, since: str | None = None, until: str | None = None, by: str = "key", common: Common = DEFAULTS) -> None:
+def usage(
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    by: str = "key",
+    common: Common = DEFAULTS,
+) -> None:
     """Requests, tokens and cost by day (UTC).
 
     Parameters
@@ -31,7 +37,9 @@ def usage(*, since: str | None = None, until: str | None = None, by: str = "key"
     """
     from nemorouter.services.usage import usage as report
 
-    rows = with_store(common, lambda context, actor: report(context, actor, since=since, until=until, group_by=by))
+    rows = with_store(
+        common, lambda context, actor: report(context, actor, since=since, until=until, group_by=by)
+    )
     if common.json:
         print_json({"data": rows})
         return
@@ -94,16 +102,33 @@ def logs(
     """
     from nemorouter.services import logs as service
 
-    where = service.LogFilter(key=key, team=team, model=model, outcome=outcome, status=status, since=since, until=until)
+    where = service.LogFilter(
+        key=key, team=team, model=model, outcome=outcome, status=status, since=since, until=until
+    )
     if follow:
         with_store(common, lambda context, actor: _follow(context, actor, where, common))
         return
-    page = with_store(common, lambda context, actor: service.logs(context, actor, where, limit=limit, cursor=cursor))
+    page = with_store(
+        common,
+        lambda context, actor: service.logs(context, actor, where, limit=limit, cursor=cursor),
+    )
     if common.json:
         print_json(page)
         return
     print_table(
-        ("AT", "KEY", "ALIAS", "MODEL", "STATUS", "OUTCOME", "INPUT", "OUTPUT", "COST", "MS", "REQUEST"),
+        (
+            "AT",
+            "KEY",
+            "ALIAS",
+            "MODEL",
+            "STATUS",
+            "OUTCOME",
+            "INPUT",
+            "OUTPUT",
+            "COST",
+            "MS",
+            "REQUEST",
+        ),
         (
             (
                 row.at,

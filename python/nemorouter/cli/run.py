@@ -1,4 +1,6 @@
-"""Runs one command: parses the line, opens the store, and turns every expected failure into a line and an exit code."""
+"""Runs one command: parses the line, opens the store, and turns every expected failure into a line
+and an exit code.
+"""
 
 import asyncio
 import os

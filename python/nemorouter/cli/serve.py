@@ -13,7 +13,8 @@ def serve(
     log_level: str | None = None,
     common: Common = DEFAULTS,
 ) -> None:
-    """Run the gateway. On an empty data directory: set it up and print a request that works when pasted.
+    """Run the gateway. On an empty data directory: set it up and print a request that works when
+    pasted.
 
     Parameters
     ----------
@@ -31,8 +32,15 @@ def serve(
         debug, info (default), warning or error.
     """
     settings = common.settings(
-        host=host, port=port, workers=workers, capacity=capacity, durability=durability, log_level=log_level
+        host=host,
+        port=port,
+        workers=workers,
+        capacity=capacity,
+        durability=durability,
+        log_level=log_level,
     )
-    from nemorouter.serve import run  # the native module and the server: after the settings are known to be good
+    from nemorouter.serve import (
+        run,
+    )  # the native module and the server: after the settings are known to be good
 
     run(settings)

@@ -24,7 +24,9 @@ def create(*, name: str, limits: Limits = NO_LIMITS, common: Common = DEFAULTS) 
     from nemorouter.services.limits import NewScope
 
     new = NewScope(name=name, **limits.fields())
-    show_owner(with_store(common, lambda context, actor: owners.create_team(context, actor, new)), common)
+    show_owner(
+        with_store(common, lambda context, actor: owners.create_team(context, actor, new)), common
+    )
 
 
 @app.command(name="list")
@@ -59,7 +61,11 @@ def update(
 
     patch = patch_of(limits, name=name, status=status)
     show_owner(
-        with_store(common, lambda context, actor: owners.patch_owner(context, actor, Kind.TEAM, team, patch)), common
+        with_store(
+            common,
+            lambda context, actor: owners.patch_owner(context, actor, Kind.TEAM, team, patch),
+        ),
+        common,
     )
 
 
@@ -84,7 +90,16 @@ def list_owners(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 
         print_json({"data": views})
         return
     print_table(
-        ("ID", "NAME", *(field.upper() for field in own), "STATUS", "RPM", "TPM", "BUDGET", "SPEND"),
+        (
+            "ID",
+            "NAME",
+            *(field.upper() for field in own),
+            "STATUS",
+            "RPM",
+            "TPM",
+            "BUDGET",
+            "SPEND",
+        ),
         (
             (
                 view.id,

@@ -1,7 +1,9 @@
-"""Hosts without Redis that go on with a safe share of the limits (``safe_share``): a second registry, in the store.
+"""Hosts without Redis that go on with a safe share of the limits (``safe_share``): a second
+registry, in the store.
 
-Such a host admits for ``LEASE_US`` after it began to read the store, and writes that it does so before it reads. So who
-committed a change finds it here, or it finds the change. It must never lengthen a lease by a reading that failed.
+Such a host admits for ``LEASE_US`` after it began to read the store, and writes that it does so
+before it reads. So who committed a change finds it here, or it finds the change. It must never
+lengthen a lease by a reading that failed.
 """
 
 from typing import Any, Final
@@ -28,7 +30,9 @@ async def look(store: Store) -> Look:
     """All such hosts, as the registry in Redis would tell of them."""
     async with store.read() as connection:
         rows: list[Any] = list(await connection.execute(select(adrift).order_by(adrift.c.id)))
-    hosts = tuple(Host(row.id, row.name, row.applied, row.beats, fence=1 << 62, seen_us=0) for row in rows)
+    hosts = tuple(
+        Host(row.id, row.name, row.applied, row.beats, fence=1 << 62, seen_us=0) for row in rows
+    )
     return Look("", "store", True, 1 << 62, 0, hosts)
 
 

@@ -1,6 +1,8 @@
-"""Who speaks for this host among others: a thread with an event loop of its own, in the process that drains.
+"""Who speaks for this host among others: a thread with an event loop of its own, in the process
+that drains.
 
-A store that stands still must not stop what is asked of Redis, nor the other way round: each has its own task.
+A store that stands still must not stop what is asked of Redis, nor the other way round: each has
+its own task.
 """
 
 import asyncio
@@ -58,7 +60,9 @@ class Agent:
             try:
                 asyncio.run(self._work())
             except Exception as error:
-                _log.error("agent_failed", reason=f"{type(error).__name__}: {error}", exc_info=error)
+                _log.error(
+                    "agent_failed", reason=f"{type(error).__name__}: {error}", exc_info=error
+                )
                 self._stopping.wait(_AGAIN_S)
 
     async def _work(self) -> None:
@@ -73,7 +77,9 @@ class Agent:
                 self._arena, store, self._data, registry, ears.pubsub, lambda: self._about(store.host),
                 safe=self._settings.safe_share > 0,
             )  # fmt: skip
-            bank = RedisBank(client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share)
+            bank = RedisBank(
+                client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share
+            )
             leases = Leases(self._arena, bank, self._terms(), self._settings.safe_share)
             money = Money(self._arena, store)
             stopping = asyncio.Event()
@@ -107,7 +113,9 @@ class Agent:
         return Terms(ttl=int(settings.lease_ttl * 1e6), tick=int(settings.lease_tick * 1e6))
 
     def _about(self, ledger: int) -> str:
-        """What the host tells of itself to whoever looks at the registry; ``ledger``: its number in the store."""
+        """What the host tells of itself to whoever looks at the registry; ``ledger``: its number in
+        the store.
+        """
         about = {
             "ledger": ledger,
             "version": _version(),
@@ -117,7 +125,9 @@ class Agent:
         }
         return msgspec.json.encode(about).decode()
 
-    async def _tell_until_the_end(self, member: Membership, counters: Callable[[], dict[str, float]]) -> None:
+    async def _tell_until_the_end(
+        self, member: Membership, counters: Callable[[], dict[str, float]]
+    ) -> None:
         while not self._stopping.is_set():
             look = member.look
             status = AgentStatus(

@@ -1,7 +1,9 @@
-"""The bank of money: what each host may have committed of a budget's window. It lies in the store, never in Redis.
+"""The bank of money: what each host may have committed of a budget's window. It lies in the store,
+never in Redis.
 
-A grant is one transaction under the budget's row: the grants of all hosts, or what they have spent where that is more,
-never exceed the cap. It must never lower a host's grant before the host has lowered its own word.
+A grant is one transaction under the budget's row: the grants of all hosts, or what they have spent
+where that is more, never exceed the cap. It must never lower a host's grant before the host has
+lowered its own word.
 """
 
 import time
@@ -17,7 +19,9 @@ from nemorouter.store.sums import window_days
 
 _TRIES: Final = 8
 _SHARES: Final = 4
-"""Of what is left, a host may have one share of so many for each host, unasked: the last money is in nobody's way."""
+"""Of what is left, a host may have one share of so many for each host, unasked: the last money is
+in nobody's way.
+"""
 _STARVED_MS: Final = 5_000  # how long a host that got too little asks the others to give back
 _LOCK: Final = text(
     "SELECT b.kind, b.scope_id, b.max_spend_nano, b.duration FROM budgets AS b "
@@ -53,9 +57,11 @@ _PRESSED: Final = text(
 
 
 class Ask(NamedTuple):
-    """What a host says of one money word, of the window that begins on ``first_day``; all amounts are nano-USD.
+    """What a host says of one money word, of the window that begins on ``first_day``; all amounts
+    are nano-USD.
 
-    A visit without ``need`` and ``like`` gives back what the host has withdrawn from its word, and records an overrun.
+    A visit without ``need`` and ``like`` gives back what the host has withdrawn from its word, and
+    records an overrun.
     """
 
     kind: int
@@ -70,17 +76,22 @@ class Ask(NamedTuple):
 class Answer(NamedTuple):
     """What the host may commit in the window from now on.
 
-    ``granted`` None: there is no such budget, or its window begins on another day; catch up with the policies first.
+    ``granted`` None: there is no such budget, or its window begins on another day; catch up with
+    the policies first.
     """
 
     granted: int | None
     left: int = 0  # of the cap, given to nobody
-    excess: int = 0  # grants exceed the cap (it was lowered): withdraw what is unspent, and come again
+    excess: int = (
+        0  # grants exceed the cap (it was lowered): withdraw what is unspent, and come again
+    )
     short: bool = False  # ``need`` does not fit: refuse, until others give back or the window turns
 
 
 class Books(NamedTuple):
-    """One budget in one window, as the store knows it. ``others``: grants of other hosts, or what they spent."""
+    """One budget in one window, as the store knows it. ``others``: grants of other hosts, or what
+    they spent.
+    """
 
     cap: int
     others: int
@@ -90,21 +101,27 @@ class Books(NamedTuple):
 
 def decide(ask: Ask, books: Books) -> Answer:
     """Pure: everything about a grant but its rows."""
-    base = max(ask.held, ask.committed, books.mine)  # also an overrun, and what a lost answer granted
+    base = max(
+        ask.held, ask.committed, books.mine
+    )  # also an overrun, and what a lost answer granted
     room = books.cap - books.others - base
     if room < 0:
         return Answer(base, 0, -room, short=base < ask.committed + ask.need)
     need = max(0, ask.committed + ask.need - base)
-    more = need if need <= room else 0  # else hosts would keep crumbs from each other that serve nobody
+    more = (
+        need if need <= room else 0
+    )  # else hosts would keep crumbs from each other that serve nobody
     more += min(ask.like, (room - more) // (_SHARES * (books.hosts + 1)))
     return Answer(base + more, room - more, 0, short=need > room)
 
 
 async def settle(store: Store, asks: Sequence[Ask], host: int | None = None) -> list[Answer]:
-    """Grants, returns and overruns of one host, in one transaction; answers in the order of ``asks``.
+    """Grants, returns and overruns of one host, in one transaction; answers in the order of
+    ``asks``.
 
-    Each window is asked about once. An answer that got lost costs nothing: the next visit says what the host holds, and
-    that is what counts. StoreError: nothing is known to have changed; what the host holds stays good.
+    Each window is asked about once. An answer that got lost costs nothing: the next visit says what
+    the host holds, and that is what counts. StoreError: nothing is known to have changed; what the
+    host holds stays good.
     """
     for attempt in range(_TRIES):
         try:
@@ -117,19 +134,24 @@ async def settle(store: Store, asks: Sequence[Ask], host: int | None = None) -> 
 
 
 async def pressed(store: Store, host: int | None = None) -> list[tuple[int, int, int]]:
-    """(kind, id, first day) of this host's grants where another host got too little: give back what is unspent."""
+    """(kind, id, first day) of this host's grants where another host got too little: give back what
+    is unspent.
+    """
     values = {"host": store.host if host is None else host, "since": _now_ms() - _STARVED_MS}
     async with store.read() as connection:
         return [(kind, id, first) for kind, id, first in await connection.execute(_PRESSED, values)]
 
 
 async def forget(store: Store, host: int) -> int:
-    """Free what a host that will not come back holds; answers how many grants. What it spent stays counted.
+    """Free what a host that will not come back holds; answers how many grants. What it spent stays
+    counted.
 
     Should it come back after all, what it committed beyond that is an overrun.
     """
     async with store.join() as connection:
-        done = await connection.execute(text("DELETE FROM money_leases WHERE host = :host"), {"host": host})
+        done = await connection.execute(
+            text("DELETE FROM money_leases WHERE host = :host"), {"host": host}
+        )
         return int(done.rowcount)
 
 
@@ -149,14 +171,20 @@ async def _settle(connection: AsyncConnection, asks: Sequence[Ask], host: int) -
     return answers
 
 
-async def _lock(connection: AsyncConnection, asks: Sequence[Ask]) -> dict[tuple[int, int], tuple[int, int]]:
-    """(cap, duration) of the budgets, in one order for all hosts, held until the end of the transaction."""
+async def _lock(
+    connection: AsyncConnection, asks: Sequence[Ask]
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """(cap, duration) of the budgets, in one order for all hosts, held until the end of the
+    transaction.
+    """
     values = {"kinds": [ask.kind for ask in asks], "ids": [ask.id for ask in asks]}
     rows = await connection.execute(_LOCK, values)
     return {(kind, id): (cap, duration) for kind, id, cap, duration in rows}
 
 
-async def _books(connection: AsyncConnection, known: Sequence[tuple[int, Ask, int, int]], host: int) -> list[Books]:
+async def _books(
+    connection: AsyncConnection, known: Sequence[tuple[int, Ask, int, int]], host: int
+) -> list[Books]:
     values: dict[str, Any] = {
         "host": host,
         "kinds": [ask.kind for _, ask, _, _ in known],
@@ -166,11 +194,14 @@ async def _books(connection: AsyncConnection, known: Sequence[tuple[int, Ask, in
     }
     rows = await connection.execute(_BOOKS, values)
     return [
-        Books(cap, others, mine, hosts) for (_, _, cap, _), (_, others, mine, hosts) in zip(known, rows, strict=True)
+        Books(cap, others, mine, hosts)
+        for (_, _, cap, _), (_, others, mine, hosts) in zip(known, rows, strict=True)
     ]
 
 
-async def _write(connection: AsyncConnection, settled: Sequence[tuple[Ask, Answer]], host: int) -> None:
+async def _write(
+    connection: AsyncConnection, settled: Sequence[tuple[Ask, Answer]], host: int
+) -> None:
     at = _now_ms()
     values: dict[str, Any] = {
         "host": host,

@@ -1,6 +1,7 @@
 """After a commit: wait until every host obeys the change, or admits nothing any more.
 
-It must never answer that all obey when that is not so: what cannot be found out in time is a StoreError.
+It must never answer that all obey when that is not so: what cannot be found out in time is a
+StoreError.
 """
 
 import asyncio
@@ -30,7 +31,9 @@ _CALL_S: Final = 1.5
 
 
 async def obeyed(settings: Settings, store: Store, sequence: int = 0) -> None:
-    """Returns when every host obeys the change ``sequence`` (0: the newest) or its lease is over; else StoreError."""
+    """Returns when every host obeys the change ``sequence`` (0: the newest) or its lease is over;
+    else StoreError.
+    """
     if settings.redis_url is None:
         return
     if not sequence:
@@ -84,7 +87,9 @@ async def _wait(registry: Registry, store: Store, wanted: int) -> None:
 
 
 class _Adrift:
-    """The wait for hosts without Redis. One that comes after they were seen has read the change already."""
+    """The wait for hosts without Redis. One that comes after they were seen has read the change
+    already.
+    """
 
     def __init__(self, store: Store, wanted: int, begun: int) -> None:
         self._store, self._wait = store, Wait(wanted, begun)

@@ -1,4 +1,6 @@
-"""What a host knows of the bank's clock, by its own. It must never believe that more time has passed there than has."""
+"""What a host knows of the bank's clock, by its own. It must never believe that more time has
+passed there than has.
+"""
 
 from typing import Final
 

@@ -1,8 +1,9 @@
 """The host's side of one rate lease: what it says to the bank, and what it makes of the answer.
 
-A deterministic state machine: no clock, no network, time is a parameter (the host's boot clock, microseconds). It must
-never let the arena spend what the bank may have given to somebody else: it only raises ``granted`` by an answer to its
-newest question, until a moment counted from before that question was sent.
+A deterministic state machine: no clock, no network, time is a parameter (the host's boot clock,
+microseconds). It must never let the arena spend what the bank may have given to somebody else: it
+only raises ``granted`` by an answer to its newest question, until a moment counted from before that
+question was sent.
 """
 
 from typing import Final, Protocol
@@ -61,18 +62,36 @@ class Words(Protocol):
 
     def lease(self, index: int, resource: int, /) -> Look: ...
     def grant(
-        self, index: int, resource: int, granted: int, until_us: int, first_day: int = 0, centre: int = 0
+        self,
+        index: int,
+        resource: int,
+        granted: int,
+        until_us: int,
+        first_day: int = 0,
+        centre: int = 0,
     ) -> None: ...
     def withdraw(self, index: int, resource: int, most: int) -> int: ...
     def void(self, index: int, resource: int) -> int: ...
-    def deny(self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0) -> None: ...
+    def deny(
+        self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0
+    ) -> None: ...
 
 
 class Holder:
-    """One bucket at this host. ``ask`` when it may have something to say, then ``heard`` or ``lost``, once."""
+    """One bucket at this host. ``ask`` when it may have something to say, then ``heard`` or
+    ``lost``, once.
+    """
 
     def __init__(
-        self, words: Words, index: int, resource: int, terms: Terms, nonce: int, now: int, owed: int = 0, epoch: int = 0
+        self,
+        words: Words,
+        index: int,
+        resource: int,
+        terms: Terms,
+        nonce: int,
+        now: int,
+        owed: int = 0,
+        epoch: int = 0,
     ) -> None:
         """``owed``: what was spent without the bank, whose memory then began at ``epoch``."""
         self.index, self.resource = index, resource
@@ -111,7 +130,9 @@ class Holder:
 
     def next_look(self, now: int) -> int:
         """When ``ask`` should be tried again if nobody wants anything before."""
-        busy = self._needs or self._told_place > self._told_spent or now - self._moved_at < _QUIET_US
+        busy = (
+            self._needs or self._told_place > self._told_spent or now - self._moved_at < _QUIET_US
+        )
         return now + (self._terms.tick if busy else _REST_US)
 
     def want(self, need: int) -> None:
@@ -172,14 +193,18 @@ class Holder:
         self._pressed = False
 
     def _took(self, tokens: int, *, refunds: bool) -> None:
-        """Tokens that the arena claimed for us: they count as given back, neither as spent nor as a refund."""
+        """Tokens that the arena claimed for us: they count as given back, neither as spent nor as a
+        refund.
+        """
         self._zero += tokens
         self._refunds_before += tokens if refunds else 0
         (then, before), (now, claimed) = self._looks
         self._looks = ((then, before + tokens), (now, claimed + tokens))
 
     def _wanted(self, look: Look, now: int) -> tuple[int, int, int]:
-        """The least that helps a request, what requests wait for, and that with what will soon be used."""
+        """The least that helps a request, what requests wait for, and that with what will soon be
+        used.
+        """
         if look.limit is None or look.burst is None:
             self._needs.clear()
             return 0, 0, 0
@@ -189,7 +214,9 @@ class Holder:
         short = [need for need in self._needs if need > left]
         low, self._low = self._low, False
         if short and now < self._hold_until:
-            self._words.deny(self.index, self.resource, self._hold_need, self._hold_until, self._fits_at)
+            self._words.deny(
+                self.index, self.resource, self._hold_need, self._hold_until, self._fits_at
+            )
             short = [need for need in short if need - left < self._hold_need]
         self._needs.clear()
         ahead = int(self._rate * _HORIZON * self._terms.tick)
@@ -204,11 +231,17 @@ class Holder:
 
     def _news(self, look: Look, now: int) -> bool:
         """Is there something that the bank should hear?"""
-        place, spent, refunds = self._place(look), look.claimed - self._zero, self._seen_refunds_now(look)
+        place, spent, refunds = (
+            self._place(look),
+            look.claimed - self._zero,
+            self._seen_refunds_now(look),
+        )
         if self._owes or place < self._told_place or spent > place or refunds > self._told_refunds:
             return True  # given back, in debt, refunded
         quiet = now - self._contact
-        if place > self._told_spent:  # the bank still holds tokens for us: spent by now, or to be kept
+        if (
+            place > self._told_spent
+        ):  # the bank still holds tokens for us: spent by now, or to be kept
             return quiet >= self._terms.ttl // 2
         keep = _KEEP_US[self.resource]
         if now - self._moved_at >= keep and not self._bye:
@@ -222,7 +255,9 @@ class Holder:
     def _place(self, look: Look) -> int:
         return look.granted - self._zero
 
-    def _message(self, look: Look, need: int, demand: int, want: int, now: int, clock: BankClock) -> Ask:
+    def _message(
+        self, look: Look, need: int, demand: int, want: int, now: int, clock: BankClock
+    ) -> Ask:
         since = now if self._refund_since is None else self._refund_since
         bye = self._bye and not want
         self._bye = bye
@@ -258,7 +293,9 @@ class Holder:
         return self._sent
 
     def lost(self) -> None:
-        """No answer came. The next question says anew what we hold, so it does not matter whether this one arrived."""
+        """No answer came. The next question says anew what we hold, so it does not matter whether
+        this one arrived.
+        """
         self._sent, self._bye = None, False
         self._needs.clear()
 
@@ -276,21 +313,31 @@ class Holder:
         until = self._sent_at + self._terms.ttl - self._terms.margin
         if not ask.bye:
             centre = max(0, reply.balance)
-            self._words.grant(self.index, self.resource, self._zero + reply.place, until, centre=centre)
+            self._words.grant(
+                self.index, self.resource, self._zero + reply.place, until, centre=centre
+            )
         self._needs.clear()
         self._refused(ask, reply, now)
         self._pressed, self._chunk = reply.pressed and not ask.need, reply.chunk
 
     def _refused(self, ask: Ask, reply: Reply, now: int) -> None:
-        """Remember for how long there is nothing to be had, so that it is not asked again and again."""
+        """Remember for how long there is nothing to be had, so that it is not asked again and
+        again.
+        """
         given = self._given = reply.place - max(ask.place, ask.spent)
         pace = self._sent_at + self._terms.tick if reply.chunk > 1 else 0
         if given < ask.need:
-            wait = _LONGEST_US if reply.wait < 0 else min(reply.wait, _AGAIN_US if reply.others else _LONGEST_US)
+            wait = (
+                _LONGEST_US
+                if reply.wait < 0
+                else min(reply.wait, _AGAIN_US if reply.others else _LONGEST_US)
+            )
             self._fits_at = max(now + reply.wait, pace) if reply.wait > 0 else 0
             self._hold_until, self._hold_need = max(now + wait, pace), max(0, reply.balance) + 1
         elif pace and reply.balance < min(ask.want - given, reply.chunk):
             self._hold_until, self._hold_need, self._fits_at = pace, 1, 0
         else:
             return
-        self._words.deny(self.index, self.resource, self._hold_need, self._hold_until, self._fits_at)
+        self._words.deny(
+            self.index, self.resource, self._hold_need, self._hold_until, self._fits_at
+        )

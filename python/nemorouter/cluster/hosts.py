@@ -1,15 +1,21 @@
-"""Who may admit, and when a change is obeyed by all: the decisions, without any input or output. Time is a parameter.
+"""Who may admit, and when a change is obeyed by all: the decisions, without any input or output.
+Time is a parameter.
 
-A host may admit for ``LEASE_US`` after it sent a renewal that was granted. Who waits for a change never trusts a clock
-of another machine: it watches by its own that no renewal is granted for long enough. Times are microseconds.
+A host may admit for ``LEASE_US`` after it sent a renewal that was granted. Who waits for a change
+never trusts a clock of another machine: it watches by its own that no renewal is granted for long
+enough. Times are microseconds.
 """
 
 from typing import Final, NamedTuple
 
 LEASE_US: Final = 5_000_000
-"""How long a host admits after it sent a renewal that was granted. One number for all hosts, for ever."""
+"""How long a host admits after it sent a renewal that was granted. One number for all hosts, for
+ever.
+"""
 MARGIN_US: Final = 250_000
-"""What a waiter waits longer: clocks run at slightly different rates, and an admission takes a moment."""
+"""What a waiter waits longer: clocks run at slightly different rates, and an admission takes a
+moment.
+"""
 SILENCE_US: Final = LEASE_US + MARGIN_US
 """After so long without a renewal a host admits nothing any more."""
 GRACE_US: Final = 200_000
@@ -43,16 +49,19 @@ class Look(NamedTuple):
 
 
 class Silence:
-    """What one watcher knows of the time for which a host got no renewal, and for which an epoch has lasted.
+    """What one watcher knows of the time for which a host got no renewal, and for which an epoch
+    has lasted.
 
-    ``asked_us`` and ``told_us`` are the watcher's own clock before and after each look: a silence is counted from
-    after the first look to before the last, so it is never longer than it was.
+    ``asked_us`` and ``told_us`` are the watcher's own clock before and after each look: a silence
+    is counted from after the first look to before the last, so it is never longer than it was.
     """
 
     def __init__(self) -> None:
         self._epoch = ""
         self._since = 0
-        self._hosts: dict[int, tuple[int, int]] = {}  # id → renewals, and since when they stood there
+        self._hosts: dict[
+            int, tuple[int, int]
+        ] = {}  # id → renewals, and since when they stood there
 
     def note(self, look: Look, told_us: int) -> None:
         """Remember what is new in ``look``."""
@@ -60,12 +69,16 @@ class Silence:
             self._epoch, self._since, self._hosts = look.epoch, told_us, {}
         known = self._hosts
         self._hosts = {
-            host.id: known[host.id] if known.get(host.id, (-1, 0))[0] == host.renewals else (host.renewals, told_us)
+            host.id: known[host.id]
+            if known.get(host.id, (-1, 0))[0] == host.renewals
+            else (host.renewals, told_us)
             for host in look.hosts
         }
 
     def over(self, host: Host, asked_us: int) -> bool:
-        """Did the lease of ``host`` end? Only if the look that began at ``asked_us`` still saw it, it did."""
+        """Did the lease of ``host`` end? Only if the look that began at ``asked_us`` still saw it,
+        it did.
+        """
         renewals, since = self._hosts.get(host.id, (-1, asked_us))
         return renewals == host.renewals and asked_us - since >= SILENCE_US
 
@@ -116,9 +129,10 @@ class Ask(NamedTuple):
 class Lease:
     """A host's own side: until when it may admit, and how it comes to a lease.
 
-    It registers, which makes every change from then on wait for it; then it looks into the store, for what was changed
-    before; only then is it granted a lease. Who held a lease all the while knows those changes already. A
-    registration is good for as long as nobody can have struck it out.
+    It registers, which makes every change from then on wait for it; then it looks into the store,
+    for what was changed before; only then is it granted a lease. Who held a lease all the while
+    knows those changes already. A registration is good for as long as nobody can have struck it
+    out.
     """
 
     def __init__(self) -> None:
@@ -130,7 +144,8 @@ class Lease:
         self._fresh = False  # the store must be read first, from after the registration
 
     def ask(self, caught_us: int, now_us: int, draw: str) -> Ask | None:
-        """What to ask now; None: first read the store. ``caught_us``: when the newest reading that went well began.
+        """What to ask now; None: first read the store. ``caught_us``: when the newest reading that
+        went well began.
 
         ``draw`` is a random text, to be used for one call only.
         """
@@ -143,9 +158,15 @@ class Lease:
         return Ask("renew", self._token)
 
     def answered(self, ask: Ask, look: Look, sent_us: int, told_us: int) -> bool:
-        """Take the answer to ``ask``, sent at ``sent_us``, that came at ``told_us``; True: a lease was granted."""
+        """Take the answer to ``ask``, sent at ``sent_us``, that came at ``told_us``; True: a lease
+        was granted.
+        """
         if ask.what == "register":
-            self._token, self._registered_us, self._known_until = ask.token, told_us, sent_us + LEASE_US
+            self._token, self._registered_us, self._known_until = (
+                ask.token,
+                told_us,
+                sent_us + LEASE_US,
+            )
             self._fresh = not self.held(told_us)
             self.reason = self.reason or "it has registered anew"
             return False

@@ -1,7 +1,8 @@
-"""The host's rate leases: carries what its holders have to say to the bank, and back. One task of the host's agent.
+"""The host's rate leases: carries what its holders have to say to the bank, and back. One task of
+the host's agent.
 
-It must never end by an error, and never wait for one call before it makes the next. Without Redis leases run out, and
-the workers refuse by themselves; unless the host is to go on with a safe share.
+It must never end by an error, and never wait for one call before it makes the next. Without Redis
+leases run out, and the workers refuse by themselves; unless the host is to go on with a safe share.
 """
 
 import asyncio
@@ -35,10 +36,14 @@ _Lease = tuple[int, int]  # scope index, resource
 class Leases:
     """``want`` and ``run`` in one event loop."""
 
-    def __init__(self, arena: Arena, bank: RedisBank, terms: Terms, safe_share: float = 0.0) -> None:
+    def __init__(
+        self, arena: Arena, bank: RedisBank, terms: Terms, safe_share: float = 0.0
+    ) -> None:
         self._arena, self._bank, self._terms, self._share = arena, bank, terms, safe_share
         self._adrift: SafeShare | None = None
-        self._heard_us = boot_us()  # the newest answer: no lease is good for longer than its time after that
+        self._heard_us = (
+            boot_us()
+        )  # the newest answer: no lease is good for longer than its time after that
         self._epochs = [0] * TAGS
         self._holders: dict[_Lease, Holder] = {}
         self._agenda: list[tuple[int, _Lease]] = []
@@ -66,11 +71,18 @@ class Leases:
 
     def counters(self) -> dict[str, float]:
         """What it did since it began."""
-        return {"lease_calls": self._bank.calls, "lease_syncs": self._syncs, "lease_syncs_lost": self._lost}
+        return {
+            "lease_calls": self._bank.calls,
+            "lease_syncs": self._syncs,
+            "lease_syncs_lost": self._lost,
+        }
 
     def sizes(self) -> dict[str, float]:
         """What it may spend now, unasked: so many leases, and tokens in them."""
-        now, sizes = boot_us(), dict.fromkeys((f"held_{name}_{what}" for name in RESOURCES for what in _SIZES), 0.0)
+        now, sizes = (
+            boot_us(),
+            dict.fromkeys((f"held_{name}_{what}" for name in RESOURCES for what in _SIZES), 0.0),
+        )
         for index, resource in list(self._holders):
             with suppress(RuntimeError):  # its policy is being written
                 look = self._arena.lease(index, resource)
@@ -95,7 +107,9 @@ class Leases:
         await self._finish()
 
     async def _pause(self) -> None:
-        """Until somebody wants something, or the next look is due; only the tick while all calls are under way."""
+        """Until somebody wants something, or the next look is due; only the tick while all calls
+        are under way.
+        """
         left, may_call = self._terms.tick, self._may_call()
         if self._agenda and may_call:
             left = min(left, max(1_000, self._agenda[0][0] - boot_us()))
@@ -166,13 +180,17 @@ class Leases:
         self._awake.set()
 
     async def _begin(self) -> None:
-        """Redis is new, or lost its data: let every epoch begin now, not when its first bucket is used."""
+        """Redis is new, or lost its data: let every epoch begin now, not when its first bucket is
+        used.
+        """
         with suppress(RedisError, OSError, TimeoutError):  # it is only a comfort
             async with asyncio.timeout(self._terms.ttl / 1e6):
                 self._epochs = await self._bank.begin()
 
     def _drift(self, now: int) -> None:
-        """Redis is away, and every lease is over: go on with the share that this host may have by itself."""
+        """Redis is away, and every lease is over: go on with the share that this host may have by
+        itself.
+        """
         _log.warning("leases_adrift", share=self._share)
         self._adrift = SafeShare(self._arena, self._terms, self._share, now)
         self._holders.clear()
@@ -191,7 +209,9 @@ class Leases:
             return
         for lease, tokens in owed.items():
             epoch = self._epochs[self._bucket(lease).org % TAGS]
-            self._holders[lease] = Holder(self._arena, *lease, self._terms, _nonce(), now, tokens, epoch)
+            self._holders[lease] = Holder(
+                self._arena, *lease, self._terms, _nonce(), now, tokens, epoch
+            )
             self._plan(lease, now)
         self._adrift, self._epochs, self._heard_us, self._failures = None, epochs, now, 0
         _log.warning("leases_ashore", owed=sum(owed.values()))
@@ -203,7 +223,9 @@ class Leases:
             holder = self._holders.get(lease)
             if holder is not None and holder.asked is ask:
                 holder.lost()
-        self._pause_until = boot_us() + int(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)] * 1e6)
+        self._pause_until = boot_us() + int(
+            _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)] * 1e6
+        )
         self._failures += 1
         self._report(error)
         if self._share and self._adrift is None and boot_us() - self._heard_us >= self._terms.ttl:
@@ -231,7 +253,9 @@ class Leases:
     def _holder(self, lease: _Lease) -> Holder:
         holder = self._holders.get(lease)
         if holder is None:
-            holder = self._holders[lease] = Holder(self._arena, *lease, self._terms, _nonce(), boot_us())
+            holder = self._holders[lease] = Holder(
+                self._arena, *lease, self._terms, _nonce(), boot_us()
+            )
         return holder
 
     def _bucket(self, lease: _Lease) -> Bucket:

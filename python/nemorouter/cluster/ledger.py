@@ -1,6 +1,7 @@
 """What a host and the bank of leases say to each other, and under which names the bank keeps it.
 
-Pure values: the agent sends them to Redis, the simulation to a model. Amounts are whole tokens, times microseconds.
+Pure values: the agent sends them to Redis, the simulation to a model. Amounts are whole tokens,
+times microseconds.
 """
 
 import time
@@ -12,7 +13,9 @@ import msgspec
 from nemorouter.types import Kind
 
 TAGS: Final = 256
-"""Hash tags over which orgs are spread: all buckets of an org, and its epoch, lie in one slot of a Redis Cluster."""
+"""Hash tags over which orgs are spread: all buckets of an org, and its epoch, lie in one slot of a
+Redis Cluster.
+"""
 BATCH: Final = 64
 """Most buckets in one call, so that none holds Redis for long."""
 _NUMBERS: Final = 8  # in the answer, per bucket
@@ -30,11 +33,17 @@ class Bucket(msgspec.Struct, frozen=True):
     def keys(self, prefix: str, day: str) -> tuple[str, str, str]:
         """Names of the epoch, the bucket, and the counters of use of that day."""
         tag, scope = f"{prefix}:{{{self.org % TAGS}}}", f"{Kind(self.kind).name.lower()}:{self.id}"
-        return f"{tag}:epoch", f"{tag}:bucket:{scope}:{RESOURCES[self.resource]}", f"{tag}:use:{day}:{scope}"
+        return (
+            f"{tag}:epoch",
+            f"{tag}:bucket:{scope}:{RESOURCES[self.resource]}",
+            f"{tag}:use:{day}:{scope}",
+        )
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a holder says of itself and wants. ``place``, ``spent`` and ``refunded`` count since its nonce began."""
+    """What a holder says of itself and wants. ``place``, ``spent`` and ``refunded`` count since its
+    nonce began.
+    """
 
     nonce: int
     sequence: int
@@ -42,7 +51,9 @@ class Ask(msgspec.Struct, frozen=True):
     place: int  # granted, less what was given back
     spent: int  # of that; more than ``place`` is debt
     refunded: int
-    refunded_at: int  # by the bank's clock, no later than the first refund of which it has not heard
+    refunded_at: (
+        int  # by the bank's clock, no later than the first refund of which it has not heard
+    )
     need: int  # less than this is of no use; 0 = anything
     demand: int  # what requests wait for now
     want: int  # with what may soon be needed
@@ -67,7 +78,9 @@ class Reply(msgspec.Struct, frozen=True):
     pressed: bool  # another holder was starved lately
     chunk: int  # what may lie at one holder unasked
     others: int  # what other holders may still spend
-    void: bool = False  # what this holder held unspent is void: its lease had run out before it asked
+    void: bool = (
+        False  # what this holder held unspent is void: its lease had run out before it asked
+    )
 
 
 def replies(numbers: Sequence[int | bytes]) -> tuple[int, list[Reply]]:
@@ -78,9 +91,18 @@ def replies(numbers: Sequence[int | bytes]) -> tuple[int, list[Reply]]:
 
 
 def _reply(
-    sequence: int, epoch: int, place: int, balance: int, wait: int, flags: int, chunk: int, others: int
+    sequence: int,
+    epoch: int,
+    place: int,
+    balance: int,
+    wait: int,
+    flags: int,
+    chunk: int,
+    others: int,
 ) -> Reply:
-    return Reply(sequence, epoch, place, balance, wait, bool(flags & 1), chunk, others, bool(flags & 2))
+    return Reply(
+        sequence, epoch, place, balance, wait, bool(flags & 1), chunk, others, bool(flags & 2)
+    )
 
 
 def day_of(wall_s: float) -> str:

@@ -1,7 +1,8 @@
-"""A host's membership: it follows the store's changes, holds the host's lease, and buries hosts that are gone.
+"""A host's membership: it follows the store's changes, holds the host's lease, and buries hosts
+that are gone.
 
-It runs in the host's agent, never in a worker. No error ends it: without Redis the lease runs out, and the arena says
-so to every worker by itself.
+It runs in the host's agent, never in a worker. No error ends it: without Redis the lease runs out,
+and the arena says so to every worker by itself.
 """
 
 import asyncio
@@ -25,11 +26,15 @@ from nemorouter.store.policies import change_seq
 
 _RENEW_S: Final = RENEW_US / 1_000_000
 _ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
-_ADRIFT_US: Final = LEASE_US // 2  # without a word from Redis for so long, the store must tell who lives
+_ADRIFT_US: Final = (
+    LEASE_US // 2
+)  # without a word from Redis for so long, the store must tell who lives
 _BLIND_US: Final = LEASE_US // 2  # who could not read the store for so long does not register
 _WATCH_S: Final = 3.0  # how often it looks at the others
 _SOON_S: Final = 0.05  # after a refusal, and after an error
-_RESTORED: Final = "was a backup restored? Stop all servers, run `nemorouter hosts reset`, and start them again."
+_RESTORED: Final = (
+    "was a backup restored? Stop all servers, run `nemorouter hosts reset`, and start them again."
+)
 _REPEAT_S: Final = 60.0  # the same error is logged this often
 
 _log = get_logger(__name__)
@@ -81,7 +86,13 @@ class Membership:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; the lease is left to run out."""
-        parts = [self._follow, self._renew, self._watch, self._listen, *([self._drift] if self._safe else [])]
+        parts = [
+            self._follow,
+            self._renew,
+            self._watch,
+            self._listen,
+            *([self._drift] if self._safe else []),
+        ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._for_ever(part)) for part in parts]
             await stopping.wait()
@@ -114,9 +125,13 @@ class Membership:
             newest = await change_seq(connection)
         if newest < known:  # numbers mean something else now
             await self.leave()
-            raise ConfigurationError(f"The store is at change {newest}, this host at {known}: {_RESTORED}")
+            raise ConfigurationError(
+                f"The store is at change {newest}, this host at {known}: {_RESTORED}"
+            )
         if newest < announced:
-            raise ConfigurationError(f"The store is at change {newest}, the registry at {announced}: {_RESTORED}")
+            raise ConfigurationError(
+                f"The store is at change {newest}, the registry at {announced}: {_RESTORED}"
+            )
         await self._obey(newest)
         self._caught_us = self._read_us = begun
         self._told.set()
@@ -127,7 +142,9 @@ class Membership:
                 self.obeyed = await snapshot.follow(self._arena, self._store, self._data)
 
     async def _drift(self) -> None:
-        """Without Redis: say in the store that this host admits, and only then read what it must obey."""
+        """Without Redis: say in the store that this host admits, and only then read what it must
+        obey.
+        """
         begun = boot_us()
         if begun - self._heard_us >= _ADRIFT_US and not self._left:
             await adrift.beat(self._store, self.id, self.name, self.obeyed)
@@ -145,7 +162,9 @@ class Membership:
         await asyncio.sleep(_RENEW_S)
 
     async def _renew(self) -> None:
-        """Register, or renew the lease; and at once when a change was applied, for somebody may wait for our word."""
+        """Register, or renew the lease; and at once when a change was applied, for somebody may
+        wait for our word.
+        """
         sent = boot_us()
         ask = None if self._left else self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
         if ask is not None and ask.what == "register" and sent - self._read_us > _BLIND_US:
@@ -170,7 +189,9 @@ class Membership:
         self._told.clear()
 
     async def _watch(self) -> None:
-        """Bury those who were silent for long enough, so that nobody needs to wait for them when a key is revoked."""
+        """Bury those who were silent for long enough, so that nobody needs to wait for them when a
+        key is revoked.
+        """
         asked = boot_us()
         async with asyncio.timeout(_ANSWER_S):
             look = self.look = await self._registry.look()
@@ -201,9 +222,12 @@ class Membership:
         if cause != before or now - at > _REPEAT_S:
             self._logged[part] = (cause, now)
             expected = (
-                isinstance(error, (NemoError, OSError, TimeoutError)) or type(error).__module__ == "redis.exceptions"
+                isinstance(error, (NemoError, OSError, TimeoutError))
+                or type(error).__module__ == "redis.exceptions"
             )
-            _log.error("membership_failed", part=part, reason=cause, exc_info=None if expected else error)
+            _log.error(
+                "membership_failed", part=part, reason=cause, exc_info=None if expected else error
+            )
 
 
 def boot_us() -> int:

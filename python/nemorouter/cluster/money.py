@@ -1,7 +1,9 @@
-"""The host's share of budgets: asks the bank in the store for what requests wait for, and gives back what lies idle.
+"""The host's share of budgets: asks the bank in the store for what requests wait for, and gives
+back what lies idle.
 
-One task of the host's agent. It must never report the spending of a word that is not counted yet, and never raise a
-grant but by the bank's answer. Without the store, what was granted stays good, and nothing more is granted.
+One task of the host's agent. It must never report the spending of a word that is not counted yet,
+and never raise a grant but by the bank's answer. Without the store, what was granted stays good,
+and nothing more is granted.
 """
 
 import asyncio
@@ -57,7 +59,9 @@ class Money:
         return {"money_visits": self._visits}
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until ``stopping``. What is unspent stays ours: the next agent of this directory holds it."""
+        """Until ``stopping``. What is unspent stays ours: the next agent of this directory holds
+        it.
+        """
         for index, resource in self._arena.leased():
             if resource == MONEY:
                 self._known[index] = _Known(moved_us=boot_us())
@@ -77,7 +81,9 @@ class Money:
             if not self._wants:
                 self._awake.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._awake.wait(), max(0.0, (look_at - boot_us()) / 1e6))
+                    await asyncio.wait_for(
+                        self._awake.wait(), max(0.0, (look_at - boot_us()) / 1e6)
+                    )
 
     async def _look(self) -> None:
         """Give back what lies idle or others are in need of; record what went beyond a grant."""
@@ -117,7 +123,9 @@ class Money:
             who, needs = self._arena.identity(index), wants.get(index, [])
             known = self._known.setdefault(index, _Known(lease.claimed, 0, boot_us()))
             like = _AHEAD * known.pace if needs else 0
-            ask = bank.Ask(who.kind, who.id, lease.first_day, lease.claimed, lease.granted, sum(needs), like)
+            ask = bank.Ask(
+                who.kind, who.id, lease.first_day, lease.claimed, lease.granted, sum(needs), like
+            )
             asks.append((index, ask))
         if not asks:
             return
@@ -137,7 +145,9 @@ class Money:
             self._arena.withdraw(index, MONEY, min(answer.excess, lease.granted - lease.claimed))
             self.want(index, 0)
         elif answer.short and ask.need > min(filter(None, needs)):
-            self._wants.setdefault(index, []).append(min(filter(None, needs)))  # not for all; for one perhaps
+            self._wants.setdefault(index, []).append(
+                min(filter(None, needs))
+            )  # not for all; for one perhaps
         elif answer.short:
             self._arena.deny(index, MONEY, answer.left + 1, boot_us() + _DENY_US)
 

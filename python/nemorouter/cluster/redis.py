@@ -1,7 +1,9 @@
-"""The client of Redis (or Valkey): one way to open it, one way to run a script. It must never wait for long.
+"""The client of Redis (or Valkey): one way to open it, one way to run a script. It must never wait
+for long.
 
-``redis://host:port/0`` and ``rediss://`` lead to one server, ``redis+sentinel://host:port,host:port/service`` to the
-master that the sentinels name, ``redis+cluster://host:port,host:port`` to a Redis Cluster.
+``redis://host:port/0`` and ``rediss://`` lead to one server,
+``redis+sentinel://host:port,host:port/service`` to the master that the sentinels name,
+``redis+cluster://host:port,host:port`` to a Redis Cluster.
 """
 
 from typing import Any, Final
@@ -18,7 +20,9 @@ _PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
 
 
 def connect(url: str, *, timeout_s: float | None = TIMEOUT_S) -> Any:  # noqa: ANN401 - Redis or RedisCluster
-    """A client; it connects when it is first used. ``timeout_s`` None: for a subscriber, who waits for long."""
+    """A client; it connects when it is first used. ``timeout_s`` None: for a subscriber, who waits
+    for long.
+    """
     options: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": TIMEOUT_S}
     scheme = urlsplit(url).scheme
     if "+sentinel" in scheme:
@@ -45,7 +49,9 @@ def _sentinel(url: str, options: dict[str, Any]) -> Redis:
     options |= _credentials(url)
     quick = {"socket_timeout": TIMEOUT_S}
     sentinels = Sentinel(_addresses(url, "sentinel"), sentinel_kwargs=quick, **options)  # type: ignore[no-untyped-call]
-    master: Redis = sentinels.master_for(service or "mymaster", redis_class=_Master, db=int(database or 0))
+    master: Redis = sentinels.master_for(
+        service or "mymaster", redis_class=_Master, db=int(database or 0)
+    )
     return master
 
 
@@ -71,7 +77,9 @@ def _credentials(url: str) -> dict[str, Any]:
 
 
 async def run_script(client: Any, sha: str, text: str, *arguments: str | int) -> Any:  # noqa: ANN401 - RESP values
-    """A script by its digest, or its text where the server does not know it yet; ``arguments``: 1, a key, and more."""
+    """A script by its digest, or its text where the server does not know it yet; ``arguments``: 1,
+    a key, and more.
+    """
     try:
         return await client.execute_command("EVALSHA", sha, *arguments)
     except NoScriptError:

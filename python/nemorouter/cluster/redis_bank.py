@@ -1,7 +1,8 @@
-"""The bank of rate leases as its clients see it: asks in, replies out, one call to Redis for up to 64 buckets.
+"""The bank of rate leases as its clients see it: asks in, replies out, one call to Redis for up to
+64 buckets.
 
-An unknown outcome is the asker's to deal with, by its next question. A call that the client repeats changes nothing
-more: the bank knows it by its sequence.
+An unknown outcome is the asker's to deal with, by its next question. A call that the client repeats
+changes nothing more: the bank knows it by its sequence.
 """
 
 import time
@@ -33,16 +34,22 @@ class RedisBank:
         return [lot[at : at + BATCH] for lot in lots.values() for at in range(0, len(lot), BATCH)]
 
     async def sync(self, asks: Sequence[tuple[Bucket, Ask]]) -> tuple[int, list[Reply]]:
-        """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows whether it arrived."""
+        """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows
+        whether it arrived.
+        """
         self.calls += 1
         day = day_of(time.time())
         keys = [key for bucket, _ in asks for key in bucket.keys(self._prefix, day)]
         numbers = [argument for _, ask in asks for argument in ask.arguments()]
-        answer = await self._sync.run(self._client, keys, ["0", str(self._terms.ttl), self._share, *numbers])
+        answer = await self._sync.run(
+            self._client, keys, ["0", str(self._terms.ttl), self._share, *numbers]
+        )
         return replies(answer)
 
     async def begin(self) -> list[int]:
-        """Let all epochs begin that have not, so that what is counted later is known to be new; answers all."""
+        """Let all epochs begin that have not, so that what is counted later is known to be new;
+        answers all.
+        """
         names = [f"{self._prefix}:{{{tag}}}:epoch" for tag in range(TAGS)]
         found: list[int] = []
         for lot in [[name] for name in names] if self._spread else [names]:

@@ -1,4 +1,5 @@
-"""The registry of hosts in Redis: each call is one script, and answers what the registry looks like after it.
+"""The registry of hosts in Redis: each call is one script, and answers what the registry looks like
+after it.
 
 It must never decide anything: that is ``hosts``.
 """
@@ -45,11 +46,15 @@ class Registry:
         return await self._run("register", id, token, applied, name, about)
 
     async def renew(self, id: int, token: str, applied: int, name: str, about: str = "") -> Look:
-        """Ask for a lease; the verdict is ``granted``, ``behind`` (a change is missing) or ``unknown``."""
+        """Ask for a lease; the verdict is ``granted``, ``behind`` (a change is missing) or
+        ``unknown``.
+        """
         return await self._run("renew", id, token, applied, name, about)
 
     async def announce(self, sequence: int, *fence: int, loud: bool = False) -> Look:
-        """Say that a change is there: ``loud`` to all who listen, and refuse renewals without it to those named."""
+        """Say that a change is there: ``loud`` to all who listen, and refuse renewals without it to
+        those named.
+        """
         return await self._run("announce", sequence, int(loud), *fence)
 
     async def look(self) -> Look:
@@ -100,5 +105,15 @@ def _host(id: int, packed: bytes) -> Host:
     try:
         entry = msgspec.msgpack.decode(packed, type=_Entry)
     except msgspec.MsgspecError as error:
-        raise ConfigurationError("The registry of hosts in Redis is not ours, or of another version.") from error
-    return Host(id, entry.name, int(entry.applied), int(entry.n), int(entry.fence), int(entry.seen), entry.about)
+        raise ConfigurationError(
+            "The registry of hosts in Redis is not ours, or of another version."
+        ) from error
+    return Host(
+        id,
+        entry.name,
+        int(entry.applied),
+        int(entry.n),
+        int(entry.fence),
+        int(entry.seen),
+        entry.about,
+    )

@@ -1,8 +1,10 @@
-"""What a host lends itself of the rate limits while it cannot reach the bank: a bucket for each, which begins empty.
+"""What a host lends itself of the rate limits while it cannot reach the bank: a bucket for each,
+which begins empty.
 
-No clock and no network: time is a parameter (the host's boot clock, microseconds). While all hosts are without the bank
-and the shares add up to one at most, the sum of their buckets is no more than the limit's; what is missing in a bucket
-at the end is therefore owed to the bank, which has refilled meanwhile. Refunds do not count.
+No clock and no network: time is a parameter (the host's boot clock, microseconds). While all hosts
+are without the bank and the shares add up to one at most, the sum of their buckets is no more than
+the limit's; what is missing in a bucket at the end is therefore owed to the bank, which has
+refilled meanwhile. Refunds do not count.
 """
 
 from typing import Final
@@ -14,7 +16,9 @@ _MILLE: Final = 1_000
 
 
 class _Level:
-    """One bucket: whole tokens that are not in the arena, and the part of a token that has trickled in."""
+    """One bucket: whole tokens that are not in the arena, and the part of a token that has trickled
+    in.
+    """
 
     def __init__(self, now: int) -> None:
         self.balance = self.part = 0
@@ -22,7 +26,9 @@ class _Level:
 
 
 class SafeShare:
-    """From ``begun``, when no lease of the bank could be spent any more, until ``owed`` was asked for each."""
+    """From ``begun``, when no lease of the bank could be spent any more, until ``owed`` was asked
+    for each.
+    """
 
     def __init__(self, words: Words, terms: Terms, share: float, begun: int) -> None:
         self._words, self._terms, self._begun = words, terms, begun
@@ -48,7 +54,9 @@ class SafeShare:
         else:
             rate = max(1, look.limit * self._share)
             wait = -(-(short - level.balance) * _MINUTE * _MILLE // rate)
-            self._words.deny(index, resource, level.balance + 1, now + min(wait, self._terms.ttl), now + wait)
+            self._words.deny(
+                index, resource, level.balance + 1, now + min(wait, self._terms.ttl), now + wait
+            )
 
     def owed(self, index: int, resource: int, now: int) -> int:
         """By how much the bucket is less than full. Nothing of it can be spent from here on."""
@@ -60,7 +68,9 @@ class SafeShare:
         lost = self._words.void(index, resource)
         level = self._levels.get((index, resource))
         if level is None:
-            level = self._levels[index, resource] = _Level(self._begun)  # what ran out before is void
+            level = self._levels[index, resource] = _Level(
+                self._begun
+            )  # what ran out before is void
         else:
             level.balance += lost
         limit = self._words.lease(index, resource).limit or 0

@@ -1,5 +1,5 @@
-"""How a worker wakes the host's agent: a byte to a socket in the data directory. Losing one is harmless, and a worker
-never waits: whoever still wants a lease rings again.
+"""How a worker wakes the host's agent: a byte to a socket in the data directory. Losing one is
+harmless, and a worker never waits: whoever still wants a lease rings again.
 """
 
 import os
@@ -29,7 +29,9 @@ class Bell:
 
 
 def listen(path: Path) -> socket.socket:
-    """The agent's end, in place of a dead agent's. Only under ``drainer.lock``, which makes one agent a host."""
+    """The agent's end, in place of a dead agent's. Only under ``drainer.lock``, which makes one
+    agent a host.
+    """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:

@@ -1,4 +1,6 @@
-"""Takes out of the arena what requests wait for, and gives it to who can ask for it. A worker's bell wakes it."""
+"""Takes out of the arena what requests wait for, and gives it to who can ask for it. A worker's
+bell wakes it.
+"""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""The control plane as an ASGI app: routes of API and pages, one guard, one error handler, the same headers for all.
+"""The control plane as an ASGI app: routes of API and pages, one guard, one error handler, the same
+headers for all.
 
 It is made by ``bridge`` when it is first needed, and must never be imported by the request path.
 """

@@ -1,4 +1,6 @@
-"""Who asks: a person by cookie, or a program by management key. Asked once a request, by the guard of every route."""
+"""Who asks: a person by cookie, or a program by management key. Asked once a request, by the guard
+of every route.
+"""
 
 import ipaddress
 from typing import Any, Final
@@ -30,7 +32,9 @@ def context_of(connection: AnyConnection) -> Context:
 
 
 def require(connection: AnyConnection) -> Signed:
-    """Who asks; its ``actor`` is what the services take. NotSignedInError on a public route without a credential."""
+    """Who asks; its ``actor`` is what the services take. NotSignedInError on a public route without
+    a credential.
+    """
     found: Signed | None = connection.scope.get(_KEY)  # type: ignore[assignment]
     if found is None:
         raise NotSignedInError
@@ -51,7 +55,9 @@ async def optional(connection: AnyConnection) -> Signed | None:
 
 
 async def identify(connection: AnyConnection) -> Signed:
-    """Find out, and remember it for this request. NotSignedInError: nobody, or two credentials at once."""
+    """Find out, and remember it for this request. NotSignedInError: nobody, or two credentials at
+    once.
+    """
     context = context_of(connection)
     address = source_ip(connection)
     given = connection.headers.getall("authorization", [])
@@ -85,14 +91,21 @@ def is_secure(connection: AnyConnection) -> bool:
     """Does the browser speak HTTPS, to us or to a proxy that is trusted?"""
     if connection.scope["scheme"] == "https":
         return True
-    return _from_proxy(connection) and connection.headers.get("x-forwarded-proto", "").lower() == "https"
+    return (
+        _from_proxy(connection)
+        and connection.headers.get("x-forwarded-proto", "").lower() == "https"
+    )
 
 
 def require_safe_transport(connection: AnyConnection) -> None:
     """RefusedError where a password would cross a network in the clear."""
-    host = connection.headers.get("host", "").rpartition(":")[0] or connection.headers.get("host", "")
+    host = connection.headers.get("host", "").rpartition(":")[0] or connection.headers.get(
+        "host", ""
+    )
     if not is_secure(connection) and host.strip("[]").lower() not in _LOCAL:
-        raise RefusedError("Signing in needs HTTPS, except on this machine (localhost). Put a TLS proxy in front.")
+        raise RefusedError(
+            "Signing in needs HTTPS, except on this machine (localhost). Put a TLS proxy in front."
+        )
 
 
 def cookie_name(connection: AnyConnection) -> str:

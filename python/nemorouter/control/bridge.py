@@ -1,7 +1,8 @@
-"""From the gateway's front door to the control plane: RSGI dressed up as ASGI, and sent to the plane's process.
+"""From the gateway's front door to the control plane: RSGI dressed up as ASGI, and sent to the
+plane's process.
 
-Where there is none (``serve`` starts it), the app is made here when it is first needed. Nothing heavy is imported: what
-is, is imported and built in a thread, so that model calls go on meanwhile.
+Where there is none (``serve`` starts it), the app is made here when it is first needed. Nothing
+heavy is imported: what is, is imported and built in a thread, so that model calls go on meanwhile.
 """
 
 import asyncio
@@ -20,15 +21,15 @@ from nemorouter.store.engine import Store
 MAX_BODY: Final = 1 << 20
 
 _JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
-_TOO_LARGE: Final = (
-    b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
-)
+_TOO_LARGE: Final = b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
 
 _GONE: Final = (
     b'{"error":{"message":"This process ended before it had answered. Look whether the change took effect.",'
     b'"type":"server_error","code":"not_ready"}}'
 )
-_AWAY: Final = b'{"error":{"message":"The store does not answer.","type":"server_error","code":"not_ready"}}'
+_AWAY: Final = (
+    b'{"error":{"message":"The store does not answer.","type":"server_error","code":"not_ready"}}'
+)
 
 
 class Control:
@@ -76,7 +77,9 @@ class Control:
 
 
 def _build(context: Context, settings: Settings) -> AsgiApp:
-    app: AsgiApp = importlib.import_module("nemorouter.control.app").create_control(context, settings)
+    app: AsgiApp = importlib.import_module("nemorouter.control.app").create_control(
+        context, settings
+    )
     return app
 
 
@@ -110,9 +113,12 @@ async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's conne
 def asgi_scope(scope: Any) -> Message:  # noqa: ANN401 - RSGI's scope
     """The ASGI 3 scope of an RSGI request."""
     host, _, port = scope.client.rpartition(":")
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()]
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()
+    ]
     listed = {name for name, _ in headers}
-    # A value outside ASCII is not listed, but its name is: what is there must not seem to be absent.
+    # A value outside ASCII is not listed, but its name is: what is there must not seem to be
+    # absent.
     hidden = {name.encode("latin-1") for name in scope.headers.keys()} - listed  # noqa: SIM118 - no dict
     return {
         "type": "http",
@@ -142,12 +148,17 @@ class _Answer:
         self.done = asyncio.Event()
 
     def close(self) -> None:
-        """Let go of the stream: Granian ends it when nobody holds it any more, and the app may hold us."""
+        """Let go of the stream: Granian ends it when nobody holds it any more, and the app may hold
+        us.
+        """
         self._stream = self._connection = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+            headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in message["headers"]
+            ]
             self._start = message["status"], headers
             return
         if message["type"] != "http.response.body":

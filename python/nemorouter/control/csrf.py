@@ -21,14 +21,20 @@ def check_origin(request: Request[Any, Any, Any]) -> None:
     if site is not None:
         if site != "same-origin":
             raise ForgedError("This request came from another site.")
-    elif origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    elif (
+        origin is not None
+        and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
+    ):
         raise ForgedError("This request came from another site.")
 
 
 async def check_token(request: Request[Any, Any, Any], expected: str) -> None:
     """ForgedError unless the header or the form field carries the session's token."""
     given = request.headers.get(HEADER)
-    if given is None and request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
+    if (
+        given is None
+        and request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
+    ):
         given = dict(parse_qsl((await request.body()).decode("latin-1"))).get(FIELD)
     if given is None or not hmac.compare_digest(given.encode(), expected.encode()):
         raise ForgedError(

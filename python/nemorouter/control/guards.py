@@ -1,4 +1,6 @@
-"""The guard of every route: finds out who asks, and that a change comes from our own pages. Deny by default."""
+"""The guard of every route: finds out who asks, and that a change comes from our own pages. Deny by
+default.
+"""
 
 from typing import Any
 
@@ -24,7 +26,9 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
             csrf.check_origin(connection)
         return
     signed = await auth.identify(connection)
-    if not signed.session and (access == policy.SESSION or not connection.scope["path"].startswith(policy.API)):
+    if not signed.session and (
+        access == policy.SESSION or not connection.scope["path"].startswith(policy.API)
+    ):
         raise ForbiddenError("A management key works under /api/v1 only.")
     if signed.session and changes:
         csrf.check_origin(connection)

@@ -1,6 +1,8 @@
-"""The way between a worker and the control plane's process: one connection of a Unix socket for each request.
+"""The way between a worker and the control plane's process: one connection of a Unix socket for
+each request.
 
-A frame is four bytes of length, then msgpack. It must never carry more than one request, so that nothing is mixed up.
+A frame is four bytes of length, then msgpack. It must never carry more than one request, so that
+nothing is mixed up.
 """
 
 import asyncio
@@ -52,7 +54,9 @@ _told: Final = msgspec.msgpack.Decoder(Part).decode
 
 
 class BrokenLinkError(ConnectionError):
-    """The other process went away before its answer was whole; ``begun`` if a part of it was passed on."""
+    """The other process went away before its answer was whole; ``begun`` if a part of it was passed
+    on.
+    """
 
     def __init__(self, *, begun: bool) -> None:
         super().__init__("the control plane's process went away")
@@ -60,7 +64,9 @@ class BrokenLinkError(ConnectionError):
 
 
 async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
-    """Let the process at ``path`` answer. False: nobody listens there, and nothing was sent. BrokenLinkError."""
+    """Let the process at ``path`` answer. False: nobody listens there, and nothing was sent.
+    BrokenLinkError.
+    """
     begun = False
     try:
         reader, writer = await _open(path)
@@ -74,7 +80,9 @@ async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
         while more:
             part = _told(await _frame(reader))
             if not begun:
-                await send({"type": "http.response.start", "status": part.status, "headers": part.headers})
+                await send(
+                    {"type": "http.response.start", "status": part.status, "headers": part.headers}
+                )
                 begun = True
             await send({"type": "http.response.body", "body": part.body, "more_body": part.more})
             more = part.more
@@ -86,7 +94,9 @@ async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
 
 
 async def answer(app: AsgiApp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The other side: one request through the app. An answer that breaks off is a connection that does."""
+    """The other side: one request through the app. An answer that breaks off is a connection that
+    does.
+    """
     try:
         ask = _asked(await _frame(reader))
         await app(_scope(ask), _receiver(ask, reader), _sender(writer))
@@ -135,9 +145,17 @@ def _sender(writer: asyncio.StreamWriter) -> Send:
     async def send(message: Message) -> None:
         nonlocal status, headers
         if message["type"] == "http.response.start":
-            status, headers = message["status"], [(bytes(n), bytes(v)) for n, v in message["headers"]]
+            status, headers = (
+                message["status"],
+                [(bytes(n), bytes(v)) for n, v in message["headers"]],
+            )
         elif message["type"] == "http.response.body":
-            part = Part(status, headers, bytes(message.get("body", b"")), bool(message.get("more_body", False)))
+            part = Part(
+                status,
+                headers,
+                bytes(message.get("body", b"")),
+                bool(message.get("more_body", False)),
+            )
             writer.write(_framed(part))
             headers = []
             await writer.drain()

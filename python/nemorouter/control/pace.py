@@ -1,4 +1,6 @@
-"""Lets a crowd go on one by one, so that none of its steps stands before more than one of a model call's."""
+"""Lets a crowd go on one by one, so that none of its steps stands before more than one of a model
+call's.
+"""
 
 import asyncio
 from collections import deque
@@ -9,7 +11,9 @@ _APART_S: Final = 0.001
 
 
 class Pace:
-    """One for each event loop. Who comes alone goes on at once; of a crowd one after the other, as they came."""
+    """One for each event loop. Who comes alone goes on at once; of a crowd one after the other, as
+    they came.
+    """
 
     __slots__ = ("_next", "_waiting")
 

@@ -1,7 +1,8 @@
 """One table: every route, and what it takes to enter. A route that is not in it does not exist.
 
-An action is one of ``roles.ACTIONS``: the table of roles there says who may, and the services ask it; pages ask it too,
-before they read anything. The routes' guard only finds out who somebody is, so that no rule is written twice.
+An action is one of ``roles.ACTIONS``: the table of roles there says who may, and the services ask
+it; pages ask it too, before they read anything. The routes' guard only finds out who somebody is,
+so that no rule is written twice.
 """
 
 import re
@@ -121,7 +122,10 @@ _PAGES: Final[dict[str, str]] = {
 }
 
 ROUTES: Final[dict[str, str]] = {
-    **{f"{route.partition(' ')[0]} {API}{route.partition(' ')[2]}": access for route, access in _API.items()},
+    **{
+        f"{route.partition(' ')[0]} {API}{route.partition(' ')[2]}": access
+        for route, access in _API.items()
+    },
     **_PAGES,
 }
 """``METHOD /path/{parameter}``: what it takes."""

@@ -1,4 +1,6 @@
-"""What the control plane answers when it cannot do what was asked: the contract's error body, or a page for people."""
+"""What the control plane answers when it cannot do what was asked: the contract's error body, or a
+page for people.
+"""
 
 from typing import Any, Final, NamedTuple
 
@@ -8,7 +10,14 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from nemorouter.control import policy
-from nemorouter.errors import BusyError, ConflictError, ForbiddenError, NotFoundError, RefusedError, StoreError
+from nemorouter.errors import (
+    BusyError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    StoreError,
+)
 from nemorouter.log import get_logger
 
 _log = get_logger(__name__)
@@ -65,7 +74,9 @@ def problem(error: Exception) -> Problem:
 def _other(error: Exception) -> Problem:
     match error:
         case NotSignedInError(sent=True):
-            return Problem(401, "authentication_error", "invalid_api_key", "Invalid API key provided.")
+            return Problem(
+                401, "authentication_error", "invalid_api_key", "Invalid API key provided."
+            )
         case NotSignedInError():
             text = "Sign in, or send a management key as 'Authorization: Bearer mk-nemo-...'."
             return Problem(401, "authentication_error", "missing_api_key", text)
@@ -83,7 +94,9 @@ def _other(error: Exception) -> Problem:
         case HTTPException(status_code=status) if status in _STATUSES:
             return Problem(status, *_STATUSES[status], _http_text(error))
     _log.error("control_failed", reason=type(error).__name__, exc_info=error)
-    return Problem(500, "server_error", "internal_error", "Internal error. The server's log tells more.")
+    return Problem(
+        500, "server_error", "internal_error", "Internal error. The server's log tells more."
+    )
 
 
 def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
@@ -94,14 +107,18 @@ def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
     elif isinstance(error, StoreError):
         extra["retry-after"] = "1"
     elif isinstance(error, NotSignedInError):
-        extra["www-authenticate"] = 'Bearer realm="nemorouter"' + (', error="invalid_token"' if error.sent else "")
+        extra["www-authenticate"] = 'Bearer realm="nemorouter"' + (
+            ', error="invalid_token"' if error.sent else ""
+        )
     elif found.status == 405:
         extra["allow"] = ", ".join(policy.allowed(path))
     return extra
 
 
 def body(found: Problem) -> bytes:
-    return msgspec.json.encode({"error": {"message": found.message, "type": found.type, "code": found.code}})
+    return msgspec.json.encode(
+        {"error": {"message": found.message, "type": found.type, "code": found.code}}
+    )
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -114,7 +131,9 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     if wants_page(request) and isinstance(error, NotSignedInError):
         return Redirect("/login", status_code=303)
     if not wants_page(request) or render is None:
-        return Response(body(found), status_code=found.status, headers=extra, media_type="application/json")
+        return Response(
+            body(found), status_code=found.status, headers=extra, media_type="application/json"
+        )
     page: Response[Any] = render(request, found)
     page.headers.update(extra)
     return page
@@ -122,7 +141,9 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 def wants_page(request: Request[Any, Any, Any]) -> bool:
     """Is it a person with a browser who asks?"""
-    return not request.scope["path"].startswith("/api/") and "text/html" in request.headers.get("accept", "")
+    return not request.scope["path"].startswith("/api/") and "text/html" in request.headers.get(
+        "accept", ""
+    )
 
 
 def _http_text(error: Exception) -> str:

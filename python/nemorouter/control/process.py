@@ -1,6 +1,7 @@
 """The control plane's own process, one a host, made when somebody first asks for a page.
 
-Signing in and drawing pages must never take turns with model calls in a worker's loop, nor compete for its core.
+Signing in and drawing pages must never take turns with model calls in a worker's loop, nor compete
+for its core.
 """
 
 import asyncio
@@ -26,7 +27,9 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 NICER: Final = 12
-"""Than the workers: where they need every core whole, about a fifteenth of what one of them has remains for pages."""
+"""Than the workers: where they need every core whole, about a fifteenth of what one of them has
+remains for pages.
+"""
 _PROGRAM: Final = "import sys; from nemorouter.control.process import main; main(int(sys.argv[1]))"
 _SHORT_LIFE_S: Final = 5.0
 _PAUSE_S: Final = 5.0  # after it died young; workers answer for themselves meanwhile
@@ -82,7 +85,9 @@ class Keeper:
                 begun = time.monotonic()
                 command = [sys.executable, "-c", _PROGRAM, str(listener.fileno())]
                 with self._lock:
-                    self._process = subprocess.Popen(command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+                    self._process = subprocess.Popen(
+                        command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL
+                    )
                 if self._stopping.is_set():
                     self._process.terminate()
                 code = self._process.wait()
@@ -97,7 +102,9 @@ class Keeper:
 def main(descriptor: int) -> None:
     """What the process runs, on the socket it was handed."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group; the workers still need us
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all of the group; the workers still need us
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     settings = Settings.load()
     log.configure(settings.log_level)
@@ -108,7 +115,9 @@ def main(descriptor: int) -> None:
 
 
 async def _serve(settings: Settings, descriptor: int) -> None:
-    from nemorouter.control.app import create_control  # half a second of imports: not for the keeper
+    from nemorouter.control.app import (
+        create_control,
+    )  # half a second of imports: not for the keeper
 
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
@@ -118,7 +127,9 @@ async def _serve(settings: Settings, descriptor: int) -> None:
         running: set[asyncio.Task[None]] = set()
         listener = link.inherited(descriptor)
         _give_way()  # not before: somebody waits for the start
-        server = await asyncio.start_unix_server(partial(_answer, app, running), sock=listener, backlog=link.BACKLOG)
+        server = await asyncio.start_unix_server(
+            partial(_answer, app, running), sock=listener, backlog=link.BACKLOG
+        )
         async with server:
             await over.wait()
         if running:
@@ -136,7 +147,10 @@ def _give_way() -> None:
 
 
 async def _answer(
-    app: link.AsgiApp, running: set[asyncio.Task[None]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    app: link.AsgiApp,
+    running: set[asyncio.Task[None]],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     task = asyncio.current_task()
     if task is not None:

@@ -1,4 +1,6 @@
-"""Admission that has to wait: a policy is being written, a money word recounted, or a share of a limit asked for."""
+"""Admission that has to wait: a policy is being written, a money word recounted, or a share of a
+limit asked for.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -12,9 +14,24 @@ if TYPE_CHECKING:
 
     from nemorouter._core import Call, Gate, Refusal
 
-_PAUSES = (0.001, 0.001, 0.002, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.256, 0.256)
-"""About a second in all: a policy is written in microseconds, a lease asked for in a millisecond or two, a money word
-recounted within a drainer's tick."""
+_PAUSES = (
+    0.001,
+    0.001,
+    0.002,
+    0.002,
+    0.004,
+    0.008,
+    0.016,
+    0.032,
+    0.064,
+    0.128,
+    0.256,
+    0.256,
+    0.256,
+)
+"""About a second in all: a policy is written in microseconds, a lease asked for in a millisecond or
+two, a money word recounted within a drainer's tick.
+"""
 
 
 FENCED = "This server has lost touch with its cluster. Retry."
@@ -24,7 +41,10 @@ WAITING: Final = (int(Code.NOT_READY), int(Code.LEASE_WANTED))
 
 
 async def insist(
-    gate: "Gate", refusal: "Refusal", again: "Callable[[], Call | Refusal]", wake: Callable[[], None]
+    gate: "Gate",
+    refusal: "Refusal",
+    again: "Callable[[], Call | Refusal]",
+    wake: Callable[[], None],
 ) -> "Call":
     """Ask again after a refusal that may not last, after ``wake`` told the agent.
 

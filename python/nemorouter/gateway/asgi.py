@@ -23,7 +23,10 @@ class AsgiHeaders:
 
     def get(self, key: str) -> str | None:
         name = key.encode()
-        return next((_text(value) for header, value in self._raw if header == name and value.isascii()), None)
+        return next(
+            (_text(value) for header, value in self._raw if header == name and value.isascii()),
+            None,
+        )
 
     def get_all(self, key: str) -> list[str]:
         name = key.encode()
@@ -43,12 +46,23 @@ class AsgiRequest:
     A whole answer waits in here until ``flush``: RSGI answers without awaiting, ASGI cannot.
     """
 
-    __slots__ = ("_answer", "_transport", "client", "headers", "method", "path", "query_string", "raw")
+    __slots__ = (
+        "_answer",
+        "_transport",
+        "client",
+        "headers",
+        "method",
+        "path",
+        "query_string",
+        "raw",
+    )
 
     def __init__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         raw_path = scope.get("raw_path")
         self.raw = scope, receive, send
-        self.path: str = raw_path.partition(b"?")[0].decode("latin-1") if raw_path else scope["path"]
+        self.path: str = (
+            raw_path.partition(b"?")[0].decode("latin-1") if raw_path else scope["path"]
+        )
         self.method: str = scope["method"]
         self.query_string: str = scope["query_string"].decode("latin-1")
         client = scope.get("client")
@@ -90,7 +104,9 @@ class AsgiRequest:
             status, headers, body = self._answer
             headers = [*headers, ("content-length", str(len(body)))]
             await self.raw[2](_start(status, headers))
-            await self.raw[2]({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+            await self.raw[2](
+                {"type": "http.response.body", "body": b"" if self.method == "HEAD" else body}
+            )
 
 
 class AsgiTransport:
@@ -121,7 +137,10 @@ class AsgiTransport:
 
 
 async def lifespan(
-    receive: Receive, send: Send, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
+    receive: Receive,
+    send: Send,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
 ) -> None:
     """ASGI's lifespan protocol around two coroutines."""
     await receive()
@@ -130,7 +149,9 @@ async def lifespan(
     except asyncio.CancelledError:
         raise
     except Exception as error:
-        await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+        await send(
+            {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
+        )
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -155,7 +176,9 @@ async def around(  # the wrapped app's lifespan, inside of ours
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
 ) -> None:
-    """Start, then let ``app`` start; let it stop, then stop. An app without a lifespan is none the worse for it."""
+    """Start, then let ``app`` start; let it stop, then stop. An app without a lifespan is none the
+    worse for it.
+    """
     started = answered = False
 
     async def inner_receive() -> Message:

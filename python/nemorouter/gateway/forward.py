@@ -46,8 +46,8 @@ class Forwarder:
     def __call__(
         self, upstream: Upstream, call: Call, scope: Scope, connection: Connection
     ) -> Coroutine[Any, Any, None] | None:
-        """Answer ``call`` and settle it; None where that is done. ClientGoneError: the client left, and settling is up
-        to the caller.
+        """Answer ``call`` and settle it; None where that is done. ClientGoneError: the client left,
+        and settling is up to the caller.
         """
         body = call.body
         strip = call.peek.lacks_usage
@@ -64,7 +64,9 @@ class Forwarder:
             return None
         headers = scope.headers  # once: Granian copies them each time
         passed = [(name, value) for name in _PASSED_ON if (value := headers.get(name)) is not None]
-        request = Request(call.endpoint, _PATHS[call.endpoint], body, call.request_id, passed, call.peek.stream)
+        request = Request(
+            call.endpoint, _PATHS[call.endpoint], body, call.request_id, passed, call.peek.stream
+        )
         return self._relay(upstream, request, call, connection, strip)
 
     async def _relay(
@@ -92,10 +94,14 @@ class Forwarder:
         finally:
             self._lookout.release(task)
 
-    async def _pass_on(self, call: Call, connection: Connection, answer: Answer, strip: bool) -> None:
+    async def _pass_on(
+        self, call: Call, connection: Connection, answer: Answer, strip: bool
+    ) -> None:
         if answer.chunks is not None:
             await self._stream(call, connection, answer, answer.chunks, strip)
-        elif answer.status < 300 or (answer.headers and answer.status >= 400 and _is_json(answer.headers)):
+        elif answer.status < 300 or (
+            answer.headers and answer.status >= 400 and _is_json(answer.headers)
+        ):
             _settle(call, answer)
             await self._whole(call, connection, answer)
         else:
@@ -107,11 +113,17 @@ class Forwarder:
         self._send(call, connection, answer)
 
     def _send(self, call: Call, connection: Connection, answer: Answer) -> None:
-        connection.response_bytes(answer.status, answer_headers(call, answer.headers, ietf=self._ietf), answer.body)
+        connection.response_bytes(
+            answer.status, answer_headers(call, answer.headers, ietf=self._ietf), answer.body
+        )
 
-    async def _stream(self, call: Call, connection: Connection, answer: Answer, chunks: Chunks, strip: bool) -> None:
+    async def _stream(
+        self, call: Call, connection: Connection, answer: Answer, chunks: Chunks, strip: bool
+    ) -> None:
         call.status = answer.status
-        transport = connection.response_stream(answer.status, answer_headers(call, answer.headers, ietf=self._ietf))
+        transport = connection.response_stream(
+            answer.status, answer_headers(call, answer.headers, ietf=self._ietf)
+        )
         scanner = Scanner(call, strip=strip)
         outcome = Outcome.OK
         try:
@@ -132,7 +144,9 @@ class Forwarder:
             await recorded(call)
 
     async def _chunks(self, call: Call, read: Read, feed: _Feed, send: _SendBytes) -> None:
-        """Pass on what is whole with each chunk. A coroutine of ours for each would cost as much as to scan it."""
+        """Pass on what is whole with each chunk. A coroutine of ours for each would cost as much as
+        to scan it.
+        """
         durable = self._durable
         while (chunk := await read()) is not None:
             shown = feed(chunk)
@@ -164,7 +178,9 @@ def _settle(call: Call, answer: Answer) -> None:
 
 
 async def _send(send: _SendBytes, data: bytes) -> None:
-    """Servers differ in how they tell that nobody listens any more; here it is always ClientGoneError."""
+    """Servers differ in how they tell that nobody listens any more; here it is always
+    ClientGoneError.
+    """
     try:
         await send(data)
     except Exception as error:

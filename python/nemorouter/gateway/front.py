@@ -1,5 +1,5 @@
-"""The front door: which path leads where. Below ``/v1`` everything that is not listed in ``paths`` is unknown; the rest
-is the control plane's, which it is handed and does not know.
+"""The front door: which path leads where. Below ``/v1`` everything that is not listed in ``paths``
+is unknown; the rest is the control plane's, which it is handed and does not know.
 """
 
 from collections.abc import Callable, Coroutine
@@ -21,7 +21,9 @@ class Front:
 
     __slots__ = ("_answer", "_calls", "_control", "_models", "_pipeline", "_status")
 
-    def __init__(self, pipeline: Pipeline[Any], models: Models, status: Status, control: Part | None = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline[Any], models: Models, status: Status, control: Part | None = None
+    ) -> None:
         self._calls = dict(paths.POST)
         self._pipeline = pipeline
         self._answer = pipeline.__call__  # bound once: to call an object is to look for its method
@@ -39,7 +41,12 @@ class Front:
     async def _other(self, scope: Scope, connection: Connection) -> None:
         path, method = scope.path, scope.method
         allow = paths.allowed(path)
-        if allow is None and self._control is not None and path != "/v1" and not path.startswith("/v1/"):
+        if (
+            allow is None
+            and self._control is not None
+            and path != "/v1"
+            and not path.startswith("/v1/")
+        ):
             await self._control(scope, connection)
         elif allow is None:
             self._refuse(connection, Code.UNKNOWN_URL)
@@ -55,7 +62,9 @@ class Front:
     def _refuse(self, connection: Connection, code: Code, *extra: tuple[str, str]) -> None:
         answer_status, headers, body = problems.answer(code)
         gate = self._pipeline.gate
-        connection.response_bytes(answer_status, gate.untaken_headers([*headers, *extra], gate.now_us()), body)
+        connection.response_bytes(
+            answer_status, gate.untaken_headers([*headers, *extra], gate.now_us()), body
+        )
 
 
 async def not_ready(scope: Scope, connection: Connection) -> None:

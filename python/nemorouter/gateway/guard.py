@@ -1,4 +1,6 @@
-"""Which paths of a wrapped app need a key. When in doubt they do: the app may read a path more kindly than we do."""
+"""Which paths of a wrapped app need a key. When in doubt they do: the app may read a path more
+kindly than we do.
+"""
 
 import posixpath
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Notices clients that leave while they wait for an upstream.
 
-To look costs a task and two visits to the server's threads, and a timer for each call no less; most answers come
-before a client can leave. So one timer serves all calls of a worker, and looks only for the clients of slow ones.
+To look costs a task and two visits to the server's threads, and a timer for each call no less; most
+answers come before a client can leave. So one timer serves all calls of a worker, and looks only
+for the clients of slow ones.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ _Task = asyncio.Task[Any]
 
 
 class Lookout:
-    """One for each event loop. A task that waits for an upstream is cancelled when its client leaves."""
+    """One for each event loop. A task that waits for an upstream is cancelled when its client
+    leaves.
+    """
 
     __slots__ = ("_gone", "_looks", "_new", "_ticks", "_waited")
 
@@ -35,7 +38,9 @@ class Lookout:
             self._wind()
 
     def release(self, task: _Task) -> None:
-        """The work is done: the task goes on to other things, and must not be cancelled for this one."""
+        """The work is done: the task goes on to other things, and must not be cancelled for this
+        one.
+        """
         if self._new.pop(task, None) is None and self._waited.pop(task, None) is None:
             self._gone.discard(task)
             look = self._looks.pop(task, None)
@@ -43,7 +48,9 @@ class Lookout:
                 look.cancel()
 
     def left(self, task: _Task) -> bool:
-        """Was ``task`` cancelled because its client left, and for nothing else? Then it is cancelled no more."""
+        """Was ``task`` cancelled because its client left, and for nothing else? Then it is
+        cancelled no more.
+        """
         return task in self._gone and task.uncancel() == 0
 
     def _wind(self) -> None:

@@ -1,4 +1,6 @@
-"""``GET /v1/models``: the models that a key may use and an upstream serves. It costs nothing and is no model call."""
+"""``GET /v1/models``: the models that a key may use and an upstream serves. It costs nothing and is
+no model call.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -35,7 +37,11 @@ class Models:
             return
         if scope.path == paths.MODELS:
             names = sorted({*self._routes.models, *await self._known()})
-            usable = [self._row(name) for name in names if self._serves(name) and gate.may_use(index, name)]
+            usable = [
+                self._row(name)
+                for name in names
+                if self._serves(name) and gate.may_use(index, name)
+            ]
             answer: dict[str, Any] = {"object": "list", "data": usable}
         else:
             name = unquote(scope.path[len(paths.MODEL) :])

@@ -11,7 +11,9 @@ _LARGEST = 8 * 1024 * 1024
 
 
 class Caller:
-    """What the wrapped app finds under ``nemorouter`` in its state: who calls, and where to report usage."""
+    """What the wrapped app finds under ``nemorouter`` in its state: who calls, and where to report
+    usage.
+    """
 
     __slots__ = ("_call", "_identity", "request_id")
 
@@ -47,15 +49,21 @@ class Caller:
 
     def report_usage(self, input: int, output: int, cached: int = 0) -> None:
         """Tokens that this request used; before the answer ends. ``cached`` is part of ``input``."""
-        if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in (input, output, cached)):
+        if not all(
+            type(count) is int and 0 <= count <= MOST_TOKENS for count in (input, output, cached)
+        ):
             raise ValueError(f"token counts are integers from 0 to {MOST_TOKENS}")
         if self._call.ended:
-            raise TicketError(f"{self.request_id} has ended; report usage before the answer's last byte.")
+            raise TicketError(
+                f"{self.request_id} has ended; report usage before the answer's last byte."
+            )
         self._call.usage = input, min(cached, input), output
 
 
 class Observed:
-    """One answer: ``whole``, or ``piece`` after ``piece`` and then ``last``. Usage that the app reported goes first."""
+    """One answer: ``whole``, or ``piece`` after ``piece`` and then ``last``. Usage that the app
+    reported goes first.
+    """
 
     __slots__ = ("_call", "_kept", "_scanner", "_status")
 

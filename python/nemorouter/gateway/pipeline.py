@@ -1,6 +1,7 @@
 """The order of the stages: identify, read and peek, admit, forward, settle. Nothing else knows it.
 
-Every admitted request is settled here if it was not before; every error leaves as an answer of the catalogue.
+Every admitted request is settled here if it was not before; every error leaves as an answer of the
+catalogue.
 """
 
 import traceback
@@ -49,7 +50,8 @@ class Serve(Protocol[T_contra]):
 
 
 class Pipeline(Generic[T]):
-    """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an admitted call.
+    """One worker's request path: ``resolve`` finds who serves a model, ``serve`` lets it answer an
+    admitted call.
 
     ``wake`` calls the agent of a host that shares limits with others; it must not block.
     """
@@ -102,7 +104,9 @@ class Pipeline(Generic[T]):
     async def __call__(  # noqa: C901 - the order of the stages stands in one place
         self, scope: Scope, connection: Connection, endpoint: int
     ) -> None:
-        """Answer one model call; under ``Endpoint.MODELS`` a request that calls no model, its body unread."""
+        """Answer one model call; under ``Endpoint.MODELS`` a request that calls no model, its body
+        unread.
+        """
         started = self._now()
         call: Call | None = None
         reading = False
@@ -146,7 +150,9 @@ class Pipeline(Generic[T]):
                 self._broken(connection, started, call)
         finally:
             if call is not None and not call.ended:
-                call.end(Outcome.CLIENT_GONE, call.status)  # the task was cancelled: the server stops
+                call.end(
+                    Outcome.CLIENT_GONE, call.status
+                )  # the task was cancelled: the server stops
 
     async def _unmeasured(self, connection: Connection, size: int) -> bytes:
         """The body of a request whose headers are at fault, or do not tell its length."""
@@ -168,7 +174,9 @@ class Pipeline(Generic[T]):
     def _too_large(self) -> str:
         return f"The body is too large: at most {self._max_body} bytes."
 
-    def refuse(self, connection: Connection, started_us: int, code: int, message: str | None = None) -> None:
+    def refuse(
+        self, connection: Connection, started_us: int, code: int, message: str | None = None
+    ) -> None:
         """Answer with an error that cost nothing."""
         if code == Code.NOT_READY and self.gate.arena.fenced:
             message = FENCED
@@ -198,8 +206,12 @@ class Pipeline(Generic[T]):
         if call is not None:
             call.end(Outcome.UPSTREAM_ERROR, 500)
             if call.status:
-                raise ConnectionAbortedError(identity)  # the answer began: only breaking it off tells the client
-        status, headers, body = problems.answer(Code.INTERNAL_ERROR, f"Internal error. Request id: {identity}.")
+                raise ConnectionAbortedError(
+                    identity
+                )  # the answer began: only breaking it off tells the client
+        status, headers, body = problems.answer(
+            Code.INTERNAL_ERROR, f"Internal error. Request id: {identity}."
+        )
         latency = milliseconds(self._now() - started_us)
         headers = [*headers, (REQUEST_ID, identity), (LATENCY, latency)]
         connection.response_bytes(status, headers, body)

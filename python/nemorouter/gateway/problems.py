@@ -28,9 +28,13 @@ class Answer(NamedTuple):
 
 
 class RejectedError(Exception):
-    """A stage refuses the request: the code, a message that replaces the catalogue's, or the gate's own refusal."""
+    """A stage refuses the request: the code, a message that replaces the catalogue's, or the gate's
+    own refusal.
+    """
 
-    def __init__(self, code: Code, message: str | None = None, *, refusal: "Refusal | None" = None) -> None:
+    def __init__(
+        self, code: Code, message: str | None = None, *, refusal: "Refusal | None" = None
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.message = message
@@ -40,7 +44,9 @@ class RejectedError(Exception):
 def body(code: Code, message: str | None = None) -> bytes:
     """The error body of a code: always ``{"error": {"message", "type", "code"}}``."""
     row = CATALOGUE[code]
-    return msgspec.json.encode({"error": {"message": message or row.message, "type": row.type, "code": row.code}})
+    return msgspec.json.encode(
+        {"error": {"message": message or row.message, "type": row.type, "code": row.code}}
+    )
 
 
 def _static_headers(code: Code) -> HeaderList:
@@ -65,7 +71,9 @@ def answer(code: int, message: str | None = None) -> Answer:
     ready = _READY[code]
     assert ready is not None  # noqa: S101 - codes start at 1
     status, headers, ready_body = ready
-    return Answer(status, headers.copy(), ready_body if message is None else body(Code(code), message))
+    return Answer(
+        status, headers.copy(), ready_body if message is None else body(Code(code), message)
+    )
 
 
 def refused(refusal: "Refusal") -> Answer:

@@ -1,4 +1,6 @@
-"""The end of an admitted request, as the rest of the path needs it: its headers, and the wait for its row."""
+"""The end of an admitted request, as the rest of the path needs it: its headers, and the wait for
+its row.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -14,8 +16,8 @@ _LOOK_S = 0.001
 
 
 async def recorded(call: "Call") -> None:
-    """Wait until the row of an ended call is on disk. TimeoutError: it is not, and the answer must not say that all is
-    well.
+    """Wait until the row of an ended call is on disk. TimeoutError: it is not, and the answer must
+    not say that all is well.
     """
     async with asyncio.timeout(_RECORD_S):
         while not call.gate.recorded(call.ticket):
@@ -23,7 +25,9 @@ async def recorded(call: "Call") -> None:
 
 
 def answer_headers(call: "Call", own: HeaderList, *, ietf: bool) -> HeaderList:
-    """The rate limits as they are now, the answer's own headers, and ours; the cost once the call has ended."""
+    """The rate limits as they are now, the answer's own headers, and ours; the cost once the call
+    has ended.
+    """
     headers = call.headers(own)
     if ietf:
         headers += ietf_headers(headers)

@@ -10,8 +10,8 @@ Source = Callable[[Scope, Headers], str]
 
 
 def behind(trusted_proxies: Sequence[str]) -> Source | None:
-    """How requests are asked; ``X-Forwarded-For`` counts only from ``trusted_proxies``. None without any: then it is
-    the socket's other end, which the gate asks for where it needs it.
+    """How requests are asked; ``X-Forwarded-For`` counts only from ``trusted_proxies``. None
+    without any: then it is the socket's other end, which the gate asks for where it needs it.
     """
     if not trusted_proxies:
         return None
@@ -38,4 +38,9 @@ def behind(trusted_proxies: Sequence[str]) -> Source | None:
 
 
 def _hops(headers: Headers) -> list[str]:
-    return [hop.strip() for value in headers.get_all("x-forwarded-for") for hop in value.split(",") if hop.strip()]
+    return [
+        hop.strip()
+        for value in headers.get_all("x-forwarded-for")
+        for hop in value.split(",")
+        if hop.strip()
+    ]

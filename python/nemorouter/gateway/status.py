@@ -39,18 +39,24 @@ def health() -> Answer:
 
 
 def ready(gate: "Gate | None") -> Answer:
-    """The worker may admit: it has its memory, can record, and its host holds its lease, if it is one of several."""
+    """The worker may admit: it has its memory, can record, and its host holds its lease, if it is
+    one of several.
+    """
     if gate is None:
         return problems.answer(Code.NOT_READY)
     if gate.arena.fenced:
-        return problems.answer(Code.NOT_READY, "This host has lost its lease among the hosts. Retry.")
+        return problems.answer(
+            Code.NOT_READY, "This host has lost its lease among the hosts. Retry."
+        )
     if not gate.journal.free_slots:
         return problems.answer(Code.OVERLOADED)
     return Answer(200, [("content-type", "application/json")], b'{"status":"ready"}')
 
 
 class Status:
-    """Answers for the whole host: every journal in ``data`` is counted, whoever writes it, and those that are gone."""
+    """Answers for the whole host: every journal in ``data`` is counted, whoever writes it, and
+    those that are gone.
+    """
 
     def __init__(self, gate: "Gate", data: DataDir) -> None:
         self._gate = gate
@@ -59,10 +65,16 @@ class Status:
     def __call__(self, path: str) -> Answer:
         if path == paths.METRICS:
             text = "\n".join(self._lines()) + "\n"
-            return Answer(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text.encode())
+            return Answer(
+                200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text.encode()
+            )
         answer = ready(self._gate)
         if answer.status == 200 and self._gate.arena.clustered and self._adrift():
-            return Answer(200, answer.headers, b'{"status":"ready","limits":"safe share: Redis cannot be reached"}')
+            return Answer(
+                200,
+                answer.headers,
+                b'{"status":"ready","limits":"safe share: Redis cannot be reached"}',
+            )
         return answer
 
     def _adrift(self) -> bool:
@@ -87,8 +99,12 @@ class Status:
         yield from _metric("applied_sequence", "gauge", [("", arena.applied)])
         yield from _metric("frozen_scopes", "gauge", [("", len(arena.frozen()))])
         yield from _metric("workers", "gauge", [("", len(journals))])
-        yield from _metric("journal_slots", "gauge", [("", sum(journal.slots for journal in journals))])
-        yield from _metric("journal_slots_free", "gauge", [("", sum(journal.free_slots for journal in journals))])
+        yield from _metric(
+            "journal_slots", "gauge", [("", sum(journal.slots for journal in journals))]
+        )
+        yield from _metric(
+            "journal_slots_free", "gauge", [("", sum(journal.free_slots for journal in journals))]
+        )
         yield from self._ledger()
         if arena.clustered:
             yield from self._cluster()
@@ -104,7 +120,9 @@ class Status:
         arena = self._gate.arena
         now = self._gate.now_us()
         yield from _metric("host_fenced", "gauge", [("", int(arena.fenced))])
-        yield from _metric("host_lease_seconds", "gauge", [("", max(0, arena.admit_until_us - now) / 1_000_000)])
+        yield from _metric(
+            "host_lease_seconds", "gauge", [("", max(0, arena.admit_until_us - now) / 1_000_000)]
+        )
         status = self._data.agent_status()
         if status is None:
             return
@@ -112,7 +130,9 @@ class Status:
         yield from _metric("host_lease_age_seconds", "gauge", [("", age)])
         yield from _metric("host_adrift", "gauge", [("", int(status.adrift))])
         yield from _metric("hosts", "gauge", [("", status.hosts)])
-        yield from _metric("changes_behind", "gauge", [("", max(0, status.announced - status.obeyed))])
+        yield from _metric(
+            "changes_behind", "gauge", [("", max(0, status.announced - status.obeyed))]
+        )
         for name, value in status.counters.items():
             kind = "gauge" if name.startswith("held_") else "counter"
             yield from _metric(f"cluster_{name}", kind, [("", value)])
@@ -123,7 +143,9 @@ class Status:
         there = list(self._journals())  # first: one that goes meanwhile is in what is read then
         kept = carried.read(self._data.counters_file)
         gone = set(kept.journals)
-        return [journal for journal in there if Path(journal.path or "").name not in gone], kept.counters
+        return [
+            journal for journal in there if Path(journal.path or "").name not in gone
+        ], kept.counters
 
     def _journals(self) -> Iterator["Journal"]:
         own = self._gate.journal

@@ -1,6 +1,7 @@
 """The few operations the request path asks of a server, in the shape Granian's RSGI gives them.
 
-RSGI objects are used as they are, so that the cheapest server pays for no adapter; ``asgi`` dresses ASGI up like this.
+RSGI objects are used as they are, so that the cheapest server pays for no adapter; ``asgi`` dresses
+ASGI up like this.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -10,8 +11,8 @@ HeaderList = list[tuple[str, str]]
 
 
 class Headers(Protocol):
-    """Request headers; names are lower case. Values with bytes outside ASCII may not be listed; ``in`` knows their
-    names.
+    """Request headers; names are lower case. Values with bytes outside ASCII may not be listed;
+    ``in`` knows their names.
     """
 
     def get(self, key: str) -> str | None: ...

@@ -1,6 +1,8 @@
-"""A wrapped ASGI app in the place of an upstream: it answers the client itself, watched for usage and for the end.
+"""A wrapped ASGI app in the place of an upstream: it answers the client itself, watched for usage
+and for the end.
 
-The app's own status, headers and body stay; ours are added, and the client's credential is taken away.
+The app's own status, headers and body stay; ours are added, and the client's credential is taken
+away.
 """
 
 from nemorouter._core import Call
@@ -19,7 +21,9 @@ class Wrapped:
         self._ietf = ietf_headers
         self._durable = durable
 
-    async def __call__(self, app: AsgiApp, call: Call, request: Scope, connection: Connection) -> None:
+    async def __call__(
+        self, app: AsgiApp, call: Call, request: Scope, connection: Connection
+    ) -> None:
         """Run the app and settle the call."""
         assert isinstance(connection, AsgiRequest)  # noqa: S101 - NemoAuth passes nothing else
         scope, receive, send = connection.raw
@@ -27,7 +31,9 @@ class Wrapped:
         state = {**scope.get("state", {}), "nemorouter": Caller(call)}
         answering = _Answering(call, receive, send, ietf=self._ietf, durable=self._durable)
         try:
-            await app({**scope, "headers": headers, "state": state}, answering.receive, answering.send)
+            await app(
+                {**scope, "headers": headers, "state": state}, answering.receive, answering.send
+            )
         finally:
             answering.tell()
         answering.finish()
@@ -36,7 +42,9 @@ class Wrapped:
 class _Answering:
     """The app's ``receive`` and ``send``."""
 
-    def __init__(self, call: Call, receive: Receive, send: Send, *, ietf: bool, durable: bool) -> None:
+    def __init__(
+        self, call: Call, receive: Receive, send: Send, *, ietf: bool, durable: bool
+    ) -> None:
         self._call = call
         self._receive = receive
         self._send = send
@@ -61,10 +69,19 @@ class _Answering:
         """The head waits for the first piece of the body, so that a whole answer can tell its cost."""
         if message["type"] == "http.response.start":
             self._start = message
-            kind = next((value for name, value in message.get("headers", []) if name.lower() == b"content-type"), b"")
+            kind = next(
+                (
+                    value
+                    for name, value in message.get("headers", [])
+                    if name.lower() == b"content-type"
+                ),
+                b"",
+            )
             self._observed = Observed(self._call, message["status"], kind.decode("latin-1"))
         elif message["type"] == "http.response.body" and self._observed is not None:
-            await self._body(self._observed, message.get("body", b""), more=message.get("more_body", False))
+            await self._body(
+                self._observed, message.get("body", b""), more=message.get("more_body", False)
+            )
         else:
             await self._begin()
             await self._pass(message)
@@ -86,7 +103,9 @@ class _Answering:
         start, self._start = self._start, None
         if start is not None:
             self._call.status = start["status"]
-            ours = [(n.encode(), v.encode()) for n, v in answer_headers(self._call, [], ietf=self._ietf)]
+            ours = [
+                (n.encode(), v.encode()) for n, v in answer_headers(self._call, [], ietf=self._ietf)
+            ]
             await self._pass({**start, "headers": [*start.get("headers", []), *ours]})
 
     async def _pass(self, message: Message) -> None:

@@ -1,4 +1,6 @@
-"""A wrapped RSGI app in the place of an upstream, as in ``wrapped``. It finds ``scope.state["nemorouter"]``."""
+"""A wrapped RSGI app in the place of an upstream, as in ``wrapped``. It finds
+``scope.state["nemorouter"]``.
+"""
 
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol
@@ -7,7 +9,14 @@ from nemorouter._core import Call
 from nemorouter.gateway.observe import Caller, Observed
 from nemorouter.gateway.peek import NO_MODEL
 from nemorouter.gateway.settle import answer_headers
-from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Headers, Scope, Transport
+from nemorouter.gateway.wire import (
+    ClientGoneError,
+    Connection,
+    HeaderList,
+    Headers,
+    Scope,
+    Transport,
+)
 from nemorouter.types import Outcome
 
 
@@ -23,7 +32,9 @@ class WrappedRsgi:
     def __init__(self, *, ietf_headers: bool) -> None:
         self._ietf = ietf_headers
 
-    async def __call__(self, app: "RsgiApp", call: Call, scope: Scope, connection: Connection) -> None:
+    async def __call__(
+        self, app: "RsgiApp", call: Call, scope: Scope, connection: Connection
+    ) -> None:
         """Run the app and settle the call."""
         answering = _Answering(call, connection, ietf=self._ietf)
         try:
@@ -106,8 +117,12 @@ class _Answering:
     def response_file(self, status: int, headers: HeaderList, file: str) -> None:
         self._connection.response_file(status, self._whole(status, headers, b""), file)
 
-    def response_file_range(self, status: int, headers: HeaderList, file: str, start: int, end: int) -> None:
-        self._connection.response_file_range(status, self._whole(status, headers, b""), file, start, end)
+    def response_file_range(
+        self, status: int, headers: HeaderList, file: str, start: int, end: int
+    ) -> None:
+        self._connection.response_file_range(
+            status, self._whole(status, headers, b""), file, start, end
+        )
 
     def response_stream(self, status: int, headers: HeaderList) -> Transport:
         self._observed = self._observe(status, headers)
@@ -131,7 +146,9 @@ class _Answering:
             self._observed.tell()
 
     def finish(self) -> None:
-        """The app returned. A stream has no other end; what its last event lacks is not sent any more."""
+        """The app returned. A stream has no other end; what its last event lacks is not sent any
+        more.
+        """
         if self._observed is not None:
             self._observed.last()
         self._call.end(Outcome.UPSTREAM_ERROR, 0)

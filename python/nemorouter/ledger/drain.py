@@ -29,7 +29,9 @@ _LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be t
 _DEFERRED_EVERY_S: Final = 0.25
 _FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
-_QUIET_EVERY_S: Final = 5.0  # where the store's mark says that nobody wrote since the last look but one
+_QUIET_EVERY_S: Final = (
+    5.0  # where the store's mark says that nobody wrote since the last look but one
+)
 _CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
 _UNFIT_EVERY_S: Final = 20.0
 
@@ -51,7 +53,9 @@ class Drain:
         self._dead: dict[Path, Journal] = {}
         self._tallies: list[Tally] = []
         self._minute = 0
-        self._look_at_frozen = self._look_at_changes = self._look_at_deferred = self._look_at_journals = 0.0
+        self._look_at_frozen = self._look_at_changes = self._look_at_deferred = (
+            self._look_at_journals
+        ) = 0.0
         self._looked_at_changes = 0.0
         self._store_mark: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
@@ -59,7 +63,9 @@ class Drain:
         self._unfit = False  # a change does not fit into the arena
 
     async def turn(self) -> int:
-        """Do what there is to do; answer how many rows went to the store. StoreError: nothing was lost, come again."""
+        """Do what there is to do; answer how many rows went to the store. StoreError: nothing was
+        lost, come again.
+        """
         await self._find_journals()
         moved = await self._move(list(self._live.values()))
         for path, journal in list(self._dead.items()):
@@ -69,8 +75,12 @@ class Drain:
         return moved
 
     def is_quiet(self) -> bool:
-        """No row waits in a journal, and there is no new one: only deaths and changes may be found by a turn."""
-        return _mark(self._data.journals) == self._listed and not any(j.rows(1) for j in self._live.values())
+        """No row waits in a journal, and there is no new one: only deaths and changes may be found
+        by a turn.
+        """
+        return _mark(self._data.journals) == self._listed and not any(
+            j.rows(1) for j in self._live.values()
+        )
 
     async def last_turn(self) -> int:
         """Before the end of the process: leave as little as can be in the journals of this host."""
@@ -99,7 +109,9 @@ class Drain:
     async def _list_journals(self) -> None:
         paths = self._data.journal_paths()
         if any(path not in self._live and path not in self._dead for path in paths):
-            async with locked(self._data.policy_lock):  # a journal is made under it: none is seen half made
+            async with locked(
+                self._data.policy_lock
+            ):  # a journal is made under it: none is seen half made
                 for path in self._data.journal_paths():
                     self._open(path)
         for path in [path for path in self._live if path not in paths]:
@@ -130,7 +142,9 @@ class Drain:
         return moved
 
     async def _end(self, path: Path, journal: Journal) -> int:
-        """Bring a dead worker's tickets into the ledger; remove its journal when that and the recounts are done."""
+        """Bring a dead worker's tickets into the ledger; remove its journal when that and the
+        recounts are done.
+        """
         total = 0
         while moved := await drain(self._store, [journal], (), _ROWS):
             total += moved
@@ -144,11 +158,15 @@ class Drain:
         return total
 
     async def _follow_changes(self) -> None:
-        """Catch up if the store changed: services do it themselves, this is for those that died in between."""
+        """Catch up if the store changed: services do it themselves, this is for those that died in
+        between.
+        """
         now = time.monotonic()
         if now >= self._looked_at_changes + _CHANGES_APART_S:
             await self._look_for_changes(now)
-        if self._arena.applied != self._applied:  # whoever applied it: a budget's duration may have changed
+        if (
+            self._arena.applied != self._applied
+        ):  # whoever applied it: a budget's duration may have changed
             self._applied = self._arena.applied
             self._look_at_frozen = 0.0
 
@@ -165,16 +183,22 @@ class Drain:
                 if mark or await self._newest() != self._arena.applied:
                     await snapshot.catch_up(self._arena, self._store, self._data)
                 self._unfit = False
-            except ConfigurationError:  # logged by the snapshot; only a restart makes room, so it need not be soon
+            except (
+                ConfigurationError
+            ):  # logged by the snapshot; only a restart makes room, so it need not be soon
                 self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
 
     async def _newest(self) -> int:
-        """Asked before the lock is taken: a store that is away must not keep a new worker waiting for it."""
+        """Asked before the lock is taken: a store that is away must not keep a new worker waiting
+        for it.
+        """
         async with self._store.read() as connection:
             return await change_seq(connection)
 
     async def _mend(self) -> None:
-        """Recount what waits: after a death, after a settlement that met a frozen word, after a changed duration."""
+        """Recount what waits: after a death, after a settlement that met a frozen word, after a
+        changed duration.
+        """
         wanted, deferred = set(self._recounts.waiting), {}
         now = time.monotonic()
         if now >= self._look_at_frozen:
@@ -182,11 +206,17 @@ class Drain:
             wanted.update(self._arena.frozen())
         if wanted or now >= self._look_at_deferred:
             self._look_at_deferred = now + _DEFERRED_EVERY_S
-            deferred = {path: indices for path, journal in self._live.items() if (indices := journal.deferred())}
+            deferred = {
+                path: indices
+                for path, journal in self._live.items()
+                if (indices := journal.deferred())
+            }
             wanted.update(*deferred.values())
         if not wanted:
             return
-        self._look_at_deferred = 0.0  # a settlement may have met a word that is frozen for its recount
+        self._look_at_deferred = (
+            0.0  # a settlement may have met a word that is frozen for its recount
+        )
         done: set[int] = set()
         order = sorted(wanted)
         for start in range(0, len(order), _LOT):
@@ -209,7 +239,9 @@ class Drain:
 
 
 def _mark(*paths: Path) -> tuple[int, ...]:
-    """Changes when somebody writes; costs a system call each, where asking the store costs two threads a visit."""
+    """Changes when somebody writes; costs a system call each, where asking the store costs two
+    threads a visit.
+    """
     mark: list[int] = []
     for path in paths:
         with suppress(OSError):

@@ -1,7 +1,8 @@
-"""The drainer's thread: every serving process has one, and the holder of ``drainer.lock`` works for the host.
+"""The drainer's thread: every serving process has one, and the holder of ``drainer.lock`` works for
+the host.
 
-It must never end before it is told to: an error is logged, and the work begun again. Until a row is committed its slot
-stays, so an error loses nothing.
+It must never end before it is told to: an error is logged, and the work begun again. Until a row is
+committed its slot stays, so an error loses nothing.
 """
 
 import asyncio
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from nemorouter.cluster.agent import Agent
 
 _CANDIDATE_S: Final = 0.25  # how often the lock is tried
-_PAUSES_S: Final = {"process": (0.040, 0.050), "commit": (0.002, 0.005)}  # between turns: with rows, without
+_PAUSES_S: Final = {
+    "process": (0.040, 0.050),
+    "commit": (0.002, 0.005),
+}  # between turns: with rows, without
 _DOZE_S: Final = 0.25
 _RETAIN_MORE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
@@ -42,7 +46,9 @@ _log = get_logger(__name__)
 
 
 class Drainer:
-    """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's one drainer."""
+    """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's
+    one drainer.
+    """
 
     def __init__(self, settings: Settings, *, leaves: bool = False) -> None:
         self._settings = settings
@@ -101,10 +107,16 @@ class Drainer:
             await self._stopping.sleep(_CANDIDATE_S)
 
     async def _hold(self) -> None:
-        """Work until the end; an error leaves by the door, and the lock is free for a process that may do better."""
+        """Work until the end; an error leaves by the door, and the lock is free for a process that
+        may do better.
+        """
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
         arena = await snapshot.join(self._settings)
-        store = Store.unseen(self._settings) if arena is not None else await Store.open(self._settings, migrate=False)
+        store = (
+            Store.unseen(self._settings)
+            if arena is not None
+            else await Store.open(self._settings, migrate=False)
+        )
         agent = None
         try:
             if arena is None:
@@ -118,12 +130,16 @@ class Drainer:
                     await self._stopping.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
                     continue
                 if time.monotonic() >= retain_at:
-                    retain_at = time.monotonic() + (_RETAIN_MORE_S if await self._retain(store) else _RETAIN_S)
+                    retain_at = time.monotonic() + (
+                        _RETAIN_MORE_S if await self._retain(store) else _RETAIN_S
+                    )
                 if time.monotonic() >= refresh_at:
                     arena.turn()
                     refresh_at = time.monotonic() + _REFRESH_S
                 if moved:
-                    self._stopping.wait(busy_s)  # it blocks the loop, which is nobody else's, and costs a tenth
+                    self._stopping.wait(
+                        busy_s
+                    )  # it blocks the loop, which is nobody else's, and costs a tenth
                 else:
                     self._doze(drain, idle_s)
             self._went_well(await drain.last_turn())
@@ -134,10 +150,14 @@ class Drainer:
             await store.close()
 
     def _agent(self, arena: Arena) -> "Agent | None":
-        """What speaks for this host among others; it has a thread of its own, so that neither waits for the other."""
+        """What speaks for this host among others; it has a thread of its own, so that neither waits
+        for the other.
+        """
         if self._settings.redis_url is None:
             return None
-        from nemorouter.cluster.agent import Agent  # only here, so that one machine loads nothing of it
+        from nemorouter.cluster.agent import (
+            Agent,
+        )  # only here, so that one machine loads nothing of it
 
         agent = Agent(self._settings, arena)
         agent.start()
@@ -179,7 +199,9 @@ class Drainer:
 
     def _tell(self, applied: int, error: str = "") -> None:
         self._told = time.monotonic()
-        status = DrainerStatus(boot_id(), os.getpid(), self._beat_ms, self._commit_ms, self._rows, applied, error)
+        status = DrainerStatus(
+            boot_id(), os.getpid(), self._beat_ms, self._commit_ms, self._rows, applied, error
+        )
         with suppress(OSError):  # a full disk: the store says so too
             replace_file(self._data.status_file, msgspec.json.encode(status))
 
@@ -189,7 +211,12 @@ class Drainer:
         if cause != self._logged[0] or now - self._logged[1] > _REPEAT_S:
             self._logged = (cause, now)
             expected = isinstance(error, NemoError)
-            _log.error("drain_failed", reason=cause, failures=self._failures, exc_info=None if expected else error)
+            _log.error(
+                "drain_failed",
+                reason=cause,
+                failures=self._failures,
+                exc_info=None if expected else error,
+            )
 
 
 def _now_ms() -> int:

@@ -1,6 +1,8 @@
-"""Recounts: which money words wait for one, and setting them to ledger + slots. Run by the drainer alone.
+"""Recounts: which money words wait for one, and setting them to ledger + slots. Run by the drainer
+alone.
 
-What waits is on disk before the slots that tell of it are freed, so that a drainer that dies forgets none.
+What waits is on disk before the slots that tell of it are freed, so that a drainer that dies
+forgets none.
 """
 
 import time
@@ -40,7 +42,9 @@ class Recounts:
                     self.waiting.update(i for i in range(arena.scopes) if arena.meters(i).committed)
 
     def recover(self, journal: Journal) -> None:
-        """End what a dead worker left; what it names waits. Dying in here makes the next drainer recount all."""
+        """End what a dead worker left; what it names waits. Dying in here makes the next drainer
+        recount all.
+        """
         self._unsure = True
         self._keep()
         self.waiting.update(journal.recover(), journal.deferred())
@@ -69,11 +73,13 @@ class Recounts:
             self._data.recount_file.unlink(missing_ok=True)
 
 
-async def recount(arena: Arena, store: Store, indices: Sequence[int], journals: Sequence[Journal]) -> list[int]:
+async def recount(
+    arena: Arena, store: Store, indices: Sequence[int], journals: Sequence[Journal]
+) -> list[int]:
     """Recount these scopes; answer those that were set.
 
-    All journals of the host are given, every row of theirs in the ledger is freed, ``policy.lock`` is held, and no
-    row moves until it returns: then ledger + slots is the whole truth.
+    All journals of the host are given, every row of theirs in the ledger is freed, ``policy.lock``
+    is held, and no row moves until it returns: then ledger + slots is the whole truth.
     """
     wall_ms = time.time_ns() // 1_000_000
     done: list[int] = []

@@ -1,7 +1,7 @@
 """The gate in pure Python: same interface and same answers as the native module.
 
-It is the oracle of the tests and the baseline of the benchmark, for one machine: it knows no leases. It must never be
-tuned away from plain, readable code.
+It is the oracle of the tests and the baseline of the benchmark, for one machine: it knows no
+leases. It must never be tuned away from plain, readable code.
 """
 
 from nemorouter.reference.arena import Arena

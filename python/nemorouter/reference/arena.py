@@ -13,7 +13,9 @@ from nemorouter.types import Kind, ModelPrice, Policy
 
 
 class Arena:
-    """The scopes of one process, and the one lock under which gates decide. It knows no other hosts."""
+    """The scopes of one process, and the one lock under which gates decide. It knows no other
+    hosts.
+    """
 
     clustered = fenced = False
 
@@ -103,13 +105,19 @@ class Arena:
         """Nothing to do: these words are whole numbers, not places on rings."""
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
-        """First day and day after the last of the window of ``wall_ms``, or of the later one that the word is in."""
+        """First day and day after the last of the window of ``wall_ms``, or of the later one that
+        the word is in.
+        """
         return window_days(_window_of(self.records[index], wall_ms))
 
-    def recount(self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]) -> bool:
-        """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and in the window.
+    def recount(
+        self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]
+    ) -> bool:
+        """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and
+        in the window.
 
-        ``first_day``: of the window that ``ledger_nano`` sums, as ``window`` answered. False: that window has turned.
+        ``first_day``: of the window that ``ledger_nano`` sums, as ``window`` answered. False: that
+        window has turned.
         """
         with self.lock:
             scope = self.records[index]
@@ -119,7 +127,9 @@ class Arena:
                 return False
             slots = (slot for journal in journals for slot in journal.live.values())
             live = sum(
-                slot.committed for slot in slots if scope in slot.payers and window_at(duration, slot.at_ms) == window
+                slot.committed
+                for slot in slots
+                if scope in slot.payers and window_at(duration, slot.at_ms) == window
             )
             scope.committed = min(AMOUNT_MAX, ledger_nano + live)
             scope.window = window
@@ -128,7 +138,11 @@ class Arena:
 
     def _put(self, policy: Policy) -> int:
         owners = self._owners_of(policy)
-        scope = self.keys.get(policy.digest) if policy.kind == Kind.KEY else self._owners.get((policy.kind, policy.id))
+        scope = (
+            self.keys.get(policy.digest)
+            if policy.kind == Kind.KEY
+            else self._owners.get((policy.kind, policy.id))
+        )
         if scope is not None:
             if policy.version > scope.policy.version:
                 scope.write(policy, owners, *self.clock.read())

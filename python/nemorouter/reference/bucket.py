@@ -1,21 +1,27 @@
 """The token bucket: one integer of state, exact for every limit, nothing ever rounded."""
 
 PERIOD_US = 60_000_000
-"""Limits are per minute, times in microseconds. Also the shares in a token: a limit of one issues a share in 1 us."""
+"""Limits are per minute, times in microseconds. Also the shares in a token: a limit of one issues a
+share in 1 us.
+"""
 
 
 class Bucket:
-    """``limit`` a minute, up to ``burst`` (default: the limit) at once. The one word counts shares of tokens, not time.
+    """``limit`` a minute, up to ``burst`` (default: the limit) at once. The one word counts shares
+    of tokens, not time.
 
-    E(t) = t * limit is what has flowed in since boot; ``word`` is what has been taken, in the same unit. Whatever lies
-    below E has been refilled, so the bucket is full at ``word <= E`` and empty at ``word == E + burst * PERIOD_US``.
+    E(t) = t * limit is what has flowed in since boot; ``word`` is what has been taken, in the same
+    unit. Whatever lies below E has been refilled, so the bucket is full at ``word <= E`` and empty
+    at ``word == E + burst * PERIOD_US``.
     """
 
     __slots__ = ("burst", "limit", "word")
 
     def __init__(self, limit: int, burst: int | None = None) -> None:
         self.limit = limit
-        self.burst = limit if burst is None or limit == 0 else burst  # a limit of 0 blocks everything
+        self.burst = (
+            limit if burst is None or limit == 0 else burst
+        )  # a limit of 0 blocks everything
         self.word = 0
 
     def decide(self, n: int, now_us: int) -> int | None:
@@ -54,7 +60,9 @@ class Bucket:
         return self._time_for(self._used(now_us) + (n - self.burst) * PERIOD_US)
 
     def full_us(self, now_us: int) -> int:
-        """Microseconds until the bucket is full if nobody takes any; 0 for a limit of 0, which never fills."""
+        """Microseconds until the bucket is full if nobody takes any; 0 for a limit of 0, which
+        never fills.
+        """
         return 0 if self.limit == 0 else self._time_for(self._used(now_us))
 
     def relimit(self, limit: int, burst: int | None, now_us: int) -> None:

@@ -1,4 +1,6 @@
-"""An admitted request from its ticket to its end, in pure Python. However often it is ended, it settles once."""
+"""An admitted request from its ticket to its end, in pure Python. However often it is ended, it
+settles once.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -53,7 +55,9 @@ class Call:
             self.ended = True
             self.usage = usage or self.usage
             used = self.usage or self._estimated(outcome)
-            self.cost = self.gate.settle(self.ticket, *used, status, outcome, self._age_us(), self.first_us)
+            self.cost = self.gate.settle(
+                self.ticket, *used, status, outcome, self._age_us(), self.first_us
+            )
         return self.cost
 
     def bill(self, usage: Usage) -> str | None:
@@ -78,7 +82,9 @@ class Call:
         return max(0, self.gate.now_us() - self.started_us)
 
     def _estimated(self, outcome: int) -> Usage:
-        """The charge where no usage came: what was produced, and the input wherever an upstream has read it."""
+        """The charge where no usage came: what was produced, and the input wherever an upstream has
+        read it.
+        """
         if not self.produced and outcome in (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT):
             return 0, 0, 0
         return self.gate.reserved(self.ticket)[0], 0, -(-self.produced // _TOKEN_BYTES)

@@ -1,4 +1,6 @@
-"""The two clocks of a decision: boot time for rates, wall time for windows and expiry. Nothing else reads them."""
+"""The two clocks of a decision: boot time for rates, wall time for windows and expiry. Nothing else
+reads them.
+"""
 
 import time
 

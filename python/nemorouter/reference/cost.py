@@ -1,4 +1,6 @@
-"""Tokens and nano-USD of one request: what is reserved for it, and what it cost. Integers, rounded up, pure."""
+"""Tokens and nano-USD of one request: what is reserved for it, and what it cost. Integers, rounded
+up, pure.
+"""
 
 from nemorouter.types import Endpoint, ModelPrice
 

@@ -27,13 +27,17 @@ def trimmed(authorization: str | bytes | None) -> bytes:
 
 
 def bearer_key(value: bytes) -> bytes | None:
-    """The key in a trimmed value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+    """The key in a trimmed value, or None if it is not exactly one well-formed ``Bearer
+    sk-nemo-…``.
+    """
     match = _BEARER.fullmatch(value)
     return match[1] if match else None
 
 
 def parse_key(authorization: str | bytes) -> str | None:
-    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer sk-nemo-…``."""
+    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer
+    sk-nemo-…``.
+    """
     key = bearer_key(trimmed(authorization))
     return None if key is None else key.decode("ascii")
 

@@ -1,4 +1,6 @@
-"""The decision in pure Python: identify, admit, settle, under one lock. The oracle of the native gate."""
+"""The decision in pure Python: identify, admit, settle, under one lock. The oracle of the native
+gate.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,11 +28,16 @@ _PEPPER_BYTES = 32
 class Gate:
     """Same interface and same answers as ``nemorouter.Gate``, with the memory of one process.
 
-    ``peppers``: up to two (id, 32 bytes), the current one first. A given clock becomes the arena's too.
+    ``peppers``: up to two (id, 32 bytes), the current one first. A given clock becomes the arena's
+    too.
     """
 
     def __init__(
-        self, arena: Arena, journal: Journal, peppers: Sequence[tuple[int, bytes]], clock: Clock | None = None
+        self,
+        arena: Arena,
+        journal: Journal,
+        peppers: Sequence[tuple[int, bytes]],
+        clock: Clock | None = None,
     ) -> None:
         if not 1 <= len(peppers) <= 2 or any(len(pepper) != _PEPPER_BYTES for _, pepper in peppers):
             raise ValueError("one or two peppers of 32 bytes are needed")
@@ -43,7 +50,9 @@ class Gate:
         self._lock = arena.lock
         self._read_clocks = arena.clock.read
 
-    def identify(self, authorization: str | bytes | None, client: str | Client, endpoint: int) -> int:
+    def identify(
+        self, authorization: str | bytes | None, client: str | Client, endpoint: int
+    ) -> int:
         """Index of the live key that may call ``endpoint`` from ``client``; else -errors.Code."""
         with self._lock:
             value = trimmed(authorization)
@@ -73,7 +82,9 @@ class Gate:
         choices: int,
         stream: bool,
     ) -> int | Refusal:
-        """Reserve a request, its tokens and their price at every level, or nothing; answer the ticket."""
+        """Reserve a request, its tokens and their price at every level, or nothing; answer the
+        ticket.
+        """
         if not 0 < len(model.encode()) <= MAX_MODEL_BYTES or "\0" in model:
             raise ValueError(f"a model's name has 1 to {MAX_MODEL_BYTES} bytes and no NUL")
         with self._lock:
@@ -84,7 +95,9 @@ class Gate:
             code = verdict.standing(key, wall_ms) or verdict.model_refusal(key, model, known)
             if code:
                 return self._refuse(key, Refusal(code, index), wall_ms)
-            tokens_in, tokens_out = reserved_tokens(price, endpoint, prompt_bytes, max_tokens, choices)
+            tokens_in, tokens_out = reserved_tokens(
+                price, endpoint, prompt_bytes, max_tokens, choices
+            )
             unit_count = units(endpoint, choices)
             nano = 0 if known is None else cost(known, tokens_in, 0, tokens_out, unit_count)
             at_ms, windows = verdict.book(key, wall_ms)
@@ -103,7 +116,19 @@ class Gate:
             seq = self.journal.next_seq()
             taken = [level for level in key.levels if level.tpm is not None]
             sizes = (tokens_in, tokens_out, nano)
-            slot = Slot(seq, at_ms, key.payers, taken, model, endpoint, upstream, stream, unit_count, known, *sizes)
+            slot = Slot(
+                seq,
+                at_ms,
+                key.payers,
+                taken,
+                model,
+                endpoint,
+                upstream,
+                stream,
+                unit_count,
+                known,
+                *sizes,
+            )
             self.journal.add(slot)
             return seq
 
@@ -111,7 +136,16 @@ class Gate:
         self, index: int, peek: "Peek", endpoint: int, upstream: int, body: bytes, started_us: int
     ) -> Call | Refusal:
         """``admit`` for a body that was peeked at; the ticket in its call."""
-        asked = index, peek.model, endpoint, upstream, len(body), peek.output, peek.choices, peek.stream
+        asked = (
+            index,
+            peek.model,
+            endpoint,
+            upstream,
+            len(body),
+            peek.output,
+            peek.choices,
+            peek.stream,
+        )
         verdict = self.admit(*asked)
         if isinstance(verdict, Refusal):
             return verdict
@@ -128,7 +162,9 @@ class Gate:
         latency_us: int,
         ttft_us: int,
     ) -> int:
-        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the model has no price."""
+        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the
+        model has no price.
+        """
         with self._lock:
             slot = self._open_slot(ticket)
             input, output = min(input, TOKENS_MAX), min(output, TOKENS_MAX)
@@ -137,7 +173,9 @@ class Gate:
             slot.ttft_us = None if ttft_us < 0 else ttft_us
             if slot.price is not None:
                 produced = outcome == Outcome.OK or input or output
-                slot.cost = cost(slot.price, input, slot.cached, output, slot.units) if produced else 0
+                slot.cost = (
+                    cost(slot.price, input, slot.cached, output, slot.units) if produced else 0
+                )
             _correct(slot, self._read_clocks()[0])
             self.journal.counts["settled"] += 1
             return -1 if slot.cost is None else slot.cost
@@ -148,11 +186,15 @@ class Gate:
         return not verdict.standing(key, self._read_clocks()[1]) and verdict.may_use(key, model)
 
     def rate_headers(self, index: int) -> list[tuple[str, str]]:
-        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any limit is left out."""
+        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any
+        limit is left out.
+        """
         with self._lock:
             boot_us = self._read_clocks()[0]
             levels = self.arena.records[index].levels
-            return rate_headers([level.rpm for level in levels], [level.tpm for level in levels], boot_us)
+            return rate_headers(
+                [level.rpm for level in levels], [level.tpm for level in levels], boot_us
+            )
 
     def request_id(self, ticket: int) -> str:
         """``req_`` + 32 hex digits: boot and seq of the ticket, or a fresh number for -1."""
@@ -205,10 +247,14 @@ class Gate:
 
 
 def _source_refusal(key: Scope, client: str | Client, endpoint: int) -> int:
-    """Code against where a request comes from or goes to, or 0. The list of models is open to every key."""
+    """Code against where a request comes from or goes to, or 0. The list of models is open to every
+    key.
+    """
     if not key.allows_ip(client if isinstance(client, str) else address(client.client)):
         return Code.KEY_WRONG_IP
-    if endpoint != Endpoint.MODELS and not (key.allows_endpoint(endpoint) and key.levels[1].allows_endpoint(endpoint)):
+    if endpoint != Endpoint.MODELS and not (
+        key.allows_endpoint(endpoint) and key.levels[1].allows_endpoint(endpoint)
+    ):
         return Code.ENDPOINT_NOT_ALLOWED
     return 0
 

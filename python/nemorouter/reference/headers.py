@@ -4,7 +4,9 @@ from nemorouter.reference.bucket import Bucket
 
 
 def go_duration(us: int) -> str:
-    """Microseconds as Go prints durations, rounded up to milliseconds: ``0s``, ``20ms``, ``6m0s``, ``1h2m3.5s``."""
+    """Microseconds as Go prints durations, rounded up to milliseconds: ``0s``, ``20ms``, ``6m0s``,
+    ``1h2m3.5s``.
+    """
     ms = -(-us // 1_000)
     if ms == 0:
         return "0s"
@@ -20,8 +22,12 @@ def go_duration(us: int) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def rate_headers(requests: list[Bucket | None], tokens: list[Bucket | None], boot_us: int) -> list[tuple[str, str]]:
-    """Header pairs of the tightest bucket of each resource; a resource without any limit is left out."""
+def rate_headers(
+    requests: list[Bucket | None], tokens: list[Bucket | None], boot_us: int
+) -> list[tuple[str, str]]:
+    """Header pairs of the tightest bucket of each resource; a resource without any limit is left
+    out.
+    """
     limits, remaining, resets = [], [], []
     for name, buckets in (("requests", requests), ("tokens", tokens)):
         limited = [bucket for bucket in buckets if bucket is not None]
@@ -29,6 +35,8 @@ def rate_headers(requests: list[Bucket | None], tokens: list[Bucket | None], boo
             continue
         tightest = min(limited, key=lambda bucket: max(0, bucket.remaining(boot_us)))
         limits.append((f"x-ratelimit-limit-{name}", str(tightest.limit)))
-        remaining.append((f"x-ratelimit-remaining-{name}", str(max(0, tightest.remaining(boot_us)))))
+        remaining.append(
+            (f"x-ratelimit-remaining-{name}", str(max(0, tightest.remaining(boot_us))))
+        )
         resets.append((f"x-ratelimit-reset-{name}", go_duration(tightest.full_us(boot_us))))
     return [*limits, *remaining, *resets]

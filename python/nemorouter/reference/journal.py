@@ -1,4 +1,6 @@
-"""The tickets of one worker, from admission until they are freed, and its counts. In private memory only."""
+"""The tickets of one worker, from admission until they are freed, and its counts. In private memory
+only.
+"""
 
 import secrets
 from collections.abc import Sequence
@@ -12,7 +14,9 @@ GATE_CODES = (*(code for code in Code if code <= Code.NOT_READY), Code.LEASE_WAN
 
 
 class Journal:
-    """A bounded table of tickets. Its lock is that of the arena from the moment a gate joins the two."""
+    """A bounded table of tickets. Its lock is that of the arena from the moment a gate joins the
+    two.
+    """
 
     def __init__(self, slots: int, upstreams: Sequence[str]) -> None:
         self.boot = secrets.randbits(63)
@@ -48,14 +52,18 @@ class Journal:
         self.counts["admitted"] += 1
 
     def refused(self, code: int, key_id: int | None, wall_ms: int) -> None:
-        """Count a refusal, and tally it by the minute if the key is known. The caller holds the lock."""
+        """Count a refusal, and tally it by the minute if the key is known. The caller holds the
+        lock.
+        """
         self.counts[_REFUSED[code]] += 1
         if key_id is not None:
             tally = (wall_ms // 60_000, key_id, code)
             self._tallies[tally] = self._tallies.get(tally, 0) + 1
 
     def recover(self) -> list[int]:
-        """End what is open (outcome RECOVERED, charged as reserved) and list the scope indices to recount."""
+        """End what is open (outcome RECOVERED, charged as reserved) and list the scope indices to
+        recount.
+        """
         touched: set[int] = set()
         with self.lock:
             for slot in self.live.values():
@@ -97,7 +105,9 @@ class Journal:
     def tallies(self, before_minute: int) -> list[tuple[int, int, int, int]]:
         """Take out the refusal counts of minutes before ``before_minute``."""
         with self.lock:
-            taken = {tally: count for tally, count in self._tallies.items() if tally[0] < before_minute}
+            taken = {
+                tally: count for tally, count in self._tallies.items() if tally[0] < before_minute
+            }
             for tally in taken:
                 del self._tallies[tally]
         return [(*tally, count) for tally, count in taken.items()]

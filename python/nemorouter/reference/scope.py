@@ -12,7 +12,9 @@ _V4_MAPPED, _V4_OFFSET = 0xFFFF << 32, 96
 
 
 class Scope:
-    """A scope's place in the arena. It is changed in place and never moves, so keys hold on to their owners."""
+    """A scope's place in the arena. It is changed in place and never moves, so keys hold on to
+    their owners.
+    """
 
     __slots__ = (
         "_exact",
@@ -29,19 +31,26 @@ class Scope:
         "window",
     )
 
-    def __init__(self, index: int, policy: Policy, owners: tuple["Scope", ...], wall_ms: int) -> None:
+    def __init__(
+        self, index: int, policy: Policy, owners: tuple["Scope", ...], wall_ms: int
+    ) -> None:
         self.index = index
         self.rpm: Bucket | None = None
         self.tpm: Bucket | None = None
-        # The money word: the window, nano-USD posted + reserved in it, and whether it waits for a recount.
+        # The money word: the window, nano-USD posted + reserved in it, and whether it waits for a
+        # recount.
         self.window: Window = window_at(policy.duration, wall_ms)
         self.committed = 0
         self.frozen = False
         self.policy = policy
         self.write(policy, owners, 0, wall_ms)
 
-    def write(self, policy: Policy, owners: tuple["Scope", ...], boot_us: int, wall_ms: int) -> None:
-        """Take over a policy. Changed limits keep what was used; a changed duration freezes the money word."""
+    def write(
+        self, policy: Policy, owners: tuple["Scope", ...], boot_us: int, wall_ms: int
+    ) -> None:
+        """Take over a policy. Changed limits keep what was used; a changed duration freezes the
+        money word.
+        """
         if policy.duration != self.policy.duration:
             self.window, self.committed, self.frozen = window_at(policy.duration, wall_ms), 0, True
         if policy.kind != Kind.USER:  # a user has budgets only
@@ -65,7 +74,9 @@ class Scope:
         return not self.policy.endpoints or bool(self.policy.endpoints >> endpoint & 1)
 
     def allows_ip(self, text: str) -> bool:
-        """True if the list is empty or one of its blocks holds the address; an IPv4-mapped address counts as IPv4."""
+        """True if the list is empty or one of its blocks holds the address; an IPv4-mapped address
+        counts as IPv4.
+        """
         if not self._networks:
             return True
         try:
@@ -86,7 +97,8 @@ class Scope:
     def correct(self, at_ms: int, difference: int) -> None:
         """Add to the money word if the window of ``at_ms`` still is the word's.
 
-        A saturated word has forgotten its amount: it stays, too high rather than too low, until a recount.
+        A saturated word has forgotten its amount: it stays, too high rather than too low, until a
+        recount.
         """
         if self.window == window_at(self.policy.duration, at_ms) and self.committed < AMOUNT_MAX:
             self.committed = max(0, min(AMOUNT_MAX, self.committed + difference))
@@ -94,7 +106,11 @@ class Scope:
 
 def check_policy(policy: Policy) -> None:
     """ValueError if a field cannot be stored."""
-    if policy.kind not in set(Kind) or policy.status not in set(Status) or policy.duration not in set(Duration):
+    if (
+        policy.kind not in set(Kind)
+        or policy.status not in set(Status)
+        or policy.duration not in set(Duration)
+    ):
         raise ValueError("unknown kind, status or duration")
     if len(policy.digest) != (DIGEST_BYTES if policy.kind == Kind.KEY else 0):
         raise ValueError("a key needs a digest of 32 bytes, other kinds have none")
@@ -107,7 +123,9 @@ def check_policy(policy: Policy) -> None:
         _network(text)
 
 
-def _relimited(bucket: Bucket | None, limit: int | None, burst: int | None, boot_us: int) -> Bucket | None:
+def _relimited(
+    bucket: Bucket | None, limit: int | None, burst: int | None, boot_us: int
+) -> Bucket | None:
     if limit is None:
         return None
     if bucket is None:

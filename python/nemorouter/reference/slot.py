@@ -49,7 +49,9 @@ class Slot:
         return self.reserved_cost if self.state == State.OPEN else self.cost or 0
 
     def row(self, boot: int, upstreams: Sequence[str]) -> tuple[int | str | None, ...]:
-        """The ticket as the ledger takes it, in the order of ``_core.Row``; its sequence number is also its place."""
+        """The ticket as the ledger takes it, in the order of ``_core.Row``; its sequence number is
+        also its place.
+        """
         ids = {scope.policy.kind: scope.policy.id for scope in self.payers}
         return (
             self.seq,

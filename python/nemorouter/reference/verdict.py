@@ -1,4 +1,6 @@
-"""The checks of one request, in the contract's order. Each reads and none writes; the gate charges afterwards."""
+"""The checks of one request, in the contract's order. Each reads and none writes; the gate charges
+afterwards.
+"""
 
 from collections.abc import Sequence
 
@@ -66,14 +68,17 @@ def budget_refusal(key: Scope, cost: int, windows: Sequence[Window]) -> Refusal 
             return Refusal(Code.NOT_READY, key.index)
         cap = scope.policy.cap
         if cap is not None and scope.committed_in(window) + cost > cap:
-            return Refusal(Code.BUDGET_EXCEEDED, key.index, scope.policy.kind, cap, scope.committed_in(window))
+            return Refusal(
+                Code.BUDGET_EXCEEDED, key.index, scope.policy.kind, cap, scope.committed_in(window)
+            )
     return None
 
 
 def book(key: Scope, wall_ms: int) -> tuple[int, list[Window]]:
     """The one time of a request, and the window of each payer then.
 
-    It is now, or the start of a later window that a word is in already since the wall clock was set back.
+    It is now, or the start of a later window that a word is in already since the wall clock was set
+    back.
     """
     at_ms = wall_ms
     while True:
@@ -88,8 +93,12 @@ def book(key: Scope, wall_ms: int) -> tuple[int, list[Window]]:
         at_ms = max(later)
 
 
-def _limited(code: int, bucket: Bucket, scope: Scope, key: Scope, tokens: int, boot_us: int) -> Refusal:
-    """The refusal by one bucket; its wait is that of the whole request, so that a retry then succeeds."""
+def _limited(
+    code: int, bucket: Bucket, scope: Scope, key: Scope, tokens: int, boot_us: int
+) -> Refusal:
+    """The refusal by one bucket; its wait is that of the whole request, so that a retry then
+    succeeds.
+    """
     longest = 0
     for level in key.levels:
         for each, n in ((level.rpm, 1), (level.tpm, tokens)):

@@ -22,7 +22,8 @@ def window_at(duration: int, wall_ms: int) -> Window:
 
 
 def ahead(word: Window, now: Window) -> int:
-    """How many windows a money word is ahead of ``now``, since the wall clock was set back: 0 to 31.
+    """How many windows a money word is ahead of ``now``, since the wall clock was set back: 0 to
+    31.
 
     -1: it does not count in ``now``. Further ahead is taken for long ago.
     """

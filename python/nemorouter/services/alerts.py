@@ -1,4 +1,6 @@
-"""Budget alerts: 50, 80 and 100 % of a budget, told once in each window. Found from the sums, never by a request."""
+"""Budget alerts: 50, 80 and 100 % of a budget, told once in each window. Found from the sums, never
+by a request.
+"""
 
 from typing import Any, Final
 
@@ -46,7 +48,12 @@ async def list_alerts(
 ) -> Page[AlertView]:
     """The org's alerts, newest first; a member sees those of their own keys."""
     reach = require(actor, "alert.read")
-    query = select(alerts).where(alerts.c.org_id == actor.org).order_by(alerts.c.id.desc()).limit(checked(limit) + 1)
+    query = (
+        select(alerts)
+        .where(alerts.c.org_id == actor.org)
+        .order_by(alerts.c.id.desc())
+        .limit(checked(limit) + 1)
+    )
     if reach is Reach.OWN:
         mine = select(keys.c.id).where(keys.c.user_id == actor.user)
         query = query.where(alerts.c.kind == int(Kind.KEY), alerts.c.scope_id.in_(mine))
@@ -76,7 +83,9 @@ async def find_alerts(context: Context) -> int:
         after = lot[-1].id
 
 
-async def _reached(connection: AsyncConnection, kind: Kind, lot: list[Row[Any]], at: int) -> list[dict[str, Any]]:
+async def _reached(
+    connection: AsyncConnection, kind: Kind, lot: list[Row[Any]], at: int
+) -> list[dict[str, Any]]:
     """Every threshold that a budget of this kind has reached in its window."""
     rows = [row for row in lot if row.kind == kind]
     spent = await spends(connection, kind, [row.scope_id for row in rows], at) if rows else {}
@@ -120,7 +129,9 @@ def _same(row: dict[str, Any]) -> tuple[int, ...]:
 
 
 async def _write(context: Context, fresh: list[dict[str, Any]]) -> int:
-    """The alerts that another process has not written meanwhile, with a delivery for each webhook of the org."""
+    """The alerts that another process has not written meanwhile, with a delivery for each webhook
+    of the org.
+    """
     written = []
     async with context.store.begin() as connection:
         for row in fresh:
@@ -128,20 +139,31 @@ async def _write(context: Context, fresh: list[dict[str, Any]]) -> int:
                 continue
             table = TABLES[Kind(row["kind"])]
             owner = table.c.id if row["kind"] == Kind.ORG else table.c.org_id
-            org = (await connection.execute(select(owner).where(table.c.id == row["scope_id"]))).scalar()
+            org = (
+                await connection.execute(select(owner).where(table.c.id == row["scope_id"]))
+            ).scalar()
             if org is None:
                 continue
             row |= {"id": ids.new_id(), "org_id": org}
             await connection.execute(insert(alerts).values(**row))
-            hooks = select(webhooks.c.id).where(webhooks.c.org_id == org, webhooks.c.status == int(Status.ACTIVE))
+            hooks = select(webhooks.c.id).where(
+                webhooks.c.org_id == org, webhooks.c.status == int(Status.ACTIVE)
+            )
             for hook in (await connection.execute(hooks)).scalars().all():
-                delivery = {"id": ids.new_id(), "webhook_id": hook, "alert_id": row["id"], "next_ms": row["at_ms"]}
+                delivery = {
+                    "id": ids.new_id(),
+                    "webhook_id": hook,
+                    "alert_id": row["id"],
+                    "next_ms": row["at_ms"],
+                }
                 await connection.execute(insert(deliveries).values(**delivery))
             written.append(row)
     for row in written:
         scope = text_id(Kind(row["kind"]), row["scope_id"])
         spent, most = usd_text(row["spent_nano"]), usd_text(row["max_spend_nano"])
-        _log.warning("budget_alert", scope=scope, threshold=row["threshold"], spent=spent, max_spend=most)
+        _log.warning(
+            "budget_alert", scope=scope, threshold=row["threshold"], spent=spent, max_spend=most
+        )
     return len(written)
 
 
@@ -150,7 +172,9 @@ async def _names(connection: AsyncConnection, rows: list[Row[Any]]) -> dict[tupl
     for kind in {row.kind for row in rows}:
         table = TABLES[Kind(kind)]
         wanted = [row.scope_id for row in rows if row.kind == kind]
-        found = await connection.execute(select(table.c.id, table.c.name).where(table.c.id.in_(wanted)))
+        found = await connection.execute(
+            select(table.c.id, table.c.name).where(table.c.id.in_(wanted))
+        )
         names |= {(kind, id): name for id, name in found}
     return names
 

@@ -1,4 +1,6 @@
-"""The one place where a committed change is handed to those who must obey it: this host, then all others."""
+"""The one place where a committed change is handed to those who must obey it: this host, then all
+others.
+"""
 
 from nemorouter.datadir import DataDir
 from nemorouter.errors import NemoError, StoreError
@@ -7,11 +9,14 @@ from nemorouter.store.engine import Store
 
 
 async def apply(settings: Settings, store: Store, sequence: int = 0) -> None:
-    """Returns when every worker of every host obeys the change ``sequence`` (0: all that the store holds).
+    """Returns when every worker of every host obeys the change ``sequence`` (0: all that the store
+    holds).
 
     StoreError: it is saved, but not in force everywhere yet.
     """
-    if DataDir(settings.data_dir).serve_lock.exists():  # else no server ever ran here, so there is no arena
+    if DataDir(
+        settings.data_dir
+    ).serve_lock.exists():  # else no server ever ran here, so there is no arena
         await _apply_here(settings, store)
     if settings.redis_url is not None:
         from nemorouter.cluster import bus  # with Redis's client: only where there are other hosts
@@ -25,7 +30,9 @@ async def apply(settings: Settings, store: Store, sequence: int = 0) -> None:
 
 
 async def _apply_here(settings: Settings, store: Store) -> None:
-    from nemorouter import snapshot  # with the native module: only when there may be something to apply to
+    from nemorouter import (
+        snapshot,
+    )  # with the native module: only when there may be something to apply to
 
     try:
         await snapshot.catch_up_if_live(settings, store)

@@ -29,7 +29,9 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``action``: whole, or the part before its dot. ``since`` (included), ``until`` (not): RFC 3339 times or days."""
+    """``action``: whole, or the part before its dot. ``since`` (included), ``until`` (not): RFC
+    3339 times or days.
+    """
 
     actor: str | None = None
     action: str | None = None
@@ -39,12 +41,22 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 async def list_audit(
-    context: Context, actor: Actor, where: AuditFilter | None = None, *, limit: int = 100, cursor: str | None = None
+    context: Context,
+    actor: Actor,
+    where: AuditFilter | None = None,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
 ) -> Page[AuditView]:
     """The org's events, newest first."""
     require(actor, "audit.read")
     where = where or AuditFilter()
-    query = select(audit).where(audit.c.org_id == actor.org).order_by(audit.c.seq.desc()).limit(checked(limit) + 1)
+    query = (
+        select(audit)
+        .where(audit.c.org_id == actor.org)
+        .order_by(audit.c.seq.desc())
+        .limit(checked(limit) + 1)
+    )
     if where.actor is not None:
         query = query.where(audit.c.actor == where.actor)
     if where.action is not None:
@@ -66,7 +78,9 @@ async def list_audit(
 async def verify_audit(context: Context, actor: Actor) -> Verdict:
     """Check the whole chain: edits, deletions, insertions, a new order, a cut tail."""
     require(actor, "audit.read")
-    anchor = read_anchor(context.settings.data_dir)  # before the view of the store begins, which may be newer
+    anchor = read_anchor(
+        context.settings.data_dir
+    )  # before the view of the store begins, which may be newer
     async with context.store.read() as connection:
         return await verify(connection, context.audit_key, anchor)
 

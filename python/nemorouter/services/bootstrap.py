@@ -1,4 +1,6 @@
-"""The first run: org, Default team, owner, prices, and a first key of either kind. In one transaction."""
+"""The first run: org, Default team, owner, prices, and a first key of either kind. In one
+transaction.
+"""
 
 import msgspec
 from sqlalchemy import insert, select
@@ -38,7 +40,9 @@ async def bootstrap(store: Store, settings: Settings) -> FirstRun | None:
     """
     context = await Context.attach(store, settings, create=True)
     try:
-        return await init(context, org="Default", email="owner@localhost", password_hash=None, api_key="first key")
+        return await init(
+            context, org="Default", email="owner@localhost", password_hash=None, api_key="first key"
+        )
     except ConflictError:
         return None
 
@@ -46,7 +50,9 @@ async def bootstrap(store: Store, settings: Settings) -> FirstRun | None:
 async def init(
     context: Context, *, org: str, email: str, password_hash: str | None, api_key: str | None = None
 ) -> FirstRun:
-    """Make the org of an empty store. ConflictError if there is one. ``api_key``: name of a first API key."""
+    """Make the org of an empty store. ConflictError if there is one. ``api_key``: name of a first
+    API key.
+    """
     org_id = ids.new_id()
     actor = Actor(org=org_id, role=Role.OWNER, name="setup")
     async with change(context, actor, "org.update") as unit:
@@ -58,7 +64,11 @@ async def init(
         await prices.write_prices(unit, prices.builtin_prices(), replace=False)
         first = await keys.insert_key(unit, keys.NewKey(name=api_key)) if api_key else None
         new = management.NewManagementKey(name="first key")
-        managing = None if api_key else await management.insert_key(unit, new, ids.from_text("user", user.id))
+        managing = (
+            None
+            if api_key
+            else await management.insert_key(unit, new, ids.from_text("user", user.id))
+        )
     return FirstRun(
         org_id=text_id(Kind.ORG, org_id),
         team_id=team.id,
@@ -71,17 +81,23 @@ async def init(
 async def local_actor(context: Context, name: str = "cli") -> Actor:
     """Who sits at the machine acts as an owner of its org. NotFoundError if the store is empty."""
     async with context.store.read() as connection:
-        query = select(orgs.c.id).join(teams, teams.c.org_id == orgs.c.id).order_by(orgs.c.id).limit(1)
+        query = (
+            select(orgs.c.id).join(teams, teams.c.org_id == orgs.c.id).order_by(orgs.c.id).limit(1)
+        )
         org = (await connection.execute(query)).scalar()
     if org is None:
-        raise NotFoundError("The store holds no org yet; run `nemorouter init` or `nemorouter serve` first.")
+        raise NotFoundError(
+            "The store holds no org yet; run `nemorouter init` or `nemorouter serve` first."
+        )
     return Actor(org=org, role=Role.OWNER, name=name)
 
 
 async def add_org(context: Context, name: str) -> int:
     """Another org with its team ``Default``, and nobody in it yet."""
     org_id = ids.new_id()
-    async with change(context, Actor(org=org_id, role=Role.OWNER, name="cli"), "org.update") as unit:
+    async with change(
+        context, Actor(org=org_id, role=Role.OWNER, name="cli"), "org.update"
+    ) as unit:
         await _insert_org(unit, name)
     return org_id
 

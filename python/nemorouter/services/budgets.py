@@ -42,7 +42,9 @@ class ScopeBudget(msgspec.Struct, frozen=True, kw_only=True):
     budget: BudgetView
 
 
-async def set_budget(context: Context, actor: Actor, kind: Kind, reference: str, new: NewBudget) -> ScopeBudget:
+async def set_budget(
+    context: Context, actor: Actor, kind: Kind, reference: str, new: NewBudget
+) -> ScopeBudget:
     """Give the scope this budget in place of the one it has. In force at the next request."""
     async with change(context, actor, "budget.set") as unit:
         row = await find(unit.connection, actor, kind, reference)
@@ -68,8 +70,12 @@ async def clear_budget(context: Context, actor: Actor, kind: Kind, reference: st
         await unit.record("budget.cleared", text_id(kind, row.id), before)
 
 
-async def page_all(context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ScopeBudget]:
-    """Budgets that the actor may see, with what is spent of them: of the org, then of teams, people and keys."""
+async def page_all(
+    context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
+) -> Page[ScopeBudget]:
+    """Budgets that the actor may see, with what is spent of them: of the org, then of teams, people
+    and keys.
+    """
     reach = require(actor, "budget.read")
     first, since = cursor_numbers(cursor, 2) if cursor is not None else (0, 0)
     if cursor is not None and first not in tuple(Kind):
@@ -81,7 +87,10 @@ async def page_all(context: Context, actor: Actor, *, limit: int = 100, cursor: 
             if kind < first or not left:
                 continue
             after = budgets.c.scope_id > (since if kind == first else 0)
-            found += [(kind, *one) for one in await _some(connection, actor, reach, kind, after, limit=left)]
+            found += [
+                (kind, *one)
+                for one in await _some(connection, actor, reach, kind, after, limit=left)
+            ]
     found, last = page(found, limit)
     next_cursor = f"{int(last[0])}.{last[1].scope_id}" if last else None
     return Page(data=[_shown(*one) for one in found], next_cursor=next_cursor)
@@ -105,10 +114,13 @@ async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str
     return _shown(kind, *found[0])
 
 
-async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int = 50) -> list[ScopeBudget]:
+async def near_cap(
+    context: Context, actor: Actor, limit: int = 6, per_cent: int = 50
+) -> list[ScopeBudget]:
     """Budgets of which at least ``per_cent`` is spent, the fullest first.
 
-    Where there are many, only those are looked at that raised an alert in a window that may still be open.
+    Where there are many, only those are looked at that raised an alert in a window that may still
+    be open.
     """
     reach = require(actor, "budget.read")
     found: list[tuple[float, Kind, Row[Any], Spend]] = []
@@ -117,10 +129,14 @@ async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int
             some = await _some(connection, actor, reach, kind, true(), limit=_FEW + 1)
             if len(some) > _FEW:
                 told = select(alerts.c.scope_id).where(
-                    alerts.c.org_id == actor.org, alerts.c.kind == int(kind), alerts.c.at_ms > now_ms() - _MONTH_MS
+                    alerts.c.org_id == actor.org,
+                    alerts.c.kind == int(kind),
+                    alerts.c.at_ms > now_ms() - _MONTH_MS,
                 )
                 newest = told.order_by(alerts.c.id.desc()).limit(_FEW)
-                some = await _some(connection, actor, reach, kind, budgets.c.scope_id.in_(newest), limit=_FEW)
+                some = await _some(
+                    connection, actor, reach, kind, budgets.c.scope_id.in_(newest), limit=_FEW
+                )
             for row, spend in some:
                 spent, cap = spend.within(row.duration), row.max_spend_nano
                 if spent * 100 >= cap * per_cent:
@@ -130,7 +146,13 @@ async def near_cap(context: Context, actor: Actor, limit: int = 6, per_cent: int
 
 
 async def _some(
-    connection: AsyncConnection, actor: Actor, reach: Reach, kind: Kind, where: ColumnElement[bool], *, limit: int
+    connection: AsyncConnection,
+    actor: Actor,
+    reach: Reach,
+    kind: Kind,
+    where: ColumnElement[bool],
+    *,
+    limit: int,
 ) -> list[tuple[Row[Any], Spend]]:
     """Budgets of live scopes of one kind with their names, and what was spent."""
     table = TABLES[kind]
@@ -138,7 +160,9 @@ async def _some(
         select(budgets, table.c.name)
         .join(table, table.c.id == budgets.c.scope_id)
         .where(budgets.c.kind == int(kind), table.c.status != int(Status.REVOKED), where)
-        .where((table.c.id if kind is Kind.ORG else table.c.org_id + 0) == actor.org)  # + 0: start at the budgets
+        .where(
+            (table.c.id if kind is Kind.ORG else table.c.org_id + 0) == actor.org
+        )  # + 0: start at the budgets
         .order_by(budgets.c.scope_id)
         .limit(limit)
     )
@@ -151,12 +175,17 @@ async def _some(
 
 def _shown(kind: Kind, row: Row[Any], spend: Spend) -> ScopeBudget:
     budget = budget_view(row, spend, now_ms())
-    return ScopeBudget(kind=kind.name.lower(), id=text_id(kind, row.scope_id), name=row.name, budget=budget)
+    return ScopeBudget(
+        kind=kind.name.lower(), id=text_id(kind, row.scope_id), name=row.name, budget=budget
+    )
 
 
 async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:
     """The row alone; the caller touches the scope and records the event."""
-    fields = {"max_spend_nano": values.max_spend(new.max_spend), "duration": int(values.duration(new.duration))}
+    fields = {
+        "max_spend_nano": values.max_spend(new.max_spend),
+        "duration": int(values.duration(new.duration)),
+    }
     same = (budgets.c.kind == int(kind)) & (budgets.c.scope_id == id)
     done = await unit.connection.execute(update(budgets).where(same).values(**fields))
     if not done.rowcount:
@@ -166,10 +195,14 @@ async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:
 
 async def remove_budget(unit: Unit, kind: Kind, id: int) -> None:
     """The row alone, if there is one."""
-    await unit.connection.execute(delete(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id))
+    await unit.connection.execute(
+        delete(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id)
+    )
 
 
-async def patch_budget(unit: Unit, kind: Kind, id: int, given: NewBudget | UnsetType | None) -> None:
+async def patch_budget(
+    unit: Unit, kind: Kind, id: int, given: NewBudget | UnsetType | None
+) -> None:
     """UNSET leaves the budget, None takes it away."""
     if isinstance(given, NewBudget):
         await write_budget(unit, kind, id, given)

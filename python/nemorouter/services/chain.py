@@ -1,4 +1,6 @@
-"""The audit chain: each event's keyed BLAKE3 covers the event before it, so that any edit shows, and where."""
+"""The audit chain: each event's keyed BLAKE3 covers the event before it, so that any edit shows,
+and where.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -41,7 +43,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def link(key: bytes, before: bytes, event: Event) -> bytes:
-    """Hash of ``event`` after the event whose hash is ``before``. JSON keeps the borders between the fields."""
+    """Hash of ``event`` after the event whose hash is ``before``. JSON keeps the borders between
+    the fields.
+    """
     return blake3(before + msgspec.json.encode(msgspec.structs.astuple(event)), key=key).digest()
 
 
@@ -54,9 +58,13 @@ async def set_head(connection: AsyncConnection, key: bytes, seq: int, digest: by
 
 
 def write_anchor(folder: Path, seq: int, digest: bytes) -> None:
-    """Note the newest event beside the store, so that an older copy of the store, whole in itself, shows as well."""
+    """Note the newest event beside the store, so that an older copy of the store, whole in itself,
+    shows as well.
+    """
     if seq > (read_anchor(folder) or (0, b""))[0]:
-        with suppress(OSError):  # a full disk must not undo what is committed; the next event tries again
+        with suppress(
+            OSError
+        ):  # a full disk must not undo what is committed; the next event tries again
             replace_file(folder / _ANCHOR, f"{seq} {digest.hex()}\n".encode())
 
 
@@ -69,20 +77,38 @@ def read_anchor(folder: Path) -> tuple[int, bytes] | None:
         return None
 
 
-async def verify(connection: AsyncConnection, key: bytes, anchor: tuple[int, bytes] | None = None) -> Verdict:
+async def verify(
+    connection: AsyncConnection, key: bytes, anchor: tuple[int, bytes] | None = None
+) -> Verdict:
     """Walk the whole chain; it must also hold the event of ``anchor``."""
     before, count = b"", 0
     async for event, digest in _events(connection):
         if event.seq != count + 1:
-            return Verdict(events=count, head=before.hex(), broken_at=count + 1, reason="an event is missing")
+            return Verdict(
+                events=count, head=before.hex(), broken_at=count + 1, reason="an event is missing"
+            )
         if link(key, before, event) != digest:
-            return Verdict(events=count, head=before.hex(), broken_at=event.seq, reason="an event was changed")
+            return Verdict(
+                events=count, head=before.hex(), broken_at=event.seq, reason="an event was changed"
+            )
         before, count = digest, event.seq
         if anchor is not None and anchor[0] == count and anchor[1] != digest:
-            return Verdict(events=count - 1, head=before.hex(), broken_at=count, reason="the log was written anew")
+            return Verdict(
+                events=count - 1,
+                head=before.hex(),
+                broken_at=count,
+                reason="the log was written anew",
+            )
     head = (await connection.execute(select(meta.c.value).where(meta.c.key == _HEAD))).scalar()
-    if head != (_head(key, count, before) if count else None) or (anchor is not None and anchor[0] > count):
-        return Verdict(events=count, head=before.hex(), broken_at=count + 1, reason="the end of the log was cut off")
+    if head != (_head(key, count, before) if count else None) or (
+        anchor is not None and anchor[0] > count
+    ):
+        return Verdict(
+            events=count,
+            head=before.hex(),
+            broken_at=count + 1,
+            reason="the end of the log was cut off",
+        )
     return Verdict(events=count, head=before.hex())
 
 

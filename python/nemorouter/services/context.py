@@ -1,4 +1,6 @@
-"""What every service needs: the store, the settings and the server's secrets, checked against each other."""
+"""What every service needs: the store, the settings and the server's secrets, checked against each
+other.
+"""
 
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -29,7 +31,9 @@ class Context(NamedTuple):
 
     @classmethod
     async def attach(cls, store: Store, settings: Settings, *, create: bool = False) -> Self:
-        """The same on a store that is open already. ConfigurationError: a secret is missing, or not this store's."""
+        """The same on a store that is open already. ConfigurationError: a secret is missing, or not
+        this store's.
+        """
         if create:
             await _create_secrets(store, settings)
         peppers = load_peppers(settings.pepper_path)
@@ -37,8 +41,16 @@ class Context(NamedTuple):
         audit_key = load_audit_key(audit_path)
         async with store.read() as connection:
             known = await marks(connection)
-        compare({id: value for id, value in known.items() if id != AUDIT_ID}, peppers, str(settings.pepper_path))
-        compare({id: known[id] for id in known.keys() & {AUDIT_ID}}, [(AUDIT_ID, audit_key)], str(audit_path))
+        compare(
+            {id: value for id, value in known.items() if id != AUDIT_ID},
+            peppers,
+            str(settings.pepper_path),
+        )
+        compare(
+            {id: known[id] for id in known.keys() & {AUDIT_ID}},
+            [(AUDIT_ID, audit_key)],
+            str(audit_path),
+        )
         every = [*peppers, (AUDIT_ID, audit_key)]
         if any(id not in known for id, _ in every):
             async with store.begin() as connection:

@@ -1,6 +1,8 @@
-"""Posts budget alerts to webhooks: signed, tried again for a day, never to an address inside our own network.
+"""Posts budget alerts to webhooks: signed, tried again for a day, never to an address inside our
+own network.
 
-The name is resolved at each try, and the connection goes to the very address that was checked. No redirect is followed.
+The name is resolved at each try, and the connection goes to the very address that was checked. No
+redirect is followed.
 """
 
 import asyncio
@@ -47,7 +49,9 @@ class DeliveryError(NemoError):
 async def deliver(context: Context, clock: Callable[[], int] = now_ms) -> int:
     """Post what is due by ``clock`` (Unix milliseconds); answers how many were tried."""
     due = await _claim(context, clock())
-    await asyncio.gather(*(_try(context, row, clock) for row in due))  # so that none waits for another's slow receiver
+    await asyncio.gather(
+        *(_try(context, row, clock) for row in due)
+    )  # so that none waits for another's slow receiver
     return len(due)
 
 
@@ -58,8 +62,17 @@ async def _try(context: Context, row: Row[Any], clock: Callable[[], int]) -> Non
         status = await _post(context, row, clock() // 1000)
         if not 200 <= status < 300:
             error = f"The webhook answered {status}."
-    except (DeliveryError, OSError, TimeoutError, ssl.SSLError, ValueError, asyncio.IncompleteReadError) as failure:
-        error = str(failure) if isinstance(failure, DeliveryError) else "The webhook cannot be reached."
+    except (
+        DeliveryError,
+        OSError,
+        TimeoutError,
+        ssl.SSLError,
+        ValueError,
+        asyncio.IncompleteReadError,
+    ) as failure:
+        error = (
+            str(failure) if isinstance(failure, DeliveryError) else "The webhook cannot be reached."
+        )
     await _note(context, row, status, error, clock())
 
 
@@ -76,7 +89,12 @@ def pause_ms(attempts: int) -> int:
 
 async def _claim(context: Context, at: int) -> list[Row[Any]]:
     query = (
-        select(deliveries.c.id.label("delivery"), deliveries.c.attempts, webhooks.c.url, webhooks.c.salt)
+        select(
+            deliveries.c.id.label("delivery"),
+            deliveries.c.attempts,
+            webhooks.c.url,
+            webhooks.c.salt,
+        )
         .add_columns(webhooks.c.status.label("hook_status"), alerts)
         .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
         .join(alerts, alerts.c.id == deliveries.c.alert_id)
@@ -99,7 +117,9 @@ async def _post(context: Context, row: Row[Any], timestamp: int) -> int:
         raise DeliveryError("The webhook was deleted.")
     async with context.store.read() as connection:
         table = TABLES[Kind(row.kind)]
-        name = (await connection.execute(select(table.c.name).where(table.c.id == row.scope_id))).scalar() or ""
+        name = (
+            await connection.execute(select(table.c.name).where(table.c.id == row.scope_id))
+        ).scalar() or ""
     body = msgspec.json.encode({"type": "budget.threshold", "data": alert_view(row, name)})
     headers = {
         "content-type": "application/json",
@@ -108,7 +128,9 @@ async def _post(context: Context, row: Row[Any], timestamp: int) -> int:
         SIGNATURE: sign(signing_secret(context, row.salt), timestamp, body),
     }
     async with asyncio.timeout(_TIMEOUT_S):
-        return await post(row.url, headers, body, private=context.settings.webhook_private_addresses)
+        return await post(
+            row.url, headers, body, private=context.settings.webhook_private_addresses
+        )
 
 
 async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -> int:
@@ -120,7 +142,11 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bo
     address = await _address(host, parts.port or (443 if secure else 80), private=private)
     context = ssl.create_default_context() if secure else None
     reader, writer = await asyncio.open_connection(
-        address[0], address[1], ssl=context, server_hostname=host if secure else None, limit=_LONGEST_HEAD
+        address[0],
+        address[1],
+        ssl=context,
+        server_hostname=host if secure else None,
+        limit=_LONGEST_HEAD,
     )
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -146,7 +172,9 @@ async def _address(host: str, port: int, *, private: bool) -> tuple[str, int]:
 
 
 def is_public(address: str) -> bool:
-    """May an outside address be this? No loopback, link-local, private, multicast, or one that only wraps such."""
+    """May an outside address be this? No loopback, link-local, private, multicast, or one that only
+    wraps such.
+    """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -161,10 +189,21 @@ def is_public(address: str) -> bool:
 
 async def _note(context: Context, row: Row[Any], status: int | None, error: str, at: int) -> None:
     attempts = row.attempts + 1
-    state = DELIVERED if not error else GIVEN_UP if attempts >= ATTEMPTS or row.hook_status != 1 else WAITING
+    state = (
+        DELIVERED
+        if not error
+        else GIVEN_UP
+        if attempts >= ATTEMPTS or row.hook_status != 1
+        else WAITING
+    )
     values = {"state": state, "attempts": attempts, "status": status, "error": error}
     async with context.store.begin() as connection:
         done = update(deliveries).where(deliveries.c.id == row.delivery)
         await connection.execute(done.values(**values, next_ms=at + pause_ms(attempts)))
     if error:
-        _log.warning("webhook_failed", delivery=ids.to_text("delivery", row.delivery), attempts=attempts, reason=error)
+        _log.warning(
+            "webhook_failed",
+            delivery=ids.to_text("delivery", row.delivery),
+            attempts=attempts,
+            reason=error,
+        )

@@ -1,4 +1,6 @@
-"""What is wrong with a set-up, and how to mend it: looks at everything, changes nothing, and never fails itself."""
+"""What is wrong with a set-up, and how to mend it: looks at everything, changes nothing, and never
+fails itself.
+"""
 
 import os
 import shlex
@@ -42,18 +44,29 @@ def _data_directory(settings: Settings) -> Iterator[Check]:
     path = settings.data_dir
     if not path.is_dir():
         mend = "Run `nemorouter init` or `nemorouter serve`, or name another with --data-dir."
-        yield Check(name="data directory", state="fail", finding=f"There is none at {path}.", mend=mend)
+        yield Check(
+            name="data directory", state="fail", finding=f"There is none at {path}.", mend=mend
+        )
         return
     owner, mode = path.stat().st_uid, path.stat().st_mode & 0o777
     if owner != os.geteuid():
         finding = f"{path} belongs to uid {owner}, and this is uid {os.geteuid()}."
-        yield Check(name="data directory", state="fail", finding=finding, mend="Run as the user that owns it.")
+        yield Check(
+            name="data directory",
+            state="fail",
+            finding=finding,
+            mend="Run as the user that owns it.",
+        )
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         mend = f"Run `chmod 700 {path}`, and check that its volume is not mounted read-only."
-        yield Check(name="data directory", state="fail", finding=f"{path} cannot be written.", mend=mend)
+        yield Check(
+            name="data directory", state="fail", finding=f"{path} cannot be written.", mend=mend
+        )
     elif mode & 0o077:
         finding = f"{path} is open to other users (mode {mode:o})."
-        yield Check(name="data directory", state="warn", finding=finding, mend=f"Run `chmod 700 {path}`.")
+        yield Check(
+            name="data directory", state="warn", finding=finding, mend=f"Run `chmod 700 {path}`."
+        )
     else:
         yield Check(name="data directory", state="ok", finding=f"{path} is ours alone.")
 
@@ -68,7 +81,12 @@ def _room(settings: Settings) -> Iterator[Check]:
             mend = "The arena goes to the data directory instead; give the container a larger --shm-size for speed."
             yield Check(name=name, state="warn", finding=finding, mend=mend)
         elif free < _NO_ROOM:
-            yield Check(name=name, state="fail", finding=finding, mend="Make room: requests are refused without it.")
+            yield Check(
+                name=name,
+                state="fail",
+                finding=finding,
+                mend="Make room: requests are refused without it.",
+            )
         elif free < _LOW_ROOM:
             mend = "Make room, or lower log_retention_days."
             yield Check(name=name, state="warn", finding=finding, mend=mend)
@@ -109,13 +127,20 @@ def _arena(settings: Settings) -> Iterator[Check]:
 
     arena = snapshot.live(settings)
     if arena is None:
-        finding = "The server's memory cannot be reached from here; changes wait for its confirmation."
+        finding = (
+            "The server's memory cannot be reached from here; changes wait for its confirmation."
+        )
         mend = "Run the command line beside the server, in the same container."
         yield Check(name="arena", state="warn", finding=finding, mend=mend)
         return
     finding = f"{arena.scopes} of {arena.capacity} places are in use; {len(arena.frozen())} wait for a recount."
     if arena.scopes > arena.capacity * 0.9:
-        yield Check(name="arena", state="warn", finding=finding, mend="Raise capacity and restart all servers.")
+        yield Check(
+            name="arena",
+            state="warn",
+            finding=finding,
+            mend="Raise capacity and restart all servers.",
+        )
     else:
         yield Check(name="arena", state="ok", finding=finding)
 
@@ -124,14 +149,25 @@ def _drainer(data: DataDir) -> Iterator[Check]:
     status = data.drainer_status()
     mend = "See the server's log; without a drainer its journals fill up and requests are refused."
     if status is None:
-        yield Check(name="drainer", state="fail", finding="No process drains the journals.", mend=mend)
+        yield Check(
+            name="drainer", state="fail", finding="No process drains the journals.", mend=mend
+        )
     elif status.error:
-        yield Check(name="drainer", state="fail", finding=f"The drainer fails: {status.error}", mend=mend)
+        yield Check(
+            name="drainer", state="fail", finding=f"The drainer fails: {status.error}", mend=mend
+        )
     elif (late := now_ms() - status.beat_ms) > _LATE_MS:
-        yield Check(name="drainer", state="fail", finding=f"The drainer is {late // 1000} s late.", mend=mend)
+        yield Check(
+            name="drainer",
+            state="fail",
+            finding=f"The drainer is {late // 1000} s late.",
+            mend=mend,
+        )
     else:
         yield Check(
-            name="drainer", state="ok", finding=f"Process {status.pid} drains; change {status.applied} is seen."
+            name="drainer",
+            state="ok",
+            finding=f"Process {status.pid} drains; change {status.applied} is seen.",
         )
 
 
@@ -156,7 +192,12 @@ def _orphans(_: Settings) -> Iterator[Check]:
     size = sum(orphan.bytes for orphan in lost) >> 20
     finding = f"{len(lost)} arenas of gone or unknown data directories hold {size} MiB of memory."
     mend = f"Remove them: rm {' '.join(shlex.quote(str(orphan.path)) for orphan in lost[:5])}{' …' * (len(lost) > 5)}"
-    yield Check(name="orphaned memory", state="warn" if lost else "ok", finding=finding, mend=mend if lost else None)
+    yield Check(
+        name="orphaned memory",
+        state="warn" if lost else "ok",
+        finding=finding,
+        mend=mend if lost else None,
+    )
 
 
 def _is_held(path: Path) -> bool:

@@ -1,4 +1,6 @@
-"""What the doctor looks at in the store: its layout, its soundness, its secrets, its clock. Changes nothing."""
+"""What the doctor looks at in the store: its layout, its soundness, its secrets, its clock. Changes
+nothing.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +17,9 @@ from nemorouter.store.marks import AUDIT_ID, compare
 from nemorouter.store.schema import SCHEMA_VERSION
 
 _BORN_MS: Final = 1_764_000_000_000  # no true clock is earlier than this program
-_NEWEST_ROW: Final = "SELECT max((SELECT max(at_ms) FROM requests WHERE org_id = orgs.id)) FROM orgs"
+_NEWEST_ROW: Final = (
+    "SELECT max((SELECT max(at_ms) FROM requests WHERE org_id = orgs.id)) FROM orgs"
+)
 _RISKS: Final = {
     "fsync": "A power cut may destroy the store.",
     "full_page_writes": "A power cut may damage the store.",
@@ -29,12 +33,18 @@ def store(settings: Settings) -> Iterator[Check]:
     version = asyncio.run(backend.version())
     if version == 0:
         mend = "Run `nemorouter init` or `nemorouter serve`."
-        yield Check(name="store", state="fail", finding=f"There is none at {backend.place}.", mend=mend)
+        yield Check(
+            name="store", state="fail", finding=f"There is none at {backend.place}.", mend=mend
+        )
         return
     finding = f"{backend.place} has layout {version}; this version wants {SCHEMA_VERSION}."
     if version != SCHEMA_VERSION:
         newer = version > SCHEMA_VERSION
-        mend = "Install the newer nemorouter that wrote it." if newer else "Run `nemorouter db upgrade`."
+        mend = (
+            "Install the newer nemorouter that wrote it."
+            if newer
+            else "Run `nemorouter db upgrade`."
+        )
         yield Check(name="store", state="fail", finding=finding, mend=mend)
         return
     yield Check(name="store", state="ok", finding=finding)
@@ -56,10 +66,14 @@ def _file(backend: Backend) -> Iterator[Check]:
 
 
 def _server(backend: Backend) -> Iterator[Check]:
-    found = dict(asyncio.run(backend.look("SELECT name, setting FROM pg_settings WHERE setting = 'off'")))
+    found = dict(
+        asyncio.run(backend.look("SELECT name, setting FROM pg_settings WHERE setting = 'off'"))
+    )
     for name in found.keys() & _RISKS:
         mend = f"Set {name} = on in postgresql.conf, unless this is a test."
-        yield Check(name="store safety", state="warn", finding=f"{name} is off. {_RISKS[name]}", mend=mend)
+        yield Check(
+            name="store safety", state="warn", finding=f"{name} is off. {_RISKS[name]}", mend=mend
+        )
     if not found.keys() & _RISKS:
         yield Check(name="store safety", state="ok", finding="PostgreSQL commits to its disk.")
 
@@ -75,8 +89,16 @@ def secrets(settings: Settings) -> Iterator[Check]:
     peppers = load_peppers(settings.pepper_path)
     audit_path = audit_key_path(settings)
     audit_key = load_audit_key(audit_path)
-    compare({id: value for id, value in known.items() if id != AUDIT_ID}, peppers, str(settings.pepper_path))
-    compare({id: known[id] for id in known.keys() & {AUDIT_ID}}, [(AUDIT_ID, audit_key)], str(audit_path))
+    compare(
+        {id: value for id, value in known.items() if id != AUDIT_ID},
+        peppers,
+        str(settings.pepper_path),
+    )
+    compare(
+        {id: known[id] for id in known.keys() & {AUDIT_ID}},
+        [(AUDIT_ID, audit_key)],
+        str(audit_path),
+    )
     finding = f"{settings.pepper_path} holds {len(peppers)} of this store's peppers."
     yield Check(name="secrets", state="ok", finding=finding)
 
@@ -89,7 +111,9 @@ def clock(settings: Settings) -> Iterator[Check]:
             latest = max(latest, asyncio.run(backend.look(query))[0][0] or 0)
     now = now_ms()
     if now < _BORN_MS or now < latest - 60_000:
-        finding = f"It is {iso(now)} by this machine, but the store knows {iso(max(latest, _BORN_MS))}."
+        finding = (
+            f"It is {iso(now)} by this machine, but the store knows {iso(max(latest, _BORN_MS))}."
+        )
         mend = "Set the clock (NTP): budget windows and expiry follow it."
         yield Check(name="clock", state="fail", finding=finding, mend=mend)
     else:

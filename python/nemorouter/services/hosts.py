@@ -1,4 +1,5 @@
-"""The hosts of this installation: who is registered, how far each obeys, and the end of one that is gone.
+"""The hosts of this installation: who is registered, how far each obeys, and the end of one that is
+gone.
 
 Without ``redis_url`` there is one host and nothing to list.
 """
@@ -33,7 +34,8 @@ _ALONE: Final = "This installation is one host: redis_url is not set."
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """A host: ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon or has), ``gone``.
+    """A host: ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon
+    or has), ``gone``.
 
     ``adrift``: it cannot reach Redis, and serves its safe share.
     """
@@ -52,7 +54,9 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
-    """How long changes took from their announcement until all obeyed; ``slowest_ms`` is a bound: ``≤ 50``."""
+    """How long changes took from their announcement until all obeyed; ``slowest_ms`` is a bound:
+    ``≤ 50``.
+    """
 
     count: int
     mean_ms: float
@@ -60,7 +64,9 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetView(msgspec.Struct, frozen=True, kw_only=True):
-    """All hosts, and how quickly they obey. ``settled`` False: Redis lost its data less than six seconds ago."""
+    """All hosts, and how quickly they obey. ``settled`` False: Redis lost its data less than six
+    seconds ago.
+    """
 
     hosts: list[HostView]
     change: int
@@ -86,10 +92,18 @@ async def list_hosts(context: Context, actor: Actor) -> FleetView:
     async with context.store.read() as connection:
         newest = await change_seq(connection)
         sums = func.sum(money_leases.c.granted_nano - money_leases.c.committed_nano)
-        held = await connection.execute(select(money_leases.c.host, sums).group_by(money_leases.c.host))
+        held = await connection.execute(
+            select(money_leases.c.host, sums).group_by(money_leases.c.host)
+        )
         withheld = {int(host): max(0, int(nano)) for host, nano in held}
-        rows = (await connection.execute(select(known_hosts.c.id, known_hosts.c.name, known_hosts.c.seen_ms))).all()
-        strays = (await connection.execute(select(adrift.c.id, adrift.c.name, adrift.c.applied))).all()
+        rows = (
+            await connection.execute(
+                select(known_hosts.c.id, known_hosts.c.name, known_hosts.c.seen_ms)
+            )
+        ).all()
+        strays = (
+            await connection.execute(select(adrift.c.id, adrift.c.name, adrift.c.applied))
+        ).all()
     registered = [_view(host, look, newest, withheld) for host in look.hosts]
     registered += [
         HostView(id=_text(id), name=name, status="adrift", changes_behind=max(0, newest - applied))
@@ -98,7 +112,13 @@ async def list_hosts(context: Context, actor: Actor) -> FleetView:
     ]
     there = {view.id for view in registered}
     gone = [
-        HostView(id=_text(id), name=name, status="gone", last_seen=iso(seen_ms), withheld_nano=withheld.get(id, 0))
+        HostView(
+            id=_text(id),
+            name=name,
+            status="gone",
+            last_seen=iso(seen_ms),
+            withheld_nano=withheld.get(id, 0),
+        )
         for id, name, seen_ms in rows
         if _text(id) not in there
     ]
@@ -111,18 +131,25 @@ async def list_hosts(context: Context, actor: Actor) -> FleetView:
 
 
 async def forget(context: Context, actor: Actor, reference: str) -> str:
-    """Strike out a host that will not come back, and free the money it holds; answers its name. By id or name.
+    """Strike out a host that will not come back, and free the money it holds; answers its name. By
+    id or name.
 
     ConflictError: it lives. It takes as long as a lease lasts, because nobody else can know.
     """
     require(actor, "host.forget")
     from nemorouter.cluster import bank
 
-    found = [view for view in (await list_hosts(context, actor)).hosts if reference in (view.id, view.name)]
+    found = [
+        view
+        for view in (await list_hosts(context, actor)).hosts
+        if reference in (view.id, view.name)
+    ]
     if not found:
         raise NotFoundError(f"There is no host {reference!r}.")
     if len(found) > 1:
-        raise ConflictError(f"Several hosts bear the name {reference!r}: {', '.join(v.id for v in found)}. Use the id.")
+        raise ConflictError(
+            f"Several hosts bear the name {reference!r}: {', '.join(v.id for v in found)}. Use the id."
+        )
     async with _registry(context) as registry:
         await _bury(registry, found[0])
     await bank.forget(context.store, ids.from_text("host", found[0].id))
@@ -130,9 +157,11 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
 
 
 async def reset(context: Context, actor: Actor) -> None:
-    """Begin the registry anew, after the store was restored from a backup: what it knows is of another past.
+    """Begin the registry anew, after the store was restored from a backup: what it knows is of
+    another past.
 
-    The servers were stopped before. One that runs comes back to it by itself, unless it obeys changes that are gone.
+    The servers were stopped before. One that runs comes back to it by itself, unless it obeys
+    changes that are gone.
     """
     require(actor, "host.forget")
     async with _registry(context) as registry:
@@ -172,7 +201,9 @@ async def _registry(context: Context) -> AsyncIterator["Registry"]:
         async with open_registry(url, context.store) as registry:
             yield registry
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreError(f"Redis cannot be reached: {type(error).__name__}. See redis_url.") from error
+        raise StoreError(
+            f"Redis cannot be reached: {type(error).__name__}. See redis_url."
+        ) from error
 
 
 def _view(host: "Host", look: "Look", newest: int, withheld: dict[int, int]) -> HostView:
@@ -182,7 +213,13 @@ def _view(host: "Host", look: "Look", newest: int, withheld: dict[int, int]) -> 
     return HostView(
         id=_id(host),
         name=host.name,
-        status="joining" if not host.seen_us else "silent" if silent > _LATE_S else "behind" if behind else "live",
+        status="joining"
+        if not host.seen_us
+        else "silent"
+        if silent > _LATE_S
+        else "behind"
+        if behind
+        else "live",
         changes_behind=behind,
         seconds_silent=round(silent, 1) if host.seen_us else None,
         last_seen=iso(host.seen_us // 1000) if host.seen_us else None,

@@ -1,4 +1,6 @@
-"""``Idempotency-Key``: a POST that is sent twice is done once. Kept for a day, without any secret of the answer."""
+"""``Idempotency-Key``: a POST that is sent twice is done once. Kept for a day, without any secret
+of the answer.
+"""
 
 from typing import Final, NamedTuple
 
@@ -23,7 +25,9 @@ class Replay(NamedTuple):
 
 
 async def begin(context: Context, actor: Actor, key: str, body_hash: bytes) -> Replay | None:
-    """None: go on, and ``finish``. ConflictError: it was used for something else, or its first use has not ended."""
+    """None: go on, and ``finish``. ConflictError: it was used for something else, or its first use
+    has not ended.
+    """
     if not 1 <= len(key) <= MAX_LENGTH or not all("!" <= char <= "~" for char in key):
         raise RefusedError(f"Idempotency-Key must have 1 to {MAX_LENGTH} visible ASCII characters.")
     at = now_ms()
@@ -31,7 +35,13 @@ async def begin(context: Context, actor: Actor, key: str, body_hash: bytes) -> R
         await connection.execute(delete(idempotency).where(idempotency.c.created_ms < at - LIFE_MS))
         row = (await connection.execute(select(idempotency).where(_is(actor, key)))).first()
         if row is None:
-            fresh = {"org_id": actor.org, "actor": actor.name, "key": key, "body_hash": body_hash, "created_ms": at}
+            fresh = {
+                "org_id": actor.org,
+                "actor": actor.name,
+                "key": key,
+                "body_hash": body_hash,
+                "created_ms": at,
+            }
             try:
                 await connection.execute(insert(idempotency).values(**fresh))
             except IntegrityError:  # another process was faster

@@ -1,4 +1,6 @@
-"""Invitations: a link that lets one person join an org, once, within seven days. The store keeps its keyed hash."""
+"""Invitations: a link that lets one person join an org, once, within seven days. The store keeps
+its keyed hash.
+"""
 
 from typing import Any, Final
 
@@ -58,7 +60,9 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> CreatedI
     async with change(context, actor, "invitation.create") as unit:
         if role is Role.OWNER and actor.role is not Role.OWNER:
             raise RefusedError("Only an owner invites owners.", field="role")
-        query = select(users.c.password_hash).where(users.c.email == email, users.c.org_id == actor.org)
+        query = select(users.c.password_hash).where(
+            users.c.email == email, users.c.org_id == actor.org
+        )
         if (await unit.connection.execute(query)).scalar() is not None:
             raise ConflictError("This person is a member already.", field="email")
         await _end_pending(unit, invitations.c.email == email)
@@ -83,7 +87,12 @@ async def list_invitations(context: Context, actor: Actor) -> list[InvitationVie
     """The org's invitations, newest first."""
     require(actor, "invitation.read")
     at = now_ms()
-    query = _select().where(invitations.c.org_id == actor.org).order_by(invitations.c.id.desc()).limit(1000)
+    query = (
+        _select()
+        .where(invitations.c.org_id == actor.org)
+        .order_by(invitations.c.id.desc())
+        .limit(1000)
+    )
     async with context.store.read() as connection:
         return [_view(row, at) for row in await connection.execute(query)]
 
@@ -107,7 +116,9 @@ async def peek(context: Context, token: str) -> InvitationView:
 
 
 async def accept(context: Context, token: str, name: str, password: str, source_ip: str) -> str:
-    """Join, with a password of one's own; answers the value of the session's cookie. A link works once."""
+    """Join, with a password of one's own; answers the value of the session's cookie. A link works
+    once.
+    """
     await peek(context, token)
     passwords.checked(password)
     name = values.name(name)
@@ -118,9 +129,16 @@ async def accept(context: Context, token: str, name: str, password: str, source_
     async with own_change(context, actor) as unit:
         row = await _open(unit.connection, context, token)
         done = {"accepted_ms": unit.now_ms}
-        await unit.connection.execute(update(invitations).where(invitations.c.id == row.id).values(**done))
+        await unit.connection.execute(
+            update(invitations).where(invitations.c.id == row.id).values(**done)
+        )
         user = await _join(unit, row, name, hashed)
-        await unit.record("invitation.accepted", ids.to_text("inv", row.id), None, {"user": text_id(Kind.USER, user)})
+        await unit.record(
+            "invitation.accepted",
+            ids.to_text("inv", row.id),
+            None,
+            {"user": text_id(Kind.USER, user)},
+        )
         return await sessions.begin(unit.connection, context, user, row.org_id, source_ip)
 
 
@@ -161,7 +179,9 @@ async def _open(connection: AsyncConnection, context: Context, token: str) -> Ro
 
 
 def _select() -> Any:  # noqa: ANN401 - a query
-    return select(invitations, orgs.c.name.label("org_name")).join(orgs, orgs.c.id == invitations.c.org_id)
+    return select(invitations, orgs.c.name.label("org_name")).join(
+        orgs, orgs.c.id == invitations.c.org_id
+    )
 
 
 async def _view_of(connection: AsyncConnection, id: int, at: int) -> InvitationView:

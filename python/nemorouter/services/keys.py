@@ -1,4 +1,6 @@
-"""API keys: create, duplicate, list, show, change, revoke. The full key leaves here once, when it is made."""
+"""API keys: create, duplicate, list, show, change, revoke. The full key leaves here once, when it
+is made.
+"""
 
 import json
 import secrets
@@ -31,7 +33,9 @@ _LAST: Final = 4
 
 
 class NewKey(NewScope, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``team`` and ``user`` by id or name; no team: the org's ``Default``. Empty: all that the team may use."""
+    """``team`` and ``user`` by id or name; no team: the org's ``Default``. Empty: all that the team
+    may use.
+    """
 
     team: str | None = None
     user: str | None = None
@@ -72,16 +76,31 @@ async def insert_key(unit: Unit, new: NewKey) -> CreatedKey:
     return await _insert(unit, row, new.budget)
 
 
-async def duplicate(context: Context, actor: Actor, reference: str, name: str | None = None) -> CreatedKey:
-    """A new secret with the policy of an old key: the first step of a rotation. The old key stays as it is."""
+async def duplicate(
+    context: Context, actor: Actor, reference: str, name: str | None = None
+) -> CreatedKey:
+    """A new secret with the policy of an old key: the first step of a rotation. The old key stays
+    as it is.
+    """
     async with change(context, actor, "key.create") as unit:
         old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
-        taken = ("team_id", "user_id", *RATES, "allowed_models", "allowed_endpoints", "allowed_ips", "expires_ms")
+        taken = (
+            "team_id",
+            "user_id",
+            *RATES,
+            "allowed_models",
+            "allowed_endpoints",
+            "allowed_ips",
+            "expires_ms",
+        )
         row = {column: getattr(old, column) for column in taken}
-        row["name"] = values.name(f"{old.name[: values.MAX_NAME - 7]} (copy)" if name is None else name)
+        row["name"] = values.name(
+            f"{old.name[: values.MAX_NAME - 7]} (copy)" if name is None else name
+        )
         if old.expires_ms is not None and old.expires_ms <= unit.now_ms:
             raise ConflictError(
-                "The key has expired, and its copy would have too; create a new one.", field="expires_at"
+                "The key has expired, and its copy would have too; create a new one.",
+                field="expires_at",
             )
         return await _insert(unit, row, await budgets.current_budget(unit, Kind.KEY, old.id))
 
@@ -116,10 +135,14 @@ async def list_keys(
         query = query.where(keys.c.id < cursor_id("key", cursor))
     async with context.store.read() as connection:
         if team is not None:
-            query = query.where(keys.c.team_id == (await find(connection, actor, Kind.TEAM, team)).id)
+            query = query.where(
+                keys.c.team_id == (await find(connection, actor, Kind.TEAM, team)).id
+            )
         if q:
             query = query.where(_matches(q, connection.dialect.name))
-        some = query.limit(checked(limit) + 1)  # ids alone, so that an index answers however many are looked at
+        some = query.limit(
+            checked(limit) + 1
+        )  # ids alone, so that an index answers however many are looked at
         whole = select(keys).where(keys.c.id.in_(some)).order_by(keys.c.id.desc())
         rows, after = page(list((await connection.execute(whole)).all()), limit)
         found = await views(connection, Kind.KEY, rows, now_ms())
@@ -144,7 +167,9 @@ async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch)
 
 
 async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
-    """End a key for ever. No request that starts after this returned is admitted. A second time changes nothing."""
+    """End a key for ever. No request that starts after this returned is admitted. A second time
+    changes nothing.
+    """
     async with change(context, actor, "key.revoke") as unit:
         old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
         if old.status != Status.REVOKED:
@@ -152,9 +177,13 @@ async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
             await unit.connection.execute(update(keys).where(keys.c.id == old.id).values(**ended))
             await unit.touch(Kind.KEY, old.id)
             before = {"status": Status(old.status).name.lower()}
-            await unit.record("key.revoked", text_id(Kind.KEY, old.id), before, {"status": "revoked"})
+            await unit.record(
+                "key.revoked", text_id(Kind.KEY, old.id), before, {"status": "revoked"}
+            )
         else:
-            unit.touched = True  # the first time may have failed to reach the server: try that part again
+            unit.touched = (
+                True  # the first time may have failed to reach the server: try that part again
+            )
         found: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
         return found
 
@@ -202,13 +231,17 @@ def _own_columns(given: NewKey | KeyPatch, at_ms: int) -> dict[str, Any]:
     if given.allowed_ips is not UNSET:
         row["allowed_ips"] = json.dumps(values.networks(given.allowed_ips))
     if given.expires_at is not UNSET:
-        row["expires_ms"] = None if given.expires_at is None else values.expiry(given.expires_at, at_ms)
+        row["expires_ms"] = (
+            None if given.expires_at is None else values.expiry(given.expires_at, at_ms)
+        )
     return row
 
 
 def _matches(q: str, dialect: str) -> ColumnElement[bool]:
     """Part of the name, in small or capital letters; or the last four characters."""
-    likes = keys.c.name.contains if dialect == "sqlite" else keys.c.name.icontains  # SQLite's LIKE folds by itself
+    likes = (
+        keys.c.name.contains if dialect == "sqlite" else keys.c.name.icontains
+    )  # SQLite's LIKE folds by itself
     named = likes(q, autoescape=True)
     return named | (keys.c.last4 == q) if len(q) == _LAST else named
 

@@ -1,4 +1,6 @@
-"""The fields that keys, teams, people and orgs share, as people give them: new ones, and changes to old ones."""
+"""The fields that keys, teams, people and orgs share, as people give them: new ones, and changes to
+old ones.
+"""
 
 import json
 from typing import Any, Final
@@ -15,7 +17,9 @@ RATES: Final = ("rpm", "rpm_burst", "tpm", "tpm_burst")
 
 
 class NewScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """None = unlimited, 0 = blocks everything; a burst of None is the limit itself; no models = all."""
+    """None = unlimited, 0 = blocks everything; a burst of None is the limit itself; no models =
+    all.
+    """
 
     name: str
     rpm: int | None = None
@@ -60,5 +64,7 @@ def columns(given: NewScope | ScopePatch) -> dict[str, Any]:
 
 def _status(text: str) -> Status:
     if text not in ("active", "disabled"):
-        raise RefusedError("status must be active or disabled; to end a key, revoke it.", field="status")
+        raise RefusedError(
+            "status must be active or disabled; to end a key, revoke it.", field="status"
+        )
     return Status[text.upper()]

@@ -49,7 +49,9 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``key`` and ``team`` by id or name; ``since`` (included) and ``until`` (not) as RFC 3339 times or days."""
+    """``key`` and ``team`` by id or name; ``since`` (included) and ``until`` (not) as RFC 3339
+    times or days.
+    """
 
     key: str | None = None
     team: str | None = None
@@ -61,12 +63,17 @@ class LogFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 async def logs(
-    context: Context, actor: Actor, where: LogFilter | None = None, *, limit: int = 100, cursor: str | None = None
+    context: Context,
+    actor: Actor,
+    where: LogFilter | None = None,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
 ) -> Page[LogRow]:
     """A page of the log, newest first.
 
-    With a filter that no index holds, a page looks at 20,000 rows at most: it may hold fewer rows than asked for, or
-    none, and still have a ``next_cursor``.
+    With a filter that no index holds, a page looks at 20,000 rows at most: it may hold fewer rows
+    than asked for, or none, and still have a ``next_cursor``.
     """
     checked(limit)
     async with context.store.read() as connection:
@@ -75,7 +82,10 @@ async def logs(
             indexed.append(_behind(*cursor_numbers(cursor, 3)))
         floor = await _floor(connection, indexed) if others else None
         if floor is not None:
-            others += [requests.c.at_ms >= floor.at_ms, not_(_behind(floor.at_ms, floor.boot, floor.seq))]
+            others += [
+                requests.c.at_ms >= floor.at_ms,
+                not_(_behind(floor.at_ms, floor.boot, floor.seq)),
+            ]
         query = _select(indexed, others).order_by(*_NEWEST).limit(limit + 1)
         rows, after = page(list((await connection.execute(query)).all()), limit)
     last = after or floor
@@ -83,14 +93,20 @@ async def logs(
     return Page(data=[_view(row) for row in rows], next_cursor=cursor)
 
 
-async def ended_since(context: Context, actor: Actor, where: LogFilter, ended_ms: int) -> list[LogRow]:
-    """What ended after ``ended_ms``, in that order. A request lasts at most as long as the upstream time-out."""
+async def ended_since(
+    context: Context, actor: Actor, where: LogFilter, ended_ms: int
+) -> list[LogRow]:
+    """What ended after ``ended_ms``, in that order. A request lasts at most as long as the upstream
+    time-out.
+    """
     table = requests.c
     earliest = ended_ms - int(context.settings.upstream_total_timeout * 1000) - 60_000
     ended = table.at_ms + table.latency_us / 1000
     async with context.store.read() as connection:
         query = _select(*await _conditions(connection, actor, where))
-        query = query.where(table.at_ms > earliest, ended > ended_ms).order_by(ended).limit(MAX_LIMIT)
+        query = (
+            query.where(table.at_ms > earliest, ended > ended_ms).order_by(ended).limit(MAX_LIMIT)
+        )
         return [_view(row) for row in await connection.execute(query)]
 
 
@@ -104,14 +120,20 @@ def _select(*conditions: list[ColumnElement[bool]]) -> Select[Any]:
 
 
 def _behind(at: int, boot: int, seq: int) -> ColumnElement[bool]:
-    """Rows that come after this one, newest first; the first condition lets the index find the place."""
+    """Rows that come after this one, newest first; the first condition lets the index find the
+    place.
+    """
     table = requests.c
-    earlier = and_(table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq)))
+    earlier = and_(
+        table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq))
+    )
     return and_(table.at_ms <= at, or_(table.at_ms < at, earlier))
 
 
 async def _floor(connection: AsyncConnection, indexed: list[ColumnElement[bool]]) -> Any:  # noqa: ANN401 - three numbers
-    """The last row that a page with other conditions looks at, found in the index alone; None if there are fewer."""
+    """The last row that a page with other conditions looks at, found in the index alone; None if
+    there are fewer.
+    """
     table = requests.c
     place = select(table.at_ms, table.boot, table.seq).where(*indexed).order_by(*_NEWEST)
     return (await connection.execute(place.offset(_LOOKED_AT - 1).limit(1))).first()
@@ -120,14 +142,18 @@ async def _floor(connection: AsyncConnection, indexed: list[ColumnElement[bool]]
 async def _conditions(
     connection: AsyncConnection, actor: Actor, where: LogFilter
 ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Of the rows that the actor may see and asks for: what an index holds, and what only the rows tell."""
+    """Of the rows that the actor may see and asks for: what an index holds, and what only the rows
+    tell.
+    """
     reach = require(actor, "log.read")
     table = requests.c
     indexed: list[ColumnElement[bool]] = [table.org_id == actor.org]
     others: list[ColumnElement[bool]] = []
     if reach is Reach.OWN:
         others.append(table.user_id == actor.user)
-    if where.key is not None:  # a key of the actor's org: without the org, so that the planner takes the key's index
+    if (
+        where.key is not None
+    ):  # a key of the actor's org: without the org, so that the planner takes the key's index
         indexed = [table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id]
     if where.since is not None:
         indexed.append(table.at_ms >= instant(where.since, "since"))

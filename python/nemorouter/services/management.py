@@ -1,4 +1,6 @@
-"""Management keys: ``mk-nemo-`` and 32 characters, for the management API only. They act for their person."""
+"""Management keys: ``mk-nemo-`` and 32 characters, for the management API only. They act for their
+person.
+"""
 
 import secrets
 import string
@@ -92,13 +94,17 @@ async def revoke(context: Context, actor: Actor, reference: str) -> ManagementKe
             id = ids.from_text("mk", reference)
         except ValueError:
             raise NotFoundError(f"There is no management key {reference!r}.") from None
-        query = select(management_keys).where(management_keys.c.id == id, management_keys.c.org_id == actor.org)
+        query = select(management_keys).where(
+            management_keys.c.id == id, management_keys.c.org_id == actor.org
+        )
         old = (await unit.connection.execute(query)).first()
         if old is None:
             raise NotFoundError(f"There is no management key {reference!r}.")
         if old.status != Status.REVOKED:
             ended = {"status": int(Status.REVOKED), "revoked_ms": unit.now_ms}
-            await unit.connection.execute(update(management_keys).where(management_keys.c.id == id).values(**ended))
+            await unit.connection.execute(
+                update(management_keys).where(management_keys.c.id == id).values(**ended)
+            )
             await unit.record("management_key.revoked", reference, _view(old))
         return _view((await unit.connection.execute(query)).one())
 
@@ -107,7 +113,9 @@ async def _first_owner(unit: Unit) -> int:
     query = select(memberships.c.user_id).where(
         memberships.c.org_id == unit.actor.org, memberships.c.role == int(Role.OWNER)
     )
-    id = (await unit.connection.execute(query.order_by(memberships.c.user_id).limit(1))).scalar_one()
+    id = (
+        await unit.connection.execute(query.order_by(memberships.c.user_id).limit(1))
+    ).scalar_one()
     return int((await find(unit.connection, unit.actor, Kind.USER, text_id(Kind.USER, id))).id)
 
 

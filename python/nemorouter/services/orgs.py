@@ -1,4 +1,6 @@
-"""Orgs of one installation: made at the machine itself, ended by their owner. Nothing of one is seen in another."""
+"""Orgs of one installation: made at the machine itself, ended by their owner. Nothing of one is
+seen in another.
+"""
 
 import re
 import unicodedata
@@ -22,11 +24,17 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "org"
 
 
-async def create_org(context: Context, name: str, email: str) -> tuple[ScopeView, invitations.CreatedInvitation]:
-    """Another org, and an invitation for its first owner. Only for who sits at the machine: no role reaches here."""
+async def create_org(
+    context: Context, name: str, email: str
+) -> tuple[ScopeView, invitations.CreatedInvitation]:
+    """Another org, and an invitation for its first owner. Only for who sits at the machine: no role
+    reaches here.
+    """
     made = await bootstrap.add_org(context, name)
     actor = Actor(org=made, role=Role.OWNER, name="cli")
-    created = await invitations.create(context, actor, invitations.NewInvitation(email=email, role="owner"))
+    created = await invitations.create(
+        context, actor, invitations.NewInvitation(email=email, role="owner")
+    )
     return (await list_orgs(context, only=made))[0], created
 
 
@@ -36,16 +44,22 @@ async def list_orgs(context: Context, *, only: int | None = None) -> list[ScopeV
     if only is not None:
         query = query.where(orgs.c.id == only)
     async with context.store.read() as connection:
-        return await views(connection, Kind.ORG, list((await connection.execute(query)).all()), now_ms())
+        return await views(
+            connection, Kind.ORG, list((await connection.execute(query)).all()), now_ms()
+        )
 
 
 async def delete_org(context: Context, actor: Actor) -> None:
-    """End the org: all its keys are refused at once, nobody signs in any more; its records stay in the store."""
+    """End the org: all its keys are refused at once, nobody signs in any more; its records stay in
+    the store.
+    """
     async with change(context, actor, "org.delete") as unit:
         ended = {"status": int(Status.REVOKED)}
         await unit.connection.execute(update(orgs).where(orgs.c.id == actor.org).values(**ended))
         await unit.connection.execute(delete(sessions).where(sessions.c.org_id == actor.org))
-        query = update(management_keys).where(management_keys.c.org_id == actor.org, management_keys.c.status == 1)
+        query = update(management_keys).where(
+            management_keys.c.org_id == actor.org, management_keys.c.status == 1
+        )
         await unit.connection.execute(query.values(**ended, revoked_ms=unit.now_ms))
         await unit.touch(Kind.ORG, actor.org)
         await unit.record("org.deleted", text_id(Kind.ORG, actor.org))

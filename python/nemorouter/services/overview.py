@@ -1,6 +1,8 @@
-"""What a dashboard asks: totals by day, who spends most, what is refused, which budgets are near their cap.
+"""What a dashboard asks: totals by day, who spends most, what is refused, which budgets are near
+their cap.
 
-Every query here looks at sums, by index, so that its cost does not grow with the number of keys or requests.
+Every query here looks at sums, by index, so that its cost does not grow with the number of keys or
+requests.
 """
 
 from typing import Any, Final
@@ -15,13 +17,29 @@ from nemorouter.services.clock import day_text, now_ms
 from nemorouter.services.context import Context
 from nemorouter.services.scopes import TABLES, find, text_id
 from nemorouter.services.values import usd_text
-from nemorouter.store.schema import keys, memberships, orgs, refusals, spend_daily, spend_month, spend_scope, teams
+from nemorouter.store.schema import (
+    keys,
+    memberships,
+    orgs,
+    refusals,
+    spend_daily,
+    spend_month,
+    spend_scope,
+    teams,
+)
 from nemorouter.store.sums import DAY_MS, month_of
 from nemorouter.types import Kind, Status
 
 DAYS: Final = 30
 _DAY_MINUTES: Final = 1440
-_SUMS: Final = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "unknown_cost")
+_SUMS: Final = (
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "cost_nano",
+    "unknown_cost",
+)
 
 
 class Sums(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +91,18 @@ async def places(context: Context, actor: Actor) -> list[Place]:
     )
     async with context.store.read() as connection:
         rows = (await connection.execute(query)).all()
-    return [Place(org=row.id, id=text_id(Kind.ORG, row.id), name=row.name, role=Role(row.role)) for row in rows]
+    return [
+        Place(org=row.id, id=text_id(Kind.ORG, row.id), name=row.name, role=Role(row.role))
+        for row in rows
+    ]
 
 
 async def daily(
     context: Context, actor: Actor, kind: Kind | None = None, reference: str = "", days: int = DAYS
 ) -> list[Sums]:
-    """Sums by day and model of the last ``days`` days, oldest first: of a scope, or of all that the actor may see."""
+    """Sums by day and model of the last ``days`` days, oldest first: of a scope, or of all that the
+    actor may see.
+    """
     reach = require(actor, "usage.read")
     async with context.store.read() as connection:
         table, where = await _scope(connection, actor, reach, kind, reference)
@@ -94,26 +117,35 @@ async def daily(
         return [_sums(row) for row in await connection.execute(query)]
 
 
-async def refused(context: Context, actor: Actor, key: str | None = None, days: int = 1) -> list[Refused]:
-    """Refusals of known keys by reason, most frequent first: of one key, or of all that the actor may see.
+async def refused(
+    context: Context, actor: Actor, key: str | None = None, days: int = 1
+) -> list[Refused]:
+    """Refusals of known keys by reason, most frequent first: of one key, or of all that the actor
+    may see.
 
     ``days`` counts whole days of UTC and today.
     """
     reach = require(actor, "usage.read")
     since = (now_ms() // DAY_MS - days + 1) * _DAY_MINUTES
     total = func.sum(refusals.c.count)
-    query = select(refusals.c.code, total).where(refusals.c.minute >= since).group_by(refusals.c.code)
+    query = (
+        select(refusals.c.code, total).where(refusals.c.minute >= since).group_by(refusals.c.code)
+    )
     async with context.store.read() as connection:
         if key is not None:
             row = await find(connection, actor, Kind.KEY, key, reach)
             query = query.where(refusals.c.key_id == row.id)
         else:
-            mine = keys.c.org_id + 0 == actor.org  # + 0: start at the refusals, which are few, not at the keys
+            mine = (
+                keys.c.org_id + 0 == actor.org
+            )  # + 0: start at the refusals, which are few, not at the keys
             query = query.join(keys, keys.c.id == refusals.c.key_id).where(mine)
             if reach is Reach.OWN:
                 query = query.where(keys.c.user_id == actor.user)
         rows = (await connection.execute(query.order_by(total.desc()))).all()
-    return [Refused(code=_code(code), reason=_reason(code), count=int(count)) for code, count in rows]
+    return [
+        Refused(code=_code(code), reason=_reason(code), count=int(count)) for code, count in rows
+    ]
 
 
 async def top_keys(context: Context, actor: Actor, limit: int = 5) -> list[Spender]:
@@ -151,12 +183,16 @@ async def top_teams(context: Context, actor: Actor, limit: int = 5) -> list[Spen
         return [_spender(Kind.TEAM, row) for row in await connection.execute(query)]
 
 
-async def choices(context: Context, actor: Actor, kind: Kind, limit: int = 1000) -> list[tuple[str, str]]:
+async def choices(
+    context: Context, actor: Actor, kind: Kind, limit: int = 1000
+) -> list[tuple[str, str]]:
     """Ids and names of teams, or ids and e-mail addresses of people, to choose from."""
     require(actor, "member.read" if kind is Kind.USER else "team.read")
     table = TABLES[kind]
     label = table.c.email if kind is Kind.USER else table.c.name
-    query = select(table.c.id, label).where(table.c.org_id == actor.org, table.c.status != int(Status.REVOKED))
+    query = select(table.c.id, label).where(
+        table.c.org_id == actor.org, table.c.status != int(Status.REVOKED)
+    )
     async with context.store.read() as connection:
         rows = await connection.execute(query.order_by(label).limit(limit))
         return [(text_id(kind, id), text) for id, text in rows]

@@ -1,4 +1,6 @@
-"""What keys belong to: teams, people and the org. Their limits and budgets bind every key below them."""
+"""What keys belong to: teams, people and the org. Their limits and budgets bind every key below
+them.
+"""
 
 from functools import partial
 from typing import Any, Final
@@ -69,7 +71,9 @@ async def insert_member(unit: Unit, new: NewMember, password_hash: str | None = 
     return found
 
 
-async def page_teams(context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ScopeView]:
+async def page_teams(
+    context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
+) -> Page[ScopeView]:
     """Teams of the org, by name."""
     require(actor, "team.read")
     found: Page[ScopeView] = await _page(context, Kind.TEAM, actor, teams.c.name, limit, cursor)
@@ -98,36 +102,52 @@ async def list_members(context: Context, actor: Actor) -> list[UserView]:
 async def _page(
     context: Context, kind: Kind, actor: Actor, label: Column[str], limit: int, cursor: str | None
 ) -> Page[Any]:
-    """Live scopes of the org by their label, which no two share; a cursor holds though its row be gone meanwhile."""
+    """Live scopes of the org by their label, which no two share; a cursor holds though its row be
+    gone meanwhile.
+    """
     table = TABLES[kind]
     query = select(table).where(table.c.org_id == actor.org)
     if kind is Kind.USER:
         query = query.where(table.c.status != int(Status.REVOKED))
     async with context.store.read() as connection:
         if cursor is not None:
-            mine = (table.c.id == cursor_id(kind.name.lower(), cursor)) & (table.c.org_id == actor.org)
+            mine = (table.c.id == cursor_id(kind.name.lower(), cursor)) & (
+                table.c.org_id == actor.org
+            )
             before = (await connection.execute(select(label).where(mine))).scalar()
             if before is None:
-                raise NotFoundError("The row of this cursor is gone; begin with the first page.", field="cursor")
+                raise NotFoundError(
+                    "The row of this cursor is gone; begin with the first page.", field="cursor"
+                )
             query = query.where(label > before)
-        rows = list((await connection.execute(query.order_by(label).limit(checked(limit) + 1))).all())
+        rows = list(
+            (await connection.execute(query.order_by(label).limit(checked(limit) + 1))).all()
+        )
         rows, after = page(rows, limit)
         found = await views(connection, kind, rows, now_ms())
     return Page(data=found, next_cursor=text_id(kind, after.id) if after else None)
 
 
-async def patch_owner(context: Context, actor: Actor, kind: Kind, reference: str, given: ScopePatch) -> ScopeView:
-    """Change a team, a person or the org; obeyed at the next request. Disabled, it refuses all its keys at once."""
+async def patch_owner(
+    context: Context, actor: Actor, kind: Kind, reference: str, given: ScopePatch
+) -> ScopeView:
+    """Change a team, a person or the org; obeyed at the next request. Disabled, it refuses all its
+    keys at once.
+    """
     async with change(context, actor, _UPDATES[kind]) as unit:
         old = await find(unit.connection, actor, kind, reference)
         found: ScopeView = await write_patch(unit, kind, old, given)
         return found
 
 
-async def write_patch(unit: Unit, kind: Kind, old: Row[Any], given: ScopePatch, role: Role | None = None) -> Any:  # noqa: ANN401 - by kind
+async def write_patch(
+    unit: Unit, kind: Kind, old: Row[Any], given: ScopePatch, role: Role | None = None
+) -> Any:  # noqa: ANN401 - by kind
     """The same within a transaction that is open; a person may get another ``role`` with it."""
     if kind is Kind.TEAM and old.name == DEFAULT_TEAM and given.name not in (UNSET, DEFAULT_TEAM):
-        raise ConflictError(f"The team {DEFAULT_TEAM} keeps its name: keys without a team go there.", field="name")
+        raise ConflictError(
+            f"The team {DEFAULT_TEAM} keeps its name: keys without a team go there.", field="name"
+        )
     before = await view(unit.connection, kind, old.id, unit.now_ms)
     row = columns(given)
     if row:
@@ -171,11 +191,18 @@ class taken:  # noqa: N801 - reads as a phrase
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, IntegrityError):
             field = "email" if self._kind is Kind.USER else "name"
-            raise ConflictError(f"Another {self._kind.name.lower()} has this {field}.", field=field) from error
+            raise ConflictError(
+                f"Another {self._kind.name.lower()} has this {field}.", field=field
+            ) from error
 
 
 async def _insert(
-    unit: Unit, kind: Kind, row: dict[str, Any], budget: budgets.NewBudget | None, action: str, role: Role | None = None
+    unit: Unit,
+    kind: Kind,
+    row: dict[str, Any],
+    budget: budgets.NewBudget | None,
+    action: str,
+    role: Role | None = None,
 ) -> Any:  # noqa: ANN401
     with taken(kind):
         await unit.connection.execute(insert(TABLES[kind]).values(**row))

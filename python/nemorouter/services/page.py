@@ -37,13 +37,17 @@ def cursor_id(prefix: str, cursor: str) -> int:
     try:
         return ids.from_text(prefix, cursor)
     except ValueError:
-        raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor") from None
+        raise RefusedError(
+            "cursor is not one that an answer gave as next_cursor.", field="cursor"
+        ) from None
 
 
 def cursor_numbers(cursor: str, count: int) -> Sequence[int]:
     """The numbers of a dotted cursor."""
     parts = cursor.split(".")
-    if len(parts) != count or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
+    if len(parts) != count or not all(
+        part.isascii() and part.isdecimal() and len(part) < 20 for part in parts
+    ):
         raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
     return [int(part) for part in parts]
 
@@ -66,7 +70,9 @@ def sliced(rows: list[T], limit: int, cursor: str | None, name: str = "id") -> P
     if cursor is not None:
         names = [getattr(row, name) for row in rows]
         if cursor not in names:
-            raise NotFoundError("The row of this cursor is gone; begin with the first page.", field="cursor")
+            raise NotFoundError(
+                "The row of this cursor is gone; begin with the first page.", field="cursor"
+            )
         start = names.index(cursor) + 1
     found, after = page(rows[start : start + checked(limit) + 1], limit)
     return Page(data=found, next_cursor=getattr(after, name) if after is not None else None)

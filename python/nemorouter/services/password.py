@@ -1,6 +1,8 @@
-"""Passwords of people: argon2id in a bounded queue off the event loop, at the lowest priority of the machine.
+"""Passwords of people: argon2id in a bounded queue off the event loop, at the lowest priority of
+the machine.
 
-It must never let a crowd of sign-ins take memory or time from requests: at most one hash at a time in a process.
+It must never let a crowd of sign-ins take memory or time from requests: at most one hash at a time
+in a process.
 """
 
 import asyncio
@@ -19,19 +21,26 @@ SHORTEST: Final = 8
 LONGEST: Final = 1024
 _QUEUE: Final = 256
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-# Of a random password that nobody knows: what unknown people are compared with, so that they take as long as others.
+# Of a random password that nobody knows: what unknown people are compared with, so that they take
+# as long as others.
 _NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$QTQL6fErrZAH28ugyK5GhA$gINikH9+UOf69hAdLhDLGmPfnUEkepZeVmc9hVxzEIA"
 
 T = TypeVar("T")
 
 
 def _yield_to_all() -> None:
-    """Take a core only from who is idle, and give it back when anybody wakes. Linux schedules each thread by itself."""
-    with suppress(OSError):  # a sandbox may forbid it; the process gives way to the workers all the same
+    """Take a core only from who is idle, and give it back when anybody wakes. Linux schedules each
+    thread by itself.
+    """
+    with suppress(
+        OSError
+    ):  # a sandbox may forbid it; the process gives way to the workers all the same
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-_pool: Final = ThreadPoolExecutor(1, thread_name_prefix="nemorouter-argon2", initializer=_yield_to_all)
+_pool: Final = ThreadPoolExecutor(
+    1, thread_name_prefix="nemorouter-argon2", initializer=_yield_to_all
+)
 _waiting = 0
 
 
@@ -41,19 +50,27 @@ async def hash_password(password: str) -> str:
 
 
 async def verify_password(password: str, stored: str | None) -> bool:
-    """Does it match? Without a stored one the answer is no, and takes as long. BusyError: too many wait."""
-    matches = await _queued(lambda: _matches(password[: LONGEST + 1], _NOBODY if stored is None else stored))
+    """Does it match? Without a stored one the answer is no, and takes as long. BusyError: too many
+    wait.
+    """
+    matches = await _queued(
+        lambda: _matches(password[: LONGEST + 1], _NOBODY if stored is None else stored)
+    )
     return matches and stored is not None
 
 
 def checked(password: str, field: str = "password") -> str:
     """A password that may be chosen."""
     if not SHORTEST <= len(password) <= LONGEST:
-        raise RefusedError(f"The password must have {SHORTEST} to {LONGEST} characters.", field=field)
+        raise RefusedError(
+            f"The password must have {SHORTEST} to {LONGEST} characters.", field=field
+        )
     try:
         password.encode()
     except UnicodeEncodeError:
-        raise RefusedError("The password holds characters that are not text.", field=field) from None
+        raise RefusedError(
+            "The password holds characters that are not text.", field=field
+        ) from None
     return password
 
 
@@ -67,7 +84,9 @@ def _matches(password: str, stored: str) -> bool:
 async def _queued(work: Callable[[], T]) -> T:
     global _waiting
     if _waiting >= _QUEUE:
-        raise BusyError("Too many people sign in at this moment. Try again in a few seconds.", retry_s=5)
+        raise BusyError(
+            "Too many people sign in at this moment. Try again in a few seconds.", retry_s=5
+        )
     _waiting += 1
     try:
         return await asyncio.get_running_loop().run_in_executor(_pool, work)

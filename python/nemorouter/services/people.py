@@ -1,4 +1,6 @@
-"""People of an org: their role, their removal, and what they change about themselves. An org always has an owner."""
+"""People of an org: their role, their removal, and what they change about themselves. An org always
+has an owner.
+"""
 
 from typing import Any
 
@@ -25,8 +27,12 @@ class MemberPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=T
     role: str | UnsetType = UNSET
 
 
-async def patch_member(context: Context, actor: Actor, reference: str, given: MemberPatch) -> UserView:
-    """Change a person's role, state, limits or name. Another role, or none any more, ends their sessions."""
+async def patch_member(
+    context: Context, actor: Actor, reference: str, given: MemberPatch
+) -> UserView:
+    """Change a person's role, state, limits or name. Another role, or none any more, ends their
+    sessions.
+    """
     async with change(context, actor, "member.update") as unit:
         old = await find(unit.connection, actor, Kind.USER, reference)
         role = None if given.role is UNSET else owners.parse_role(given.role)
@@ -72,7 +78,9 @@ async def rename_me(context: Context, signed: Signed, name: str) -> UserView:
 
 async def _role(unit: Unit, user: int) -> Role:
     place = (memberships.c.user_id == user) & (memberships.c.org_id == unit.actor.org)
-    return Role((await unit.connection.execute(select(memberships.c.role).where(place))).scalar_one())
+    return Role(
+        (await unit.connection.execute(select(memberships.c.role).where(place))).scalar_one()
+    )
 
 
 async def _may_lose(unit: Unit, was: Role, wanted: Role | None = None) -> None:
@@ -100,8 +108,12 @@ async def _revoke_keys(unit: Unit, user: int) -> None:
     await unit.connection.execute(update(keys).where(live).values(**ended))
     for id in found:
         await unit.touch(Kind.KEY, id)
-        await unit.record("key.revoked", text_id(Kind.KEY, id), {"status": "active"}, {"status": "revoked"})
-    query = update(management_keys).where(management_keys.c.user_id == user, management_keys.c.status == 1)
+        await unit.record(
+            "key.revoked", text_id(Kind.KEY, id), {"status": "active"}, {"status": "revoked"}
+        )
+    query = update(management_keys).where(
+        management_keys.c.user_id == user, management_keys.c.status == 1
+    )
     await unit.connection.execute(query.values(**ended))
 
 

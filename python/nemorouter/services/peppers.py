@@ -1,4 +1,6 @@
-"""Pepper rotation, on the record: the files are changed by ``pepper``, the audit log says who did it and when."""
+"""Pepper rotation, on the record: the files are changed by ``pepper``, the audit log says who did
+it and when.
+"""
 
 from sqlalchemy import func, select
 
@@ -22,13 +24,19 @@ async def rotate(context: Context, actor: Actor) -> list[int]:
 
 
 async def retire(context: Context, actor: Actor) -> list[int]:
-    """Drop the old pepper. RefusedError while active keys are under it: duplicate and revoke them first."""
+    """Drop the old pepper. RefusedError while active keys are under it: duplicate and revoke them
+    first.
+    """
     async with change(context, actor, "pepper.rotate") as unit:
         old = [id for id, _ in load_peppers(context.settings.pepper_path)][1:]
-        query = select(func.count()).where(keys.c.pepper_id.in_(old), keys.c.status == int(Status.ACTIVE))
+        query = select(func.count()).where(
+            keys.c.pepper_id.in_(old), keys.c.status == int(Status.ACTIVE)
+        )
         active = (await unit.connection.execute(query)).scalar_one()
         if active:
-            raise RefusedError(f"{active} active keys are under the old pepper; duplicate and revoke them first.")
+            raise RefusedError(
+                f"{active} active keys are under the old pepper; duplicate and revoke them first."
+            )
         peppers = retire_pepper(context.settings.pepper_path)
         await unit.record("pepper.retired", f"pepper {old[0]}")
     return [id for id, _ in peppers]

@@ -23,7 +23,8 @@ _MOST_OUTPUT = 100_000_000
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """USD as decimal strings: a million input, cached and output tokens; a request (or image). No ``input``: unknown.
+    """USD as decimal strings: a million input, cached and output tokens; a request (or image). No
+    ``input``: unknown.
 
     ``max_output``: output tokens that are reserved when the client states no maximum.
     """
@@ -36,7 +37,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_output: int = 4096
 
 
-async def page_prices(context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Price]:
+async def page_prices(
+    context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
+) -> Page[Price]:
     """Prices by model; the cursor is the last model of the page before."""
     require(actor, "price.read")
     query = select(prices).order_by(prices.c.model).limit(checked(limit) + 1)
@@ -55,14 +58,20 @@ async def list_prices(context: Context, actor: Actor) -> list[Price]:
 async def set_price(context: Context, actor: Actor, new: Price) -> Price:
     """Set the price of a model; it holds for requests admitted from now on."""
     async with change(context, actor, "price.set") as unit:
-        before = (await unit.connection.execute(select(prices).where(prices.c.model == new.model))).first()
+        before = (
+            await unit.connection.execute(select(prices).where(prices.c.model == new.model))
+        ).first()
         await _write(unit, new)
         await unit.record("price.set", new.model, _view(before) if before else None, new)
     return new
 
 
-async def import_prices(context: Context, actor: Actor, new: Sequence[Price], *, replace: bool = True) -> int:
-    """Set many prices at once, all or none; without ``replace`` only those not there yet. Answers how many."""
+async def import_prices(
+    context: Context, actor: Actor, new: Sequence[Price], *, replace: bool = True
+) -> int:
+    """Set many prices at once, all or none; without ``replace`` only those not there yet. Answers
+    how many.
+    """
     async with change(context, actor, "price.set") as unit:
         return await write_prices(unit, new, replace=replace)
 
@@ -71,16 +80,24 @@ async def write_prices(unit: Unit, new: Sequence[Price], *, replace: bool) -> in
     """The same within a transaction that is open."""
     there = {row.model: _view(row) for row in await unit.connection.execute(select(prices))}
     todo = [price for price in new if replace or price.model not in there]
-    todo = [price for price in todo if price.model not in there or _row(price) != _row(there[price.model])]
+    todo = [
+        price
+        for price in todo
+        if price.model not in there or _row(price) != _row(there[price.model])
+    ]
     for price in todo:
         await _write(unit, price)
     if todo:
-        await unit.record("prices.imported", "prices", None, {"models": [price.model for price in todo]})
+        await unit.record(
+            "prices.imported", "prices", None, {"models": [price.model for price in todo]}
+        )
     return len(todo)
 
 
 def builtin_prices() -> list[Price]:
-    """The list that comes with the package: the built-in ``echo`` models and well-known public list prices."""
+    """The list that comes with the package: the built-in ``echo`` models and well-known public list
+    prices.
+    """
     return parse_prices((resources.files("nemorouter.store") / "prices.toml").read_text("utf-8"))
 
 
@@ -97,7 +114,9 @@ def parse_prices(text: str) -> list[Price]:
 
 async def _write(unit: Unit, new: Price) -> None:
     row = _row(new)
-    done = await unit.connection.execute(update(prices).where(prices.c.model == new.model).values(**row))
+    done = await unit.connection.execute(
+        update(prices).where(prices.c.model == new.model).values(**row)
+    )
     if not done.rowcount:
         await unit.connection.execute(insert(prices).values(model=new.model, **row))
     await unit.touch_price(new.model)
@@ -106,7 +125,9 @@ async def _write(unit: Unit, new: Price) -> None:
 def _row(new: Price) -> dict[str, int | None]:
     """The columns of a price, checked."""
     if not new.model or len(new.model.encode()) > MAX_MODEL_BYTES or "*" in new.model:
-        raise RefusedError(f"model must be a name of 1 to {MAX_MODEL_BYTES} bytes, without *.", field="model")
+        raise RefusedError(
+            f"model must be a name of 1 to {MAX_MODEL_BYTES} bytes, without *.", field="model"
+        )
     values.name(new.model, "model")
     if not 1 <= new.max_output <= _MOST_OUTPUT:
         raise RefusedError(f"max_output must be between 1 and {_MOST_OUTPUT}.", field="max_output")

@@ -1,6 +1,8 @@
-"""A forgotten password: an admin, or who controls the machine, makes a link by which the person sets a new one.
+"""A forgotten password: an admin, or who controls the machine, makes a link by which the person
+sets a new one.
 
-The store keeps its keyed hash, one a person. It works once, for a day, and ends every session of the person.
+The store keeps its keyed hash, one a person. It works once, for a day, and ends every session of
+the person.
 """
 
 import hmac
@@ -45,7 +47,9 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 async def issue(context: Context, actor: Actor, reference: str) -> Reset:
-    """A link for this person, in place of one before. The password they have works until the link is used."""
+    """A link for this person, in place of one before. The password they have works until the link
+    is used.
+    """
     async with change(context, actor, "member.update") as unit:
         row = await find(unit.connection, actor, Kind.USER, reference)
         place = (memberships.c.user_id == row.id) & (memberships.c.org_id == actor.org)
@@ -57,9 +61,13 @@ async def issue(context: Context, actor: Actor, reference: str) -> Reset:
         token, expires = tokens.new_token(), unit.now_ms + LIFE_MS
         digest = tokens.digest("reset", token, context.peppers[0]).hex()
         await unit.connection.execute(delete(meta).where(meta.c.key == _name(row.id)))
-        await unit.connection.execute(insert(meta).values(key=_name(row.id), value=f"{expires}.{digest}"))
+        await unit.connection.execute(
+            insert(meta).values(key=_name(row.id), value=f"{expires}.{digest}")
+        )
         await unit.record("password.reset_issued", text_id(Kind.USER, row.id))
-    return Reset(email=row.email, expires_at=iso(expires), token=f"{text_id(Kind.USER, row.id)}.{token}")
+    return Reset(
+        email=row.email, expires_at=iso(expires), token=f"{text_id(Kind.USER, row.id)}.{token}"
+    )
 
 
 async def peek(context: Context, token: str) -> str:
@@ -75,11 +83,15 @@ async def complete(context: Context, token: str, password: str, source_ip: str) 
     hashed = await passwords.hash_password(password)
     async with context.store.read() as connection:
         found = await _open(connection, context, token)
-    actor = Actor(org=found.org, role=Role(found.role), name=found.email, user=found.user, source_ip=source_ip)
+    actor = Actor(
+        org=found.org, role=Role(found.role), name=found.email, user=found.user, source_ip=source_ip
+    )
     async with own_change(context, actor) as unit:
         await _open(unit.connection, context, token)  # of two at once one wins
         await unit.connection.execute(delete(meta).where(meta.c.key == _name(found.user)))
-        await unit.connection.execute(update(users).where(users.c.id == found.user).values(password_hash=hashed))
+        await unit.connection.execute(
+            update(users).where(users.c.id == found.user).values(password_hash=hashed)
+        )
         await sessions.end_all(unit.connection, found.user)
         await throttle.forgive(unit.connection, [throttle.account(context, found.email)])
         await unit.record("password.changed", text_id(Kind.USER, found.user))
@@ -96,16 +108,25 @@ async def _open(connection: AsyncConnection, context: Context, token: str) -> _F
         user = ids.from_text("user", who)
     except ValueError:
         raise NotFoundError(_GONE) from None
-    stored = (await connection.execute(select(meta.c.value).where(meta.c.key == _name(user)))).scalar() or ""
+    stored = (
+        await connection.execute(select(meta.c.value).where(meta.c.key == _name(user)))
+    ).scalar() or ""
     expires, _, digest = stored.partition(".")
     given = [one.hex() for one in tokens.digests("reset", secret, context.peppers)]
     if not any(hmac.compare_digest(digest, one) for one in given) or int(expires) <= now_ms():
         raise NotFoundError(_GONE)
     query = (
         select(users.c.id, users.c.org_id, users.c.email, memberships.c.role)
-        .join(memberships, (memberships.c.user_id == users.c.id) & (memberships.c.org_id == users.c.org_id))
+        .join(
+            memberships,
+            (memberships.c.user_id == users.c.id) & (memberships.c.org_id == users.c.org_id),
+        )
         .join(orgs, orgs.c.id == users.c.org_id)
-        .where(users.c.id == user, users.c.status == int(Status.ACTIVE), orgs.c.status != int(Status.REVOKED))
+        .where(
+            users.c.id == user,
+            users.c.status == int(Status.ACTIVE),
+            orgs.c.status != int(Status.REVOKED),
+        )
     )
     row = (await connection.execute(query)).first()
     if row is None:

@@ -1,4 +1,6 @@
-"""The four kinds of scope as the services see them: table, text id, and the look-up by id or name within an org."""
+"""The four kinds of scope as the services see them: table, text id, and the look-up by id or name
+within an org.
+"""
 
 from typing import Any, Final
 
@@ -11,7 +13,12 @@ from nemorouter.roles import Actor, Reach
 from nemorouter.store.schema import keys, orgs, teams, users
 from nemorouter.types import Kind, Status
 
-TABLES: Final[dict[Kind, Table]] = {Kind.ORG: orgs, Kind.TEAM: teams, Kind.USER: users, Kind.KEY: keys}
+TABLES: Final[dict[Kind, Table]] = {
+    Kind.ORG: orgs,
+    Kind.TEAM: teams,
+    Kind.USER: users,
+    Kind.KEY: keys,
+}
 DEFAULT_TEAM: Final = "Default"
 
 
@@ -23,7 +30,8 @@ def text_id(kind: Kind, id: int) -> str:
 async def find(
     connection: AsyncConnection, actor: Actor, kind: Kind, reference: str, reach: Reach = Reach.ALL
 ) -> Row[Any]:
-    """The row that ``reference`` names by id, or by name (a person: by e-mail), among those the actor may see.
+    """The row that ``reference`` names by id, or by name (a person: by e-mail), among those the
+    actor may see.
 
     NotFoundError: none. ConflictError: several bear the name.
     """
@@ -41,8 +49,12 @@ async def find(
     if len(rows) > 1:  # a name that lives on in revoked keys still means the live one
         rows = [row for row in rows if row.status == Status.ACTIVE] or rows
     if not rows:
-        raise NotFoundError(f"There is no {kind.name.lower()} {reference!r}.", field=kind.name.lower())
+        raise NotFoundError(
+            f"There is no {kind.name.lower()} {reference!r}.", field=kind.name.lower()
+        )
     if len(rows) > 1:
         named = ", ".join(text_id(kind, row.id) for row in rows[:5])
-        raise ConflictError(f"Several bear the name {reference!r}: {named}. Use the id.", field=kind.name.lower())
+        raise ConflictError(
+            f"Several bear the name {reference!r}: {named}. Use the id.", field=kind.name.lower()
+        )
     return rows[0]

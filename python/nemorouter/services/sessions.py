@@ -1,4 +1,5 @@
-"""Who is signed in: sessions of people, and management keys, both found by a keyed hash of what the caller sent.
+"""Who is signed in: sessions of people, and management keys, both found by a keyed hash of what the
+caller sent.
 
 Every call reads person, role and org anew, so that a removed person is out at the next request.
 """
@@ -41,7 +42,9 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
         return f"Signed({self.actor.name})"
 
 
-async def begin(connection: AsyncConnection, context: Context, user: int, org: int, source_ip: str) -> str:
+async def begin(
+    connection: AsyncConnection, context: Context, user: int, org: int, source_ip: str
+) -> str:
     """A new session; answers the cookie's value, this once."""
     at = now_ms()
     token = tokens.new_token()
@@ -65,7 +68,9 @@ async def find(context: Context, token: str, source_ip: str) -> Signed | None:
     digests = tokens.digests("session", token, context.peppers)
     at = now_ms()
     query = _people(sessions, sessions.c.id.label("session"), sessions.c.seen_ms).where(
-        sessions.c.digest.in_(digests), sessions.c.expires_ms > at, sessions.c.seen_ms > at - IDLE_MS
+        sessions.c.digest.in_(digests),
+        sessions.c.expires_ms > at,
+        sessions.c.seen_ms > at - IDLE_MS,
     )
     async with context.store.read() as connection:
         row = (await connection.execute(query)).first()
@@ -73,7 +78,9 @@ async def find(context: Context, token: str, source_ip: str) -> Signed | None:
         return None
     if at - row.seen_ms > _TOUCH_MS:
         async with context.store.begin() as connection:
-            await connection.execute(update(sessions).where(sessions.c.id == row.session).values(seen_ms=at))
+            await connection.execute(
+                update(sessions).where(sessions.c.id == row.session).values(seen_ms=at)
+            )
     return _signed(row, row.email, source_ip, row.session, csrf_token(context, token))
 
 
@@ -93,7 +100,9 @@ async def find_management_key(context: Context, secret: str, source_ip: str) -> 
         return None
     if at - (row.last_used_ms or 0) > _TOUCH_MS:
         async with context.store.begin() as connection:
-            await connection.execute(update(management_keys).where(table.id == row.key).values(last_used_ms=at))
+            await connection.execute(
+                update(management_keys).where(table.id == row.key).values(last_used_ms=at)
+            )
     return _signed(row, ids.to_text("mk", row.key), source_ip)
 
 
@@ -104,11 +113,15 @@ async def end(connection: AsyncConnection, session: int) -> None:
 
 async def end_all(connection: AsyncConnection, user: int, *, but: int = 0) -> None:
     """End a person's sessions, but for one."""
-    await connection.execute(delete(sessions).where(sessions.c.user_id == user, sessions.c.id != but))
+    await connection.execute(
+        delete(sessions).where(sessions.c.user_id == user, sessions.c.id != but)
+    )
 
 
 def csrf_token(context: Context, token: str) -> str:
-    """What a page of this session puts into its forms; nobody can make it without the server's secret."""
+    """What a page of this session puts into its forms; nobody can make it without the server's
+    secret.
+    """
     return blake3(b"nemorouter csrf\0" + token.encode(), key=context.audit_key).hexdigest()[:40]
 
 
@@ -117,7 +130,10 @@ def _people(table: Any, *own: Any) -> Select[Any]:  # noqa: ANN401 - a table wit
         select(*own, users.c.id.label("user"), users.c.email, users.c.name, memberships.c.role)
         .add_columns(orgs.c.id.label("org"), orgs.c.name.label("org_name"))
         .join(users, users.c.id == table.c.user_id)
-        .join(memberships, (memberships.c.user_id == users.c.id) & (memberships.c.org_id == table.c.org_id))
+        .join(
+            memberships,
+            (memberships.c.user_id == users.c.id) & (memberships.c.org_id == table.c.org_id),
+        )
         .join(orgs, orgs.c.id == table.c.org_id)
         .where(users.c.status == int(Status.ACTIVE), orgs.c.status != int(Status.REVOKED))
     )
@@ -125,7 +141,9 @@ def _people(table: Any, *own: Any) -> Select[Any]:  # noqa: ANN401 - a table wit
 
 def _signed(row: Row[Any], name: str, source_ip: str, session: int = 0, csrf: str = "") -> Signed:
     return Signed(
-        actor=Actor(org=row.org, role=Role(row.role), name=name, user=row.user, source_ip=source_ip),
+        actor=Actor(
+            org=row.org, role=Role(row.role), name=name, user=row.user, source_ip=source_ip
+        ),
         email=row.email,
         name=row.name,
         user_id=text_id(Kind.USER, row.user),

@@ -25,12 +25,17 @@ _log = get_logger(__name__)
 
 
 async def sign_in(context: Context, email: str, password: str, source_ip: str) -> str:
-    """The value of a new session's cookie. RefusedError: wrong; BusyError: too often, or too many at once."""
+    """The value of a new session's cookie. RefusedError: wrong; BusyError: too often, or too many
+    at once.
+    """
     subjects = [throttle.account(context, email), throttle.source(context, source_ip)]
     await throttle.charge(context, subjects)
     query = (
         select(users.c.id, users.c.email, users.c.password_hash, users.c.org_id, memberships.c.role)
-        .join(memberships, (memberships.c.user_id == users.c.id) & (memberships.c.org_id == users.c.org_id))
+        .join(
+            memberships,
+            (memberships.c.user_id == users.c.id) & (memberships.c.org_id == users.c.org_id),
+        )
         .join(orgs, orgs.c.id == users.c.org_id)
         .where(users.c.email == email.strip().lower())
         .where(users.c.status == int(Status.ACTIVE), orgs.c.status != int(Status.REVOKED))
@@ -46,7 +51,9 @@ async def sign_in(context: Context, email: str, password: str, source_ip: str) -
     if not right or row is None:
         _log.warning("sign_in_failed", source_ip=source_ip)
         raise RefusedError(_WRONG, field="password")
-    actor = Actor(org=row.org_id, role=Role(row.role), name=row.email, user=row.id, source_ip=source_ip)
+    actor = Actor(
+        org=row.org_id, role=Role(row.role), name=row.email, user=row.id, source_ip=source_ip
+    )
     async with own_change(context, actor) as unit:
         await throttle.forgive(unit.connection, subjects)
         token = await sessions.begin(unit.connection, context, row.id, row.org_id, source_ip)
@@ -55,19 +62,25 @@ async def sign_in(context: Context, email: str, password: str, source_ip: str) -
 
 
 async def change_password(context: Context, signed: Signed, current: str, new: str) -> None:
-    """Set a new password and end the person's other sessions. RefusedError: the current one is wrong."""
+    """Set a new password and end the person's other sessions. RefusedError: the current one is
+    wrong.
+    """
     passwords.checked(new, "new_password")
     user = signed.actor.user
     subjects = [throttle.account(context, signed.email)]
     await throttle.charge(context, subjects)
     async with context.store.read() as connection:
-        stored = (await connection.execute(select(users.c.password_hash).where(users.c.id == user))).scalar()
+        stored = (
+            await connection.execute(select(users.c.password_hash).where(users.c.id == user))
+        ).scalar()
     if not await passwords.verify_password(current, stored):
         raise RefusedError("The current password is wrong.", field="current_password")
     hashed = await passwords.hash_password(new)
     async with own_change(context, signed.actor) as unit:
         await throttle.forgive(unit.connection, subjects)
-        await unit.connection.execute(update(users).where(users.c.id == user).values(password_hash=hashed))
+        await unit.connection.execute(
+            update(users).where(users.c.id == user).values(password_hash=hashed)
+        )
         await sessions.end_all(unit.connection, user, but=signed.session)
         await unit.record("password.changed", text_id(Kind.USER, user))
 

@@ -1,7 +1,8 @@
-"""How often a password may be guessed: counted for the account and for the source, for the whole installation.
+"""How often a password may be guessed: counted for the account and for the source, for the whole
+installation.
 
-An attempt is counted before it is judged, so that a hundred at once are a hundred; the right password clears the
-account.
+An attempt is counted before it is judged, so that a hundred at once are a hundred; the right
+password clears the account.
 """
 
 import ipaddress
@@ -35,7 +36,9 @@ def source(context: Context, address: str) -> Subject:
     """Attempts from one address, or from one /64 of IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
-        network = ipaddress.ip_network((parsed, 64), strict=False) if parsed.version == 6 else parsed
+        network = (
+            ipaddress.ip_network((parsed, 64), strict=False) if parsed.version == 6 else parsed
+        )
         return _hash(context, "source", str(network)), FREE_SOURCE
     except ValueError:
         return _hash(context, "source", "?"), FREE_SOURCE
@@ -51,16 +54,22 @@ async def charge(context: Context, subjects: Sequence[Subject]) -> None:
         rows = {row.subject: row for row in found}
         wait = max((row.until_ms - at for row in rows.values()), default=0)
         if wait > 0:
-            raise BusyError("Too many attempts. Try again later.", retry_s=-(-wait // 1000), throttled=True)
+            raise BusyError(
+                "Too many attempts. Try again later.", retry_s=-(-wait // 1000), throttled=True
+            )
         for name, free in subjects:
             failures = rows[name].failures + 1 if name in rows else 1
-            await _write(connection, name, failures, at, _delay_ms(failures, free), known=name in rows)
+            await _write(
+                connection, name, failures, at, _delay_ms(failures, free), known=name in rows
+            )
 
 
 async def forgive(connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
     """The attempt was right, or was never judged: take its count back."""
     for name, free in subjects:
-        row = (await connection.execute(select(throttles).where(throttles.c.subject == name))).first()
+        row = (
+            await connection.execute(select(throttles).where(throttles.c.subject == name))
+        ).first()
         if row is not None and free == FREE_ACCOUNT:
             await connection.execute(delete(throttles).where(throttles.c.subject == name))
         elif row is not None:
@@ -71,7 +80,9 @@ def _delay_ms(failures: int, free: int) -> int:
     return 0 if failures < free else min(1 << min(failures - free, 20), LONGEST_S) * 1000
 
 
-async def _write(connection: AsyncConnection, name: str, failures: int, at: int, delay: int, *, known: bool) -> None:
+async def _write(
+    connection: AsyncConnection, name: str, failures: int, at: int, delay: int, *, known: bool
+) -> None:
     row = {"failures": failures, "last_ms": at, "until_ms": at + delay}
     if known:
         await connection.execute(update(throttles).where(throttles.c.subject == name).values(**row))
@@ -80,4 +91,6 @@ async def _write(connection: AsyncConnection, name: str, failures: int, at: int,
 
 
 def _hash(context: Context, kind: str, text: str) -> str:
-    return blake3(f"nemorouter throttle {kind}\0{text}".encode("utf-8", "replace"), key=context.audit_key).hexdigest()
+    return blake3(
+        f"nemorouter throttle {kind}\0{text}".encode("utf-8", "replace"), key=context.audit_key
+    ).hexdigest()

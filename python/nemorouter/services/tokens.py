@@ -1,4 +1,5 @@
-"""Secrets of the control plane that only travel: cookies, links, management keys. The store keeps keyed hashes.
+"""Secrets of the control plane that only travel: cookies, links, management keys. The store keeps
+keyed hashes.
 
 Each purpose hashes in a domain of its own, so that a token of one can never stand for another.
 """
@@ -26,7 +27,9 @@ def digest(purpose: str, token: str, pepper: Pepper) -> bytes:
 
 
 def digests(purpose: str, token: str, peppers: Sequence[Pepper]) -> list[bytes]:
-    """The digests it may be stored under: one for each valid pepper. None for a text that no token can be."""
+    """The digests it may be stored under: one for each valid pepper. None for a text that no token
+    can be.
+    """
     if not token or len(token) > MAX_LENGTH or not token.isascii():
         return []
     return [digest(purpose, token, pepper) for pepper in peppers]

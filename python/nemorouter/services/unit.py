@@ -1,4 +1,6 @@
-"""One change: role check, rows, audit event and change sequence in a single transaction; then the arena."""
+"""One change: role check, rows, audit event and change sequence in a single transaction; then the
+arena.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +21,13 @@ from nemorouter.types import Kind
 
 
 class Unit:
-    """A transaction on behalf of ``actor``. What it writes is there whole, with its audit event, or not at all."""
+    """A transaction on behalf of ``actor``. What it writes is there whole, with its audit event, or
+    not at all.
+    """
 
-    def __init__(self, context: Context, connection: AsyncConnection, actor: Actor, reach: Reach) -> None:
+    def __init__(
+        self, context: Context, connection: AsyncConnection, actor: Actor, reach: Reach
+    ) -> None:
         self.context = context
         self.connection = connection
         self.actor = actor
@@ -41,10 +47,20 @@ class Unit:
     async def touch_price(self, model: str) -> None:
         """The same for a price."""
         seq = await self._next_change()
-        await self.connection.execute(insert(changes).values(seq=seq, kind=PRICE_CHANGE, id=0, model=model))
-        await self.connection.execute(update(prices).where(prices.c.model == model).values(version=seq))
+        await self.connection.execute(
+            insert(changes).values(seq=seq, kind=PRICE_CHANGE, id=0, model=model)
+        )
+        await self.connection.execute(
+            update(prices).where(prices.c.model == model).values(version=seq)
+        )
 
-    async def record(self, action: str, resource: str, before: Any = None, after: Any = None) -> None:  # noqa: ANN401
+    async def record(
+        self,
+        action: str,
+        resource: str,
+        before: Any = None,
+        after: Any = None,  # noqa: ANN401
+    ) -> None:
         """Append an event to the audit chain; ``before`` and ``after`` are kept as JSON."""
         newest = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
         last = (await self.connection.execute(newest)).first()
@@ -60,21 +76,30 @@ class Unit:
             after=_json(after),
         )
         digest = chain.link(self.context.audit_key, last.hash if last else b"", event)
-        await self.connection.execute(insert(audit).values(**msgspec.structs.asdict(event), hash=digest))
+        await self.connection.execute(
+            insert(audit).values(**msgspec.structs.asdict(event), hash=digest)
+        )
         await chain.set_head(self.connection, self.context.audit_key, event.seq, digest)
         self.recorded = event.seq, digest
 
     async def _next_change(self) -> int:
         self.touched = True
         bumped = cast(cast(meta.c.value, BigInteger) + 1, Text)
-        query = update(meta).where(meta.c.key == "change_seq").values(value=bumped).returning(meta.c.value)
+        query = (
+            update(meta)
+            .where(meta.c.key == "change_seq")
+            .values(value=bumped)
+            .returning(meta.c.value)
+        )
         self.sequence = int((await self.connection.execute(query)).scalar_one())
         return self.sequence
 
 
 @asynccontextmanager
 async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[Unit]:
-    """The transaction of ``action``. When the block ends well it is committed, and in force on every host."""
+    """The transaction of ``action``. When the block ends well it is committed, and in force on
+    every host.
+    """
     async with _unit(context, actor, require(actor, action)) as unit:
         yield unit
 

@@ -1,6 +1,7 @@
 """Usage: what was asked and spent, by day or hour, grouped by key, team, person or model.
 
-Days are exactly the ledger's sums, kept for ever. Hours are added up from the request log, as far back as it is kept.
+Days are exactly the ledger's sums, kept for ever. Hours are added up from the request log, as far
+back as it is kept.
 """
 
 from datetime import date
@@ -30,7 +31,9 @@ _TOKENS: Final = ("input_tokens", "cached_tokens", "output_tokens", "cost_nano")
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums of one day or hour and one member of the group. ``unknown_cost``: requests whose model had no price."""
+    """Sums of one day or hour and one member of the group. ``unknown_cost``: requests whose model
+    had no price.
+    """
 
     day: str
     start: str | None  # of the day or hour
@@ -55,7 +58,9 @@ async def usage(
     key: str | None = None,
     team: str | None = None,
 ) -> list[UsageRow]:
-    """From the day ``since`` to ``until``, both included (UTC; default: the last 30 days, of hours 2), oldest first."""
+    """From the day ``since`` to ``until``, both included (UTC; default: the last 30 days, of hours
+    2), oldest first.
+    """
     reach = require(actor, "usage.read")
     if group_by not in GROUPS:
         raise RefusedError(f"group_by must be one of {', '.join(GROUPS)}.", field="group_by")
@@ -65,22 +70,33 @@ async def usage(
     first, last = days(since, until, *((MAX_HOUR_DAYS, 2) if hourly else (MAX_DAYS, 30)))
     query, table = _by_hour(first, last) if hourly else _by_day(first, last)
     group = table.model if group_by == "model" else table[f"{group_by}_id"]
-    query = query.add_columns(group).where(table.org_id == actor.org).group_by(group).order_by(group)
+    query = (
+        query.add_columns(group).where(table.org_id == actor.org).group_by(group).order_by(group)
+    )
     if reach is Reach.OWN:
         query = query.where(table.user_id == actor.user)
     names: dict[int, str] = {}
     async with context.store.read() as connection:
         if key is not None:
-            query = query.where(table.key_id == (await find(connection, actor, Kind.KEY, key, reach)).id)
+            query = query.where(
+                table.key_id == (await find(connection, actor, Kind.KEY, key, reach)).id
+            )
         if team is not None:
-            query = query.where(table.team_id == (await find(connection, actor, Kind.TEAM, team)).id)
+            query = query.where(
+                table.team_id == (await find(connection, actor, Kind.TEAM, team)).id
+            )
         rows = (await connection.execute(query.limit(_MOST_ROWS))).all()
         if group_by != "model":
-            names = await _names(connection, Kind[group_by.upper()], sorted({row[-1] for row in rows}))
+            names = await _names(
+                connection, Kind[group_by.upper()], sorted({row[-1] for row in rows})
+            )
     if group_by == "model":
         return [_row(row, hourly, row[-1], row[-1]) for row in rows]
     kind = Kind[group_by.upper()]
-    return [_row(row, hourly, text_id(kind, row[-1]) if row[-1] else "", names.get(row[-1], "")) for row in rows]
+    return [
+        _row(row, hourly, text_id(kind, row[-1]) if row[-1] else "", names.get(row[-1], ""))
+        for row in rows
+    ]
 
 
 def _by_day(first: int, last: int) -> tuple[Select[Any], Any]:
@@ -88,7 +104,9 @@ def _by_day(first: int, last: int) -> tuple[Select[Any], Any]:
     table = spend_daily.c
     sums = [func.sum(table[name]) for name in (*_TOKENS, "unknown_cost")]
     query = select(table.day.label("at"), func.sum(table.requests), *sums)
-    return query.where(table.day >= first, table.day <= last).group_by(table.day).order_by(table.day), table
+    return query.where(table.day >= first, table.day <= last).group_by(table.day).order_by(
+        table.day
+    ), table
 
 
 def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
@@ -96,12 +114,16 @@ def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
     table = requests.c
     hour = (table.at_ms // _HOUR_MS).label("at")
     unknown = func.sum(case((table.cost_nano.is_(None), 1), else_=0))
-    query = select(hour, func.count(), *(func.coalesce(func.sum(table[name]), 0) for name in _TOKENS), unknown)
+    query = select(
+        hour, func.count(), *(func.coalesce(func.sum(table[name]), 0) for name in _TOKENS), unknown
+    )
     within = (table.at_ms >= first * DAY_MS, table.at_ms < (last + 1) * DAY_MS)
     return query.where(*within).group_by(hour).order_by(hour), table
 
 
-def days(since: str | None, until: str | None, most: int = MAX_DAYS, default: int = 30) -> tuple[int, int]:
+def days(
+    since: str | None, until: str | None, most: int = MAX_DAYS, default: int = 30
+) -> tuple[int, int]:
     """Day numbers of two dates, both included."""
     last = _day(until, "until") if until is not None else now_ms() // DAY_MS
     first = _day(since, "since") if since is not None else last - default + 1

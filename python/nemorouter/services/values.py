@@ -1,4 +1,6 @@
-"""What people type, checked: names, limits, money, models, endpoints, networks, times. RefusedError names the field."""
+"""What people type, checked: names, limits, money, models, endpoints, networks, times. RefusedError
+names the field.
+"""
 
 import ipaddress
 import re
@@ -56,10 +58,14 @@ def usd(text: str, field: str) -> int:
     """Nano-USD of a decimal string such as ``50`` or ``0.25``, exactly."""
     match = _MONEY.fullmatch(text.strip())
     if match is None:
-        raise RefusedError(f"{field} must be an amount of USD such as 50 or 0.25, not negative.", field=field)
+        raise RefusedError(
+            f"{field} must be an amount of USD such as 50 or 0.25, not negative.", field=field
+        )
     whole, cents = match[1], match[2] or ""
     if len(cents.rstrip("0")) > 9:
-        raise RefusedError(f"{field} has more than 9 decimals; money is exact to the nano-dollar.", field=field)
+        raise RefusedError(
+            f"{field} has more than 9 decimals; money is exact to the nano-dollar.", field=field
+        )
     return int(whole) * NANO + int(cents.rstrip("0").ljust(9, "0"))
 
 
@@ -67,7 +73,9 @@ def max_spend(text: str) -> int:
     """A budget in nano-USD, up to ten million USD a window."""
     nano = usd(text, "max_spend")
     if nano > MAX_SPEND_NANO:
-        raise RefusedError(f"max_spend must be at most {MAX_SPEND_NANO // NANO:,} USD a window.", field="max_spend")
+        raise RefusedError(
+            f"max_spend must be at most {MAX_SPEND_NANO // NANO:,} USD a window.", field="max_spend"
+        )
     return nano
 
 
@@ -90,7 +98,12 @@ def models(patterns: Sequence[str]) -> list[str]:
     """Model names, or a prefix and one ``*``."""
     for pattern in _bounded(patterns, "allowed_models"):
         _visible(pattern, "allowed_models")
-        if not pattern or len(pattern.encode()) > MAX_MODEL_BYTES or "*" in pattern[:-1] or pattern != pattern.strip():
+        if (
+            not pattern
+            or len(pattern.encode()) > MAX_MODEL_BYTES
+            or "*" in pattern[:-1]
+            or pattern != pattern.strip()
+        ):
             raise RefusedError(
                 f"allowed_models: a name of at most {MAX_MODEL_BYTES} bytes, or a prefix and one * at its end.",
                 field="allowed_models",
@@ -104,7 +117,9 @@ def endpoints(names: Sequence[str]) -> int:
     for text in _bounded(names, "allowed_endpoints"):
         endpoint = ENDPOINTS.get(text.removeprefix("/v1/").strip("/"))
         if endpoint is None:
-            raise RefusedError(f"allowed_endpoints: choose from {', '.join(ENDPOINTS)}.", field="allowed_endpoints")
+            raise RefusedError(
+                f"allowed_endpoints: choose from {', '.join(ENDPOINTS)}.", field="allowed_endpoints"
+            )
         mask |= 1 << endpoint
     return mask
 
@@ -121,13 +136,16 @@ def networks(blocks: Sequence[str]) -> list[str]:
             spelled.add(str(ipaddress.ip_network(block.strip())))
         except ValueError:
             raise RefusedError(
-                f"allowed_ips: {block[:60]!r} is not an address or a CIDR block without host bits.", field="allowed_ips"
+                f"allowed_ips: {block[:60]!r} is not an address or a CIDR block without host bits.",
+                field="allowed_ips",
             ) from None
     return sorted(spelled)
 
 
 def expiry(text: str, now_ms: int) -> int:
-    """Unix milliseconds of ``2027-01-31``, an RFC 3339 time, or a span from now such as ``12h`` or ``30d``."""
+    """Unix milliseconds of ``2027-01-31``, an RFC 3339 time, or a span from now such as ``12h`` or
+    ``30d``.
+    """
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     try:
         if span := _SPAN.fullmatch(text.strip()):
@@ -138,7 +156,8 @@ def expiry(text: str, now_ms: int) -> int:
         at_ms = int(at.timestamp() * 1000)
     except (ValueError, OverflowError):
         raise RefusedError(
-            "expires_at must be a date, a time with its zone, or a span such as 12h or 30d.", field="expires_at"
+            "expires_at must be a date, a time with its zone, or a span such as 12h or 30d.",
+            field="expires_at",
         ) from None
     if at_ms <= now_ms:
         raise RefusedError("expires_at must lie in the future.", field="expires_at")

@@ -1,4 +1,6 @@
-"""What the services answer, shaped as the public JSON: text ids, decimal money, RFC 3339 times. Never a secret."""
+"""What the services answer, shaped as the public JSON: text ids, decimal money, RFC 3339 times.
+Never a secret.
+"""
 
 import json
 from collections.abc import Sequence
@@ -76,10 +78,16 @@ def alias(last4: str) -> str:
     return f"sk-...{last4}"
 
 
-async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int) -> dict[int, Spend]:
-    """Spend of each scope that has spent. Keys: months from their own sums, so that few days are looked at."""
+async def spends(
+    connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int
+) -> dict[int, Spend]:
+    """Spend of each scope that has spent. Keys: months from their own sums, so that few days are
+    looked at.
+    """
     today = now_ms // DAY_MS
-    daily, weekly, monthly = (window_days(one, today)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY))
+    daily, weekly, monthly = (
+        window_days(one, today)[0] for one in (Duration.DAILY, Duration.WEEKLY, Duration.MONTHLY)
+    )
     is_key = kind is Kind.KEY
     ever, days = (spend_month, spend_daily) if is_key else (spend_scope, spend_scope)
     owner, of_day = (ever.c.key_id, days.c.key_id) if is_key else (ever.c.scope_id, days.c.scope_id)
@@ -90,8 +98,16 @@ async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms
     found: dict[int, Spend] = {}
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
-        total = select(owner, func.sum(ever.c.cost_nano), of_month).where(of_kind, owner.in_(some)).group_by(owner)
-        recent = select(of_day, *of_week).where(of_kind, of_day.in_(some), day >= weekly).group_by(of_day)
+        total = (
+            select(owner, func.sum(ever.c.cost_nano), of_month)
+            .where(of_kind, owner.in_(some))
+            .group_by(owner)
+        )
+        recent = (
+            select(of_day, *of_week)
+            .where(of_kind, of_day.in_(some), day >= weekly)
+            .group_by(of_day)
+        )
         latest = {row[0]: (int(row[1]), int(row[2])) for row in await connection.execute(recent)}
         for id, nano, in_month in await connection.execute(total):
             in_day, in_week = latest.get(id, (0, 0))
@@ -102,7 +118,9 @@ async def spends(connection: AsyncConnection, kind: Kind, ids: list[int], now_ms
 async def window_spends(
     connection: AsyncConnection, kind: Kind, rows: Sequence[Row[Any]], now_ms: int
 ) -> dict[int, Spend]:
-    """What counts against each budget of ``rows``, and nothing else: cheaper than ``spends`` where scopes are old."""
+    """What counts against each budget of ``rows``, and nothing else: cheaper than ``spends`` where
+    scopes are old.
+    """
     found: dict[int, Spend] = {}
     by_duration: dict[int, list[int]] = {}
     for row in rows:
@@ -124,28 +142,41 @@ def _since(kind: Kind, duration: int, ids: list[int], first: int) -> Select[Any]
         table, owner, at = spend_month, spend_month.c.key_id, spend_month.c.month
     else:
         table, owner, at = spend_daily, spend_daily.c.key_id, spend_daily.c.day
-    query = select(owner, func.sum(table.c.cost_nano)).where(owner.in_(ids), at >= first).group_by(owner)
+    query = (
+        select(owner, func.sum(table.c.cost_nano))
+        .where(owner.in_(ids), at >= first)
+        .group_by(owner)
+    )
     return query if kind is Kind.KEY else query.where(spend_scope.c.kind == int(kind))
 
 
-async def views(connection: AsyncConnection, kind: Kind, rows: list[Row[Any]], now_ms: int) -> list[Any]:
+async def views(
+    connection: AsyncConnection, kind: Kind, rows: list[Row[Any]], now_ms: int
+) -> list[Any]:
     """The views of rows of one kind: KeyView, UserView, or ScopeView for teams and orgs."""
     ids = [row.id for row in rows]
     spent = await spends(connection, kind, ids, now_ms)
     limits: dict[int, BudgetView] = {}
     for start in range(0, len(ids), 500):
-        query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id.in_(ids[start : start + 500]))
+        query = select(budgets).where(
+            budgets.c.kind == int(kind), budgets.c.scope_id.in_(ids[start : start + 500])
+        )
         for row in await connection.execute(query):
             limits[row.scope_id] = budget_view(row, spent.get(row.scope_id, Spend()), now_ms)
     roles = await _roles(connection, ids) if kind is Kind.USER else {}
-    return [_view(kind, row, spent.get(row.id, Spend()), limits.get(row.id), roles.get(row.id, "")) for row in rows]
+    return [
+        _view(kind, row, spent.get(row.id, Spend()), limits.get(row.id), roles.get(row.id, ""))
+        for row in rows
+    ]
 
 
 async def _roles(connection: AsyncConnection, ids: list[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for start in range(0, len(ids), 500):
         query = select(memberships.c.user_id, memberships.c.role)
-        rows = await connection.execute(query.where(memberships.c.user_id.in_(ids[start : start + 500])))
+        rows = await connection.execute(
+            query.where(memberships.c.user_id.in_(ids[start : start + 500]))
+        )
         found |= {user: Role(role).name.lower() for user, role in rows}
     return found
 
@@ -167,7 +198,9 @@ def budget_view(row: Row[Any], spend: Spend, now_ms: int) -> BudgetView:
     )
 
 
-def _view(kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None, role: str) -> ScopeView:
+def _view(
+    kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None, role: str
+) -> ScopeView:
     common: dict[str, Any] = {
         "id": text_id(kind, row.id),
         "name": row.name,
@@ -182,7 +215,9 @@ def _view(kind: Kind, row: Row[Any], spend: Spend, budget: BudgetView | None, ro
         "created_at": iso(row.created_ms),
     }
     if kind is Kind.USER:
-        return UserView(**common, email=row.email, role=role, signs_in=row.password_hash is not None)
+        return UserView(
+            **common, email=row.email, role=role, signs_in=row.password_hash is not None
+        )
     if kind is not Kind.KEY:
         return ScopeView(**common)
     return KeyView(

@@ -1,6 +1,8 @@
-"""The thread that looks for budget alerts and posts them: in every process that serves, at work in one of a host.
+"""The thread that looks for budget alerts and posts them: in every process that serves, at work in
+one of a host.
 
-Under ``serve`` that is the drainer's process, as long as it lives; under another server, one of the workers.
+Under ``serve`` that is the drainer's process, as long as it lives; under another server, one of the
+workers.
 
 It must never end before it is told to, and never take more than a small share of one processor.
 """
@@ -19,7 +21,9 @@ from nemorouter.settings import Settings
 from nemorouter.stop import Stop
 
 _PAUSE_S: Final = 1.0
-_QUIET_S: Final = 5.0  # where nobody writes to the store, only what is to be posted again can be due
+_QUIET_S: Final = (
+    5.0  # where nobody writes to the store, only what is to be posted again can be due
+)
 _SHARE: Final = 20  # it rests so many times as long as it worked
 _RETRY_S: Final = 10.0
 

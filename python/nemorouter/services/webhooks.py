@@ -1,4 +1,6 @@
-"""Webhooks: where an org wants its budget alerts posted. The signing secret is derived, and stands in no table."""
+"""Webhooks: where an org wants its budget alerts posted. The signing secret is derived, and stands
+in no table.
+"""
 
 import secrets
 from enum import IntEnum
@@ -38,7 +40,9 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert's way: ``waiting`` for its next try, ``delivered`` or ``given_up``; ``status`` is the receiver's."""
+    """An alert's way: ``waiting`` for its next try, ``delivered`` or ``given_up``; ``status`` is
+    the receiver's.
+    """
 
     state: str
     attempts: int
@@ -70,7 +74,9 @@ async def create(context: Context, actor: Actor, new: NewWebhook) -> CreatedWebh
     """Add a URL. What it resolves to is checked at each delivery, not here."""
     async with change(context, actor, "webhook.create") as unit:
         url = _url(new.url, private=context.settings.webhook_private_addresses)
-        live = select(webhooks).where(webhooks.c.org_id == actor.org, webhooks.c.status == int(Status.ACTIVE))
+        live = select(webhooks).where(
+            webhooks.c.org_id == actor.org, webhooks.c.status == int(Status.ACTIVE)
+        )
         there = (await unit.connection.execute(live)).all()
         if len(there) >= MOST:
             raise ConflictError(f"An org has at most {MOST} webhooks.", field="url")
@@ -83,7 +89,11 @@ async def create(context: Context, actor: Actor, new: NewWebhook) -> CreatedWebh
             "created_ms": unit.now_ms,
         }
         await unit.connection.execute(insert(webhooks).values(**row))
-        view = _view((await unit.connection.execute(select(webhooks).where(webhooks.c.id == row["id"]))).one())
+        view = _view(
+            (
+                await unit.connection.execute(select(webhooks).where(webhooks.c.id == row["id"]))
+            ).one()
+        )
         await unit.record("webhook.created", view.id, None, view)
     return CreatedWebhook(signing_secret(context, str(row["salt"])), view)
 
@@ -91,7 +101,9 @@ async def create(context: Context, actor: Actor, new: NewWebhook) -> CreatedWebh
 async def list_webhooks(context: Context, actor: Actor) -> list[WebhookView]:
     """The org's webhooks, oldest first, without their secrets."""
     require(actor, "webhook.read")
-    query = select(webhooks).where(webhooks.c.org_id == actor.org, webhooks.c.status == int(Status.ACTIVE))
+    query = select(webhooks).where(
+        webhooks.c.org_id == actor.org, webhooks.c.status == int(Status.ACTIVE)
+    )
     async with context.store.read() as connection:
         rows = (await connection.execute(query.order_by(webhooks.c.id))).all()
         return [_view(row, await _last(connection, row.id)) for row in rows]
@@ -104,17 +116,26 @@ async def delete_webhook(context: Context, actor: Actor, reference: str) -> None
             id = ids.from_text("hook", reference)
         except ValueError:
             raise NotFoundError(f"There is no webhook {reference!r}.") from None
-        mine = (webhooks.c.id == id) & (webhooks.c.org_id == actor.org) & (webhooks.c.status == int(Status.ACTIVE))
+        mine = (
+            (webhooks.c.id == id)
+            & (webhooks.c.org_id == actor.org)
+            & (webhooks.c.status == int(Status.ACTIVE))
+        )
         row = (await unit.connection.execute(select(webhooks).where(mine))).first()
         if row is None:
             raise NotFoundError(f"There is no webhook {reference!r}.")
-        await unit.connection.execute(update(webhooks).where(mine).values(status=int(Status.REVOKED)))
+        await unit.connection.execute(
+            update(webhooks).where(mine).values(status=int(Status.REVOKED))
+        )
         await unit.record("webhook.deleted", reference, _view(row))
 
 
 def signing_secret(context: Context, salt: str) -> str:
     """What signs the deliveries of one webhook."""
-    return "whsec_" + blake3(b"nemorouter webhook\0" + salt.encode(), key=context.audit_key).hexdigest()
+    return (
+        "whsec_"
+        + blake3(b"nemorouter webhook\0" + salt.encode(), key=context.audit_key).hexdigest()
+    )
 
 
 def _url(text: str, *, private: bool) -> str:
@@ -127,7 +148,9 @@ def _url(text: str, *, private: bool) -> str:
     good = url.scheme == "https" or (url.scheme == "http" and private)
     if not good or not url.hostname or url.username or url.fragment or port == 0:
         schemes = "http:// or https://" if private else "https://"
-        raise RefusedError(f"url must be {schemes}host/path, without credentials and fragment.", field="url")
+        raise RefusedError(
+            f"url must be {schemes}host/path, without credentials and fragment.", field="url"
+        )
     if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
         raise RefusedError(f"url must be at most {MAX_URL} plain characters.", field="url")
     return text

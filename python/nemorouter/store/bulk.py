@@ -1,4 +1,6 @@
-"""Many rows at once, by the raw driver: several times faster than SQLAlchemy's results. A million keys take seconds."""
+"""Many rows at once, by the raw driver: several times faster than SQLAlchemy's results. A million
+keys take seconds.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -9,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 async def lots(
     connection: AsyncConnection, query: str, *values: int, size: int
 ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-    """Rows of ``query`` in lots of ``size``. A ``?`` in it stands for each of ``values``, which are of 64 bits."""
+    """Rows of ``query`` in lots of ``size``. A ``?`` in it stands for each of ``values``, which are
+    of 64 bits.
+    """
     if connection.dialect.name == "postgresql":
         async for rows in _from_postgres(connection, query, values, size):
             yield rows

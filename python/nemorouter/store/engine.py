@@ -1,4 +1,5 @@
-"""The door to the store: open, check, migrate, begin, read, close. What kind of database it is, its backend knows.
+"""The door to the store: open, check, migrate, begin, read, close. What kind of database it is, its
+backend knows.
 
 Everything that a database can say about itself leaves here as one of our errors.
 """
@@ -27,22 +28,26 @@ class Store:
     def __init__(self, backend: Backend, data: DataDir) -> None:
         self._backend = backend
         self._engine = backend.engine()
-        self._turn = asyncio.Lock()  # one writer: waiting here is fairer than polling the database's lock
+        self._turn = (
+            asyncio.Lock()
+        )  # one writer: waiting here is fairer than polling the database's lock
         self._data = data
 
     @classmethod
     async def open(cls, settings: Settings, *, migrate: bool) -> "Store":
         """Open the store of ``settings``; with ``migrate`` make it, or bring it up to date, first.
 
-        ConfigurationError: not ours, a newer version, an older one without ``migrate``, no rights, no room.
-        StoreError: it cannot be reached.
+        ConfigurationError: not ours, a newer version, an older one without ``migrate``, no rights,
+        no room. StoreError: it cannot be reached.
         """
         backend = backend_of(settings)
         if migrate:
             DataDir(settings.data_dir).prepare()  # the secrets lie there, wherever the store is
         version = await backend.version()
         if migrate and version < SCHEMA_VERSION:
-            from nemorouter.store.migrate import upgrade  # Alembic costs half a second: only when there is work
+            from nemorouter.store.migrate import (
+                upgrade,
+            )  # Alembic costs half a second: only when there is work
 
             await upgrade(backend)
             version = await backend.version()
@@ -51,7 +56,9 @@ class Store:
 
     @classmethod
     def unseen(cls, settings: Settings) -> "Store":
-        """The store of ``settings``, opened when it is first used: for whoever knows that it is there and current."""
+        """The store of ``settings``, opened when it is first used: for whoever knows that it is
+        there and current.
+        """
         return cls(backend_of(settings), DataDir(settings.data_dir))
 
     @property
@@ -71,12 +78,16 @@ class Store:
 
     @asynccontextmanager
     async def join(self) -> AsyncIterator[AsyncConnection]:
-        """The same, but not alone where the database can hold single rows: whoever reads what it writes, locks it."""
+        """The same, but not alone where the database can hold single rows: whoever reads what it
+        writes, locks it.
+        """
         async with self._transaction(self._backend.join) as connection:
             yield connection
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
-        """Write journal rows and counts of refusals in one transaction; answer how many rows were not there before."""
+        """Write journal rows and counts of refusals in one transaction; answer how many rows were
+        not there before.
+        """
         with _Translated(self._backend):
             async with self._turn:
                 return await self._backend.record(rows, tallies)
@@ -88,14 +99,18 @@ class Store:
             yield connection
 
     @asynccontextmanager
-    async def _transaction(self, first: Callable[[AsyncConnection], Awaitable[None]]) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(
+        self, first: Callable[[AsyncConnection], Awaitable[None]]
+    ) -> AsyncIterator[AsyncConnection]:
         with _Translated(self._backend):
             async with self._engine.begin() as connection:
                 await first(connection)
                 yield connection
 
     def mark(self) -> tuple[int, ...]:
-        """Changes when somebody else than ``record`` writes; empty where the store itself has to be asked."""
+        """Changes when somebody else than ``record`` writes; empty where the store itself has to be
+        asked.
+        """
         with _Translated(self._backend):
             return self._backend.mark()
 
@@ -105,7 +120,9 @@ class Store:
 
 
 class _Translated:
-    """Database errors become StoreError; a violated constraint passes, for the caller knows what it means."""
+    """Database errors become StoreError; a violated constraint passes, for the caller knows what it
+    means.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -126,7 +143,9 @@ def _require_current(version: int, backend: Backend) -> None:
             "install that version, or restore a backup made before."
         )
     if version == 0:
-        raise ConfigurationError(f"There is no store at {place}; run `nemorouter init` or `nemorouter serve` first.")
+        raise ConfigurationError(
+            f"There is no store at {place}; run `nemorouter init` or `nemorouter serve` first."
+        )
     if version < SCHEMA_VERSION:
         raise ConfigurationError(f"{place} has an old layout; run `nemorouter db upgrade`.")
     backend.check()

@@ -1,7 +1,8 @@
-"""The ledger: what was spent. Journal rows come in once; the sums of a day move in the same transaction as the log.
+"""The ledger: what was spent. Journal rows come in once; the sums of a day move in the same
+transaction as the log.
 
-It must never let a row count twice, however often a journal hands it over, and never change a sum that the log's
-retention touches.
+It must never let a row count twice, however often a journal hands it over, and never change a sum
+that the log's retention touches.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,14 +21,22 @@ from nemorouter.types import Duration, Kind
 if TYPE_CHECKING:
     from nemorouter._core import Journal, Row, Tally
 
-_SCOPE_COLUMN: Final = {Kind.ORG: "org_id", Kind.TEAM: "team_id", Kind.USER: "user_id", Kind.KEY: "key_id"}
+_SCOPE_COLUMN: Final = {
+    Kind.ORG: "org_id",
+    Kind.TEAM: "team_id",
+    Kind.USER: "user_id",
+    Kind.KEY: "key_id",
+}
 
 
-async def drain(store: Store, journals: Sequence["Journal"], tallies: Sequence["Tally"] = (), limit: int = 4096) -> int:
-    """Move up to ``limit`` ended tickets of each journal into the store, in one transaction, then free their slots.
+async def drain(
+    store: Store, journals: Sequence["Journal"], tallies: Sequence["Tally"] = (), limit: int = 4096
+) -> int:
+    """Move up to ``limit`` ended tickets of each journal into the store, in one transaction, then
+    free their slots.
 
-    Answers how many rows there were. A crash or an error between commit and free hands the same rows over again,
-    which changes nothing. StoreError: nothing was written, nothing was freed.
+    Answers how many rows there were. A crash or an error between commit and free hands the same
+    rows over again, which changes nothing. StoreError: nothing was written, nothing was freed.
     """
     ended = [(journal, rows) for journal in journals if (rows := journal.rows(limit))]
     rows = ended[0][1] if len(ended) == 1 else [row for _, rows in ended for row in rows]
@@ -39,14 +48,22 @@ async def drain(store: Store, journals: Sequence["Journal"], tallies: Sequence["
 
 
 async def record(store: Store, rows: Sequence["Row"], tallies: Sequence["Tally"] = ()) -> int:
-    """Write rows in one transaction; answer how many were not there before. StoreError: nothing was written."""
+    """Write rows in one transaction; answer how many were not there before. StoreError: nothing was
+    written.
+    """
     return await store.record(rows, tallies)
 
 
 async def window_spend(
-    connection: AsyncConnection, kind: int, id: int, first_day: int, end_day: int, host: int | None = None
+    connection: AsyncConnection,
+    kind: int,
+    id: int,
+    first_day: int,
+    end_day: int,
+    host: int | None = None,
 ) -> int:
-    """Nano-USD spent by a scope in the days ``first_day`` … ``end_day`` - 1 (days since 1970-01-01 UTC).
+    """Nano-USD spent by a scope in the days ``first_day`` … ``end_day`` - 1 (days since 1970-01-01
+    UTC).
 
     With ``host`` only what went through that host, which PostgreSQL knows.
     """
@@ -69,7 +86,9 @@ async def total_spend(connection: AsyncConnection, kind: int, ids: Sequence[int]
     totals: dict[int, int] = {}
     for start in range(0, len(ids), 500):
         some = column.in_(ids[start : start + 500])
-        rows = await connection.execute(select(column, func.sum(spend_daily.c.cost_nano)).where(some).group_by(column))
+        rows = await connection.execute(
+            select(column, func.sum(spend_daily.c.cost_nano)).where(some).group_by(column)
+        )
         totals.update({id: spent for id, spent in rows})
     return totals
 
@@ -77,7 +96,8 @@ async def total_spend(connection: AsyncConnection, kind: int, ids: Sequence[int]
 async def open_windows(
     connection: AsyncConnection, wall_ms: int, host: int | None = None
 ) -> AsyncIterator[list[tuple[int, int, bytes, int]]]:
-    """(kind, id, digest, nano-USD spent) of every scope that spent in its budget window of ``wall_ms``, in lots.
+    """(kind, id, digest, nano-USD spent) of every scope that spent in its budget window of
+    ``wall_ms``, in lots.
 
     With ``host`` only what went through that host, which PostgreSQL knows.
     """
@@ -85,13 +105,20 @@ async def open_windows(
         for duration in Duration:
             days = window_days(duration, wall_ms // DAY_MS)
             values = (*days, duration) if host is None else (*days, duration, host)
-            async for rows in lots(connection, _windows(kind, one_host=host is not None), *values, size=20_000):
-                yield [(int(kind), id, bytes(digest[0]) if digest else b"", spent) for id, spent, *digest in rows]
+            async for rows in lots(
+                connection, _windows(kind, one_host=host is not None), *values, size=20_000
+            ):
+                yield [
+                    (int(kind), id, bytes(digest[0]) if digest else b"", spent)
+                    for id, spent, *digest in rows
+                ]
 
 
 def _windows(kind: Kind, *, one_host: bool) -> str:
     table, id = ("spend_host", "scope_id") if one_host else ("spend_daily", _SCOPE_COLUMN[kind])
-    digest, keys = (", k.digest", f"JOIN keys AS k ON k.id = d.{id}") if kind is Kind.KEY else ("", "")
+    digest, keys = (
+        (", k.digest", f"JOIN keys AS k ON k.id = d.{id}") if kind is Kind.KEY else ("", "")
+    )
     mine = f"AND d.host = ? AND d.kind = {int(kind)}" if one_host else ""
     return (
         f"SELECT d.{id}, sum(d.cost_nano){digest} FROM {table} AS d {keys} "  # noqa: S608 - constants

@@ -1,7 +1,8 @@
 """The ledger's writes on PostgreSQL: rows by COPY, sums by the server, several hosts at once.
 
-Every statement takes its rows in the order of their keys, and the order of the statements is the same for all hosts, so
-that they wait for each other in one direction. It must never let a row count twice.
+Every statement takes its rows in the order of their keys, and the order of the statements is the
+same for all hosts, so that they wait for each other in one direction. It must never let a row count
+twice.
 """
 
 import secrets
@@ -20,8 +21,28 @@ if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
 _COLUMNS: Final = (
-    *("boot", "seq", "at_ms", "key_id", "team_id", "user_id", "org_id", "model", "upstream", "endpoint", "status"),
-    *("outcome", "stream", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "reserved_nano"),
+    *(
+        "boot",
+        "seq",
+        "at_ms",
+        "key_id",
+        "team_id",
+        "user_id",
+        "org_id",
+        "model",
+        "upstream",
+        "endpoint",
+        "status",
+    ),
+    *(
+        "outcome",
+        "stream",
+        "input_tokens",
+        "cached_tokens",
+        "output_tokens",
+        "cost_nano",
+        "reserved_nano",
+    ),
     *("latency_us", "ttft_us"),
 )
 _STAGE: Final = "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
@@ -29,7 +50,14 @@ _LOG: Final = (
     f"INSERT INTO requests ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} FROM drained "  # noqa: S608 - constants
     "ON CONFLICT DO NOTHING RETURNING boot, seq"
 )
-_SUMS: Final = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "unknown_cost")
+_SUMS: Final = (
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "cost_nano",
+    "unknown_cost",
+)
 _USED: Final = (
     "UPDATE keys SET last_used_ms = u.at FROM (SELECT u.at, k.id FROM unnest($1::bigint[], $2::bigint[]) AS u (at, id) "
     "JOIN keys AS k ON k.id = u.id WHERE coalesce(k.last_used_ms, 0) < u.at ORDER BY k.id FOR NO KEY UPDATE OF k) AS u "
@@ -56,30 +84,48 @@ def _adding(table: str, keys: dict[str, str], sums: Sequence[str]) -> str:
 
 
 _MONTH: Final = _adding(
-    "spend_month", {"month": "int", "org_id": "bigint", "key_id": "bigint"}, ("requests", "cost_nano")
+    "spend_month",
+    {"month": "int", "org_id": "bigint", "key_id": "bigint"},
+    ("requests", "cost_nano"),
 )
 _DAY: Final = _adding(
     "spend_daily",
-    {"day": "int", **dict.fromkeys(("org_id", "team_id", "user_id", "key_id"), "bigint"), "model": "text"},
+    {
+        "day": "int",
+        **dict.fromkeys(("org_id", "team_id", "user_id", "key_id"), "bigint"),
+        "model": "text",
+    },
     _SUMS,
 )
 _HOST_DAY: Final = _adding(
-    "spend_host", {"kind": "smallint", "scope_id": "bigint", "day": "int", "host": "bigint"}, ("cost_nano",)
+    "spend_host",
+    {"kind": "smallint", "scope_id": "bigint", "day": "int", "host": "bigint"},
+    ("cost_nano",),
 )
-_SCOPE: Final = _adding("spend_scope", {"kind": "smallint", "scope_id": "bigint", "day": "int", "model": "text"}, _SUMS)
-_REFUSED: Final = _adding("refusals", {"minute": "bigint", "key_id": "bigint", "code": "smallint"}, ("count",))
+_SCOPE: Final = _adding(
+    "spend_scope", {"kind": "smallint", "scope_id": "bigint", "day": "int", "model": "text"}, _SUMS
+)
+_REFUSED: Final = _adding(
+    "refusals", {"minute": "bigint", "key_id": "bigint", "code": "smallint"}, ("count",)
+)
 
 
 class Ledger:
-    """Writes for one host. It remembers what it may have written, and which weeks of the log are there."""
+    """Writes for one host. It remembers what it may have written, and which weeks of the log are
+    there.
+    """
 
     def __init__(self, host: int) -> None:
         self._host = host
         self._weeks = weeks.Weeks()
         self._see = 0.0
-        self._unsure: tuple[int, tuple[Tally, ...]] | None = None  # number and refusal counts of the last try
+        self._unsure: tuple[int, tuple[Tally, ...]] | None = (
+            None  # number and refusal counts of the last try
+        )
 
-    async def write(self, connection: asyncpg.Connection, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+    async def write(
+        self, connection: asyncpg.Connection, rows: Sequence["Row"], tallies: Sequence["Tally"]
+    ) -> int:
         """One transaction; answer how many rows were not there before.
 
         Log, sums and ``last_used_ms`` move together or not at all.
@@ -104,11 +150,15 @@ class Ledger:
     async def _seen(self, connection: asyncpg.Connection, *, now: bool) -> None:
         """Tell of this host once a minute: its row also remembers which refusals were counted."""
         if now or time.monotonic() >= self._see:
-            await connection.execute(_SEEN, self._host, socket.gethostname(), time.time_ns() // 1_000_000)
+            await connection.execute(
+                _SEEN, self._host, socket.gethostname(), time.time_ns() // 1_000_000
+            )
             self._see = time.monotonic() + _SEEN_EVERY_S
 
     async def _add(self, connection: asyncpg.Connection, fresh: Sequence["Row"]) -> None:
-        """The rows that all hosts want come last, so that they are held for the time of the commit only."""
+        """The rows that all hosts want come last, so that they are held for the time of the commit
+        only.
+        """
         gained = sums(fresh)
         await _lines(connection, _HOST_DAY, _of_host(gained.daily, self._host))
         await _lines(connection, _DAY, gained.daily)
@@ -159,7 +209,9 @@ def _together(tallies: Sequence["Tally"]) -> list[tuple[int, ...]]:
     return [(*entry, count) for entry, count in found.items()]
 
 
-async def _lines(connection: asyncpg.Connection, statement: str, lines: Sequence[tuple[Any, ...]]) -> None:
+async def _lines(
+    connection: asyncpg.Connection, statement: str, lines: Sequence[tuple[Any, ...]]
+) -> None:
     """Run a statement over lines, in the order of their keys."""
     if lines:
         await connection.execute(statement, *zip(*sorted(lines), strict=True))

@@ -22,7 +22,9 @@ _LOT: Final = 64  # rows of one statement: what a statement costs by itself is h
 
 def _log_of(rows: int) -> str:
     row = f"({', '.join('?' for _ in _COLUMNS.split())})"
-    return f"INSERT INTO requests ({_COLUMNS}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+    return (
+        f"INSERT INTO requests ({_COLUMNS}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+    )
 
 
 _LOG: Final = _log_of(1)
@@ -82,12 +84,16 @@ def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequen
 
 
 def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row"]:
-    """Add rows to the request log; answer those that were not there. Nearly always that is all of them."""
+    """Add rows to the request log; answer those that were not there. Nearly always that is all of
+    them.
+    """
     connection.execute("SAVEPOINT log")
     if _insert(connection, rows) < len(rows):
         connection.execute("ROLLBACK TO log")
         given = {_place(row): row for row in rows}
-        there = {place for place in given if connection.execute(_THERE, place).fetchone() is not None}
+        there = {
+            place for place in given if connection.execute(_THERE, place).fetchone() is not None
+        }
         rows = [row for place, row in given.items() if place not in there]
         _insert(connection, rows)
     connection.execute("RELEASE log")
@@ -95,7 +101,9 @@ def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row
 
 
 def _place(row: "Row") -> tuple[int, int, int, int]:
-    """(boot, seq) is a row's id; a ticket's time and org, which never change, say where in the log it lies."""
+    """(boot, seq) is a row's id; a ticket's time and org, which never change, say where in the log
+    it lies.
+    """
     return row[1], row[2], row[3], row[7]
 
 

@@ -16,13 +16,17 @@ from nemorouter.store.schema import SCHEMA_VERSION, meta
 
 
 async def upgrade(backend: Backend) -> None:
-    """Make the store, or bring it to the newest layout. Safe to call from several processes and hosts at once."""
+    """Make the store, or bring it to the newest layout. Safe to call from several processes and
+    hosts at once.
+    """
     try:
         await backend.migrate(_upgrade)
     except DBAPIError as error:
         raise (backend.explain(error) or error) from error
     except CommandError as error:
-        raise ConfigurationError(f"The store at {backend.place} cannot be migrated: {error}.") from error
+        raise ConfigurationError(
+            f"The store at {backend.place} cannot be migrated: {error}."
+        ) from error
 
 
 def _upgrade(connection: Connection) -> None:
@@ -35,7 +39,9 @@ def _upgrade(connection: Connection) -> None:
 def run(connection: Connection) -> None:
     """Run the migrations of this package on an open connection."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

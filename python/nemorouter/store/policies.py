@@ -1,6 +1,7 @@
 """The store's rows as the arena wants them: policies, prices, and what changed since a sequence.
 
-Every function takes a connection of ``Store.read()``, so that a caller sees all of it at one instant.
+Every function takes a connection of ``Store.read()``, so that a caller sees all of it at one
+instant.
 """
 
 import json
@@ -37,7 +38,9 @@ _QUERIES: Final = {
 
 
 class Change(NamedTuple):
-    """A row of ``changes``: a scope (types.Kind and id), or a price (schema.PRICE_CHANGE, 0 and the model)."""
+    """A row of ``changes``: a scope (types.Kind and id), or a price (schema.PRICE_CHANGE, 0 and the
+    model).
+    """
 
     seq: int
     kind: int
@@ -47,7 +50,9 @@ class Change(NamedTuple):
 
 async def change_seq(connection: AsyncConnection) -> int:
     """The newest change sequence; 0 in a fresh store."""
-    value = (await connection.execute(select(meta.c.value).where(meta.c.key == "change_seq"))).scalar()
+    value = (
+        await connection.execute(select(meta.c.value).where(meta.c.key == "change_seq"))
+    ).scalar()
     return int(value or 0)
 
 
@@ -64,7 +69,9 @@ async def changes_since(connection: AsyncConnection, seq: int, limit: int = 10_0
 
 async def policy(connection: AsyncConnection, kind: int, id: int) -> Policy | None:
     """The policy of one scope as of now; None if there is none."""
-    row = (await connection.execute(text(_QUERIES[Kind(kind)] + " WHERE s.id = :id"), {"id": id})).first()
+    row = (
+        await connection.execute(text(_QUERIES[Kind(kind)] + " WHERE s.id = :id"), {"id": id})
+    ).first()
     return None if row is None else _MAKERS[Kind(kind)](tuple(row))
 
 

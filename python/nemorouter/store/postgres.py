@@ -1,7 +1,8 @@
-"""A store in PostgreSQL, for many hosts: writers of the control plane take turns under one advisory lock.
+"""A store in PostgreSQL, for many hosts: writers of the control plane take turns under one advisory
+lock.
 
-It must never wait for ever: a frozen server, a lost connection and a host that died with a lock each have their limit.
-The password of the URL stays in here.
+It must never wait for ever: a frozen server, a lost connection and a host that died with a lock
+each have their limit. The password of the URL stays in here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CONNECT_S: Final = 10.0
-COMMAND_S: Final = 30.0  # a server that is silent for so long is given up, and asked again on a new connection
+COMMAND_S: Final = (
+    30.0  # a server that is silent for so long is given up, and asked again on a new connection
+)
 _TRIES: Final = 8
 _LOCK: Final = 0x4E45_4D4F_0001  # of writers; the first half is "NEMO"
 _MIGRATION_LOCK: Final = 0x4E45_4D4F_0002
@@ -92,7 +95,8 @@ class Postgres:
         engine = self._engine(None, poolclass=NullPool)
         try:
             async with engine.begin() as connection:
-                # One transaction: a migration is there whole, or not at all. It waits as long as another one takes.
+                # One transaction: a migration is there whole, or not at all. It waits as long as
+                # another one takes.
                 await connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
                 await connection.run_sync(work)
@@ -109,7 +113,9 @@ class Postgres:
         async def connect() -> asyncpg.Connection:
             return await self._connect(command_s)
 
-        engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)
+        engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options
+        )
         event.listen(engine.sync_engine, "handle_error", _give_up)
         return engine
 
@@ -119,15 +125,21 @@ class Postgres:
                 self._url, timeout=CONNECT_S, command_timeout=command_s, server_settings=_SESSION
             )
             # The sum of a column of whole numbers is a "numeric", and a whole number still.
-            await connection.set_type_codec("numeric", encoder=str, decoder=_number, schema="pg_catalog", format="text")
+            await connection.set_type_codec(
+                "numeric", encoder=str, decoder=_number, schema="pg_catalog", format="text"
+            )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise self.explain(error) or error from error
         except (ValueError, asyncpg.exceptions.ClientConfigurationError) as error:
-            raise ConfigurationError("database_url is not a URL that PostgreSQL's clients understand.") from error
+            raise ConfigurationError(
+                "database_url is not a URL that PostgreSQL's clients understand."
+            ) from error
         return connection
 
     async def read(self, connection: AsyncConnection) -> None:
-        await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        await connection.exec_driver_sql(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        )
 
     async def write(self, connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -178,7 +190,9 @@ class Postgres:
             return None
         if isinstance(error, DBAPIError):
             error = error.orig if error.orig is not None else error
-        elif not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+        elif not isinstance(
+            error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError
+        ):
             return None
         state = getattr(error, "sqlstate", None) or ""
         if state in _CONTENTION:
@@ -210,7 +224,9 @@ def _place(url: str) -> str:
     """The URL with neither user nor password nor options."""
     try:
         parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
+        host = (
+            parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
+        )
     except ValueError:
         raise ConfigurationError("database_url is not a URL.") from None
     return f"postgresql://{host}/{parts.path.lstrip('/')}"
@@ -218,15 +234,22 @@ def _place(url: str) -> str:
 
 async def _version(connection: asyncpg.Connection, place: str) -> int:
     tables = {
-        row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+        row[0]
+        for row in await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        )
     }
     if "alembic_version" not in tables:
         if tables & metadata.tables.keys():
-            raise ConfigurationError(f"{place} holds tables of another program; name a database of nemorouter's own.")
+            raise ConfigurationError(
+                f"{place} holds tables of another program; name a database of nemorouter's own."
+            )
         return 0
     found = await connection.fetchval("SELECT version_num FROM alembic_version")
     if found is None:
         return 0
     if "meta" not in tables or not str(found).isdigit():
-        raise ConfigurationError(f"{place} is a database of another program; name a database of nemorouter's own.")
+        raise ConfigurationError(
+            f"{place} is a database of another program; name a database of nemorouter's own."
+        )
     return int(found)

@@ -1,6 +1,8 @@
-"""A store in a SQLite file: one writer at a time, durable at every commit, readable by its owner only.
+"""A store in a SQLite file: one writer at a time, durable at every commit, readable by its owner
+only.
 
-Everything that SQLite can say about a bad file, a full disk or a lock leaves here as one of our errors.
+Everything that SQLite can say about a bad file, a full disk or a lock leaves here as one of our
+errors.
 """
 
 import asyncio
@@ -43,7 +45,9 @@ class Sqlite:
 
     async def look(self, query: str) -> list[tuple[Any, ...]]:
         try:
-            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+            with closing(
+                sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=10)
+            ) as db:
                 return db.execute(query).fetchall()
         except sqlite3.Error as error:
             raise StoreError(explain(error)) from error
@@ -55,7 +59,8 @@ class Sqlite:
         with _lock(self.path):
             _claim(self.path)
             engine = create_engine(
-                URL.create("sqlite", database=self.place), connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
+                URL.create("sqlite", database=self.place),
+                connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
             )
             try:
                 with engine.begin() as connection:
@@ -67,12 +72,17 @@ class Sqlite:
 
     def check(self) -> None:
         if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK):
-            raise ConfigurationError(f"{self.path}: {explain(sqlite3.OperationalError('readonly'))}")
+            raise ConfigurationError(
+                f"{self.path}: {explain(sqlite3.OperationalError('readonly'))}"
+            )
 
     def engine(self) -> AsyncEngine:
         engine = create_async_engine(
             URL.create("sqlite+aiosqlite", database=self.place),
-            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "isolation_level": None},  # we say BEGIN ourselves
+            connect_args={
+                "timeout": BUSY_TIMEOUT_MS / 1000,
+                "isolation_level": None,
+            },  # we say BEGIN ourselves
             hide_parameters=True,  # an exception must not print digests or hashes
         )
         event.listen(engine.sync_engine, "connect", _prepare)
@@ -88,7 +98,9 @@ class Sqlite:
         await self.write(connection)
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
-        """It blocks the loop, which is the drainer's own: a thread's visit would cost as much as a hundred rows."""
+        """It blocks the loop, which is the drainer's own: a thread's visit would cost as much as a
+        hundred rows.
+        """
         connection = self._plain
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -105,7 +117,9 @@ class Sqlite:
         """The ledger's connection."""
         if self._opened is None:
             uri = f"{self.path.as_uri()}?mode=rw"
-            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None
+            )
             _prepare(connection)
             self._opened = connection
         return self._opened
@@ -123,7 +137,9 @@ class Sqlite:
         return None
 
     def mark(self) -> tuple[int, ...]:
-        return tuple(self._plain.execute("PRAGMA data_version").fetchone())  # the ledger's own commits leave it
+        return tuple(
+            self._plain.execute("PRAGMA data_version").fetchone()
+        )  # the ledger's own commits leave it
 
 
 def explain(error: BaseException) -> str:
@@ -132,10 +148,16 @@ def explain(error: BaseException) -> str:
     for sign, meaning in (
         ("locked", "The store is locked by another program; try again, or end what holds it."),
         ("busy", "The store is locked by another program; try again, or end what holds it."),
-        ("readonly", "The store is read-only; give the user that runs nemorouter write access to it."),
+        (
+            "readonly",
+            "The store is read-only; give the user that runs nemorouter write access to it.",
+        ),
         ("disk is full", "The disk of the store is full; make room on it."),
         ("disk i/o error", "The disk of the store failed; check it before going on."),
-        ("unable to open", "The store cannot be opened; check that its directory exists and may be written."),
+        (
+            "unable to open",
+            "The store cannot be opened; check that its directory exists and may be written.",
+        ),
         ("not a database", "The file of the store is not a SQLite database."),
         ("malformed", "The store is damaged; restore a backup."),
     ):
@@ -153,15 +175,24 @@ def database_path(settings: Settings) -> Path:
 
 
 def store_version(path: Path) -> int:
-    """Number of the layout of the store at ``path``; 0 if there is none yet. ConfigurationError if it is not ours."""
+    """Number of the layout of the store at ``path``; 0 if there is none yet. ConfigurationError if
+    it is not ours.
+    """
     if not path.exists() or path.stat().st_size == 0:
         return 0
     try:
-        with closing(sqlite3.connect(path.as_uri() + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)) as db:
-            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        with closing(
+            sqlite3.connect(path.as_uri() + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
+        ) as db:
+            tables = {
+                name
+                for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
             (owner,) = db.execute("PRAGMA application_id").fetchone()
             if owner != APPLICATION_ID and (owner or tables):
-                raise ConfigurationError(f"{path} is a database of another program; name another file.")
+                raise ConfigurationError(
+                    f"{path} is a database of another program; name another file."
+                )
             if "alembic_version" not in tables:
                 return 0
             row = db.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -173,9 +204,13 @@ def store_version(path: Path) -> int:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     try:
-        file = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(
+            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
-        raise ConfigurationError(f"The store cannot be made at {path}: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"The store cannot be made at {path}: {error.strerror}."
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -184,14 +219,18 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _claim(path: Path) -> None:
-    """Make the file, readable by its owner only, and mark it as ours before the first table is in it."""
+    """Make the file, readable by its owner only, and mark it as ours before the first table is in
+    it.
+    """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as db:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("PRAGMA journal_mode = WAL")
     except OSError as error:
-        raise ConfigurationError(f"The store cannot be made at {path}: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"The store cannot be made at {path}: {error.strerror}."
+        ) from error
     except sqlite3.Error as error:
         raise StoreError(explain(error)) from error
 

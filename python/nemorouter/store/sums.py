@@ -24,7 +24,9 @@ class Sums(NamedTuple):
     """Lines for the tables of sums, each key once."""
 
     daily: list[Line]
-    """day, org, team, user, key, model | requests, input, cached, output tokens, nano-USD, requests without a price"""
+    """day, org, team, user, key, model | requests, input, cached, output tokens, nano-USD, requests
+    without a price
+    """
     scopes: list[Line]
     """kind, id, day, model | the same, for org, team and person"""
     months: list[Line]
@@ -46,7 +48,29 @@ def sums(rows: Iterable["Row"]) -> Sums:
 def _daily(rows: Iterable["Row"]) -> dict[tuple[Any, ...], list[int]]:
     """By day, scopes and model; behind the sums stands the time of the last request."""
     found: dict[tuple[Any, ...], list[int]] = {}
-    for _, _, _, at, key, team, user, org, model, _, _, _, _, _, input, cached, output, cost, _, _, _ in rows:
+    for (
+        _,
+        _,
+        _,
+        at,
+        key,
+        team,
+        user,
+        org,
+        model,
+        _,
+        _,
+        _,
+        _,
+        _,
+        input,
+        cached,
+        output,
+        cost,
+        _,
+        _,
+        _,
+    ) in rows:
         entry = (at // DAY_MS, org, team, user, key, model)
         total = found.get(entry)
         if total is None:
@@ -90,7 +114,9 @@ def _add(found: dict[Line, list[int]], entry: Line, gained: Sequence[int]) -> No
 
 
 def window_days(duration: int, day: int) -> tuple[int, int]:
-    """First day, and day after the last, of the budget window in which ``day`` lies (days since 1970-01-01 UTC)."""
+    """First day, and day after the last, of the budget window in which ``day`` lies (days since
+    1970-01-01 UTC).
+    """
     if duration == Duration.TOTAL:
         return 0, _FOR_EVER
     if duration == Duration.DAILY:

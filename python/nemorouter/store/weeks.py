@@ -1,4 +1,5 @@
-"""The request log of PostgreSQL: one table a week, so that it may grow to 10^9 rows and old weeks are dropped whole.
+"""The request log of PostgreSQL: one table a week, so that it may grow to 10^9 rows and old weeks
+are dropped whole.
 
 It must never drop a week that holds a row younger than the retention.
 """
@@ -61,7 +62,9 @@ def _name(week: int) -> str:
 
 
 def _make(week: int) -> str:
-    """Attached, and not made in its place, for that would wait for every reader and writer of the log."""
+    """Attached, and not made in its place, for that would wait for every reader and writer of the
+    log.
+    """
     name, first, end = _name(week), week * WEEK_MS, (week + 1) * WEEK_MS
     return (
         f"CREATE TABLE {name} (LIKE requests INCLUDING DEFAULTS); "

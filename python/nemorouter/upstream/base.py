@@ -21,8 +21,8 @@ class UpstreamTimeoutError(UpstreamFailedError):
 
 
 class Request(msgspec.Struct, gc=False):
-    """One call. ``path`` is one of our own (``/chat/completions``); ``headers`` passed the allow-list; ``stream``: the
-    client asks for a streamed answer.
+    """One call. ``path`` is one of our own (``/chat/completions``); ``headers`` passed the
+    allow-list; ``stream``: the client asks for a streamed answer.
     """
 
     endpoint: int
@@ -44,13 +44,17 @@ Read = Callable[[], Awaitable[bytes | Foreign | None]]
 
 
 class Chunks(Protocol):
-    """A streamed answer's body. While it is entered it is read; leaving it ends the call, and raises what went wrong
-    upstream as UpstreamFailedError or UpstreamTimeoutError.
+    """A streamed answer's body. While it is entered it is read; leaving it ends the call, and
+    raises what went wrong upstream as UpstreamFailedError or UpstreamTimeoutError.
     """
 
     async def __aenter__(self) -> Read: ...
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
     ) -> None: ...
 
 
@@ -72,7 +76,8 @@ class Ready:
 class Answer(msgspec.Struct):
     """What came back: whole (``body``) or streamed (``chunks``).
 
-    ``usage`` is set where the upstream tells it beside the body; otherwise it has to be read from the body.
+    ``usage`` is set where the upstream tells it beside the body; otherwise it has to be read from
+    the body.
     """
 
     status: int
@@ -89,8 +94,8 @@ class Upstream(Protocol):
 
     @property
     def instant(self) -> Callable[[int, bytes, str], Answer] | None:
-        """For an upstream that never waits, so that nobody need watch for the client's leaving: its answer to endpoint,
-        body and request id.
+        """For an upstream that never waits, so that nobody need watch for the client's leaving: its
+        answer to endpoint, body and request id.
         """
 
     async def send(self, request: Request) -> Answer:

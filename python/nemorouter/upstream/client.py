@@ -1,8 +1,9 @@
-"""An OpenAI-compatible provider over HTTP. The gateway's key never goes there; the provider's key never comes back.
+"""An OpenAI-compatible provider over HTTP. The gateway's key never goes there; the provider's key
+never comes back.
 
-Connections are pooled, one pool per worker. Redirects, cookies and decompression are off. Cancelling a call ends it at
-once if its answer has begun; before that pyreqwest only stops waiting, and the connection ends with the first-byte
-time-out.
+Connections are pooled, one pool per worker. Redirects, cookies and decompression are off.
+Cancelling a call ends it at once if its answer has begun; before that pyreqwest only stops waiting,
+and the connection ends with the first-byte time-out.
 """
 
 import os
@@ -19,7 +20,13 @@ from pyreqwest.response import Response
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.settings import Upstream as UpstreamSettings
-from nemorouter.upstream.base import Answer, Read, Request, UpstreamFailedError, UpstreamTimeoutError
+from nemorouter.upstream.base import (
+    Answer,
+    Read,
+    Request,
+    UpstreamFailedError,
+    UpstreamTimeoutError,
+)
 
 LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a whole answer that are taken from an upstream; no image request needs more."""
@@ -51,8 +58,11 @@ class HttpUpstream:
         builder = self._client.post(url)
         if request.headers:
             builder = builder.headers(request.headers)
-        # A stream's first bytes are wanted as they come; a whole answer in one visit to the client's threads.
-        builder = builder.body_bytes(request.body).streamed_read_buffer_limit(0 if request.stream else _AT_ONCE)
+        # A stream's first bytes are wanted as they come; a whole answer in one visit to the
+        # client's threads.
+        builder = builder.body_bytes(request.body).streamed_read_buffer_limit(
+            0 if request.stream else _AT_ONCE
+        )
         call, to_close = builder.build_streamed(), False
         try:
             response = await call.__aenter__()
@@ -90,7 +100,9 @@ def connect(settings: Settings) -> list[HttpUpstream]:
 
 
 def check_providers(settings: Settings) -> None:
-    """ConfigurationError: a provider's address is none, or its key is not in the environment or fits into no header."""
+    """ConfigurationError: a provider's address is none, or its key is not in the environment or
+    fits into no header.
+    """
     for upstream in settings.upstreams:
         where = f"upstreams: {upstream.name!r}"
         try:
@@ -99,9 +111,13 @@ def check_providers(settings: Settings) -> None:
             raise ConfigurationError(f"{where}: base_url: {error}.") from error
         key = _key(upstream)
         if key == "":
-            raise ConfigurationError(f"{where} takes its key from {upstream.api_key_env}, which is not set.")
+            raise ConfigurationError(
+                f"{where} takes its key from {upstream.api_key_env}, which is not set."
+            )
         if key and not (key.isascii() and key.isprintable()):
-            raise ConfigurationError(f"{where} takes its key from {upstream.api_key_env}, which fits into no header.")
+            raise ConfigurationError(
+                f"{where} takes its key from {upstream.api_key_env}, which fits into no header."
+            )
 
 
 def _key(upstream: UpstreamSettings) -> str | None:
@@ -123,7 +139,9 @@ def _client(settings: Settings, key: str | None) -> Client:
 
 
 def _passed_back(response: Response, status: int, kind: str) -> list[tuple[str, str]]:
-    """What of the head reaches the client: no cookies, no organization, no limits of the provider's account."""
+    """What of the head reaches the client: no cookies, no organization, no limits of the provider's
+    account.
+    """
     headers = [("content-type", kind)] if kind else []
     for name in _PASSED_BACK if status < 400 else _PASSED_BACK_OF_ERRORS:
         value = response.get_header(name)
@@ -159,7 +177,11 @@ class _Stream:
         return self._read
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
     ) -> None:
         await self._call.__aexit__(None, None, None)
         if isinstance(error, RequestTimeoutError):

@@ -11,7 +11,9 @@ from nemorouter.upstream.base import Upstream
 
 
 def names_a_key(model: str) -> bool:
-    """True if a client sent a key in the place of a model. Nobody serves that: the names of models are logged."""
+    """True if a client sent a key in the place of a model. Nobody serves that: the names of models
+    are logged.
+    """
     return "k-nemo-" in model
 
 
@@ -31,7 +33,9 @@ class Routes:
         prefixes: dict[str, Route] = {}
         for index, (upstream, patterns) in enumerate(table):
             for pattern in patterns:
-                names, name = (prefixes, pattern[:-1]) if pattern.endswith("*") else (self._exact, pattern)
+                names, name = (
+                    (prefixes, pattern[:-1]) if pattern.endswith("*") else (self._exact, pattern)
+                )
                 names.setdefault(name, Route(upstream, index))
         self._prefixes = sorted(prefixes.items(), key=lambda item: -len(item[0]))
         self.resolve = lru_cache(1024)(self._resolve)

@@ -1,7 +1,8 @@
 //! Every live scope of a host, in one mapping that all workers share.
 //!
-//! `header | prices | wants | digest table | heap of blocks | records`. Sizes follow from the capacity; the file is sparse, and room is
-//! allocated before it is touched. Meters are written by all; policy by one process at a time, in `write`.
+//! `header | prices | wants | digest table | heap of blocks | records`. Sizes follow from the
+//! capacity; the file is sparse, and room is allocated before it is touched. Meters are written by
+//! all; policy by one process at a time, in `write`.
 
 use std::{
     path::{Path, PathBuf},
@@ -134,12 +135,16 @@ impl Arena {
     pub fn open(path: &Path, identity: &[u8; 32]) -> Result<Self> {
         let map = Map::open(path)?;
         let foreign = |why: &str| Error::Foreign(format!("{} {why}", path.display()));
-        let header: Vec<u64> = map.words()[..16].iter().map(|w| w.load(Ordering::Relaxed)).collect();
+        let header: Vec<u64> =
+            map.words()[..16].iter().map(|w| w.load(Ordering::Relaxed)).collect();
         if header[H_MAGIC] != MAGIC {
             return Err(foreign("is not an arena"));
         }
         if header[H_LAYOUT] != LAYOUT {
-            return Err(foreign(&format!("has layout {}, this program layout {LAYOUT}", header[H_LAYOUT])));
+            return Err(foreign(&format!(
+                "has layout {}, this program layout {LAYOUT}",
+                header[H_LAYOUT]
+            )));
         }
         if header[H_PUBLISHED] != 1 {
             return Err(foreign("was not finished"));
@@ -157,7 +162,14 @@ impl Arena {
 
     fn of(map: Map, plan: Plan, path: Option<PathBuf>) -> Self {
         let clustered = AtomicU64::new(map.words()[H_CLUSTERED].load(Ordering::Relaxed));
-        Self { map, plan, path, writer: Mutex::new(()), clock: RwLock::new(Clock::System), clustered }
+        Self {
+            map,
+            plan,
+            path,
+            writer: Mutex::new(()),
+            clock: RwLock::new(Clock::System),
+            clustered,
+        }
     }
 
     /// Give the file its name; from now on others may open it.
@@ -166,7 +178,11 @@ impl Arena {
             return Err(Error::Value("a private arena has no file".to_owned()));
         };
         self.set(H_PUBLISHED, 1);
-        std::fs::rename(from, path).map_err(Error::io(format_args!("rename {} to {}", from.display(), path.display())))
+        std::fs::rename(from, path).map_err(Error::io(format_args!(
+            "rename {} to {}",
+            from.display(),
+            path.display()
+        )))
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -237,11 +253,13 @@ impl Arena {
         price::find(self.prices(), model)
     }
 
-    /// Index of the scope with this digest. The comparison takes the same time wherever two digests differ.
+    /// Index of the scope with this digest. The comparison takes the same time wherever two digests
+    /// differ.
     #[must_use]
     pub fn find(&self, digest: &blake3::Hash) -> Option<u32> {
         table::find(self.table(), digest.as_bytes(), |index| {
-            self.record(index).is_some_and(|record| blake3::Hash::from_bytes(record.digest()) == *digest)
+            self.record(index)
+                .is_some_and(|record| blake3::Hash::from_bytes(record.digest()) == *digest)
         })
     }
 
@@ -254,12 +272,15 @@ impl Arena {
     #[must_use]
     pub fn frozen(&self) -> Vec<u32> {
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
-        let frozen = |index: &u32| Record(&records[*index as usize]).money().load(Ordering::Relaxed) & FREEZE != 0;
+        let frozen = |index: &u32| {
+            Record(&records[*index as usize]).money().load(Ordering::Relaxed) & FREEZE != 0
+        };
         (0..self.scopes()).filter(frozen).collect()
     }
 
-    /// Bring words that nobody came to up to date: money words turn to the current window, since a tag names its window modulo 128, and
-    /// buckets that are long full come to now (see [`bucket::settle_down`]). The drainer calls this every few minutes.
+    /// Bring words that nobody came to up to date: money words turn to the current window, since a
+    /// tag names its window modulo 128, and buckets that are long full come to now (see
+    /// [`bucket::settle_down`]). The drainer calls this every few minutes.
     pub fn turn(&self, wall_ms: u64) {
         let (windows, now_us) = (Windows::at(wall_ms), self.clock().boot_us());
         for record in (0..self.scopes()).filter_map(|index| self.record(index)) {
@@ -274,7 +295,12 @@ impl Arena {
             if !Money(seen).is_frozen() && Money(seen).tag().relation(now) == Relation::Stale {
                 // A failed swap: somebody came after all.
                 let next = Money::new(now, 0).0;
-                let _ = record.money().compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed);
+                let _ = record.money().compare_exchange(
+                    seen,
+                    next,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
             }
         }
     }
@@ -287,7 +313,13 @@ impl Arena {
     }
 
     /// See [`crate::recount`]. `first_day` is that of the window which `ledger` sums.
-    pub fn recount<'a>(&self, index: u32, first_day: u64, ledger: u64, slots: impl Iterator<Item = Slot<'a>>) -> bool {
+    pub fn recount<'a>(
+        &self,
+        index: u32,
+        first_day: u64,
+        ledger: u64,
+        slots: impl Iterator<Item = Slot<'a>>,
+    ) -> bool {
         let Some(record) = self.record(index) else {
             return true;
         };

@@ -1,13 +1,16 @@
 //! A token bucket in one word, exact for every limit, with refund and debt.
 //!
-//! With a limit of `L` a minute, `E(t) = t · L` counts what was ever issued by the microsecond `t`, in *shares*: sixty millionths of a
-//! token. The word holds `C`, the shares ever claimed. A request of `n` tokens fits iff `max(C, E) + n ≤ E + B`; then
-//! `C := max(C, E) + n`. Nothing is ever rounded, so in any window the admitted cost is at most `B + L · Δt`, exactly.
+//! With a limit of `L` a minute, `E(t) = t · L` counts what was ever issued by the microsecond `t`,
+//! in *shares*: sixty millionths of a token. The word holds `C`, the shares ever claimed. A request
+//! of `n` tokens fits iff `max(C, E) + n ≤ E + B`; then `C := max(C, E) + n`. Nothing is ever
+//! rounded, so in any window the admitted cost is at most `B + L · Δt`, exactly.
 //!
-//! Both counters run on a ring of 63 bits; only their distance is looked at, as a signed number. A bucket that nobody came to for
-//! longer than half a turn (76 minutes at the largest limit, years at common ones) would look indebted: [`settle_down`] brings it back before.
+//! Both counters run on a ring of 63 bits; only their distance is looked at, as a signed number. A
+//! bucket that nobody came to for longer than half a turn (76 minutes at the largest limit, years
+//! at common ones) would look indebted: [`settle_down`] brings it back before.
 //!
-//! Bit 0 of the word flips whenever the rate changes, so that a swap computed under the old rate cannot succeed by chance.
+//! Bit 0 of the word flips whenever the rate changes, so that a swap computed under the old rate
+//! cannot succeed by chance.
 
 use crate::{
     sync::{AtomicU64, Ordering},
@@ -19,7 +22,8 @@ pub const PERIOD_US: u64 = 60_000_000;
 /// Most shares that can be used up, debt included: a quarter of the ring.
 const USED_MAX: i64 = 1 << 61;
 
-/// Rate and size of a bucket: `limit` tokens a minute, at most `burst` at once; [`NONE`] as limit = no bucket.
+/// Rate and size of a bucket: `limit` tokens a minute, at most `burst` at once; [`NONE`] as limit =
+/// no bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub limit: u64,
@@ -154,12 +158,14 @@ pub fn claimed(word: &AtomicU64) -> Claimed {
 /// The word as it is now, to be decided on and then given to [`take`].
 #[must_use]
 pub fn look(word: &AtomicU64) -> u64 {
-    // Acquire: partner of `change`, so that `take`'s `current` cannot answer from before a conversion that this load saw.
+    // Acquire: partner of `change`, so that `take`'s `current` cannot answer from before a
+    // conversion that this load saw.
     word.load(Ordering::Acquire)
 }
 
-/// Take `n` tokens or none, starting from the word as `seen`. `current` says whether the policy that `limit` was read from still
-/// stands; it is asked after each load of the word: a word of the new rate is only seen after the policy's sequence went odd.
+/// Take `n` tokens or none, starting from the word as `seen`. `current` says whether the policy
+/// that `limit` was read from still stands; it is asked after each load of the word: a word of the
+/// new rate is only seen after the policy's sequence went odd.
 pub fn take(
     word: &AtomicU64,
     mut seen: u64,
@@ -180,12 +186,14 @@ pub fn take(
     }
 }
 
-/// Give back `n` tokens that were taken. What was refilled meanwhile is simply full: a late refund never overfills.
+/// Give back `n` tokens that were taken. What was refilled meanwhile is simply full: a late refund
+/// never overfills.
 pub fn give(word: &AtomicU64, n: u64) {
     update(word, |seen| Claimed::from(seen).plus(-shares(n)).word(seen));
 }
 
-/// Take `n` tokens without asking: what was produced beyond the reservation is owed. Debt beyond what the ring can tell is cut off.
+/// Take `n` tokens without asking: what was produced beyond the reservation is owed. Debt beyond
+/// what the ring can tell is cut off.
 pub fn owe(word: &AtomicU64, limit: Limit, n: u64, now_us: u64) {
     update(word, |seen| {
         let claimed = Claimed::from(seen);
@@ -200,18 +208,26 @@ pub fn change(word: &AtomicU64, next: impl Fn(Claimed) -> Claimed) {
     update(word, |seen| next(seen.into()).word(!seen));
 }
 
-/// Bring a bucket that has been full for a quarter of the ring to now, so that it never seems to be in debt.
+/// Bring a bucket that has been full for a quarter of the ring to now, so that it never seems to be
+/// in debt.
 pub fn settle_down(word: &AtomicU64, limit: Limit, now_us: u64) {
     let seen = word.load(Ordering::Acquire);
     if !limit.is_unlimited() && limit.ahead(seen.into(), now_us) < -(USED_MAX / 2) {
         // A failed swap: somebody came, or the rate changed.
-        let _ = word.compare_exchange(seen, limit.issued(now_us).word(seen), Ordering::AcqRel, Ordering::Relaxed);
+        let _ = word.compare_exchange(
+            seen,
+            limit.issued(now_us).word(seen),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
     }
 }
 
 fn update(word: &AtomicU64, next: impl Fn(u64) -> u64) {
     let mut seen = word.load(Ordering::Relaxed);
-    while let Err(other) = word.compare_exchange_weak(seen, next(seen), Ordering::AcqRel, Ordering::Relaxed) {
+    while let Err(other) =
+        word.compare_exchange_weak(seen, next(seen), Ordering::AcqRel, Ordering::Relaxed)
+    {
         seen = other;
     }
 }
@@ -239,8 +255,16 @@ mod tests {
             try_take(&word, sixty, 1, now).expect("fits");
         }
         assert_eq!(try_take(&word, sixty, 1, now), Err(Stop::Short));
-        assert_eq!(sixty.wait(claimed(&word), 1, now), Some(1_000_000), "a whole second, wherever it began");
-        assert_eq!(try_take(&word, sixty, 1, now + 999_999), Err(Stop::Short), "one microsecond early");
+        assert_eq!(
+            sixty.wait(claimed(&word), 1, now),
+            Some(1_000_000),
+            "a whole second, wherever it began"
+        );
+        assert_eq!(
+            try_take(&word, sixty, 1, now + 999_999),
+            Err(Stop::Short),
+            "one microsecond early"
+        );
         try_take(&word, sixty, 1, now + 1_000_000).expect("at the promised instant");
     }
 
@@ -303,7 +327,10 @@ mod tests {
             change(&word, |c| Limit::UNLIMITED.convert(c, most, start));
             try_take(&word, most, LIMIT_MAX, start).expect("fits");
             assert_eq!(try_take(&word, most, 1, start), Err(Stop::Short));
-            assert_eq!(most.remaining(claimed(&word), start + 60_000), (LIMIT_MAX / 1_000).cast_signed());
+            assert_eq!(
+                most.remaining(claimed(&word), start + 60_000),
+                (LIMIT_MAX / 1_000).cast_signed()
+            );
         }
     }
 
@@ -312,7 +339,11 @@ mod tests {
         let (word, most) = (AtomicU64::new(0), limit(LIMIT_MAX));
         let hour = 60 * MINUTE;
         for i in 0..100 {
-            assert_eq!(most.remaining(claimed(&word), i * hour / 2), LIMIT_MAX.cast_signed(), "{i}");
+            assert_eq!(
+                most.remaining(claimed(&word), i * hour / 2),
+                LIMIT_MAX.cast_signed(),
+                "{i}"
+            );
             settle_down(&word, most, i * hour / 2);
         }
     }

@@ -1,9 +1,11 @@
-//! Budget windows in UTC, as ordinals that only grow with time, and the nine-bit tags that money words and slots carry.
+//! Budget windows in UTC, as ordinals that only grow with time, and the nine-bit tags that money
+//! words and slots carry.
 
 use crate::sync::{AtomicU64, Ordering};
 
 pub const DAY_MS: u64 = 86_400_000;
-/// How many windows a word may be ahead of the wall clock. The rest of the tag's 128 is for words that nobody came to.
+/// How many windows a word may be ahead of the wall clock. The rest of the tag's 128 is for words
+/// that nobody came to.
 pub const AHEAD_MAX: u64 = 31;
 
 /// Length of a budget window.
@@ -27,7 +29,8 @@ impl Duration {
         }
     }
 
-    /// Number of the window in which `wall_ms` (Unix milliseconds) lies: day since 1970, week (from Monday), month, or 0.
+    /// Number of the window in which `wall_ms` (Unix milliseconds) lies: day since 1970, week (from
+    /// Monday), month, or 0.
     #[must_use]
     pub fn ordinal(self, wall_ms: u64) -> u64 {
         let day = wall_ms / DAY_MS;
@@ -78,7 +81,8 @@ impl Windows {
         Self::with_month(at_ms, Duration::Monthly.ordinal(at_ms))
     }
 
-    /// As [`Self::at`]; the month, dearest to find, is taken from `cache` (`day << 32 | month`) while the day is the same.
+    /// As [`Self::at`]; the month, dearest to find, is taken from `cache` (`day << 32 | month`)
+    /// while the day is the same.
     #[must_use]
     pub fn cached(at_ms: u64, cache: &AtomicU64) -> Self {
         let (day, seen) = (at_ms / DAY_MS, cache.load(Ordering::Relaxed));
@@ -111,7 +115,8 @@ impl Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     Same,
-    /// The word is this many windows ahead: the wall clock was set back, or another worker's clock is a little faster.
+    /// The word is this many windows ahead: the wall clock was set back, or another worker's clock
+    /// is a little faster.
     Ahead(u64),
     /// The word is of an older window, or of none: it turns.
     Stale,
@@ -128,8 +133,8 @@ impl Tag {
         Self::new(duration, duration.ordinal(wall_ms))
     }
 
-    /// How `self`, found in a word, stands to the tag `now`. More than [`AHEAD_MAX`] windows ahead cannot be told from long ago, and is
-    /// taken for it.
+    /// How `self`, found in a word, stands to the tag `now`. More than [`AHEAD_MAX`] windows ahead
+    /// cannot be told from long ago, and is taken for it.
     #[must_use]
     pub fn relation(self, now: Self) -> Relation {
         if self == now {
@@ -143,7 +148,8 @@ impl Tag {
     }
 }
 
-/// Months since year 0 of the civil (proleptic Gregorian) date of a day since 1970-01-01. Hinnant, "chrono-compatible date algorithms".
+/// Months since year 0 of the civil (proleptic Gregorian) date of a day since 1970-01-01. Hinnant,
+/// "chrono-compatible date algorithms".
 fn month_of(day: u64) -> u64 {
     let z = day + 719_468;
     let era = z / 146_097;
@@ -182,7 +188,10 @@ mod tests {
         assert_eq!(Duration::Monthly.ordinal(ms(20_454) - 1), 2025 * 12 + 11);
         assert_eq!(Duration::Daily.ordinal(ms(20_454) - 1), 20_453);
         let monday = 20_458;
-        assert_eq!(Duration::Weekly.ordinal(ms(monday)), Duration::Weekly.ordinal(ms(monday) - 1) + 1);
+        assert_eq!(
+            Duration::Weekly.ordinal(ms(monday)),
+            Duration::Weekly.ordinal(ms(monday) - 1) + 1
+        );
         assert_eq!(Duration::Weekly.first_day(Duration::Weekly.ordinal(ms(monday))), monday);
         assert_eq!(Duration::Total.ordinal(ms(monday)), 0);
     }
@@ -192,7 +201,10 @@ mod tests {
         for day in (0..80_000).step_by(1) {
             for duration in [Duration::Daily, Duration::Weekly, Duration::Monthly] {
                 let ordinal = duration.ordinal(ms(day));
-                assert!(duration.first_day(ordinal) <= day && day < duration.end_day(ordinal), "{duration:?} {day}");
+                assert!(
+                    duration.first_day(ordinal) <= day && day < duration.end_day(ordinal),
+                    "{duration:?} {day}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Two clocks: *boot* for buckets and latencies (it runs on through suspend and is never set), *wall* for budget windows and expiry.
+//! Two clocks: *boot* for buckets and latencies (it runs on through suspend and is never set),
+//! *wall* for budget windows and expiry.
 
 use std::sync::{
     Arc,
@@ -32,7 +33,8 @@ impl Clock {
         }
     }
 
-    /// Unix milliseconds. The coarse clock (a few milliseconds) costs a fifth of the fine one, and windows are days.
+    /// Unix milliseconds. The coarse clock (a few milliseconds) costs a fifth of the fine one, and
+    /// windows are days.
     #[must_use]
     pub fn wall_ms(&self) -> u64 {
         match self {
@@ -45,7 +47,11 @@ impl Clock {
 impl Manual {
     #[must_use]
     pub fn new(boot_us: u64, wall_ms: u64) -> Self {
-        Self { boot_us: AtomicU64::new(boot_us), wall_ms: AtomicU64::new(wall_ms), rest_us: AtomicU64::new(0) }
+        Self {
+            boot_us: AtomicU64::new(boot_us),
+            wall_ms: AtomicU64::new(wall_ms),
+            rest_us: AtomicU64::new(0),
+        }
     }
 
     pub fn advance(&self, us: u64) {
@@ -62,5 +68,6 @@ impl Manual {
 }
 
 fn micros(time: &Timespec) -> u64 {
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
 }

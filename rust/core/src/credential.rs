@@ -1,4 +1,5 @@
-//! The key in an `Authorization` value: `Bearer`, one or more spaces, `sk-nemo-` and twenty of `A-Za-z0-9`.
+//! The key in an `Authorization` value: `Bearer`, one or more spaces, `sk-nemo-` and twenty of
+//! `A-Za-z0-9`.
 
 pub const PREFIX: &[u8; 8] = b"sk-nemo-";
 /// Bytes of a whole key: one BLAKE3 block.
@@ -44,7 +45,8 @@ fn spaces(value: &[u8]) -> usize {
     value.iter().take_while(|b| **b == b' ').count()
 }
 
-/// Looks at every byte whatever it finds, so that the time tells nothing of a key's twenty characters.
+/// Looks at every byte whatever it finds, so that the time tells nothing of a key's twenty
+/// characters.
 #[must_use]
 pub fn is_key(key: &[u8; KEY_BYTES]) -> bool {
     let (prefix, secret) = key.split_at(PREFIX.len());
@@ -92,7 +94,10 @@ mod tests {
             "Bearer KEY,",
             "Bearer mk-nemo-abcdefghij0123456789",
         ] {
-            assert!(parse(value.replace("KEY", KEY).as_bytes()) == Credential::Malformed, "{value}");
+            assert!(
+                parse(value.replace("KEY", KEY).as_bytes()) == Credential::Malformed,
+                "{value}"
+            );
         }
         assert!(parse(b" \t ") == Credential::Missing);
     }

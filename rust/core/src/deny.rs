@@ -5,28 +5,33 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 
-/// What is denied, and by how much later it fits than it is worth asking again: exact to half a hundredth, up to two hours.
+/// What is denied, and by how much later it fits than it is worth asking again: exact to half a
+/// hundredth, up to two hours.
 const NEED: Coarse = Coarse { leading: 8, shift: 6 };
 const LATER: Coarse = Coarse { leading: 8, shift: 4 };
 /// Above them, when to ask: the boot clock in milliseconds, eight years.
 const UNTIL: u32 = NEED.bits() + LATER.bits();
 const MS_MAX: u64 = u64::MAX >> UNTIL;
 
-/// Until `until_us`, who lacks `need` units or more is refused without asking; by `fits_us` (not before `until_us`)
-/// they are there if nobody else takes them. Until 0: nobody is refused.
+/// Until `until_us`, who lacks `need` units or more is refused without asking; by `fits_us` (not
+/// before `until_us`) they are there if nobody else takes them. Until 0: nobody is refused.
 pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
-    let [until_ms, fits_ms] = [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
-    let denied = until_ms << UNTIL | coarse(fits_ms - until_ms, LATER) << NEED.bits() | coarse(need, NEED);
+    let [until_ms, fits_ms] =
+        [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
+    let denied =
+        until_ms << UNTIL | coarse(fits_ms - until_ms, LATER) << NEED.bits() | coarse(need, NEED);
     word.store(if until_us == 0 { 0 } else { denied }, Ordering::Relaxed);
 }
 
-/// Microseconds until `n` units more are there if they are still denied; `None` = the bank may be asked. `limit`: tokens a minute.
+/// Microseconds until `n` units more are there if they are still denied; `None` = the bank may be
+/// asked. `limit`: tokens a minute.
 #[must_use]
 pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> {
     let word = word.load(Ordering::Relaxed);
     let (need, until_us) = (fine(word, NEED), (word >> UNTIL) * 1_000);
     let more = n.saturating_sub(need).saturating_mul(PERIOD_US).checked_div(limit).unwrap_or(0);
-    (until_us > now_us && n >= need).then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
+    (until_us > now_us && n >= need)
+        .then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
 }
 
 /// The smallest amount that was denied.
@@ -48,7 +53,8 @@ impl Coarse {
     }
 }
 
-/// `n` in few bits, rounded up: no more is denied than was said, and what is promised is not too early.
+/// `n` in few bits, rounded up: no more is denied than was said, and what is promised is not too
+/// early.
 fn coarse(n: u64, form: Coarse) -> u64 {
     let shift = (u64::BITS - n.leading_zeros()).saturating_sub(form.leading);
     let most = (1 << form.shift) - 1;
@@ -56,7 +62,8 @@ fn coarse(n: u64, form: Coarse) -> u64 {
         return (1 << form.bits()) - 1;
     }
     let rounded = (n >> shift) + u64::from(n & ((1 << shift) - 1) != 0);
-    // Rounded up to one bit more than there is room for: then its last bit is 0, and the shift, if there is none left, says most.
+    // Rounded up to one bit more than there is room for: then its last bit is 0, and the shift, if
+    // there is none left, says most.
     match rounded >> form.leading {
         0 => u64::from(shift) << form.leading | rounded,
         _ if u64::from(shift) == most => (1 << form.bits()) - 1,
@@ -66,7 +73,8 @@ fn coarse(n: u64, form: Coarse) -> u64 {
 
 /// The number that the low bits of `word` stand for.
 fn fine(word: u64, form: Coarse) -> u64 {
-    let (shift, bits) = (word >> form.leading & ((1 << form.shift) - 1), word & ((1 << form.leading) - 1));
+    let (shift, bits) =
+        (word >> form.leading & ((1 << form.shift) - 1), word & ((1 << form.leading) - 1));
     if u64::from(bits.leading_zeros()) < shift { u64::MAX } else { bits << shift }
 }
 
@@ -92,7 +100,10 @@ mod tests {
 
     #[test]
     fn coarse_numbers_round_up() {
-        for n in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([1_023, u64::MAX]) {
+        for n in (0..64)
+            .flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1])
+            .chain([1_023, u64::MAX])
+        {
             let back = fine(coarse(n, NEED), NEED);
             assert!(back >= n && back - n <= n / 128, "{n} {back}");
             assert!(n > 255 || back == n);

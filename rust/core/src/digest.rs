@@ -21,7 +21,8 @@ impl Pepper {
     }
 }
 
-/// Not a secret: it keeps the names of scopes apart from the digests of keys, which no pepper can make equal to them.
+/// Not a secret: it keeps the names of scopes apart from the digests of keys, which no pepper can
+/// make equal to them.
 const SCOPES: &[u8; 32] = b"nemorouter: scopes without a key";
 
 /// The table's name for a scope that has no key.

@@ -1,6 +1,8 @@
-//! The built-in upstream's commonest answer. `nemorouter.upstream.echo` defines it, and answers whatever is not read here.
+//! The built-in upstream's commonest answer. `nemorouter.upstream.echo` defines it, and answers
+//! whatever is not read here.
 //!
-//! It is the instrument that the gateway's own cost is measured with, so it must cost next to nothing itself.
+//! It is the instrument that the gateway's own cost is measured with, so it must cost next to
+//! nothing itself.
 
 use std::borrow::Cow;
 

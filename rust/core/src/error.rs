@@ -32,7 +32,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(what, error) => write!(f, "{what}: {error}"),
-            Self::Foreign(text) | Self::Value(text) | Self::Full(text) | Self::Busy(text) => f.write_str(text),
+            Self::Foreign(text) | Self::Value(text) | Self::Full(text) | Self::Busy(text) => {
+                f.write_str(text)
+            }
             Self::Ticket(ticket) => write!(f, "ticket {ticket} was ended before, or never existed"),
         }
     }

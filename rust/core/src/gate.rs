@@ -1,4 +1,5 @@
-//! The decision: identify, admit, settle. The one place that sees arena, journal, peppers and clock together.
+//! The decision: identify, admit, settle. The one place that sees arena, journal, peppers and clock
+//! together.
 
 use crate::{
     arena::Arena,
@@ -9,7 +10,10 @@ use crate::{
     error::{Error, Result},
     journal::Journal,
     lease::Resource,
-    levels::{Cost, Leased, Level, Levels, Seen, SeenLeases, Stop, Terms, Tightest, correct, measure, tightest},
+    levels::{
+        Cost, Leased, Level, Levels, Seen, SeenLeases, Stop, Terms, Tightest, correct, measure,
+        tightest,
+    },
     model::ModelName,
     price::Known,
     record::{ACTIVE, Record, View},
@@ -19,7 +23,8 @@ use crate::{
     verdict::{Code, Refusal},
 };
 
-/// How often an admission reads everything again when a policy, a window or a recount moves under it.
+/// How often an admission reads everything again when a policy, a window or a recount moves under
+/// it.
 const TRIES: usize = 64;
 
 /// `types.Endpoint`, as far as a price depends on it.
@@ -109,8 +114,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         &self.clock
     }
 
-    /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`, which is asked for only where
-    /// the key has an allow-list.
+    /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`,
+    /// which is asked for only where the key has an allow-list.
     pub fn identify<S: AsRef<str>>(
         &self,
         authorization: &[u8],
@@ -122,7 +127,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             .inspect_err(|code| self.tickets().count_refusal(*code))
     }
 
-    /// A host of a cluster that lost its lease may be late: what it knows of keys is no longer an answer.
+    /// A host of a cluster that lost its lease may be late: what it knows of keys is no longer an
+    /// answer.
     fn hears(&self) -> std::result::Result<(), Code> {
         match self.arena().terms() {
             Some(terms) if terms.is_over(self.clock.boot_us()) => Err(Code::NotReady),
@@ -137,7 +143,10 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             Credential::Key(key) => key,
         };
         self.hears()?;
-        self.peppers.iter().find_map(|pepper| self.arena().find(&pepper.hash(key))).ok_or(Code::KeyUnknown)
+        self.peppers
+            .iter()
+            .find_map(|pepper| self.arena().find(&pepper.hash(key)))
+            .ok_or(Code::KeyUnknown)
     }
 
     fn may_enter<S: AsRef<str>>(
@@ -153,7 +162,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
                 return Err(Code::KeyWrongIp);
             }
             let forbids = |record: Record| !record.standing().allows_endpoint(endpoint);
-            if endpoint != endpoint::MODELS && (forbids(record) || self.arena().record(view.team).is_some_and(forbids))
+            if endpoint != endpoint::MODELS
+                && (forbids(record) || self.arena().record(view.team).is_some_and(forbids))
             {
                 return Err(Code::EndpointNotAllowed);
             }
@@ -233,7 +243,11 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         Some([key, level(view.team)?, level(view.user)?, level(view.org)?])
     }
 
-    fn may_use_now(&self, scopes: &[Option<Level>; SCOPES], model: &ModelName) -> std::result::Result<(), Code> {
+    fn may_use_now(
+        &self,
+        scopes: &[Option<Level>; SCOPES],
+        model: &ModelName,
+    ) -> std::result::Result<(), Code> {
         let [Some(key), owners @ ..] = scopes else {
             return Err(Code::KeyUnknown);
         };
@@ -246,11 +260,22 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         if owners.iter().flatten().any(|owner| owner.view.status != ACTIVE) {
             return Err(Code::OwnerDisabled);
         }
-        let refuses = |level: &Level| level.view.has_models && !self.arena().block(level.view.heap).allows_model(model);
-        if scopes.iter().take(2).flatten().any(refuses) { Err(Code::ModelNotAllowed) } else { Ok(()) }
+        let refuses = |level: &Level| {
+            level.view.has_models && !self.arena().block(level.view.heap).allows_model(model)
+        };
+        if scopes.iter().take(2).flatten().any(refuses) {
+            Err(Code::ModelNotAllowed)
+        } else {
+            Ok(())
+        }
     }
 
-    fn reserve(&self, request: &Request, levels: &Levels, size: &Size) -> std::result::Result<u64, Stop> {
+    fn reserve(
+        &self,
+        request: &Request,
+        levels: &Levels,
+        size: &Size,
+    ) -> std::result::Result<u64, Stop> {
         let windows = levels.book(Windows::cached(self.clock.wall_ms(), &self.month));
         let tags = levels.tags(&windows);
         let seen = match self.arena().terms() {
@@ -263,8 +288,12 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             return Err(overloaded);
         };
         slot.write(&Intent {
-            indices: std::array::from_fn(|i| levels.scopes[i].as_ref().map_or(NOBODY, |level| level.index)),
-            ids: std::array::from_fn(|i| levels.scopes[i].as_ref().map_or(0, |level| level.record.id())),
+            indices: std::array::from_fn(|i| {
+                levels.scopes[i].as_ref().map_or(NOBODY, |level| level.index)
+            }),
+            ids: std::array::from_fn(|i| {
+                levels.scopes[i].as_ref().map_or(0, |level| level.record.id())
+            }),
             tags,
             at_ms: windows.at_ms,
             input: size.input,
@@ -284,7 +313,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         let taken = match &seen {
             Plan::Local(seen) => levels.take(size.cost, tags, seen),
             Plan::Leased(terms, seen) => {
-                Leased { levels, terms: *terms }.take(size.cost, tags, seen, || self.clock.boot_us())
+                Leased { levels, terms: *terms }
+                    .take(size.cost, tags, seen, || self.clock.boot_us())
             }
         };
         taken.inspect_err(|_| self.tickets().unclaim(at, seq))?;
@@ -296,7 +326,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     /// End a ticket with the truth; its cost in nano-USD, `None` where the model has no price.
     pub fn settle(&self, ticket: u64, usage: &Usage) -> Result<Option<u64>> {
         let (seq, at) = (ticket >> 16, (ticket & 0xffff) as usize);
-        let slot = self.tickets().slot(at).filter(|slot| slot.close(seq)).ok_or(Error::Ticket(ticket))?;
+        let slot =
+            self.tickets().slot(at).filter(|slot| slot.close(seq)).ok_or(Error::Ticket(ticket))?;
         let (meta, price) = (slot.meta(), slot.price());
         let (input, output) = (usage.input.min(TOKENS_MAX), usage.output.min(TOKENS_MAX));
         let produced = usage.outcome == OUTCOME_OK || input > 0 || output > 0;
@@ -350,9 +381,17 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             return [None, None];
         };
         let leased = self.arena().clustered();
-        let rated = || scopes.iter().flatten().filter(|level| level.view.kind != Some(crate::verdict::Kind::User));
-        [Resource::Rpm, Resource::Tpm]
-            .map(|resource| tightest(rated().map(|level| measure(level.record, &level.view, resource, leased, now_us))))
+        let rated = || {
+            scopes
+                .iter()
+                .flatten()
+                .filter(|level| level.view.kind != Some(crate::verdict::Kind::User))
+        };
+        [Resource::Rpm, Resource::Tpm].map(|resource| {
+            tightest(
+                rated().map(|level| measure(level.record, &level.view, resource, leased, now_us)),
+            )
+        })
     }
 
     /// True once the ticket's row is in the ledger: the drainer frees a slot only after its commit.
@@ -376,8 +415,15 @@ fn size(request: &Request, known: Known) -> Size {
     let max = request.max_tokens.unwrap_or(known.max_output);
     let generates = endpoint::GENERATES_TEXT.contains(&request.endpoint);
     let output = if generates { max.saturating_mul(request.choices).min(TOKENS_MAX) } else { 0 };
-    let units = if request.endpoint == endpoint::IMAGES { request.choices.min(u64::from(u32::MAX)) as u32 } else { 1 };
-    let nano = known.price.map_or(0, |price| price.cost(input, 0, output, u64::from(units))).min(AMOUNT_MAX);
+    let units = if request.endpoint == endpoint::IMAGES {
+        request.choices.min(u64::from(u32::MAX)) as u32
+    } else {
+        1
+    };
+    let nano = known
+        .price
+        .map_or(0, |price| price.cost(input, 0, output, u64::from(units)))
+        .min(AMOUNT_MAX);
     Size {
         input,
         output,

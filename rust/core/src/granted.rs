@@ -1,5 +1,6 @@
-//! A budget that many hosts share: beside the word of [`crate::money`], whose committed amount falls when a ticket is settled, stands
-//! the amount granted for one window. It is lowered only by [`withdraw`]; see there for how that meets an admission.
+//! A budget that many hosts share: beside the word of [`crate::money`], whose committed amount
+//! falls when a ticket is settled, stands the amount granted for one window. It is lowered only by
+//! [`withdraw`]; see there for how that meets an admission.
 
 use crate::{
     calendar::{Relation, Tag},
@@ -8,7 +9,8 @@ use crate::{
     units::NONE,
 };
 
-/// The cap of a money word in the window `now`: what was granted for it, never more than the policy's; [`NONE`] needs no grant.
+/// The cap of a money word in the window `now`: what was granted for it, never more than the
+/// policy's; [`NONE`] needs no grant.
 #[must_use]
 pub fn cap(granted: u64, now: Tag, cap: u64) -> u64 {
     match cap {
@@ -18,7 +20,8 @@ pub fn cap(granted: u64, now: Tag, cap: u64) -> u64 {
     }
 }
 
-/// The agent: `amount` is granted in the window `tag`. In one window a grant only grows, and it never goes back to an earlier one.
+/// The agent: `amount` is granted in the window `tag`. In one window a grant only grows, and it
+/// never goes back to an earlier one.
 pub fn grant(granted: &AtomicU64, tag: Tag, amount: u64) {
     let seen = Money(granted.load(Ordering::Relaxed));
     let grows = match seen.tag().relation(tag) {
@@ -42,9 +45,10 @@ pub fn turn(granted: &AtomicU64, now: Tag) {
 
 /// The agent: lower a grant by what is not committed, at most by `most`; answers by how much.
 ///
-/// Two words: we lower the grant and then look at what is committed; an admission commits and then looks at the grant
-/// ([`confirm`]). With a full fence between the two steps on both sides, at least one sees the other: then the admission
-/// steps back, or we take less, or both. Never neither.
+/// Two words: we lower the grant and then look at what is committed; an admission commits and then
+/// looks at the grant ([`confirm`]). With a full fence between the two steps on both sides, at
+/// least one sees the other: then the admission steps back, or we take less, or both. Never
+/// neither.
 #[must_use]
 pub fn withdraw(granted: &AtomicU64, word: &AtomicU64, most: u64) -> u64 {
     let before = Money(granted.load(Ordering::Relaxed));
@@ -59,12 +63,14 @@ pub fn withdraw(granted: &AtomicU64, word: &AtomicU64, most: u64) -> u64 {
     granted.store(Money::new(before.tag(), after).0, Ordering::Relaxed);
     // Partner of the fence in `confirm`.
     fence(Ordering::SeqCst);
-    let kept = self::committed(word, before.tag()).map_or(before.amount(), |now| now.clamp(after, before.amount()));
+    let kept = self::committed(word, before.tag())
+        .map_or(before.amount(), |now| now.clamp(after, before.amount()));
     granted.store(Money::new(before.tag(), kept).0, Ordering::Release);
     before.amount() - kept
 }
 
-/// What is committed in the window of a grant; `None` where the word cannot tell: it waits for a recount, or is in a later window.
+/// What is committed in the window of a grant; `None` where the word cannot tell: it waits for a
+/// recount, or is in a later window.
 fn committed(word: &AtomicU64, tag: Tag) -> Option<u64> {
     let money = Money(look(word));
     match money.tag().relation(tag) {
@@ -75,7 +81,8 @@ fn committed(word: &AtomicU64, tag: Tag) -> Option<u64> {
     }
 }
 
-/// After an admission committed in the window `now`, and a full fence: is it still covered by the grant?
+/// After an admission committed in the window `now`, and a full fence: is it still covered by the
+/// grant?
 #[must_use]
 pub fn confirm(granted: &AtomicU64, word: &AtomicU64, now: Tag, cap: u64) -> bool {
     let money = Money(look(word));
@@ -105,7 +112,11 @@ mod tests {
         assert_eq!((cap_of(day(10), 100), withdraw(&granted, &word, 1)), (30, 0));
         word.store(Money::new(day(11), 5).0, Ordering::Relaxed);
         grant(&granted, day(10), 80);
-        assert_eq!(withdraw(&granted, &word, 99), 0, "what was spent in a window that is over only the ledger knows");
+        assert_eq!(
+            withdraw(&granted, &word, 99),
+            0,
+            "what was spent in a window that is over only the ledger knows"
+        );
         turn(&granted, day(10));
         assert_ne!(granted.load(Ordering::Relaxed), 0);
         turn(&granted, day(11));

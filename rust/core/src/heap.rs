@@ -1,7 +1,9 @@
-//! What few scopes have and no decision reads in the common case: names, model lists, address lists.
+//! What few scopes have and no decision reads in the common case: names, model lists, address
+//! lists.
 //!
-//! A block is written once, before the record that names it, and never changes:
-//! `[name bytes | models << 16 | addresses << 32] [name, padded] [length | is_prefix << 32, words …]* [prefix bits, high, low]*`
+//! A block is written once, before the record that names it, and never changes: `[name bytes |
+//! models << 16 | addresses << 32] [name, padded] [length | is_prefix << 32, words …]* [prefix
+//! bits, high, low]*`
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -77,7 +79,8 @@ impl Block {
         let mut words = vec![counts as u64];
         words.extend(pack(self.name.as_bytes()));
         for pattern in &self.models {
-            let (text, prefix) = pattern.strip_suffix('*').map_or((pattern.as_str(), 0), |text| (text, 1));
+            let (text, prefix) =
+                pattern.strip_suffix('*').map_or((pattern.as_str(), 0), |text| (text, 1));
             if text.len() > MODEL_BYTES || (text.is_empty() && prefix == 0) {
                 return Err(Error::Value(format!(
                     "{pattern:?} is not a model name or prefix of at most {MODEL_BYTES} bytes"
@@ -101,7 +104,8 @@ fn pack(bytes: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
-/// A stored block. Reads past its end give zeros: a corrupt length is a wrong answer for one scope, not a crash.
+/// A stored block. Reads past its end give zeros: a corrupt length is a wrong answer for one scope,
+/// not a crash.
 #[derive(Clone, Copy)]
 pub struct Stored<'a>(pub &'a [AtomicU64]);
 
@@ -118,7 +122,8 @@ impl Stored<'_> {
     #[must_use]
     pub fn name(self) -> String {
         let (len, ..) = self.counts();
-        let bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|i| self.word(1 + i).to_le_bytes()).take(len).collect();
+        let bytes: Vec<u8> =
+            (0..len.div_ceil(8)).flat_map(|i| self.word(1 + i).to_le_bytes()).take(len).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -131,7 +136,9 @@ impl Stored<'_> {
             let head = self.word(at);
             let (len, prefix) = (((head & 0xffff_ffff) as usize).min(MODEL_BYTES), head >> 32 == 1);
             let words = len.div_ceil(8);
-            if (prefix || len == model.len()) && model.starts_with((at + 1..=at + words).map(|i| self.word(i)), len) {
+            if (prefix || len == model.len())
+                && model.starts_with((at + 1..=at + words).map(|i| self.word(i)), len)
+            {
                 return true;
             }
             at += 1 + words;
@@ -151,8 +158,12 @@ impl Stored<'_> {
             at += 1 + ((self.word(at) & 0xffff_ffff) as usize).min(MODEL_BYTES).div_ceil(8);
         }
         (0..addresses).any(|i| {
-            let (bits, high, low) = (self.word(at + 3 * i), self.word(at + 3 * i + 1), self.word(at + 3 * i + 2));
-            let cidr = Cidr { address: u128::from(high) << 64 | u128::from(low), bits: bits.min(128) as u32 };
+            let (bits, high, low) =
+                (self.word(at + 3 * i), self.word(at + 3 * i + 1), self.word(at + 3 * i + 2));
+            let cidr = Cidr {
+                address: u128::from(high) << 64 | u128::from(low),
+                bits: bits.min(128) as u32,
+            };
             cidr.contains(address)
         })
     }
@@ -163,7 +174,9 @@ fn parse_address(text: &str) -> Option<u128> {
         return Some(as_v6(address));
     }
     // A scoped address, `fe80::1%eth0`.
-    text.split_once('%').and_then(|(address, _)| address.parse::<Ipv6Addr>().ok()).map(Ipv6Addr::to_bits)
+    text.split_once('%')
+        .and_then(|(address, _)| address.parse::<Ipv6Addr>().ok())
+        .map(Ipv6Addr::to_bits)
 }
 
 #[cfg(test)]
@@ -179,7 +192,9 @@ mod tests {
         let block = Block {
             name: "a name of several words".to_owned(),
             models: vec!["gpt-4o".into(), "claude-*".into(), "o".into()],
-            addresses: ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"].map(|c| Cidr::parse(c).expect("valid")).to_vec(),
+            addresses: ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+                .map(|c| Cidr::parse(c).expect("valid"))
+                .to_vec(),
         };
         let words = stored(&block);
         let stored = Stored(&words);
@@ -192,7 +207,11 @@ mod tests {
             ("claude-opus-5", true),
             ("oo", false),
         ] {
-            assert_eq!(stored.allows_model(&ModelName::new(model).expect("fits")), allowed, "{model}");
+            assert_eq!(
+                stored.allows_model(&ModelName::new(model).expect("fits")),
+                allowed,
+                "{model}"
+            );
         }
         for (address, allowed) in [
             ("10.255.0.1", true),

@@ -1,7 +1,8 @@
 //! One worker's tickets, in a file that outlives it: `header | counters | refusal tallies | slots`.
 //!
-//! The worker holds the file's lock for as long as it lives; who can take the lock knows that it is dead. The drainer copies ended
-//! tickets into the ledger and frees their slots. There is no other log.
+//! The worker holds the file's lock for as long as it lives; who can take the lock knows that it is
+//! dead. The drainer copies ended tickets into the ledger and frees their slots. There is no other
+//! log.
 
 use std::{
     collections::HashSet,
@@ -33,7 +34,8 @@ const H_UNCLAIMED: usize = 9;
 /// Numbers given to requests without a ticket.
 const H_STRAYS: usize = 10;
 const H_TALLIES_DROPPED: usize = 11;
-/// Tickets admitted and tickets ended, for the metrics: unlike a difference of the words above, they never go back.
+/// Tickets admitted and tickets ended, for the metrics: unlike a difference of the words above,
+/// they never go back.
 const H_ADMITTED: usize = 12;
 const H_SETTLED: usize = 13;
 /// Slots given back so far: the drainer's line.
@@ -85,10 +87,14 @@ impl Journal {
         let words = FIRST_SLOT + slots * SLOT_WORDS;
         let map = Map::create(&unfinished, words)?;
         let made = map.ensure(0, words).and_then(|()| {
-            let file = map.file().ok_or_else(|| Error::Value("a journal needs a file".to_owned()))?;
-            file.try_lock().map_err(|error| Error::Io(format!("lock {}", unfinished.display()), error.into()))?;
+            let file =
+                map.file().ok_or_else(|| Error::Value("a journal needs a file".to_owned()))?;
+            file.try_lock().map_err(|error| {
+                Error::Io(format!("lock {}", unfinished.display()), error.into())
+            })?;
             let journal = Self::begin(map, Some(path.clone()), slots, boot, upstreams);
-            std::fs::rename(&unfinished, &path).map_err(Error::io(format_args!("rename {}", unfinished.display())))?;
+            std::fs::rename(&unfinished, &path)
+                .map_err(Error::io(format_args!("rename {}", unfinished.display())))?;
             Ok(journal)
         });
         if made.is_err() {
@@ -101,16 +107,30 @@ impl Journal {
         if slots == 0 || slots > SLOTS_MAX {
             return Err(Error::Value(format!("a journal has 1 to {SLOTS_MAX} slots, not {slots}")));
         }
-        if upstreams.len() > UPSTREAMS_MAX || upstreams.iter().any(|name| name.len() >= NAME_WORDS * 8) {
-            return Err(Error::Value(format!("at most {UPSTREAMS_MAX} upstreams, with names of at most 63 bytes")));
+        if upstreams.len() > UPSTREAMS_MAX
+            || upstreams.iter().any(|name| name.len() >= NAME_WORDS * 8)
+        {
+            return Err(Error::Value(format!(
+                "at most {UPSTREAMS_MAX} upstreams, with names of at most 63 bytes"
+            )));
         }
         Ok(())
     }
 
-    fn begin(map: Map, path: Option<PathBuf>, slots: usize, boot: u64, upstreams: &[String]) -> Self {
+    fn begin(
+        map: Map,
+        path: Option<PathBuf>,
+        slots: usize,
+        boot: u64,
+        upstreams: &[String],
+    ) -> Self {
         let words = map.words();
-        let header =
-            [(H_LAYOUT, LAYOUT), (H_BOOT, boot), (H_SLOTS, slots as u64), (H_UPSTREAMS, upstreams.len() as u64)];
+        let header = [
+            (H_LAYOUT, LAYOUT),
+            (H_BOOT, boot),
+            (H_SLOTS, slots as u64),
+            (H_UPSTREAMS, upstreams.len() as u64),
+        ];
         for (word, value) in header {
             words[word].store(value, Ordering::Relaxed);
         }
@@ -136,7 +156,10 @@ impl Journal {
         let get = |word: usize| map.words()[word].load(Ordering::Acquire);
         let (slots, boot) = (get(H_SLOTS) as usize, get(H_BOOT));
         if get(H_MAGIC) != MAGIC || get(H_LAYOUT) != LAYOUT {
-            return Err(Error::Foreign(format!("{} is not a journal of layout {LAYOUT}", path.display())));
+            return Err(Error::Foreign(format!(
+                "{} is not a journal of layout {LAYOUT}",
+                path.display()
+            )));
         }
         if slots == 0 || slots > SLOTS_MAX || map.words().len() != FIRST_SLOT + slots * SLOT_WORDS {
             return Err(Error::Foreign(format!("{} has the wrong size", path.display())));
@@ -169,8 +192,11 @@ impl Journal {
         let count = (self.word(H_UPSTREAMS).load(Ordering::Relaxed) as usize).min(UPSTREAMS_MAX);
         let name = |i: usize| {
             let words = &self.map.words()[H_NAMES + i * NAME_WORDS..H_NAMES + (i + 1) * NAME_WORDS];
-            let bytes: Vec<u8> =
-                words.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).take_while(|b| *b != 0).collect();
+            let bytes: Vec<u8> = words
+                .iter()
+                .flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes())
+                .take_while(|b| *b != 0)
+                .collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         (0..count).map(name).collect()
@@ -193,15 +219,20 @@ impl Journal {
         self.all().iter().map(Slot)
     }
 
-    /// Slots that are not free, with their places. The scan ends after as many as are in use, so that an idle journal of thousands of slots
-    /// costs nothing. What is claimed while it runs may be left out; what was claimed before it is not.
+    /// Slots that are not free, with their places. The scan ends after as many as are in use, so
+    /// that an idle journal of thousands of slots costs nothing. What is claimed while it runs may
+    /// be left out; what was claimed before it is not.
     pub fn used(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
-        // Every step counts itself after it freed a slot and before it claims one, and what gave slots back is read first: `in_use` may be
-        // too large, never too small. Acquire: partner of the releases of `claim`, `unclaim` and `free`.
-        let returned = self.word(H_UNCLAIMED).load(Ordering::Acquire) + self.word(H_FREED).load(Ordering::Acquire);
+        // Every step counts itself after it freed a slot and before it claims one, and what gave
+        // slots back is read first: `in_use` may be too large, never too small. Acquire: partner of
+        // the releases of `claim`, `unclaim` and `free`.
+        let returned = self.word(H_UNCLAIMED).load(Ordering::Acquire)
+            + self.word(H_FREED).load(Ordering::Acquire);
         let in_use = self.word(H_SEQ).load(Ordering::Acquire).saturating_sub(returned);
         let slots = self.each().enumerate().map(|(at, slot)| (at, slot.head(), slot));
-        slots.filter(|(_, head, _)| head.state() != State::Free).take(usize::try_from(in_use).unwrap_or(usize::MAX))
+        slots
+            .filter(|(_, head, _)| head.state() != State::Free)
+            .take(usize::try_from(in_use).unwrap_or(usize::MAX))
     }
 
     pub fn count_refusal(&self, code: Code) {
@@ -217,7 +248,11 @@ impl Journal {
             ("settled".to_owned(), get(H_SETTLED)),
             ("tallies_dropped".to_owned(), get(H_TALLIES_DROPPED)),
         ];
-        all.extend(Code::ALL.iter().map(|(code, name)| (format!("refused_{name}"), get(H_REFUSED + *code as usize))));
+        all.extend(
+            Code::ALL
+                .iter()
+                .map(|(code, name)| (format!("refused_{name}"), get(H_REFUSED + *code as usize))),
+        );
         all
     }
 
@@ -231,8 +266,9 @@ impl Journal {
         self.count(H_SETTLED, 1);
     }
 
-    /// A journal has one writer at a time (its worker under the interpreter's lock, or who recovers it), so a store will do: it costs a
-    /// tenth of an atomic addition. Two threads at once would lose a count of a statistic, and nothing else.
+    /// A journal has one writer at a time (its worker under the interpreter's lock, or who recovers
+    /// it), so a store will do: it costs a tenth of an atomic addition. Two threads at once would
+    /// lose a count of a statistic, and nothing else.
     fn count(&self, at: usize, more: u64) {
         let word = self.word(at);
         word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -271,7 +307,8 @@ impl Journal {
         let seq = self.word(H_SEQ).fetch_add(1, Ordering::AcqRel) + 1;
         let returned = freed + self.word(H_UNCLAIMED).load(Ordering::Relaxed);
         if seq.saturating_sub(returned) <= self.slots as u64 {
-            // After the drainer freed some, begin again at the first: few slots are then in use, and they stay in the cache.
+            // After the drainer freed some, begin again at the first: few slots are then in use,
+            // and they stay in the cache.
             if self.rewound.load(Ordering::Relaxed) != freed {
                 self.rewound.store(freed, Ordering::Relaxed);
                 self.cursor.store(0, Ordering::Relaxed);
@@ -309,7 +346,8 @@ impl Journal {
         }
     }
 
-    /// End what a dead worker left, charged as reserved; the indices of scopes whose money words are to be recounted.
+    /// End what a dead worker left, charged as reserved; the indices of scopes whose money words
+    /// are to be recounted.
     #[must_use]
     pub fn recover(&self) -> Vec<u32> {
         let mut scopes = HashSet::new();
@@ -317,7 +355,8 @@ impl Journal {
             let head = slot.head();
             match head.state() {
                 State::Free | State::Applied => continue,
-                // Nobody was answered, and a half-written intent names nobody for sure. Its scopes are recounted if it names any.
+                // Nobody was answered, and a half-written intent names nobody for sure. Its scopes
+                // are recounted if it names any.
                 State::Intent => slot.become_state(head.seq(), State::Free),
                 State::Admitted | State::Closing => {
                     let meta = slot.meta();
@@ -325,7 +364,14 @@ impl Journal {
                     let cost = slot.reserved_nano();
                     slot.settle(
                         head.seq(),
-                        &End { input, output, cost, outcome: RECOVERED, ttft_us: NONE, ..End::default() },
+                        &End {
+                            input,
+                            output,
+                            cost,
+                            outcome: RECOVERED,
+                            ttft_us: NONE,
+                            ..End::default()
+                        },
                     );
                     debug_assert!(meta.priced || cost == 0);
                     self.count_settled();

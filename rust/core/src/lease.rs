@@ -1,9 +1,12 @@
-//! A limit that many hosts share: this host may claim up to what a bank granted it, until the grant runs out.
+//! A limit that many hosts share: this host may claim up to what a bank granted it, until the grant
+//! runs out.
 //!
-//! A rate lease is three counts of tokens since the arena was made, none of which ever falls: *granted* (raised by the host's agent
-//! alone), *claimed* (by admissions, debt and withdrawals) and *returned* (refunds, roll-backs, withdrawals). `claimed + n ≤ granted`
-//! is decided by one swap of `claimed`: a grant read before can only have grown. What goes back is not spent here again: the bank
-//! hears of it by `returned` and decides whether there is room, since the bucket may have refilled meanwhile.
+//! A rate lease is three counts of tokens since the arena was made, none of which ever falls:
+//! *granted* (raised by the host's agent alone), *claimed* (by admissions, debt and withdrawals)
+//! and *returned* (refunds, roll-backs, withdrawals). `claimed + n ≤ granted` is decided by one
+//! swap of `claimed`: a grant read before can only have grown. What goes back is not spent here
+//! again: the bank hears of it by `returned` and decides whether there is room, since the bucket
+//! may have refilled meanwhile.
 
 use crate::{
     bucket::Limit,
@@ -11,7 +14,8 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 
-/// Most tokens that one settlement can owe: what is claimed stays within 2⁵³, which every bank can count.
+/// Most tokens that one settlement can owe: what is claimed stays within 2⁵³, which every bank can
+/// count.
 const DEBT_MAX: u64 = 1 << 36;
 
 /// What a lease is about. The numbers are part of the interface.
@@ -78,7 +82,8 @@ impl Look {
 impl Lease<'_> {
     #[must_use]
     pub fn look(self) -> Look {
-        // Acquire, and in this order: partner of `grant` and `void`. Who sees a lease's end sees what was void before it was granted.
+        // Acquire, and in this order: partner of `grant` and `void`. Who sees a lease's end sees
+        // what was void before it was granted.
         let until = self.until.load(Ordering::Acquire);
         let granted = self.granted.load(Ordering::Acquire);
         Look { until, granted, claimed: self.claimed.load(Ordering::Acquire) }
@@ -95,19 +100,27 @@ impl Lease<'_> {
         }
         let left = if now_us < seen.until { seen.left() } else { seen.left().min(0) };
         let short = n.saturating_add_signed(left.saturating_neg());
-        denied(self.deny, short, limit.limit, now_us).map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
+        denied(self.deny, short, limit.limit, now_us)
+            .map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
     }
 
-    /// Claim `n` tokens or none. `Some(true)`: the claim went through low water, of which the agent is to be told.
+    /// Claim `n` tokens or none. `Some(true)`: the claim went through low water, of which the agent
+    /// is to be told.
     ///
-    /// The caller must confirm after it that `seen.until` has not come: a claim that is too late is void.
+    /// The caller must confirm after it that `seen.until` has not come: a claim that is too late is
+    /// void.
     #[must_use]
     pub fn take(self, mut seen: Look, n: u64, now_us: u64) -> Option<bool> {
         loop {
             if !seen.fits(n, now_us) {
                 return None;
             }
-            match self.claimed.compare_exchange(seen.claimed, seen.claimed + n, Ordering::AcqRel, Ordering::Acquire) {
+            match self.claimed.compare_exchange(
+                seen.claimed,
+                seen.claimed + n,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return Some(self.went_low(seen, n)),
                 Err(other) => seen.claimed = other,
             }
@@ -130,17 +143,22 @@ impl Lease<'_> {
         self.claimed.fetch_add(n.min(DEBT_MAX), Ordering::AcqRel);
     }
 
-    /// The agent: claims are good up to `granted`, until `until`; the bank had `centre` tokens left.
+    /// The agent: claims are good up to `granted`, until `until`; the bank had `centre` tokens
+    /// left.
     pub fn grant(self, granted: u64, until: u64, centre: u64) {
         self.granted.fetch_max(granted, Ordering::AcqRel);
         let low = self.look().left().max(0).unsigned_abs() / 4;
-        self.note.store(low.min(u64::from(u32::MAX)) << 32 | centre.min(u64::from(u32::MAX)), Ordering::Relaxed);
+        self.note.store(
+            low.min(u64::from(u32::MAX)) << 32 | centre.min(u64::from(u32::MAX)),
+            Ordering::Relaxed,
+        );
         self.deny.store(0, Ordering::Relaxed);
         // Release: partner of `look`.
         self.until.store(until, Ordering::Release);
     }
 
-    /// The agent: claim up to `most` unspent tokens and count them as returned. What it answers nobody else can spend.
+    /// The agent: claim up to `most` unspent tokens and count them as returned. What it answers
+    /// nobody else can spend.
     #[must_use]
     pub fn withdraw(self, most: u64) -> u64 {
         let taken = self.claim_rest(most);
@@ -148,7 +166,8 @@ impl Lease<'_> {
         taken
     }
 
-    /// The agent, when the lease is known to be over: nothing of it can be claimed from here on. Answers what is lost.
+    /// The agent, when the lease is known to be over: nothing of it can be claimed from here on.
+    /// Answers what is lost.
     #[must_use]
     pub fn void(self) -> u64 {
         let lost = self.claim_rest(u64::MAX);
@@ -163,14 +182,20 @@ impl Lease<'_> {
             if n == 0 {
                 return 0;
             }
-            match self.claimed.compare_exchange(seen.claimed, seen.claimed + n, Ordering::AcqRel, Ordering::Acquire) {
+            match self.claimed.compare_exchange(
+                seen.claimed,
+                seen.claimed + n,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return n,
                 Err(other) => seen.claimed = other,
             }
         }
     }
 
-    /// What a burst could have now at most: the host's part and the centre's. Negative while in debt.
+    /// What a burst could have now at most: the host's part and the centre's. Negative while in
+    /// debt.
     #[must_use]
     pub fn remaining(self, limit: Limit, now_us: u64) -> i64 {
         let seen = self.look();
@@ -232,7 +257,11 @@ mod tests {
         let answer = |n| lease.answer(lease.look(), LIMIT, n, NOW);
         lease.grant(10, NOW + 10, 0);
         deny::deny(lease.deny, 3, NOW + 1_000, 0);
-        assert_eq!([answer(10), answer(12)], [Answer::Fits, Answer::Short], "the bank may have two");
+        assert_eq!(
+            [answer(10), answer(12)],
+            [Answer::Fits, Answer::Short],
+            "the bank may have two"
+        );
         assert!(matches!(answer(13), Answer::Denied(Some(_))));
         assert_eq!(take(lease, 10, NOW), Some(true));
         assert_eq!(answer(2), Answer::Short);

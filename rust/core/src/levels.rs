@@ -1,7 +1,8 @@
 //! All levels or none: key, team, user and org give what a request costs, or nobody gives anything.
 //!
-//! Words are taken in one fixed order and given back when a later one refuses, so nothing is ever over-admitted; a plain look at
-//! all of them first ([`Levels::check`]) keeps refusals from touching any.
+//! Words are taken in one fixed order and given back when a later one refuses, so nothing is ever
+//! over-admitted; a plain look at all of them first ([`Levels::check`]) keeps refusals from
+//! touching any.
 
 mod leased;
 
@@ -41,7 +42,8 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     Refused(Refusal),
-    /// A policy or a window changed under us, or a word waits for its recount: read everything again.
+    /// A policy or a window changed under us, or a word waits for its recount: read everything
+    /// again.
     Again,
 }
 
@@ -70,7 +72,10 @@ struct Taken {
 
 impl<'a> Levels<'a> {
     fn each(&self) -> impl Iterator<Item = (usize, &Level<'a>)> {
-        self.scopes.iter().enumerate().filter_map(|(i, level)| level.as_ref().map(|level| (i, level)))
+        self.scopes
+            .iter()
+            .enumerate()
+            .filter_map(|(i, level)| level.as_ref().map(|level| (i, level)))
     }
 
     /// The levels that have buckets.
@@ -81,7 +86,9 @@ impl<'a> Levels<'a> {
     /// Bit per scope whose TPM bucket is charged.
     #[must_use]
     pub fn tpm_mask(&self) -> u8 {
-        self.rated().filter(|(_, l)| !l.view.tpm.is_unlimited()).fold(0, |mask, (i, _)| mask | 1 << i)
+        self.rated()
+            .filter(|(_, l)| !l.view.tpm.is_unlimited())
+            .fold(0, |mask, (i, _)| mask | 1 << i)
     }
 
     #[must_use]
@@ -89,8 +96,8 @@ impl<'a> Levels<'a> {
         self.each().any(|(_, level)| level.view.cap != NONE)
     }
 
-    /// The windows in which the request is booked: those of now, or of the start of a later window that a word is in already. One time
-    /// decides all windows of a row.
+    /// The windows in which the request is booked: those of now, or of the start of a later window
+    /// that a word is in already. One time decides all windows of a row.
     #[must_use]
     pub fn book(&self, now: Windows) -> Windows {
         let mut windows = now;
@@ -107,7 +114,9 @@ impl<'a> Levels<'a> {
     /// The window of each scope.
     #[must_use]
     pub fn tags(&self, windows: &Windows) -> [Tag; SCOPES] {
-        std::array::from_fn(|i| self.scopes[i].as_ref().map_or(Tag(0), |level| windows.tag(level.view.duration)))
+        std::array::from_fn(|i| {
+            self.scopes[i].as_ref().map_or(Tag(0), |level| windows.tag(level.view.duration))
+        })
     }
 
     /// Look, without taking: the first level that cannot give, in the order of the contract.
@@ -139,7 +148,9 @@ impl<'a> Levels<'a> {
     /// Take from every word, or give back what was taken.
     pub fn take(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen) -> Result<(), Stop> {
         let mut taken = Taken::default();
-        let all = self.take_rates(cost, seen, &mut taken).and_then(|()| self.take_money(cost, tags, seen, &mut taken));
+        let all = self
+            .take_rates(cost, seen, &mut taken)
+            .and_then(|()| self.take_money(cost, tags, seen, &mut taken));
         all.inspect_err(|_| self.undo(cost, tags, taken))
     }
 
@@ -153,26 +164,41 @@ impl<'a> Levels<'a> {
                 taken.rpm |= 1 << i;
             }
             if !view.tpm.is_unlimited() {
-                bucket::take(record.tpm(), seen.tpm[i], view.tpm, cost.tokens, self.now_us, current)
-                    .map_err(|stop| self.bucket_stop(stop, level, Code::TpmLimitExceeded, cost))?;
+                bucket::take(
+                    record.tpm(),
+                    seen.tpm[i],
+                    view.tpm,
+                    cost.tokens,
+                    self.now_us,
+                    current,
+                )
+                .map_err(|stop| self.bucket_stop(stop, level, Code::TpmLimitExceeded, cost))?;
                 taken.tpm |= 1 << i;
             }
         }
         Ok(())
     }
 
-    fn take_money(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen, taken: &mut Taken) -> Result<(), Stop> {
+    fn take_money(
+        &self,
+        cost: Cost,
+        tags: [Tag; SCOPES],
+        seen: &Seen,
+        taken: &mut Taken,
+    ) -> Result<(), Stop> {
         for (i, level) in self.each() {
             let Level { record, view, .. } = level;
-            money::commit(record.money(), seen.money[i], tags[i], cost.nano, view.cap, || record.is_current(view.seq))
-                .map_err(|stop| level.money_stop(stop, self.key()))?;
+            money::commit(record.money(), seen.money[i], tags[i], cost.nano, view.cap, || {
+                record.is_current(view.seq)
+            })
+            .map_err(|stop| level.money_stop(stop, self.key()))?;
             taken.money |= 1 << i;
         }
         Ok(())
     }
 
-    /// Give back in full. A frozen money word is left alone: its recount waits until our slot is no longer an intent, and then does
-    /// not count it.
+    /// Give back in full. A frozen money word is left alone: its recount waits until our slot is no
+    /// longer an intent, and then does not count it.
     fn undo(&self, cost: Cost, tags: [Tag; SCOPES], taken: Taken) {
         for (i, level) in self.each() {
             if taken.rpm >> i & 1 == 1 {
@@ -225,7 +251,9 @@ impl Level<'_> {
     /// Start of the word's window (Unix ms) if it is ahead of `now`.
     fn window_start(&self, now: &Windows) -> Option<u64> {
         let duration = self.view.duration;
-        let Relation::Ahead(by) = Money(money::look(self.record.money())).tag().relation(now.tag(duration)) else {
+        let Relation::Ahead(by) =
+            Money(money::look(self.record.money())).tag().relation(now.tag(duration))
+        else {
             return None;
         };
         Some(duration.first_day(duration.ordinal(now.at_ms) + by) * crate::calendar::DAY_MS)
@@ -245,9 +273,10 @@ impl Level<'_> {
     }
 }
 
-/// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond the reservation is owed.
-/// `records` in the order of the scopes; `LEASED`: their buckets are leases; the boot clock is only read for debt. False: a money word
-/// was frozen, the slot is to be *deferred*.
+/// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond
+/// the reservation is owed. `records` in the order of the scopes; `LEASED`: their buckets are
+/// leases; the boot clock is only read for debt. False: a money word was frozen, the slot is to be
+/// *deferred*.
 #[must_use]
 pub fn correct<const LEASED: bool>(
     slot: Slot,
@@ -260,7 +289,9 @@ pub fn correct<const LEASED: bool>(
     let nano = slot.reserved_nano();
     let charged = slot.meta().tpm;
     let mut done = true;
-    for (i, record) in records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record))) {
+    for (i, record) in
+        records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record)))
+    {
         if charged >> i & 1 == 1 {
             match tokens.cmp(&reserved) {
                 std::cmp::Ordering::Less if LEASED => record.tpm_lease().give(reserved - tokens),
@@ -279,7 +310,8 @@ pub fn correct<const LEASED: bool>(
     done
 }
 
-/// Tightest bucket of a resource: its limit, what is left (negative in debt), and the microseconds until it is full.
+/// Tightest bucket of a resource: its limit, what is left (negative in debt), and the microseconds
+/// until it is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tightest {
     pub limit: u64,
@@ -289,7 +321,13 @@ pub struct Tightest {
 
 /// A resource of one scope, as of now; `None` = no limit.
 #[must_use]
-pub fn measure(record: Record, view: &View, resource: Resource, leased: bool, now_us: u64) -> Option<Tightest> {
+pub fn measure(
+    record: Record,
+    view: &View,
+    resource: Resource,
+    leased: bool,
+    now_us: u64,
+) -> Option<Tightest> {
     let (limit, lease) = match resource {
         Resource::Rpm => (view.rpm, record.rpm_lease()),
         _ => (view.tpm, record.tpm_lease()),

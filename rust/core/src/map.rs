@@ -22,11 +22,15 @@ pub struct Map {
 impl Map {
     /// Zeroed memory of this process alone.
     pub fn private(words: usize) -> Result<Self> {
-        let memory = MmapOptions::new().len(words * 8).map_anon().map_err(Error::io("map private memory"))?;
+        let memory = MmapOptions::new()
+            .len(words * 8)
+            .map_anon()
+            .map_err(Error::io("map private memory"))?;
         Ok(Self { memory: MmapRaw::from(memory), file: None })
     }
 
-    /// A new file of this many words; fails if it exists. Sparse: [`Self::ensure`] what is to be touched.
+    /// A new file of this many words; fails if it exists. Sparse: [`Self::ensure`] what is to be
+    /// touched.
     pub fn create(path: &Path, words: usize) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -35,7 +39,8 @@ impl Map {
             .mode(0o600)
             .open(path)
             .map_err(Error::io(format_args!("create {}", path.display())))?;
-        file.set_len(words as u64 * 8).map_err(Error::io(format_args!("size {}", path.display())))?;
+        file.set_len(words as u64 * 8)
+            .map_err(Error::io(format_args!("size {}", path.display())))?;
         Self::of(file, path)
     }
 
@@ -46,15 +51,21 @@ impl Map {
             .write(true)
             .open(path)
             .map_err(Error::io(format_args!("open {}", path.display())))?;
-        let len = file.metadata().map_err(Error::io(format_args!("stat {}", path.display())))?.len();
+        let len =
+            file.metadata().map_err(Error::io(format_args!("stat {}", path.display())))?.len();
         if len < 4_096 {
-            return Err(Error::Foreign(format!("{} is too short to be one of our files", path.display())));
+            return Err(Error::Foreign(format!(
+                "{} is too short to be one of our files",
+                path.display()
+            )));
         }
         Self::of(file, path)
     }
 
     fn of(file: File, path: &Path) -> Result<Self> {
-        let memory = MmapOptions::new().map_raw(&file).map_err(Error::io(format_args!("map {}", path.display())))?;
+        let memory = MmapOptions::new()
+            .map_raw(&file)
+            .map_err(Error::io(format_args!("map {}", path.display())))?;
         Ok(Self { memory, file: Some(file) })
     }
 
@@ -77,8 +88,9 @@ impl Map {
         // A page is aligned for any integer.
         #[allow(clippy::cast_ptr_alignment)]
         let first = self.memory.as_ptr().cast::<AtomicU64>();
-        // SAFETY: the mapping is page-aligned, lives as long as `self`, is `len` bytes long, and holds plain integers, valid in any
-        // pattern. Everybody who maps the file, in this process or another, only uses atomic accesses through this function.
+        // SAFETY: the mapping is page-aligned, lives as long as `self`, is `len` bytes long, and
+        // holds plain integers, valid in any pattern. Everybody who maps the file, in this process
+        // or another, only uses atomic accesses through this function.
         unsafe { std::slice::from_raw_parts(first, self.memory.len() / 8) }
     }
 }

@@ -1,6 +1,8 @@
-//! JSON of answers, read member by member: no tree is built, nothing recurses, and most of it is passed over.
+//! JSON of answers, read member by member: no tree is built, nothing recurses, and most of it is
+//! passed over.
 //!
-//! A member that stands twice counts as it stood last; one whose type cannot be makes the whole text unreadable.
+//! A member that stands twice counts as it stood last; one whose type cannot be makes the whole
+//! text unreadable.
 
 use std::fmt;
 
@@ -109,7 +111,11 @@ impl Value {
 
     /// A whole number, if it is no larger than `most`.
     pub fn count(self, most: u64) -> Option<u64> {
-        if let Self::Number(count) = self { Some(count).filter(|count| *count <= most) } else { None }
+        if let Self::Number(count) = self {
+            Some(count).filter(|count| *count <= most)
+        } else {
+            None
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! A model's name as words: copied once from the request, then compared, hashed and stored without touching bytes again.
+//! A model's name as words: copied once from the request, then compared, hashed and stored without
+//! touching bytes again.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -52,7 +53,8 @@ impl ModelName {
     pub fn hash(&self) -> u64 {
         let mut hash = self.len as u64;
         for word in self.words() {
-            let product = u128::from(hash ^ word ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            let product =
+                u128::from(hash ^ word ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
             hash = (product as u64) ^ ((product >> 64) as u64);
         }
         hash.max(1)
@@ -86,7 +88,8 @@ impl ModelName {
         }
     }
 
-    /// Read what [`Self::store`] wrote. A torn or foreign word gives another name, never undefined behaviour.
+    /// Read what [`Self::store`] wrote. A torn or foreign word gives another name, never undefined
+    /// behaviour.
     #[must_use]
     pub fn load(from: &[AtomicU64]) -> Self {
         let len = (from[0].load(Ordering::Relaxed) as usize).min(MODEL_BYTES);
@@ -102,7 +105,8 @@ impl ModelName {
 
     #[must_use]
     pub fn text(&self) -> String {
-        let bytes: Vec<u8> = self.words().iter().flat_map(|w| w.to_le_bytes()).take(self.len).collect();
+        let bytes: Vec<u8> =
+            self.words().iter().flat_map(|w| w.to_le_bytes()).take(self.len).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -115,7 +119,8 @@ mod tests {
     fn names_survive_the_words() {
         for name in ["a", "gpt-4o", "12345678", "123456789", &"x".repeat(MODEL_BYTES)] {
             let model = ModelName::new(name).expect("fits");
-            let words: Vec<AtomicU64> = (0..=MODEL_WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
+            let words: Vec<AtomicU64> =
+                (0..=MODEL_WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
             model.store(&words);
             assert_eq!(ModelName::load(&words), model);
             assert_eq!(model.text(), name);
@@ -128,9 +133,13 @@ mod tests {
     #[test]
     fn prefixes() {
         let model = ModelName::new("gpt-4o-mini").expect("fits");
-        for (prefix, starts) in
-            [("", true), ("gpt-4o-m", true), ("gpt-4o-min", true), ("gpt-5", false), ("gpt-4o-mini-x", false)]
-        {
+        for (prefix, starts) in [
+            ("", true),
+            ("gpt-4o-m", true),
+            ("gpt-4o-min", true),
+            ("gpt-5", false),
+            ("gpt-4o-mini-x", false),
+        ] {
             let words: Vec<u64> = ModelName::new(prefix).map_or(vec![], |m| m.words().to_vec());
             assert_eq!(model.starts_with(words.into_iter(), prefix.len()), starts, "{prefix}");
         }

@@ -1,8 +1,8 @@
-//! A budget in one word: freeze bit, window tag, and *committed* nano-USD (posted + reserved together), so that
-//! `committed + cost ≤ cap` and the turn of a window are each one swap.
+//! A budget in one word: freeze bit, window tag, and *committed* nano-USD (posted + reserved
+//! together), so that `committed + cost ≤ cap` and the turn of a window are each one swap.
 //!
-//! Who meets the freeze bit changes nothing: an admission steps back, a settlement leaves its slot *deferred*. Only
-//! [`crate::recount`] clears the bit.
+//! Who meets the freeze bit changes nothing: an admission steps back, a settlement leaves its slot
+//! *deferred*. Only [`crate::recount`] clears the bit.
 
 use crate::{
     calendar::{Relation, Tag},
@@ -60,7 +60,8 @@ pub enum Stop {
     Stale,
 }
 
-/// The word after `cost` is committed in window `now` under `cap` ([`crate::units::NONE`] = no cap).
+/// The word after `cost` is committed in window `now` under `cap` ([`crate::units::NONE`] = no
+/// cap).
 pub fn decide(word: Money, now: Tag, cost: u64, cap: u64) -> Result<Money, Stop> {
     if word.is_frozen() {
         return Err(Stop::Frozen);
@@ -84,7 +85,8 @@ pub fn look(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)
 }
 
-/// Commit `cost` or nothing, starting from the word as `seen`. `current`: see [`crate::bucket::take`].
+/// Commit `cost` or nothing, starting from the word as `seen`. `current`: see
+/// [`crate::bucket::take`].
 pub fn commit(
     word: &AtomicU64,
     mut seen: u64,
@@ -98,7 +100,8 @@ pub fn commit(
             return Err(Stop::Stale);
         }
         let next = decide(Money(seen), now, cost, cap)?;
-        // Release: the recount that freezes after this swap sees the slot's intent, written before it.
+        // Release: the recount that freezes after this swap sees the slot's intent, written before
+        // it.
         match word.compare_exchange(seen, next.0, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return Ok(()),
             Err(other) => seen = other,
@@ -114,10 +117,11 @@ pub enum Corrected {
     Frozen,
 }
 
-/// Add `up` and take `down` if the word still is of the ticket's window. `tag` is asked after each load of the word, since a
-/// recount may give the slot another window before it thaws the word.
+/// Add `up` and take `down` if the word still is of the ticket's window. `tag` is asked after each
+/// load of the word, since a recount may give the slot another window before it thaws the word.
 pub fn correct(word: &AtomicU64, tag: impl Fn() -> Tag, up: u64, down: u64) -> Corrected {
-    // Acquire: partner of the recount's release, so that `tag` reads what the recount wrote into the slot.
+    // Acquire: partner of the recount's release, so that `tag` reads what the recount wrote into
+    // the slot.
     let mut seen = word.load(Ordering::Acquire);
     loop {
         let money = Money(seen);
@@ -127,7 +131,8 @@ pub fn correct(word: &AtomicU64, tag: impl Fn() -> Tag, up: u64, down: u64) -> C
         if money.tag() != tag() {
             return Corrected::OtherWindow;
         }
-        // A saturated word has forgotten its true amount: it stays, too high rather than too low, until a recount.
+        // A saturated word has forgotten its true amount: it stays, too high rather than too low,
+        // until a recount.
         let amount = if money.amount() == AMOUNT_MAX {
             AMOUNT_MAX
         } else {
@@ -159,7 +164,11 @@ mod tests {
         assert_eq!(commit(&word, look(&word), day(10), 30, 100, || true), Err(Stop::Exceeded(90)));
         commit(&word, look(&word), day(10), 10, 100, || true).expect("to the last nano-dollar");
         commit(&word, look(&word), day(11), 30, 100, || true).expect("a new window");
-        assert_eq!(commit(&word, look(&word), day(10), 1, 100, || true), Err(Stop::Stale), "never back");
+        assert_eq!(
+            commit(&word, look(&word), day(10), 1, 100, || true),
+            Err(Stop::Stale),
+            "never back"
+        );
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), 30);
     }
 

@@ -1,6 +1,7 @@
 //! The few fields of a body that the decision needs; the bytes themselves go upstream unread.
 //!
-//! The limiter and the upstream must see the same values, so a field that is given twice, in whatever spelling, is a fault.
+//! The limiter and the upstream must see the same values, so a field that is given twice, in
+//! whatever spelling, is a fault.
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -136,11 +137,13 @@ pub fn peek(body: &[u8], endpoint: u8) -> Result<Seen, Fault> {
         return Err(Fault::Field(format!("model: at most {MODEL_BYTES} bytes.")));
     }
     seen.choices = n.max(best_of) * prompts;
-    seen.lacks_usage = seen.stream && !asks_usage && Field::of("stream_options", endpoint).is_some();
+    seen.lacks_usage =
+        seen.stream && !asks_usage && Field::of("stream_options", endpoint).is_some();
     Ok(seen)
 }
 
-/// More arrays and objects than [`DEPTH`] inside of each other. Nearly every body has too few of them to need a closer look.
+/// More arrays and objects than [`DEPTH`] inside of each other. Nearly every body has too few of
+/// them to need a closer look.
 fn is_deep(body: &[u8]) -> bool {
     let opens = |byte: u8| byte == b'[' || byte == b'{';
     if body.iter().filter(|byte| opens(**byte)).count() <= DEPTH {
@@ -166,12 +169,17 @@ fn expected(name: &str, what: &str) -> Fault {
 }
 
 fn once(name: &str, again: bool) -> Result<(), Fault> {
-    if again { Err(Fault::Field(format!("{name}: the field is given more than once."))) } else { Ok(()) }
+    if again {
+        Err(Fault::Field(format!("{name}: the field is given more than once.")))
+    } else {
+        Ok(())
+    }
 }
 
 /// `raw` is one whole JSON value, so only digits parse as a number.
 fn number(name: &str, raw: &str, range: RangeInclusive<u64>) -> Result<u64, Fault> {
-    let wrong = || expected(name, &format!("a whole number from {} to {}", range.start(), range.end()));
+    let wrong =
+        || expected(name, &format!("a whole number from {} to {}", range.start(), range.end()));
     raw.parse().ok().filter(|number| range.contains(number)).ok_or_else(wrong)
 }
 
@@ -236,7 +244,9 @@ fn members<'a, T>(
         (Err(_), Some(fault)) => Err(fault),
         (Err(_), None) if text.trim_start().starts_with('{') => Err(Fault::Json),
         (Err(_), None) if serde_json::from_str::<IgnoredAny>(text).is_err() => Err(Fault::Json),
-        (Err(_), None) => Err(Fault::Field("The body is not usable: expected an object.".to_owned())),
+        (Err(_), None) => {
+            Err(Fault::Field("The body is not usable: expected an object.".to_owned()))
+        }
     }
 }
 
@@ -262,10 +272,12 @@ where
         while let Some(known) = map.next_key_seed(Name(&self.which))? {
             match known {
                 None => drop(map.next_value::<IgnoredAny>()?),
-                Some(known) => (self.each)(known, map.next_value::<&RawValue>()?.get()).map_err(|fault| {
-                    self.fault = Some(fault);
-                    A::Error::custom("refused")
-                })?,
+                Some(known) => {
+                    (self.each)(known, map.next_value::<&RawValue>()?.get()).map_err(|fault| {
+                        self.fault = Some(fault);
+                        A::Error::custom("refused")
+                    })?
+                }
             }
         }
         Ok(())
@@ -312,25 +324,51 @@ mod tests {
             br#"{"model":"m","messages":[{"model":1}],"max_tokens":5,"max_completion_tokens":7,"n":3,"stream":true,
             "stream_options":{"x":[],"include_usage":true}}"#;
         let seen = peek(body, 0).expect("a body");
-        assert_eq!(seen, Seen { model: "m".into(), stream: true, lacks_usage: false, output: Some(7), choices: 3 });
+        assert_eq!(
+            seen,
+            Seen {
+                model: "m".into(),
+                stream: true,
+                lacks_usage: false,
+                output: Some(7),
+                choices: 3
+            }
+        );
         assert_eq!(peek(body, 3).expect("a body").output, None);
         assert_eq!(peek(body, 1).expect("a body").output, Some(5));
-        assert_eq!(peek(br#"{"model":"m","prompt":["a","b"],"n":2,"best_of":3}"#, 1).expect("a body").choices, 6);
+        assert_eq!(
+            peek(br#"{"model":"m","prompt":["a","b"],"n":2,"best_of":3}"#, 1)
+                .expect("a body")
+                .choices,
+            6
+        );
         assert_eq!(peek(br#"{"model":"m","prompt":[1,2]}"#, 1).expect("a body").choices, 1);
         assert_eq!(peek(br#"{"model":"m","prompt":[[1,2],[3]]}"#, 1).expect("a body").choices, 2);
     }
 
     #[test]
     fn no_field_twice_in_any_spelling() {
-        assert_eq!(field(r#"{"model":"a","mod\u0065l":"b"}"#, 0), "model: the field is given more than once.");
-        assert_eq!(field(r#"{"model":"a","n":1,"n":1}"#, 0), "n: the field is given more than once.");
-        assert!(peek(br#"{"model":"a","best_of":1,"best_of":2}"#, 0).is_ok(), "nobody looks at it there");
+        assert_eq!(
+            field(r#"{"model":"a","mod\u0065l":"b"}"#, 0),
+            "model: the field is given more than once."
+        );
+        assert_eq!(
+            field(r#"{"model":"a","n":1,"n":1}"#, 0),
+            "n: the field is given more than once."
+        );
+        assert!(
+            peek(br#"{"model":"a","best_of":1,"best_of":2}"#, 0).is_ok(),
+            "nobody looks at it there"
+        );
     }
 
     #[test]
     fn faults_name_the_field() {
         assert_eq!(field(r#"{"model":5}"#, 0), "model: expected a string.");
-        assert_eq!(field(r#"{"model":"m","n":1.0}"#, 0), "n: expected a whole number from 1 to 128.");
+        assert_eq!(
+            field(r#"{"model":"m","n":1.0}"#, 0),
+            "n: expected a whole number from 1 to 128."
+        );
         assert_eq!(
             field(r#"{"model":"m","max_tokens":-1}"#, 0),
             "max_tokens: expected a whole number from 0 to 10000000."
@@ -341,10 +379,18 @@ mod tests {
         );
         assert_eq!(field(r#"{"model":"m","stream":"true"}"#, 0), "stream: expected true or false.");
         assert_eq!(field("[1]", 0), "The body is not usable: expected an object.");
-        for body in [&b"{"[..], b"", b"{\"model\":\"m\"} x", b"{\"model\":\"\xff\"}", b"{\"a\":01,\"model\":\"m\"}"] {
+        for body in [
+            &b"{"[..],
+            b"",
+            b"{\"model\":\"m\"} x",
+            b"{\"model\":\"\xff\"}",
+            b"{\"a\":01,\"model\":\"m\"}",
+        ] {
             assert_eq!(peek(body, 0), Err(Fault::Json), "{body:?}");
         }
-        let nested = |depth: usize| format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let nested = |depth: usize| {
+            format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+        };
         assert!(peek(nested(DEPTH - 1).as_bytes(), 0).is_ok());
         assert_eq!(peek(nested(DEPTH).as_bytes(), 0), Err(Fault::Depth));
         let quoted = format!(r#"{{"model":"m","x":"\\\"{}"}}"#, "[".repeat(1000));

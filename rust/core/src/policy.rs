@@ -47,7 +47,8 @@ fn limit(what: &str, limit: Option<u64>, burst: Option<u64>) -> Result<Limit> {
 
 impl Policy {
     pub fn kind(&self) -> Result<Kind> {
-        Kind::from_bits(u64::from(self.kind)).ok_or_else(|| Error::Value(format!("{} is no kind of scope", self.kind)))
+        Kind::from_bits(u64::from(self.kind))
+            .ok_or_else(|| Error::Value(format!("{} is no kind of scope", self.kind)))
     }
 
     /// The digest that names the scope in the table.
@@ -55,7 +56,8 @@ impl Policy {
         if self.kind()? != Kind::Key {
             return Ok(crate::digest::of_scope(self.kind, self.id));
         }
-        <[u8; 32]>::try_from(self.digest.as_slice()).map_err(|_| Error::Value("a key's digest has 32 bytes".to_owned()))
+        <[u8; 32]>::try_from(self.digest.as_slice())
+            .map_err(|_| Error::Value("a key's digest has 32 bytes".to_owned()))
     }
 
     /// RPM and TPM. A user has budgets only.
@@ -68,9 +70,9 @@ impl Policy {
 
     pub fn cap(&self) -> Result<u64> {
         match self.cap {
-            Some(cap) if cap > CAP_MAX => {
-                Err(Error::Value("a budget of more than 10,000,000 USD a window cannot be held".to_owned()))
-            }
+            Some(cap) if cap > CAP_MAX => Err(Error::Value(
+                "a budget of more than 10,000,000 USD a window cannot be held".to_owned(),
+            )),
             cap => Ok(cap.unwrap_or(NONE)),
         }
     }

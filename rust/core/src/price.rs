@@ -65,8 +65,16 @@ pub fn find(table: &[AtomicU64], model: &ModelName) -> Option<Known> {
     for _ in 0..SPINS {
         let seq = entry[SEQ].load(Ordering::Acquire);
         if seq & 1 == 0 {
-            let price = Price { input: get(INPUT), cached: get(CACHED), output: get(OUTPUT), request: get(REQUEST) };
-            let known = Known { price: (price.input != NONE).then_some(price), max_output: get(MAX_OUTPUT) };
+            let price = Price {
+                input: get(INPUT),
+                cached: get(CACHED),
+                output: get(OUTPUT),
+                request: get(REQUEST),
+            };
+            let known = Known {
+                price: (price.input != NONE).then_some(price),
+                max_output: get(MAX_OUTPUT),
+            };
             fence(Ordering::Acquire);
             if get(SEQ) == seq {
                 return Some(known);
@@ -78,7 +86,13 @@ pub fn find(table: &[AtomicU64], model: &ModelName) -> Option<Known> {
 }
 
 /// Write a price if its version is newer. One writer at a time.
-pub fn put(table: &[AtomicU64], used: &AtomicU64, model: &ModelName, version: u64, known: Known) -> Result<()> {
+pub fn put(
+    table: &[AtomicU64],
+    used: &AtomicU64,
+    model: &ModelName,
+    version: u64,
+    known: Known,
+) -> Result<()> {
     let full = || Error::Full(format!("the price table is full ({} models)", PRICES / 2));
     let (entry, found) = place(table, model).ok_or_else(full)?;
     let torn = entry[SEQ].load(Ordering::Relaxed) & 1 == 1;
@@ -96,7 +110,8 @@ pub fn put(table: &[AtomicU64], used: &AtomicU64, model: &ModelName, version: u6
     entry[SEQ].store(seq, Ordering::Relaxed);
     fence(Ordering::Release);
     let price = known.price.unwrap_or(Price { input: NONE, ..Price::default() });
-    let values = [version, price.input, price.cached, price.output, price.request, known.max_output];
+    let values =
+        [version, price.input, price.cached, price.output, price.request, known.max_output];
     for (word, value) in (VERSION..).zip(values) {
         entry[word].store(value, Ordering::Relaxed);
     }
@@ -128,8 +143,15 @@ mod tests {
     fn the_table_says_when_it_is_full() {
         let table: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let used = AtomicU64::new(0);
-        let put =
-            |i: usize| put(&table, &used, &ModelName::new(&format!("model-{i}")).expect("fits"), 1, Known::UNKNOWN);
+        let put = |i: usize| {
+            put(
+                &table,
+                &used,
+                &ModelName::new(&format!("model-{i}")).expect("fits"),
+                1,
+                Known::UNKNOWN,
+            )
+        };
         (0..PRICES / 2).for_each(|i| put(i).expect("room"));
         assert!(put(PRICES).is_err());
     }

@@ -12,10 +12,11 @@ pub fn die_with_parent() -> Result<()> {
         .map_err(|error| Error::Io("set the parent-death signal".to_owned(), error.into()))
 }
 
-/// Ask for a time slice of this length for the calling thread, and for the threads that it will make.
+/// Ask for a time slice of this length for the calling thread, and for the threads that it will
+/// make.
 ///
-/// Who asks for less than others runs sooner when woken (Linux 6.12; before that nothing changes). Nothing is asked for
-/// under another policy than the usual one.
+/// Who asks for less than others runs sooner when woken (Linux 6.12; before that nothing changes).
+/// Nothing is asked for under another policy than the usual one.
 pub fn set_time_slice(nanoseconds: u64) -> Result<()> {
     // SAFETY: all its fields are integers, for which zero is a value.
     let mut asked: libc::sched_attr = unsafe { mem::zeroed() };

@@ -1,7 +1,9 @@
-//! A scope's record: policy under a sequence word, then its meters and, for many hosts, its leases. 256 bytes, four lines.
+//! A scope's record: policy under a sequence word, then its meters and, for many hosts, its leases.
+//! 256 bytes, four lines.
 //!
-//! A writer makes the sequence odd, writes, and makes it even. A reader that meets an odd word, or two different even ones,
-//! looks again, a bounded number of times; then the answer is *not ready*, never a guess.
+//! A writer makes the sequence odd, writes, and makes it even. A reader that meets an odd word, or
+//! two different even ones, looks again, a bounded number of times; then the answer is *not ready*,
+//! never a guess.
 
 use crate::{
     bucket::Limit,
@@ -113,7 +115,8 @@ impl<'a> Record<'a> {
             let seq = self.0[SEQ].load(Ordering::Acquire);
             if seq & 1 == 0 {
                 let view = self.peek(seq);
-                // Partner of the release fence in `begin_write`: words of a later write are only read with a later sequence.
+                // Partner of the release fence in `begin_write`: words of a later write are only
+                // read with a later sequence.
                 fence(Ordering::Acquire);
                 if self.get(SEQ) == seq {
                     return Some(view);
@@ -125,7 +128,8 @@ impl<'a> Record<'a> {
     }
 
     fn peek(self, seq: u64) -> View {
-        let (owners, facts, flags, heap) = (self.get(OWNERS), self.get(FACTS), self.get(LAST4), self.get(HEAP));
+        let (owners, facts, flags, heap) =
+            (self.get(OWNERS), self.get(FACTS), self.get(LAST4), self.get(HEAP));
         View {
             seq,
             status: facts as u8,
@@ -152,7 +156,8 @@ impl<'a> Record<'a> {
         Standing { status: facts as u8, endpoints: (facts >> 16) as u16 }
     }
 
-    /// The TPM limit alone, for debt: while it is being written, the old one or the new or one's rate with the other's burst.
+    /// The TPM limit alone, for debt: while it is being written, the old one or the new or one's
+    /// rate with the other's burst.
     #[must_use]
     pub fn tpm_limit(self) -> Limit {
         self.limit(TPM)
@@ -165,7 +170,8 @@ impl<'a> Record<'a> {
         self.0[SEQ].load(Ordering::Acquire) == seq
     }
 
-    /// Make the sequence odd. True if it was odd already: a writer died in between, and what stands here is torn.
+    /// Make the sequence odd. True if it was odd already: a writer died in between, and what stands
+    /// here is torn.
     #[must_use]
     pub fn begin_write(self) -> bool {
         let seq = self.0[SEQ].fetch_or(1, Ordering::Relaxed);
@@ -184,7 +190,10 @@ impl<'a> Record<'a> {
         let view = &image.view;
         self.set(OWNERS, u64::from(view.team) << 32 | u64::from(view.user));
         let kind = view.kind.map_or(0, |kind| kind as u64);
-        let facts = u64::from(view.status) | kind << 8 | (view.duration as u64) << 12 | u64::from(view.endpoints) << 16;
+        let facts = u64::from(view.status)
+            | kind << 8
+            | (view.duration as u64) << 12
+            | u64::from(view.endpoints) << 16;
         self.set(FACTS, facts | u64::from(view.org) << 32);
         self.set(EXPIRY, view.expires_ms);
         self.set(RPM, view.rpm.limit);

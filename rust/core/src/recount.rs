@@ -1,14 +1,17 @@
-//! A money word is derived; slots and ledger are the truth. A recount makes the word equal to them again: after a worker died,
-//! after a budget's duration changed, and at the start.
+//! A money word is derived; slots and ledger are the truth. A recount makes the word equal to them
+//! again: after a worker died, after a budget's duration changed, and at the start.
 //!
-//! 1. Set the freeze bit. A swap of the word came either before it, and then its slot's state is seen, or it fails.
-//! 2. Wait until no slot is in transition: an *intent* may have been taken or not, a *settled* slot may be corrected or not. Neither
+//! 1. Set the freeze bit. A swap of the word came either before it, and then its slot's state is
+//! seen, or it fails.
+//! 2. Wait until no slot is in transition: an *intent* may have been taken or not, a *settled* slot
+//! may be corrected or not. Neither
 //!    waits for us: an admission steps back, a settlement becomes *deferred*.
-//! 3. word := ledger of the window + slots of the window (reserved while open, cost once settled), in one swap that also thaws.
+//! 3. word := ledger of the window + slots of the window (reserved while open, cost once settled),
+//! in one swap that also thaws.
 //!
-//! A slot that settles after we read it open finds the word frozen and is deferred, or thawed and corrects it: right either way.
-//! The wait is bounded. Giving up leaves the word too high, never too low. One recount at a time, by the drainer alone, which
-//! alone moves rows.
+//! A slot that settles after we read it open finds the word frozen and is deferred, or thawed and
+//! corrects it: right either way. The wait is bounded. Giving up leaves the word too high, never
+//! too low. One recount at a time, by the drainer alone, which alone moves rows.
 
 use crate::{
     calendar::{DAY_MS, Duration, Tag},
@@ -58,8 +61,9 @@ impl Window {
     }
 }
 
-/// Make the money word of the scope with this `index` equal to `ledger` (nano-USD in the store for `window`) + the slots.
-/// False: it could not be had now; the word is as it was, and the recount is still due.
+/// Make the money word of the scope with this `index` equal to `ledger` (nano-USD in the store for
+/// `window`) + the slots. False: it could not be had now; the word is as it was, and the recount is
+/// still due.
 pub fn recount<'a>(
     record: Record,
     index: u32,
@@ -77,9 +81,11 @@ pub fn recount<'a>(
             break;
         }
     }
-    // A changed duration, a new policy, or a window that turned before the freeze: the sum is of the wrong window.
+    // A changed duration, a new policy, or a window that turned before the freeze: the sum is of
+    // the wrong window.
     let right = record.view().is_some_and(|view| {
-        view.duration == window.duration && Window::of(record, view.duration, window.first_day() * DAY_MS) == window
+        view.duration == window.duration
+            && Window::of(record, view.duration, window.first_day() * DAY_MS) == window
     });
     let (next, done) = match sum {
         Some(sum) if right => (Money::new(window.tag(), sum).0, true),
@@ -88,10 +94,12 @@ pub fn recount<'a>(
     };
     // A failed swap means that a policy writer froze the word for a reason of its own: leave that.
     // Release: partner of `money::commit` and `money::correct`, which then see the slots' new tags.
-    record.money().compare_exchange(frozen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() && done
+    record.money().compare_exchange(frozen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        && done
 }
 
-/// What a slot adds to the word, booked into `window` from now on; `None` if it stays in transition.
+/// What a slot adds to the word, booked into `window` from now on; `None` if it stays in
+/// transition.
 fn count(slot: Slot, index: u32, window: Window) -> Option<u64> {
     for _ in 0..SPINS {
         let head = slot.head();
@@ -110,7 +118,8 @@ fn count(slot: Slot, index: u32, window: Window) -> Option<u64> {
                 match state {
                     State::Admitted | State::Closing => {
                         slot.retag(scope, window.tag());
-                        // Still open after the new tag: whoever settles it from here on uses that tag.
+                        // Still open after the new tag: whoever settles it from here on uses that
+                        // tag.
                         return Some(slot.reserved_nano());
                     }
                     State::Deferred | State::Applied => return Some(slot.cost()),

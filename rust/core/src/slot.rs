@@ -1,12 +1,14 @@
-//! A ticket is a slot: what a request reserved, and how it ended, from before any meter moves until the row is in the ledger.
+//! A ticket is a slot: what a request reserved, and how it ended, from before any meter moves until
+//! the row is in the ledger.
 //!
 //! ```text
 //! Free ── claim ──▶ Intent ── admitted ──▶ Admitted ── close ──▶ Closing ── settled ──▶ Settled ──▶ Applied ── free ──▶ Free
 //!                     └──── refused ────▶ Free                                            └──▶ Deferred ──▶ Applied
 //! ```
 //!
-//! *Settled* is the moment that counts: from then on the row is true whatever dies. *Applied* says that the meters are
-//! corrected, *Deferred* that they wait for a recount. Only the drainer frees, and only what is in the ledger.
+//! *Settled* is the moment that counts: from then on the row is true whatever dies. *Applied* says
+//! that the meters are corrected, *Deferred* that they wait for a recount. Only the drainer frees,
+//! and only what is in the ledger.
 
 use crate::{
     calendar::Tag,
@@ -15,8 +17,9 @@ use crate::{
     units::{NONE, Price},
 };
 
-/// Words of a slot: 512 bytes, of which 320 are used, five lines; the last two hold the model's name. A slot is a sector, so a power cut
-/// leaves none of them half old: the row's id in the store is what the slot says, and must not change under its sequence number.
+/// Words of a slot: 512 bytes, of which 320 are used, five lines; the last two hold the model's
+/// name. A slot is a sector, so a power cut leaves none of them half old: the row's id in the store
+/// is what the slot says, and must not change under its sequence number.
 pub const SLOT_WORDS: usize = 64;
 /// No such owner.
 pub const NOBODY: u32 = u32::MAX;
@@ -41,7 +44,8 @@ const ENDED: usize = 18;
 const PRICES: usize = 19; // to 22; 23 is spare
 const MODEL: usize = 24;
 
-/// Life of a slot, in the low eight bits of its first word; the rest is the ticket's sequence number.
+/// Life of a slot, in the low eight bits of its first word; the rest is the ticket's sequence
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
@@ -69,7 +73,8 @@ impl Head {
         self.0 >> 8
     }
 
-    /// A state that no program of this layout writes counts as free: a torn file loses that slot, it does not stop the rest.
+    /// A state that no program of this layout writes counts as free: a torn file loses that slot,
+    /// it does not stop the rest.
     #[must_use]
     pub fn state(self) -> State {
         match self.0 & 255 {
@@ -165,7 +170,8 @@ impl Slot<'_> {
 
     #[must_use]
     pub fn head(self) -> Head {
-        // Acquire: partner of every release of the head, so that the words written before a state are seen with it.
+        // Acquire: partner of every release of the head, so that the words written before a state
+        // are seen with it.
         Head(self.0[WORD0].load(Ordering::Acquire))
     }
 
@@ -186,7 +192,9 @@ impl Slot<'_> {
         let seen = self.head();
         let next = Head::new(seq, State::Intent);
         seen.state() == State::Free
-            && self.0[WORD0].compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self.0[WORD0]
+                .compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Write who and how much; the state is `Intent`.
@@ -258,7 +266,8 @@ impl Slot<'_> {
         Tag((self.get(TAGS) >> (16 * scope)) as u16 & 511)
     }
 
-    /// Book the ticket's part of `scope` into another window: a recount does so under the freeze bit.
+    /// Book the ticket's part of `scope` into another window: a recount does so under the freeze
+    /// bit.
     pub fn retag(self, scope: usize, tag: Tag) {
         let shift = 16 * scope;
         let word = &self.0[TAGS];
@@ -363,7 +372,14 @@ mod tests {
 
     #[test]
     fn meta_and_tags_keep_to_their_bits() {
-        let meta = Meta { endpoint: 6, upstream: 255, stream: true, priced: true, tpm: 15, units: u32::MAX };
+        let meta = Meta {
+            endpoint: 6,
+            upstream: 255,
+            stream: true,
+            priced: true,
+            tpm: 15,
+            units: u32::MAX,
+        };
         assert_eq!(Meta::unpack(meta.pack()), meta);
         let words = words();
         let slot = Slot(&words);

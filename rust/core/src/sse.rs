@@ -1,7 +1,8 @@
-//! Server-sent events passing by: finds usage, counts produced text, drops or marks the usage chunk.
+//! Server-sent events passing by: finds usage, counts produced text, drops or marks the usage
+//! chunk.
 //!
-//! It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what it says is its first line
-//! of data. After an event longer than [`LONGEST`] all passes unread.
+//! It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what
+//! it says is its first line of data. After an event longer than [`LONGEST`] all passes unread.
 
 use std::{mem, ops::Range};
 
@@ -35,8 +36,9 @@ enum Fate {
 
 /// One stream: every chunk goes through [`feed`](Self::feed), then comes [`flush`](Self::flush).
 ///
-/// Both call `bill` with the usage when the chunk that ends the bill goes by (of chat and completions the one without
-/// choices); it answers the cost to be written into that chunk. With `strip` the client does not get that chunk.
+/// Both call `bill` with the usage when the chunk that ends the bill goes by (of chat and
+/// completions the one without choices); it answers the cost to be written into that chunk. With
+/// `strip` the client does not get that chunk.
 pub struct Scanner {
     strip: bool,
     /// The begin of an event that is not whole.
@@ -55,7 +57,11 @@ impl Scanner {
     }
 
     /// The events that are whole with this chunk, as the client shall see them.
-    pub fn feed<E>(&mut self, chunk: &[u8], bill: impl FnMut(Usage) -> Result<Option<String>, E>) -> Result<Shown, E> {
+    pub fn feed<E>(
+        &mut self,
+        chunk: &[u8],
+        bill: impl FnMut(Usage) -> Result<Option<String>, E>,
+    ) -> Result<Shown, E> {
         if self.overlong {
             self.produced += chunk.len() as u64;
             return Ok(Shown::Same);
@@ -83,7 +89,10 @@ impl Scanner {
     }
 
     /// What is left at the stream's end: an event that lacks its empty line.
-    pub fn flush<E>(&mut self, bill: impl FnMut(Usage) -> Result<Option<String>, E>) -> Result<Vec<u8>, E> {
+    pub fn flush<E>(
+        &mut self,
+        bill: impl FnMut(Usage) -> Result<Option<String>, E>,
+    ) -> Result<Vec<u8>, E> {
         let held = mem::take(&mut self.held);
         Ok(self.pass(&held, bill)?.unwrap_or(held))
     }
@@ -131,7 +140,11 @@ impl Scanner {
         Ok(Some(shown))
     }
 
-    fn look<E>(&mut self, data: &[u8], bill: &mut impl FnMut(Usage) -> Result<Option<String>, E>) -> Result<Fate, E> {
+    fn look<E>(
+        &mut self,
+        data: &[u8],
+        bill: &mut impl FnMut(Usage) -> Result<Option<String>, E>,
+    ) -> Result<Fate, E> {
         if data.is_empty() || data == b"[DONE]" {
             return Ok(Fate::Pass);
         }
@@ -199,10 +212,16 @@ struct Event {
 impl Members for Event {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
         match name {
-            Name::Choices => self.choices = map.next_value::<Option<Choices>>()?.unwrap_or_default(),
-            Name::Usage => self.usage = map.next_value::<Option<Object<Fields>>>()?.map(|Object(fields)| fields),
+            Name::Choices => {
+                self.choices = map.next_value::<Option<Choices>>()?.unwrap_or_default()
+            }
+            Name::Usage => {
+                self.usage =
+                    map.next_value::<Option<Object<Fields>>>()?.map(|Object(fields)| fields)
+            }
             Name::Response => {
-                self.response = map.next_value::<Option<Object<Told>>>()?.and_then(|Object(told)| told.usage);
+                self.response =
+                    map.next_value::<Option<Object<Told>>>()?.and_then(|Object(told)| told.usage);
             }
             Name::Delta => self.delta = map.next_value()?,
             _ => skip(map)?,
@@ -218,7 +237,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "event: x\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\\u00e9\",\"role\":null}}]}\r\n\r\n";
-    const USAGE: &str = "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":6},\"choices\":[]}\n\n";
+    const USAGE: &str =
+        "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":6},\"choices\":[]}\n\n";
     const DONE: &str = ": over\n\ndata: [DONE]\n\n";
 
     /// What the client gets for the chunks, and the scanner afterwards.

@@ -1,5 +1,6 @@
-//! Digest → index, open addressing. A slot is `tag << 32 | index + 1`; the tag is a part of the digest that the position does not use,
-//! so a wrong record is touched once in four billion probes. Nothing is ever removed.
+//! Digest → index, open addressing. A slot is `tag << 32 | index + 1`; the tag is a part of the
+//! digest that the position does not use, so a wrong record is touched once in four billion probes.
+//! Nothing is ever removed.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -64,7 +65,10 @@ mod tests {
             insert(&table, digest, index as u32);
         }
         for (index, digest) in digests.iter().enumerate() {
-            assert_eq!(find(&table, digest, |i| digests[i as usize] == *digest), Some(index as u32));
+            assert_eq!(
+                find(&table, digest, |i| digests[i as usize] == *digest),
+                Some(index as u32)
+            );
         }
     }
 }

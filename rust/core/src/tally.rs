@@ -1,5 +1,6 @@
-//! Refusals of known keys, counted per minute, key and code, in a fixed table: a spray of refusals costs no memory.
-//! When the table is full the count goes to `dropped`: a statistic may be lost, and says so; a verdict is not.
+//! Refusals of known keys, counted per minute, key and code, in a fixed table: a spray of refusals
+//! costs no memory. When the table is full the count goes to `dropped`: a statistic may be lost,
+//! and says so; a verdict is not.
 
 use crate::{
     sync::{AtomicU64, Ordering},
@@ -40,7 +41,8 @@ pub fn count(table: &[AtomicU64], key: u64, code: Code, minute: u64) -> bool {
     false
 }
 
-/// Take out the entries of minutes before `minute`: nobody counts there any more. (minute, key, code, count).
+/// Take out the entries of minutes before `minute`: nobody counts there any more. (minute, key,
+/// code, count).
 pub fn take(table: &[AtomicU64], minute: u64) -> Vec<(u64, u64, u8, u64)> {
     let mut out = vec![];
     for entry in table.as_chunks::<ENTRY>().0 {

@@ -1,6 +1,8 @@
-//! Money, tokens and durations as integers. Arithmetic saturates or is checked, in release builds too.
+//! Money, tokens and durations as integers. Arithmetic saturates or is checked, in release builds
+//! too.
 
-/// Largest amount a money word can hold, nano-USD: 54 bits, 18.01 million dollars. A cap is at most 10 million.
+/// Largest amount a money word can hold, nano-USD: 54 bits, 18.01 million dollars. A cap is at most
+/// 10 million.
 pub const AMOUNT_MAX: u64 = (1 << 54) - 1;
 /// Largest cap of a budget window, nano-USD.
 pub const CAP_MAX: u64 = 10_000_000 * 1_000_000_000;
@@ -21,12 +23,14 @@ pub struct Price {
 }
 
 impl Price {
-    /// Cost in nano-USD, rounded up to the next whole nano-dollar. `cached` is the part of `input` that was read from a cache.
+    /// Cost in nano-USD, rounded up to the next whole nano-dollar. `cached` is the part of `input`
+    /// that was read from a cache.
     #[must_use]
     pub fn cost(&self, input: u64, cached: u64, output: u64, units: u64) -> u64 {
         let cached = cached.min(input);
         let fits = |a: u64, b: u64| a.checked_mul(b);
-        // Ordinary requests fit 64 bits; a division of 128 bits by software would cost more than the rest of the decision.
+        // Ordinary requests fit 64 bits; a division of 128 bits by software would cost more than
+        // the rest of the decision.
         if let (Some(a), Some(b), Some(c), Some(d)) = (
             fits(input - cached, self.input),
             fits(cached, self.cached),
@@ -92,7 +96,8 @@ pub fn decimal(n: u64) -> Digits {
     text
 }
 
-/// A number of thousandths or smaller parts, with all its `places`: 1,500 in three places is `1.500`.
+/// A number of thousandths or smaller parts, with all its `places`: 1,500 in three places is
+/// `1.500`.
 #[must_use]
 pub fn fixed(n: u64, places: u32) -> Digits {
     let unit = 10u64.pow(places);
@@ -102,7 +107,8 @@ pub fn fixed(n: u64, places: u32) -> Digits {
     text
 }
 
-/// A duration as Go prints it (`20ms`, `1h2m3.5s`), rounded up to milliseconds: the form of `OpenAI`'s reset headers.
+/// A duration as Go prints it (`20ms`, `1h2m3.5s`), rounded up to milliseconds: the form of
+/// `OpenAI`'s reset headers.
 #[must_use]
 pub fn go_duration(us: u64) -> Digits {
     let ms = us.div_ceil(1_000);
@@ -112,7 +118,8 @@ pub fn go_duration(us: u64) -> Digits {
         text.push(b"ms");
         return text;
     }
-    let (hours, minutes, seconds, mut fraction) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
+    let (hours, minutes, seconds, mut fraction) =
+        (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
     if hours > 0 {
         text.number(hours, 1);
         text.push(b"h");
@@ -141,7 +148,8 @@ mod tests {
 
     #[test]
     fn cost_rounds_up_and_saturates() {
-        let price = Price { input: 150_000_000, cached: 75_000_000, output: 600_000_000, request: 7 };
+        let price =
+            Price { input: 150_000_000, cached: 75_000_000, output: 600_000_000, request: 7 };
         assert_eq!(price.cost(1, 0, 0, 0), 150);
         assert_eq!(price.cost(10, 4, 2, 1), 900 + 300 + 1_200 + 7);
         assert_eq!(Price { input: 1, ..Price::default() }.cost(1, 0, 0, 0), 1);

@@ -1,4 +1,5 @@
-//! Token usage and produced text, read from an answer. Numbers that cannot be true count as not told.
+//! Token usage and produced text, read from an answer. Numbers that cannot be true count as not
+//! told.
 
 use std::fmt;
 
@@ -28,7 +29,8 @@ pub fn produced(body: &[u8]) -> u64 {
     seen.map_or(body.len() as u64, |seen| seen.choices.texts + seen.choices.messages + seen.output)
 }
 
-/// `usage` as chat, completions, embeddings and responses name it. Any value is let in; [`Fields::tokens`] judges.
+/// `usage` as chat, completions, embeddings and responses name it. Any value is let in;
+/// [`Fields::tokens`] judges.
 #[derive(Default)]
 pub(crate) struct Fields {
     prompt: Value,
@@ -42,7 +44,9 @@ pub(crate) struct Fields {
 
 impl Members for Fields {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
-        let details = |map: &mut A| Ok(map.next_value::<Option<Object<Details>>>()?.unwrap_or_default().0.cached);
+        let details = |map: &mut A| {
+            Ok(map.next_value::<Option<Object<Details>>>()?.unwrap_or_default().0.cached)
+        };
         match name {
             Name::PromptTokens => self.prompt = map.next_value()?,
             Name::CompletionTokens => self.completion = map.next_value()?,
@@ -99,7 +103,10 @@ pub(crate) struct Told {
 impl Members for Told {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
         match name {
-            Name::Usage => self.usage = map.next_value::<Option<Object<Fields>>>()?.map(|Object(fields)| fields),
+            Name::Usage => {
+                self.usage =
+                    map.next_value::<Option<Object<Fields>>>()?.map(|Object(fields)| fields)
+            }
             _ => skip(map)?,
         }
         Ok(())
@@ -116,7 +123,9 @@ struct Text {
 impl Members for Text {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
         match name {
-            Name::Choices => self.choices = map.next_value::<Option<Choices>>()?.unwrap_or_default(),
+            Name::Choices => {
+                self.choices = map.next_value::<Option<Choices>>()?.unwrap_or_default()
+            }
             Name::Output => self.output = length(map)?,
             _ => skip(map)?,
         }
@@ -167,7 +176,8 @@ struct Choice {
 
 impl Members for Choice {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
-        let said = |map: &mut A| Ok(map.next_value::<Option<Object<Said>>>()?.unwrap_or_default().0);
+        let said =
+            |map: &mut A| Ok(map.next_value::<Option<Object<Said>>>()?.unwrap_or_default().0);
         match name {
             Name::Text => self.text = map.next_value()?,
             Name::Delta => self.delta = said(map)?,
@@ -214,25 +224,38 @@ mod tests {
     #[test]
     fn usage_of_each_endpoint() {
         let told = |usage: &str| read(format!(r#"{{"id":[{{}}],"usage":{usage}}}"#).as_bytes());
-        assert_eq!(told(r#"{"prompt_tokens":5,"completion_tokens":6,"input_tokens":9}"#), Some((5, 0, 6)));
+        assert_eq!(
+            told(r#"{"prompt_tokens":5,"completion_tokens":6,"input_tokens":9}"#),
+            Some((5, 0, 6))
+        );
         assert_eq!(told(r#"{"prompt_tokens":5,"total_tokens":5}"#), Some((5, 0, 0)));
         assert_eq!(told(r#"{"prompt_tokens":5,"total_tokens":6}"#), None);
         assert_eq!(
-            told(r#"{"input_tokens":5,"output_tokens":6,"input_tokens_details":{"cached_tokens":7}}"#),
+            told(
+                r#"{"input_tokens":5,"output_tokens":6,"input_tokens_details":{"cached_tokens":7}}"#
+            ),
             Some((5, 5, 6))
         );
-        for absurd in ["-1", "1.0", "\"1\"", "true", "[1]", "2147483648", "18446744073709551616", "null"] {
-            assert_eq!(told(&format!(r#"{{"prompt_tokens":{absurd},"completion_tokens":6}}"#)), None, "{absurd}");
+        for absurd in
+            ["-1", "1.0", "\"1\"", "true", "[1]", "2147483648", "18446744073709551616", "null"]
+        {
+            assert_eq!(
+                told(&format!(r#"{{"prompt_tokens":{absurd},"completion_tokens":6}}"#)),
+                None,
+                "{absurd}"
+            );
         }
         assert_eq!(told("null"), None);
         assert_eq!(told("[5]"), None);
-        assert_eq!(told(r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens":2}"#), Some((2, 0, 1)));
+        assert_eq!(
+            told(r#"{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens":2}"#),
+            Some((2, 0, 1))
+        );
     }
 
     #[test]
     fn text_of_whole_answers() {
-        let chat =
-            r#"{"choices":[{"message":{"content":"ab\u00e9","tool_calls":[1, 2],"refusal":null}},{"text":"abc"}]}"#;
+        let chat = r#"{"choices":[{"message":{"content":"ab\u00e9","tool_calls":[1, 2],"refusal":null}},{"text":"abc"}]}"#;
         assert_eq!(produced(chat.as_bytes()), 4 + 6 + 3);
         assert_eq!(produced(br#"{"output":[ ],"choices":null}"#), 3);
         assert_eq!(produced(b"<html>"), 6);

@@ -1,7 +1,7 @@
 //! What workers need of the agent, in a ring that all of them write and one agent reads.
 //!
-//! A want may be lost or come twice: whoever still waits says it again. So nobody ever waits for anybody, and a writer that died
-//! half-way costs its own want.
+//! A want may be lost or come twice: whoever still waits says it again. So nobody ever waits for
+//! anybody, and a writer that died half-way costs its own want.
 
 use crate::{
     lease::Resource,
@@ -35,7 +35,8 @@ pub struct Want {
 #[derive(Clone, Copy)]
 pub struct Wants<'a>(pub &'a [AtomicU64]);
 
-/// The second word of the entry at `place`; the count of places begins at 1 here, so that an unwritten entry is none.
+/// The second word of the entry at `place`; the count of places begins at 1 here, so that an
+/// unwritten entry is none.
 fn stamp(place: u64) -> u64 {
     place.wrapping_add(1) << PLACE
 }
@@ -96,7 +97,11 @@ mod tests {
     use super::*;
 
     fn want(index: u32) -> Want {
-        Want { index, resource: Resource::ALL[index as usize % 3], need: u64::MAX - u64::from(index) }
+        Want {
+            index,
+            resource: Resource::ALL[index as usize % 3],
+            need: u64::MAX - u64::from(index),
+        }
     }
 
     #[test]
@@ -120,6 +125,9 @@ mod tests {
         ring.push(want(7));
         let found = ring.drain(usize::MAX);
         assert_eq!(found.len(), ENTRIES - 1, "all that the ring holds but the unwritten one");
-        assert_eq!((found.first(), found.last()), (Some(&want(many + 2 - ENTRIES as u32)), Some(&want(7))));
+        assert_eq!(
+            (found.first(), found.last()),
+            (Some(&want(many + 2 - ENTRIES as u32)), Some(&want(7)))
+        );
     }
 }

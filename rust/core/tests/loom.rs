@@ -1,5 +1,5 @@
-//! Every interleaving of two or three threads on the shared words, within the pre-emption bound that the Makefile sets
-//! (`LOOM_MAX_PREEMPTIONS`). Each test names the defence that it holds up.
+//! Every interleaving of two or three threads on the shared words, within the pre-emption bound
+//! that the Makefile sets (`LOOM_MAX_PREEMPTIONS`). Each test names the defence that it holds up.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
@@ -64,7 +64,8 @@ impl World {
         record.end_write();
     }
 
-    /// As the gate does it: check, claim, write the intent, take, admitted. False: refused or stepped back.
+    /// As the gate does it: check, claim, write the intent, take, admitted. False: refused or
+    /// stepped back.
     fn admit(&self, at: usize, nano: u64, tokens: u64) -> bool {
         let Some(view) = self.record().view() else { return false };
         let level = Level { record: self.record(), view, index: 0 };
@@ -97,7 +98,8 @@ impl World {
             return false;
         }
         slot.settle(seq, &End { cost, ttft_us: NONE, ..End::default() });
-        let done = correct::<false>(slot, [Some(self.record()), None, None, None], tokens, cost, || NOW);
+        let done =
+            correct::<false>(slot, [Some(self.record()), None, None, None], tokens, cost, || NOW);
         slot.become_state(seq, if done { State::Applied } else { State::Deferred });
         true
     }
@@ -201,7 +203,8 @@ fn a_policy_is_read_whole() {
     loom::model(|| {
         let world = World::new(1, 1);
         let other = world.clone();
-        // Without a look at the old policy first: loom keeps one last access a word, and that look would hide the reader's.
+        // Without a look at the old policy first: loom keeps one last access a word, and that look
+        // would hide the reader's.
         let writer = thread::spawn(move || {
             assert!(!other.record().begin_write());
             other.record().write(&Image { version: 2, last4: [0; 4], view: view(2, 2) });
@@ -214,7 +217,8 @@ fn a_policy_is_read_whole() {
     });
 }
 
-/// A changed rate converts the word once; an admission under the old rate steps back or comes before.
+/// A changed rate converts the word once; an admission under the old rate steps back or comes
+/// before.
 #[test]
 fn a_rate_changes_under_an_admission() {
     loom::model(|| {
@@ -236,7 +240,9 @@ fn a_bucket_word_never_gives_twice() {
     loom::model(|| {
         let word = Arc::new(AtomicU64::new(0));
         let limit = Limit { limit: 1, burst: 1 };
-        let take = move |word: &AtomicU64| bucket::take(word, bucket::look(word), limit, 1, NOW, || true).is_ok();
+        let take = move |word: &AtomicU64| {
+            bucket::take(word, bucket::look(word), limit, 1, NOW, || true).is_ok()
+        };
         let other = word.clone();
         let one = thread::spawn(move || take(&other));
         let two = take(&word);

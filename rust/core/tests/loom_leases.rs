@@ -1,4 +1,5 @@
-//! Leases under every interleaving of two threads, as `loom.rs`. Each test names the defence that it holds up.
+//! Leases under every interleaving of two threads, as `loom.rs`. Each test names the defence that
+//! it holds up.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +43,14 @@ struct World {
 impl World {
     fn new(rpm: Limit, tpm: Limit, cap: u64) -> Self {
         let world = Self { record: zeros(), wants: zeros(), clock: AtomicU64::new(NOW) };
-        let view = View { kind: Some(Kind::Key), duration: Duration::Daily, cap, rpm, tpm, ..View::default() };
+        let view = View {
+            kind: Some(Kind::Key),
+            duration: Duration::Daily,
+            cap,
+            rpm,
+            tpm,
+            ..View::default()
+        };
         let record = world.record();
         assert!(!record.begin_write());
         record.write(&Image { version: 1, last4: [0; 4], view });
@@ -63,7 +71,8 @@ impl World {
         let view = self.record().view()?;
         let level = Level { record: self.record(), view, index: 0 };
         let levels = Levels { scopes: [Some(level), None, None, None], now_us: self.now() };
-        let leased = Leased { levels: &levels, terms: Terms { wants: Wants(&self.wants), admit_until: 0 } };
+        let leased =
+            Leased { levels: &levels, terms: Terms { wants: Wants(&self.wants), admit_until: 0 } };
         let tags = levels.tags(&Windows::at(DAY * 86_400_000));
         let (cost, at) = (Cost { tokens, nano }, Cell::new(0));
         let seen = leased.check(cost, tags).ok()?;
@@ -115,7 +124,11 @@ fn two_claims_of_the_last_token() {
         let two = world.admit(1, 0).is_some();
         assert!(one.join().unwrap() ^ two);
         let rpm = world.record().rpm_lease();
-        assert_eq!(rpm.look().claimed - rpm.returned.load(Ordering::Acquire), 1, "given back by way of the bank");
+        assert_eq!(
+            rpm.look().claimed - rpm.returned.load(Ordering::Acquire),
+            1,
+            "given back by way of the bank"
+        );
     });
 }
 
@@ -129,7 +142,8 @@ fn withdraw_money_beside_an_admission() {
         let world = Arc::new(world);
         let other = world.clone();
         let admit = thread::spawn(move || other.admit(0, 8).is_some());
-        let withdrawn = granted::withdraw(world.record().money_granted(), world.record().money(), 5);
+        let withdrawn =
+            granted::withdraw(world.record().money_granted(), world.record().money(), 5);
         let admitted = admit.join().unwrap();
         assert_eq!(world.committed(), if admitted { 8 } else { 0 });
         assert_eq!(world.allowed(), 10 - withdrawn);
@@ -137,7 +151,8 @@ fn withdraw_money_beside_an_admission() {
     });
 }
 
-/// A lease runs out beside a claim, its rest is void, and a new one is granted: only the new one's token is spent after the end.
+/// A lease runs out beside a claim, its rest is void, and a new one is granted: only the new one's
+/// token is spent after the end.
 #[test]
 fn expiry_beside_a_claim() {
     loom::model(|| {
@@ -150,7 +165,11 @@ fn expiry_beside_a_claim() {
         let lease = world.record().rpm_lease();
         let _ = lease.void();
         lease.grant(lease.look().granted + 1, END * 2, 0);
-        let late = [world.admit(0, 0), claim.join().unwrap()].into_iter().flatten().filter(|at| *at >= END).count();
+        let late = [world.admit(0, 0), claim.join().unwrap()]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at >= END)
+            .count();
         assert!(late <= 1, "{late} tokens of one");
     });
 }
@@ -162,7 +181,8 @@ fn wants_beside_a_drain() {
         let ring: Arc<[AtomicU64; wants::WORDS]> = Arc::new(zeros());
         let want = |index: u32| Want { index, resource: Resource::Tpm, need: u64::from(index) + 7 };
         let other = ring.clone();
-        // One more than the ring keeps: what is overwritten while it is read is not taken for a want.
+        // One more than the ring keeps: what is overwritten while it is read is not taken for a
+        // want.
         let one = thread::spawn(move || [1, 2, 3].map(|index| Wants(&*other).push(want(index))));
         let mut found = Wants(&*ring).drain(9);
         one.join().unwrap();

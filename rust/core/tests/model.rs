@@ -1,4 +1,5 @@
-//! Random histories of one word against a model in big integers, and the promise to the client: I-WINDOW.
+//! Random histories of one word against a model in big integers, and the promise to the client:
+//! I-WINDOW.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used)]
 
@@ -99,7 +100,8 @@ proptest! {
                     model.level = (model.level + i128::from(n) * PERIOD).min(model.full());
                 }
                 Step::Owe(n) => {
-                    // Debt counts from what is claimed; an idle bucket forgets it, as it forgets what it cannot hold.
+                    // Debt counts from what is claimed; an idle bucket forgets it, as it forgets
+                    // what it cannot hold.
                     let _ = bucket::take(&word, bucket::look(&word), limit, 0, now, || true);
                     bucket::owe(&word, limit, n, now);
                     model.level -= i128::from(n) * PERIOD;
@@ -155,7 +157,8 @@ proptest! {
         }
     }
 
-    /// Whatever the order: granted = claimed + left, every token that was claimed went one way, and nothing is spent after the end.
+    /// Whatever the order: granted = claimed + left, every token that was claimed went one way, and
+    /// nothing is spent after the end.
     #[test]
     fn a_lease_loses_and_makes_no_token(
         steps in proptest::collection::vec((0u8..7, 0u64..40), 1..120),
@@ -201,7 +204,8 @@ proptest! {
         }
     }
 
-    /// What is committed stays below the grant but for overruns, and what is withdrawn is exactly what the grant falls by.
+    /// What is committed stays below the grant but for overruns, and what is withdrawn is exactly
+    /// what the grant falls by.
     #[test]
     fn committed_stays_within_the_grant(
         steps in proptest::collection::vec((0u8..5, 0u64..60, 0u64..60), 1..100),

@@ -60,8 +60,12 @@ fn costs() {
             output: number(p, "output"),
             request: number(p, "request"),
         };
-        let cost =
-            price.cost(number(&row, "input"), number(&row, "cached"), number(&row, "output"), number(&row, "units"));
+        let cost = price.cost(
+            number(&row, "input"),
+            number(&row, "cached"),
+            number(&row, "output"),
+            number(&row, "units"),
+        );
         assert_eq!(cost, number(&row, "nano"), "{row}");
     }
 }
@@ -70,9 +74,11 @@ fn costs() {
 fn windows() {
     for row in vectors("windows") {
         let ms = number(&row, "wall_ms");
-        for (duration, name) in
-            [(Duration::Daily, "daily"), (Duration::Weekly, "weekly"), (Duration::Monthly, "monthly")]
-        {
+        for (duration, name) in [
+            (Duration::Daily, "daily"),
+            (Duration::Weekly, "weekly"),
+            (Duration::Monthly, "monthly"),
+        ] {
             assert_eq!(duration.ordinal(ms), number(&row, name), "{name} {row}");
         }
     }
@@ -96,13 +102,18 @@ fn buckets() {
             let claimed = bucket::claimed(&word);
             match step["op"].as_str().unwrap() {
                 "take" => {
-                    let took = bucket::take(&word, bucket::look(&word), limit, n, now, || true).is_ok();
+                    let took =
+                        bucket::take(&word, bucket::look(&word), limit, n, now, || true).is_ok();
                     assert_eq!(took, step["ok"].as_bool().unwrap(), "{step}");
                 }
                 "give" => bucket::give(&word, n),
                 "owe" => bucket::owe(&word, limit, n, now),
                 "wait" => assert_eq!(limit.wait(claimed, n, now), step["us"].as_u64(), "{step}"),
-                "remaining" => assert_eq!(limit.remaining(claimed, now), step["tokens"].as_i64().unwrap(), "{step}"),
+                "remaining" => assert_eq!(
+                    limit.remaining(claimed, now),
+                    step["tokens"].as_i64().unwrap(),
+                    "{step}"
+                ),
                 "full" => assert_eq!(limit.full_in(claimed, now), number(step, "us"), "{step}"),
                 other => panic!("no such step: {other}"),
             }

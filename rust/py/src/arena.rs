@@ -93,7 +93,8 @@ fn identity(bytes: &[u8]) -> PyResult<[u8; 32]> {
     bytes.try_into().map_err(|_| PyValueError::new_err("an arena's identity has 32 bytes"))
 }
 
-/// A negative number, a missing attribute or a wrong type: a bad value, with the binding's own words as the cause.
+/// A negative number, a missing attribute or a wrong type: a bad value, with the binding's own
+/// words as the cause.
 fn bad_field(py: Python<'_>, cause: PyErr) -> PyErr {
     let error = PyValueError::new_err(cause.to_string());
     error.set_cause(py, Some(cause));
@@ -101,7 +102,8 @@ fn bad_field(py: Python<'_>, cause: PyErr) -> PyErr {
 }
 
 fn resource(number: u8) -> PyResult<Resource> {
-    Resource::from_bits(number).ok_or_else(|| PyValueError::new_err(format!("{number} is no resource")))
+    Resource::from_bits(number)
+        .ok_or_else(|| PyValueError::new_err(format!("{number} is no resource")))
 }
 
 #[pymethods]
@@ -114,7 +116,9 @@ impl Arena {
     #[staticmethod]
     fn create(path: PathBuf, capacity: usize, identity: &[u8]) -> PyResult<Self> {
         let identity = self::identity(identity)?;
-        arena::Arena::create(&path, capacity, &identity).map(|arena| Self(Arc::new(arena))).map_err(raise)
+        arena::Arena::create(&path, capacity, &identity)
+            .map(|arena| Self(Arc::new(arena)))
+            .map_err(raise)
     }
 
     #[staticmethod]
@@ -161,11 +165,13 @@ impl Arena {
 
     fn put_price(&self, price: &Bound<'_, PyAny>) -> PyResult<()> {
         let price: PyPrice = price.extract().map_err(|error| bad_field(price.py(), error))?;
-        let model =
-            ModelName::new(&price.model).ok_or_else(|| PyValueError::new_err("a model's name has 1 to 120 bytes"))?;
+        let model = ModelName::new(&price.model)
+            .ok_or_else(|| PyValueError::new_err("a model's name has 1 to 120 bytes"))?;
         let parts = [price.input, price.cached, Some(price.output), Some(price.request)];
         if parts.into_iter().flatten().any(|part| part > CAP_MAX) {
-            return Err(PyValueError::new_err("a price of more than 10,000,000 USD cannot be held"));
+            return Err(PyValueError::new_err(
+                "a price of more than 10,000,000 USD cannot be held",
+            ));
         }
         let known = Known {
             price: price.input.map(|input| Price {
@@ -196,7 +202,8 @@ impl Arena {
     fn identity(&self, index: u32) -> PyResult<Identity> {
         let record = self.0.record(index).ok_or_else(|| no_scope(index))?;
         let view = record.view().ok_or_else(busy)?;
-        let id_of = |index: u32| self.0.record(index).map_or(0, nemorouter_core::record::Record::id);
+        let id_of =
+            |index: u32| self.0.record(index).map_or(0, nemorouter_core::record::Record::id);
         let last4 = record.last4();
         let len = last4.iter().position(|b| *b == 0).unwrap_or(4);
         Ok(Identity {
@@ -219,8 +226,10 @@ impl Arena {
         let now_us = boot_us.unwrap_or_else(|| clock.boot_us());
         let wall_ms = wall_ms.unwrap_or_else(|| clock.wall_ms());
         let money = Money(record.money().load(nemorouter_core::sync::Ordering::Acquire));
-        let left =
-            |resource| measure(record, &view, resource, self.0.clustered(), now_us).map(|bucket| bucket.remaining);
+        let left = |resource| {
+            measure(record, &view, resource, self.0.clustered(), now_us)
+                .map(|bucket| bucket.remaining)
+        };
         Ok(Meters {
             rpm_remaining: left(Resource::Rpm),
             tpm_remaining: left(Resource::Tpm),
@@ -255,8 +264,16 @@ impl Arena {
         journals: Vec<PyRef<'_, Journal>>,
     ) -> bool {
         let journals: Vec<_> = journals.iter().map(|journal| journal.0.clone()).collect();
-        // As `turn`, a scan without the GIL: of every slot of the host, and a settlement may have to pass meanwhile.
-        py.detach(|| self.0.recount(index, first_day, ledger_nano, journals.iter().flat_map(|journal| journal.each())))
+        // As `turn`, a scan without the GIL: of every slot of the host, and a settlement may have
+        // to pass meanwhile.
+        py.detach(|| {
+            self.0.recount(
+                index,
+                first_day,
+                ledger_nano,
+                journals.iter().flat_map(|journal| journal.each()),
+            )
+        })
     }
 
     #[getter]
@@ -303,7 +320,9 @@ impl Arena {
         first_day: u64,
         centre: u64,
     ) -> PyResult<()> {
-        self.0.grant(index, self::resource(resource)?, granted, until_us, first_day, centre).map_err(raise)
+        self.0
+            .grant(index, self::resource(resource)?, granted, until_us, first_day, centre)
+            .map_err(raise)
     }
 
     fn withdraw(&self, index: u32, resource: u8, most: u64) -> PyResult<u64> {
@@ -315,12 +334,23 @@ impl Arena {
     }
 
     #[pyo3(signature = (index, resource, need, until_us, fits_us = 0))]
-    fn deny(&self, index: u32, resource: u8, need: u64, until_us: u64, fits_us: u64) -> PyResult<()> {
+    fn deny(
+        &self,
+        index: u32,
+        resource: u8,
+        need: u64,
+        until_us: u64,
+        fits_us: u64,
+    ) -> PyResult<()> {
         self.0.deny(index, self::resource(resource)?, need, until_us, fits_us).map_err(raise)
     }
 
     #[pyo3(signature = (limit = 256))]
     fn wanted(&self, limit: usize) -> Vec<(u32, u8, u64)> {
-        self.0.wanted(limit).into_iter().map(|want| (want.index, want.resource as u8, want.need)).collect()
+        self.0
+            .wanted(limit)
+            .into_iter()
+            .map(|want| (want.index, want.resource as u8, want.need))
+            .collect()
     }
 }

@@ -70,14 +70,29 @@ impl Call {
             let gate = self.gate.get();
             let (input, cached, output) = match self.usage {
                 Some(usage) => usage,
-                None if self.produced == 0 && matches!(outcome, outcome::UPSTREAM_ERROR | outcome::TIMEOUT) => {
+                None if self.produced == 0
+                    && matches!(outcome, outcome::UPSTREAM_ERROR | outcome::TIMEOUT) =>
+                {
                     (0, 0, 0)
                 }
                 // What was produced, and the input wherever an upstream has read it.
-                None => (gate.reserved(self.ticket.cast_signed())?.0, 0, self.produced.div_ceil(TOKEN_BYTES)),
+                None => (
+                    gate.reserved(self.ticket.cast_signed())?.0,
+                    0,
+                    self.produced.div_ceil(TOKEN_BYTES),
+                ),
             };
             let (ticket, latency_us) = (self.ticket.cast_signed(), self.age_us());
-            self.cost = gate.settle(ticket, input, cached, output, status, outcome, latency_us, self.first_us)?;
+            self.cost = gate.settle(
+                ticket,
+                input,
+                cached,
+                output,
+                status,
+                outcome,
+                latency_us,
+                self.first_us,
+            )?;
         }
         Ok(self.cost)
     }
@@ -87,7 +102,11 @@ impl Call {
         Ok(u64::try_from(cost).ok().map(|nano| fixed(nano, 9).as_str().to_owned()))
     }
 
-    fn headers<'py>(&self, py: Python<'py>, own: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+    fn headers<'py>(
+        &self,
+        py: Python<'py>,
+        own: &Bound<'py, PyList>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let mut headers = Vec::with_capacity(own.len() + 9);
         self.gate.get().rates(py, self.index, &mut headers)?;
         headers.extend(own.iter());
@@ -96,7 +115,10 @@ impl Call {
             PyResult::Ok(())
         };
         put(intern!(py, "x-nemo-request-id"), self.request_id.bind(py))?;
-        put(intern!(py, "x-nemo-latency-ms"), &PyString::new(py, fixed(self.age_us(), 3).as_str()))?;
+        put(
+            intern!(py, "x-nemo-latency-ms"),
+            &PyString::new(py, fixed(self.age_us(), 3).as_str()),
+        )?;
         if let Ok(nano) = u64::try_from(self.cost) {
             put(intern!(py, "x-nemo-request-cost"), &PyString::new(py, fixed(nano, 9).as_str()))?;
         }

@@ -9,7 +9,8 @@ use pyo3::{
 
 import_exception!(nemorouter.errors, TicketError);
 
-/// The exception for an error. An `io::Error` keeps its errno, so that Python makes it the right subclass of `OSError`.
+/// The exception for an error. An `io::Error` keeps its errno, so that Python makes it the right
+/// subclass of `OSError`.
 pub fn raise(error: Error) -> PyErr {
     let text = error.to_string();
     match error {

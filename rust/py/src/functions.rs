@@ -53,7 +53,11 @@ pub fn parse_key(authorization: Text) -> Option<String> {
 }
 
 #[pyfunction]
-pub fn echo_chat<'py>(py: Python<'py>, body: &[u8], identity: &str) -> Option<(Bound<'py, PyBytes>, u64, u64)> {
+pub fn echo_chat<'py>(
+    py: Python<'py>,
+    body: &[u8],
+    identity: &str,
+) -> Option<(Bound<'py, PyBytes>, u64, u64)> {
     let echoed = nemorouter_core::echo::chat(str::from_utf8(body).ok()?, identity)?;
     Some((PyBytes::new(py, &echoed.body), echoed.input, echoed.output))
 }
@@ -106,7 +110,8 @@ impl Bucket {
 }
 
 impl Bucket {
-    /// The word; the first look at it fills it, as `Arena::put` does: a place of zero on the ring looks indebted after some uptime.
+    /// The word; the first look at it fills it, as `Arena::put` does: a place of zero on the ring
+    /// looks indebted after some uptime.
     fn word(&self, now_us: u64) -> &AtomicU64 {
         let full = |claimed| Limit::UNLIMITED.convert(claimed, self.limit, now_us);
         self.begun.call_once(|| bucket::change(&self.word, full));

@@ -1,4 +1,5 @@
-//! The gate's methods as Python calls them, once per request each. Nothing here allocates an object it does not return.
+//! The gate's methods as Python calls them, once per request each. Nothing here allocates an object
+//! it does not return.
 
 use std::sync::Arc;
 
@@ -62,10 +63,15 @@ fn header<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes());
     }
-    if value.is_none() { Ok(b"") } else { Err(PyTypeError::new_err("authorization must be str, bytes or None")) }
+    if value.is_none() {
+        Ok(b"")
+    } else {
+        Err(PyTypeError::new_err("authorization must be str, bytes or None"))
+    }
 }
 
-/// The address that a client is known by: itself a string, or what has one as its `client`, port and all.
+/// The address that a client is known by: itself a string, or what has one as its `client`, port
+/// and all.
 fn source(client: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(address) = client.cast::<PyString>() {
         return Ok(address.to_str()?.to_owned());
@@ -84,7 +90,8 @@ impl Gate {
         peppers: Vec<(u8, Vec<u8>)>,
         clock: Option<&ManualClock>,
     ) -> PyResult<Self> {
-        let peppers = peppers.iter().map(|(id, secret)| pepper(*id, secret)).collect::<PyResult<_>>()?;
+        let peppers =
+            peppers.iter().map(|(id, secret)| pepper(*id, secret)).collect::<PyResult<_>>()?;
         let clock = clock.map_or(Clock::System, ManualClock::clock);
         let shared = (SharedArena(arena.get().0.clone()), SharedJournal(journal.get().0.clone()));
         let gate = gate::Gate::new(shared.0, shared.1, peppers, clock).map_err(raise)?;
@@ -101,7 +108,12 @@ impl Gate {
         self.journal.clone_ref(py)
     }
 
-    fn identify(&self, authorization: &Bound<'_, PyAny>, client: &Bound<'_, PyAny>, endpoint: u8) -> PyResult<i64> {
+    fn identify(
+        &self,
+        authorization: &Bound<'_, PyAny>,
+        client: &Bound<'_, PyAny>,
+        endpoint: u8,
+    ) -> PyResult<i64> {
         let mut failed = Ok(());
         let asked = || {
             source(client).unwrap_or_else(|error| {
@@ -135,7 +147,16 @@ impl Gate {
             return Err(PyValueError::new_err("a model's name has 1 to 120 bytes and no NUL"));
         };
         let max_tokens = u64::try_from(max_tokens).ok();
-        let request = gate::Request { index, model, endpoint, upstream, prompt_bytes, max_tokens, choices, stream };
+        let request = gate::Request {
+            index,
+            model,
+            endpoint,
+            upstream,
+            prompt_bytes,
+            max_tokens,
+            choices,
+            stream,
+        };
         match self.inner.admit(&request) {
             Ok(ticket) => Ok(PyInt::new(py, ticket).into_any()),
             Err(refusal) => Ok(Bound::new(py, Refusal(refusal))?.into_any()),
@@ -269,18 +290,32 @@ impl Gate {
     }
 
     /// The rate headers, one tuple each.
-    pub fn rates<'py>(&self, py: Python<'py>, index: u32, headers: &mut Vec<Bound<'py, PyAny>>) -> PyResult<()> {
+    pub fn rates<'py>(
+        &self,
+        py: Python<'py>,
+        index: u32,
+        headers: &mut Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
         let [requests, tokens] = self.inner.tightest(index);
-        let mut put = |name: &Bound<'py, PyString>, bucket: Option<Tightest>, value: fn(Tightest) -> Digits| {
+        let mut put = |name: &Bound<'py, PyString>,
+                       bucket: Option<Tightest>,
+                       value: fn(Tightest) -> Digits| {
             if let Some(bucket) = bucket {
-                headers.push(PyTuple::new(py, [name, &PyString::new(py, value(bucket).as_str())])?.into_any());
+                headers.push(
+                    PyTuple::new(py, [name, &PyString::new(py, value(bucket).as_str())])?
+                        .into_any(),
+                );
             }
             PyResult::Ok(())
         };
         put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| decimal(b.limit))?;
         put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| decimal(b.limit))?;
-        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
-        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| decimal(b.remaining.max(0).unsigned_abs()))?;
+        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| {
+            decimal(b.remaining.max(0).unsigned_abs())
+        })?;
+        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| {
+            decimal(b.remaining.max(0).unsigned_abs())
+        })?;
         put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
         put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))
     }

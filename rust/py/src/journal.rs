@@ -16,8 +16,9 @@ pub struct Journal(pub Arc<journal::Journal>);
 
 fn random_boot() -> PyResult<u64> {
     let mut bytes = [0; 8];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)
-        .map_err(|error| PyOSError::new_err(format!("read the system's random generator: {error}")))?;
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes).map_err(
+        |error| PyOSError::new_err(format!("read the system's random generator: {error}")),
+    )?;
     Ok(u64::from_le_bytes(bytes) >> 1 | 1)
 }
 
@@ -121,7 +122,14 @@ impl<'py> Rows<'py> {
     fn new(py: Python<'py>, journal: &journal::Journal) -> Self {
         let text = |name: &str| PyString::new(py, name).into_any();
         let upstreams = journal.upstreams().iter().map(|name| text(name)).collect();
-        Self { py, boot: journal.boot(), upstreams, unknown: text(""), model: None, numbers: [const { None }; COLUMNS] }
+        Self {
+            py,
+            boot: journal.boot(),
+            upstreams,
+            unknown: text(""),
+            model: None,
+            numbers: [const { None }; COLUMNS],
+        }
     }
 
     /// The fields of `_core.Row`, in its order.

@@ -1,4 +1,5 @@
-//! `nemorouter._core`: the Python face of `nemorouter-core`. Conversions only; no decision is made here.
+//! `nemorouter._core`: the Python face of `nemorouter-core`. Conversions only; no decision is made
+//! here.
 
 // PyO3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]
@@ -22,7 +23,9 @@ mod _core {
     #[pymodule_export]
     use super::call::Call;
     #[pymodule_export]
-    use super::functions::{Bucket, die_with_parent, echo_chat, hash_key, parse_key, set_time_slice};
+    use super::functions::{
+        Bucket, die_with_parent, echo_chat, hash_key, parse_key, set_time_slice,
+    };
     #[pymodule_export]
     use super::gate::Gate;
     #[pymodule_export]

@@ -56,9 +56,14 @@ impl Peek {
 
 /// A `Peek`, or the code and message of what is wrong with the body.
 #[pyfunction]
-pub fn peek<'py>(py: Python<'py>, body: &Bound<'py, PyBytes>, endpoint: u8) -> PyResult<Bound<'py, PyAny>> {
+pub fn peek<'py>(
+    py: Python<'py>,
+    body: &Bound<'py, PyBytes>,
+    endpoint: u8,
+) -> PyResult<Bound<'py, PyAny>> {
     let refuse = |code: i64, message: Option<&str>| {
-        Ok(PyTuple::new(py, [code.into_pyobject(py)?.into_any(), message.into_pyobject(py)?])?.into_any())
+        Ok(PyTuple::new(py, [code.into_pyobject(py)?.into_any(), message.into_pyobject(py)?])?
+            .into_any())
     };
     match core::peek(body.as_bytes(), endpoint) {
         Err(Fault::Json) => refuse(code::INVALID_JSON, None),
@@ -84,11 +89,11 @@ fn is_printable(model: &Bound<'_, PyString>, text: &str) -> PyResult<bool> {
     model.call_method0(intern!(model.py(), "isprintable"))?.extract()
 }
 
-/// The one Authorization value, and the bytes of the body that the headers announce: -1 if they do not say; minus the code of a
-/// refusal, less one, where they are at fault.
+/// The one Authorization value, and the bytes of the body that the headers announce: -1 if they do
+/// not say; minus the code of a refusal, less one, where they are at fault.
 ///
-/// `Bearer ?` stands for a credential that was sent but cannot be right: two of them, one that is no ASCII, or a key in the
-/// query; the gate refuses it as malformed.
+/// `Bearer ?` stands for a credential that was sent but cannot be right: two of them, one that is
+/// no ASCII, or a key in the query; the gate refuses it as malformed.
 #[pyfunction]
 pub fn head<'py>(
     py: Python<'py>,
@@ -148,7 +153,11 @@ fn announced(length: &str, most: u64) -> i64 {
 
 /// The address in `ip:port`.
 pub fn address(client: &str) -> &str {
-    client.rsplit_once(':').map_or("", |(address, _)| address).trim_start_matches('[').trim_end_matches(']')
+    client
+        .rsplit_once(':')
+        .map_or("", |(address, _)| address)
+        .trim_start_matches('[')
+        .trim_end_matches(']')
 }
 
 /// A key in a query would be logged by every proxy on its way.
@@ -162,8 +171,9 @@ fn holds_key(query: &str) -> bool {
     while at < bytes.len() {
         let escaped = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
         let escaped = escaped.filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let hex =
-            escaped.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = escaped
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         plain.push(hex.unwrap_or(bytes[at]));
         at += if hex.is_some() { 3 } else { 1 };
     }

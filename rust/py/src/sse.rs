@@ -27,7 +27,9 @@ impl Scanner {
         let chunk = match chunk.cast_into::<PyBytes>() {
             Ok(bytes) => bytes,
             // Its own method makes bytes at half the cost of the buffer protocol.
-            Err(other) => other.into_inner().call_method0(intern!(py, "to_bytes"))?.cast_into::<PyBytes>()?,
+            Err(other) => {
+                other.into_inner().call_method0(intern!(py, "to_bytes"))?.cast_into::<PyBytes>()?
+            }
         };
         let call = self.call.bind(py);
         if !self.begun {

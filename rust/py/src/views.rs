@@ -110,7 +110,9 @@ impl Lease {
 
     fn __repr__(&self) -> String {
         let LeaseView { claimed, returned, granted, until_us, .. } = self.0;
-        format!("Lease(claimed={claimed}, returned={returned}, granted={granted}, until_us={until_us})")
+        format!(
+            "Lease(claimed={claimed}, returned={returned}, granted={granted}, until_us={until_us})"
+        )
     }
 }
 
@@ -151,6 +153,10 @@ impl Refusal {
 
     fn __repr__(&self) -> String {
         let verdict::Refusal { code, index, limit, used, .. } = self.0;
-        format!("Refusal(code={}, index={index}, kind={}, limit={limit}, used={used})", code as u8, self.kind())
+        format!(
+            "Refusal(code={}, index={index}, kind={}, limit={limit}, used={used})",
+            code as u8,
+            self.kind()
+        )
     }
 }

@@ -1,4 +1,6 @@
-"""A plugin for pytest: the reference gate answers, but wrongly; so does a limiter. No benchmark may take its time."""
+"""A plugin for pytest: the reference gate answers, but wrongly; so does a limiter. No benchmark may
+take its time.
+"""
 
 from importlib import import_module
 from importlib.util import find_spec

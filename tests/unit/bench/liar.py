@@ -1,4 +1,6 @@
-"""A server that answers everything alike, as fast as it can; what a benchmark must not be taken in by."""
+"""A server that answers everything alike, as fast as it can; what a benchmark must not be taken in
+by.
+"""
 
 import socket
 import threading
@@ -10,8 +12,12 @@ BODY = b'{"id":"chatcmpl-0","object":"chat.completion","choices":[]}'
 
 
 @contextmanager
-def lying(status: int = 200, *, stall_at: int = -1, stall_s: float = 0.0, mute_after: int = 1 << 60) -> Iterator[int]:
-    """Its port. It stands still for ``stall_s`` before one answer, and says nothing more after ``mute_after``."""
+def lying(
+    status: int = 200, *, stall_at: int = -1, stall_s: float = 0.0, mute_after: int = 1 << 60
+) -> Iterator[int]:
+    """Its port. It stands still for ``stall_s`` before one answer, and says nothing more after
+    ``mute_after``.
+    """
     answer = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (status, len(BODY), BODY)
     answered = 0
     turn = threading.Lock()  # one request at a time, so that a stall holds up everybody

@@ -1,4 +1,6 @@
-"""Every benchmark checks its answers before it takes a time. Here they are wrong, and each must say so."""
+"""Every benchmark checks its answers before it takes a time. Here they are wrong, and each must say
+so.
+"""
 
 import os
 import re
@@ -54,7 +56,9 @@ def test_a_gateway_that_lies_is_found_out(tmp_path: Path, port: int) -> None:
         check.check_gateway(port, keys, settings)
 
 
-def test_rows_that_are_missing_in_the_log_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_are_missing_in_the_log_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, _ = prepare(tmp_path)
     monkeypatch.setattr(check, "_PATIENCE_S", 0.1)
     with pytest.raises(AssertionError, match="0 rows in the log, 5 expected"):
@@ -63,7 +67,9 @@ def test_rows_that_are_missing_in_the_log_are_found_out(tmp_path: Path, monkeypa
 
 @pytest.mark.skipif(not wrk.have(), reason="wrk is not installed")
 @pytest.mark.parametrize(("answered", "expected"), [(200, 429), (429, 200)])
-def test_a_flood_of_wrong_answers_is_no_figure(tmp_path: Path, answered: int, expected: int) -> None:
+def test_a_flood_of_wrong_answers_is_no_figure(
+    tmp_path: Path, answered: int, expected: int
+) -> None:
     with lying(answered) as port, pytest.raises(AssertionError, match="answers were 4xx or 5xx"):
         wrk.flood(tmp_path, port, (request(CHAT, BODY),), expected, 1)
 
@@ -83,7 +89,9 @@ class Fake:
         self.fleet._running["liar"] = Running(os.getpid(), port, tmp_path)
 
 
-def test_a_rival_that_answers_wrongly_is_left_out_with_the_reason(tmp_path: Path, port: int) -> None:
+def test_a_rival_that_answers_wrongly_is_left_out_with_the_reason(
+    tmp_path: Path, port: int
+) -> None:
     fleet = Fake(tmp_path, port, rival=True).fleet
     case = Case("the liar's 429", "liar", (request(CHAT, BODY),), 429)
     assert Bench(fleet, 1, 1).scenario(Scenario("s", "S", case, [])) == []
@@ -100,10 +108,26 @@ def test_one_of_ours_that_answers_wrongly_ends_the_run(tmp_path: Path, port: int
 def micro(*arguments: str, plugin: str = "") -> dict[str, int]:
     """Outcomes of the micro-benchmarks, run once each as tests."""
     chosen = ["-p", plugin] if plugin else []
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *chosen, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        *chosen,
+        *arguments,
+    ]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "python")])}
-    said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300).stdout
-    return {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed)", said.splitlines()[-1])}
+    said = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
+    ).stdout
+    return {
+        word: int(number)
+        for number, word in re.findall(r"(\d+) (passed|failed)", said.splitlines()[-1])
+    }
 
 
 def test_the_micro_benchmarks_still_run() -> None:
@@ -118,7 +142,9 @@ def test_each_micro_benchmark_fails_on_a_wrong_answer() -> None:
 
 def test_a_limiter_that_admits_everything_is_found_out() -> None:
     pytest.importorskip("limits")
-    found = micro("benches/micro/test_rivals.py", "-k", "limits-fixed", plugin="tests.unit.bench.broken")
+    found = micro(
+        "benches/micro/test_rivals.py", "-k", "limits-fixed", plugin="tests.unit.bench.broken"
+    )
     assert set(found) == {"failed"}
 
 

@@ -15,7 +15,9 @@ def test_a_stall_is_charged_to_every_request_that_it_held_up() -> None:
         found = paced(port, ASKED, 200, seconds=1.0, rate=100, connections=2)
     assert found.answers == 100
     held_up = sum(latency > 0.05 for latency in found.latencies)
-    assert held_up >= 40, "half a second at a hundred a second is fifty requests, not the two that were in flight"
+    assert held_up >= 40, (
+        "half a second at a hundred a second is fifty requests, not the two that were in flight"
+    )
     assert percentile(found.latencies, 0.1) < 0.1
 
 

@@ -18,7 +18,9 @@ def test_noise_below_three_per_cent_passes() -> None:
 
 
 def test_a_slower_step_fails_by_name() -> None:
-    assert compare({"admit": 1031.0, "settle": 500.0}, BEFORE) == ["admit: 1031 instructions, +3.1%"]
+    assert compare({"admit": 1031.0, "settle": 500.0}, BEFORE) == [
+        "admit: 1031 instructions, +3.1%"
+    ]
 
 
 def test_a_step_without_baseline_fails() -> None:

@@ -1,4 +1,6 @@
-"""The report: made of the data alone, complete, and honest about what disagrees or was not measured."""
+"""The report: made of the data alone, complete, and honest about what disagrees or was not
+measured.
+"""
 
 import re
 import xml.etree.ElementTree as ET
@@ -38,8 +40,12 @@ def row(name: str, server: str, cpu: float, ratio: float, size: int = 0) -> Row:
 
 
 def piece(name: str, kind: str, title: str, **fields: object) -> Piece:
-    made = pieces.new(name, kind, title, method={"rounds": 3, "seconds": 1, "connections": 16}, **fields)
-    return msgspec.structs.replace(made, machine=msgspec.structs.replace(machine(), cpu="A CPU"), source="here")
+    made = pieces.new(
+        name, kind, title, method={"rounds": 3, "seconds": 1, "connections": 16}, **fields
+    )
+    return msgspec.structs.replace(
+        made, machine=msgspec.structs.replace(machine(), cpu="A CPU"), source="here"
+    )
 
 
 def run(ours: float = 1.1) -> list[Piece]:
@@ -49,29 +55,60 @@ def run(ours: float = 1.1) -> list[Piece]:
     rows = [floor, row(rsgi, rsgi, 40 * ours, ours)]
     limits = [*rows, row("Envoy, limits", "Envoy", 60, 1.5)]
     authenticate = [*rows, row("LiteLLM, master key", "LiteLLM, master key", 8000, 200)]
-    fixed = {"p50_us": [100.0, 110.0], "p90_us": [150.0], "p99_us": [300.0, 310.0], "p999_us": [900.0]}
+    fixed = {
+        "p50_us": [100.0, 110.0],
+        "p90_us": [150.0],
+        "p99_us": [300.0, 310.0],
+        "p999_us": [900.0],
+    }
     blocks = [100.0, 101.0, 102.0]
     slow = [value * 30 for value in blocks]
-    steps = [Step("identify admit settle", by, ns) for by, ns in (("native", blocks), ("reference", slow))]
+    steps = [
+        Step("identify admit settle", by, ns)
+        for by, ns in (("native", blocks), ("reference", slow))
+    ]
     many = (1000, 10**6)
-    steps += [Step("decide", by, blocks, keys, "even", 1) for by in ("native", "limits-fixed") for keys in many]
+    steps += [
+        Step("decide", by, blocks, keys, "even", 1)
+        for by in ("native", "limits-fixed")
+        for keys in many
+    ]
     paces = [Pace(name=rsgi, rate=rate, kept=rate < 9, answers=9, **fixed) for rate in (5, 9)]
     parts = [Part("NemoRouter RSGI, everything on", 44, {"kernel": 20, "Python": 24})]
     return [
         piece("authenticate", "scenario", "The key is checked", base=floor.name, rows=authenticate),
         piece("limits", "scenario", "+ limits", base=floor.name, rows=limits),
-        piece("everything", "scenario", "Everything on", base=floor.name, rows=rows, skipped={"Envoy": "no | wheel"}),
+        piece(
+            "everything",
+            "scenario",
+            "Everything on",
+            base=floor.name,
+            rows=rows,
+            skipped={"Envoy": "no | wheel"},
+        ),
         piece(
             "latency",
             "latency",
             "At fixed rates",
             paces=paces,
         ),
-        piece("growth-keys", "growth", "keys", rows=[row(f"{n} keys", rsgi, 50, 1.2, n) for n in many]),
+        piece(
+            "growth-keys", "growth", "keys", rows=[row(f"{n} keys", rsgi, 50, 1.2, n) for n in many]
+        ),
         piece("micro", "micro", "In memory", steps=steps),
-        piece("native", "native", "By criterion", steps=[Step("identify + admit + settle: 1000 keys", "core", [60.0])]),
+        piece(
+            "native",
+            "native",
+            "By criterion",
+            steps=[Step("identify + admit + settle: 1000 keys", "core", [60.0])],
+        ),
         piece("counts", "counts", "Instructions", counts=[Count("admit", 1020, 1000)]),
-        piece("sizes", "sizes", "Memory", sizes=[Size(1000, 300, 380, 0.1), Size(10**6, 500, 360, 3.0, LIVE)]),
+        piece(
+            "sizes",
+            "sizes",
+            "Memory",
+            sizes=[Size(1000, 300, 380, 0.1), Size(10**6, 500, 360, 3.0, LIVE)],
+        ),
         piece(
             "profile",
             "profile",
@@ -91,7 +128,9 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read_again(data: Path) -> None:
-    assert [each.name for each in pieces.read(data / "run-1")] == sorted(each.name for each in run())
+    assert [each.name for each in pieces.read(data / "run-1")] == sorted(
+        each.name for each in run()
+    )
 
 
 def test_a_file_that_is_no_piece_is_refused(data: Path) -> None:
@@ -102,10 +141,24 @@ def test_a_file_that_is_no_piece_is_refused(data: Path) -> None:
 
 def test_the_report_has_every_chapter_and_every_plot(data: Path) -> None:
     made = dict(files(data))
-    assert set(made) == {"README.md", "servers.svg", "latency.svg", "growth.svg", "gate.svg", "profile.svg"}
+    assert set(made) == {
+        "README.md",
+        "servers.svg",
+        "latency.svg",
+        "growth.svg",
+        "gate.svg",
+        "profile.svg",
+    }
     text = made["README.md"]
     assert re.findall(r"^## (.*)$", text, re.M) == [
-        *("In short", "Whole servers", "Latency at fixed rates", "Growth", "The gate in memory", "The core alone"),
+        *(
+            "In short",
+            "Whole servers",
+            "Latency at fixed rates",
+            "Growth",
+            "The gate in memory",
+            "The core alone",
+        ),
         *("Where the time goes", "Do two runs agree?", "Left out"),
     ]
     assert set(re.findall(r"\]\((\w+\.svg)\)", text)) == set(made) - {"README.md"}
@@ -150,14 +203,20 @@ def test_aims_are_judged_by_the_figures() -> None:
     assert verdicts(1.1)[provider] is None, "what nobody measured holds nothing"
 
 
-def test_what_make_bench_size_writes_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_make_bench_size_writes_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = [Size(1000, 300, 380, 0.1, LIVE), Size(10**6, 500, 360, 3.0, LIVE)]
     (tmp_path / "sizes.json").write_bytes(msgspec.json.encode(sizes))
     monkeypatch.setattr(
-        "sys.argv", ["collect", "--into", str(tmp_path / "run"), "--sizes", str(tmp_path / "sizes.json")]
+        "sys.argv",
+        ["collect", "--into", str(tmp_path / "run"), "--sizes", str(tmp_path / "sizes.json")],
     )
     collect.main()
-    assert msgspec.json.decode((tmp_path / "run" / "sizes.json").read_bytes(), type=Piece).sizes == sizes
+    assert (
+        msgspec.json.decode((tmp_path / "run" / "sizes.json").read_bytes(), type=Piece).sizes
+        == sizes
+    )
 
 
 def test_two_runs_that_disagree_are_told() -> None:
@@ -179,7 +238,10 @@ def test_the_committed_report_is_the_one_of_the_committed_data() -> None:
 
 
 def test_pieces_of_several_starts_are_one(data: Path) -> None:
-    first, second = (next(each for each in pieces.read(data / f"run-{n}") if each.name == "everything") for n in (1, 2))
+    first, second = (
+        next(each for each in pieces.read(data / f"run-{n}") if each.name == "everything")
+        for n in (1, 2)
+    )
     both = together(together(first, second), second)
     assert both.method["starts"] == 3
     assert [row.name for row in both.rows] == [row.name for row in first.rows]
@@ -187,8 +249,13 @@ def test_pieces_of_several_starts_are_one(data: Path) -> None:
 
 
 def test_who_was_measured_at_another_start_is_not_left_out(data: Path) -> None:
-    first, second = (next(each for each in pieces.read(data / f"run-{n}") if each.name == "limits") for n in (1, 2))
-    absent = msgspec.structs.replace(first, rows=first.rows[:2], skipped={"Envoy, limits": "slow", "Kong": "no wheel"})
+    first, second = (
+        next(each for each in pieces.read(data / f"run-{n}") if each.name == "limits")
+        for n in (1, 2)
+    )
+    absent = msgspec.structs.replace(
+        first, rows=first.rows[:2], skipped={"Envoy, limits": "slow", "Kong": "no wheel"}
+    )
     assert Report([[absent], [second]]).skipped() == {"Kong": "no wheel"}
     assert together(absent, second).rows[2].name == "Envoy, limits"
 
@@ -196,7 +263,13 @@ def test_who_was_measured_at_another_start_is_not_left_out(data: Path) -> None:
 def test_passes_of_pytest_benchmark_are_one(tmp_path: Path) -> None:
     def benchmark(native: list[float]) -> dict[str, object]:
         extra = {"times": 10, "native": native}
-        return {"name": "test_admit", "params": None, "param": None, "extra_info": extra, "stats": {"data": [1e-4]}}
+        return {
+            "name": "test_admit",
+            "params": None,
+            "param": None,
+            "extra_info": extra,
+            "stats": {"data": [1e-4]},
+        }
 
     files = []
     for number, native in enumerate(([1e-6, 3e-6, 2e-6], [4e-6])):

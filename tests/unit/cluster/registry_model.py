@@ -1,4 +1,6 @@
-"""The registry's script in Python, for simulated time. ``tests/integration/test_registry.py`` finds both equal."""
+"""The registry's script in Python, for simulated time. ``tests/integration/test_registry.py`` finds
+both equal.
+"""
 
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -46,7 +48,9 @@ class Model:
         if not self.epoch or self.owner != self.run:
             self.epoch, self.owner, self.mature = f"{fresh}-{next(_times)}", self.run, False
         verdict: str = getattr(self, f"_{what}")(*arguments) or ""
-        hosts = tuple(Host(id, str(id), e.applied, e.n, e.fence, 0) for id, e in sorted(self.hosts.items()))
+        hosts = tuple(
+            Host(id, str(id), e.applied, e.n, e.fence, 0) for id, e in sorted(self.hosts.items())
+        )
         return Look(verdict, self.epoch, self.mature, self.announced, 0, hosts)
 
     def _register(self, id: int, token: str, applied: int) -> str:

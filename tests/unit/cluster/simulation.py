@@ -1,6 +1,8 @@
-"""A simulated fleet: hosts, waiters and a Redis that forgets, freezes and fails over; messages are lost, doubled, late.
+"""A simulated fleet: hosts, waiters and a Redis that forgets, freezes and fails over; messages are
+lost, doubled, late.
 
-One seed is one history. The promise that is checked: after a waiter was told that all obey, no host admits against it.
+One seed is one history. The promise that is checked: after a waiter was told that all obey, no host
+admits against it.
 """
 
 import heapq
@@ -25,7 +27,9 @@ class Sim:
     events: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     committed: int = 0  # the store's newest change: each revokes one key, whose name is its number
-    obeyed: dict[int, int] = field(default_factory=dict)  # change → true time at which its waiter returned
+    obeyed: dict[int, int] = field(
+        default_factory=dict
+    )  # change → true time at which its waiter returned
     admitted: int = 0
     refused: int = 0
 
@@ -47,14 +51,18 @@ class Sim:
             work()
 
     def ask(self, who: object, what: tuple[object, ...], answered: Callable[[Look], None]) -> None:
-        """A script call over a bad network: it may arrive late, twice or never, and so may its answer."""
+        """A script call over a bad network: it may arrive late, twice or never, and so may its
+        answer.
+        """
         fresh = f"e{next(self.numbers)}"
         for _ in range(1 + (self.rng.random() < 0.05)):
             if self.cut.get(who, 0) > self.now or self.rng.random() < 0.05:
                 continue
             self.at(self._latency(), lambda: self._arrive(who, fresh, what, answered))
 
-    def _arrive(self, who: object, fresh: str, what: tuple[object, ...], answered: Callable[[Look], None]) -> None:
+    def _arrive(
+        self, who: object, fresh: str, what: tuple[object, ...], answered: Callable[[Look], None]
+    ) -> None:
         if self.now < self.frozen_until:
             self.at(self.frozen_until - self.now, lambda: self._arrive(who, fresh, what, answered))
             return
@@ -63,7 +71,9 @@ class Sim:
             self.at(self._latency(), lambda: answered(look))
 
     def _latency(self) -> int:
-        return int(self.rng.expovariate(1 / 2000)) + (self.rng.randrange(3 * SECOND) if self.rng.random() < 0.03 else 0)
+        return int(self.rng.expovariate(1 / 2000)) + (
+            self.rng.randrange(3 * SECOND) if self.rng.random() < 0.03 else 0
+        )
 
     def replicate(self) -> None:
         """What a replica has is a little old."""
@@ -132,7 +142,10 @@ class SimHost:
         if self.sim.now < self.asleep:
             self.sim.at(self.asleep - self.sim.now, lambda: self.told(ask, look, sent))
             return
-        if not self.lease.answered(ask, look, sent, self.clock()) and look.verdict in ("registered", "unknown"):
+        if not self.lease.answered(ask, look, sent, self.clock()) and look.verdict in (
+            "registered",
+            "unknown",
+        ):
             self.ask()
 
     def follow(self) -> None:

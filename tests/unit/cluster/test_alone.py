@@ -1,4 +1,6 @@
-"""One machine loads nothing of many: neither in one process, nor in any of those that ``serve`` starts."""
+"""One machine loads nothing of many: neither in one process, nor in any of those that ``serve``
+starts.
+"""
 
 import os
 import re
@@ -43,8 +45,14 @@ print(sorted(heavy | ours))
 
 def loaded(settings: Settings) -> str:
     """What a worker that served and a service that changed something have loaded of the cluster."""
-    env = {**os.environ, **settings.to_env(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, timeout=60)
+    env = {
+        **os.environ,
+        **settings.to_env(),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
 
@@ -53,7 +61,9 @@ def test_one_machine_loads_nothing_of_many(tmp_path: Path) -> None:
     assert loaded(Host(tmp_path).settings) == "[]"
 
 
-async def test_no_process_of_a_server_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_process_of_a_server_loads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Python itself tells what each of them imports."""
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     world = await World.make(tmp_path / "data", workers=2, port=free_port())
@@ -65,5 +75,9 @@ async def test_no_process_of_a_server_loads_it(tmp_path: Path, monkeypatch: pyte
     imported = re.findall(r"^import time:.*\| +([\w.]+)$", told, re.MULTILINE)
     assert imported.count("nemorouter.gateway.pipeline") >= 2, "not every worker told"
     assert "nemorouter.ledger.drainer" in imported
-    many = [name for name in imported if re.match(r"(redis|hiredis|asyncpg|nemorouter\.cluster)\b", name)]
+    many = [
+        name
+        for name in imported
+        if re.match(r"(redis|hiredis|asyncpg|nemorouter\.cluster)\b", name)
+    ]
     assert many == []

@@ -42,7 +42,9 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
 
 @dataclass
 class Host:
-    """What one host holds, as its arena would: it commits within ``held``, and forgets nothing but on purpose."""
+    """What one host holds, as its arena would: it commits within ``held``, and forgets nothing but
+    on purpose.
+    """
 
     store: Store
     held: int = 0
@@ -52,7 +54,9 @@ class Host:
     day: int = DAY
 
     async def settle(self, need: int = 0, like: int = 0, *, lost: bool = False) -> Answer:
-        (answer,) = await settle(self.store, [Ask(Kind.KEY, KEY, self.day, self.committed, self.held, need, like)])
+        (answer,) = await settle(
+            self.store, [Ask(Kind.KEY, KEY, self.day, self.committed, self.held, need, like)]
+        )
         if answer.granted is not None and not lost:
             self.held = max(self.held, answer.granted)
         return answer
@@ -113,7 +117,9 @@ def test_a_grant_fits_and_is_never_lowered(**drawn: int) -> None:
 async def test_what_one_has_the_others_have_not(hosts: list[Host]) -> None:
     one, two, *_ = hosts
     assert await one.settle(need=400_000) == Answer(400_000, 600_000)
-    assert await two.settle(need=700_000) == Answer(0, 600_000, 0, short=True)  # crumbs serve nobody
+    assert await two.settle(need=700_000) == Answer(
+        0, 600_000, 0, short=True
+    )  # crumbs serve nobody
     assert await pressed(one.store) == [(Kind.KEY, KEY, DAY)]
     assert await pressed(two.store) == []
     one.spend(100_000)
@@ -125,7 +131,9 @@ async def test_what_one_has_the_others_have_not(hosts: list[Host]) -> None:
 
 async def test_the_last_money_is_lent_in_small_pieces(hosts: list[Host]) -> None:
     one, two, *_ = hosts
-    assert await one.settle(need=10, like=CAP) == Answer(10 + (CAP - 10) // 4, CAP - 10 - (CAP - 10) // 4)
+    assert await one.settle(need=10, like=CAP) == Answer(
+        10 + (CAP - 10) // 4, CAP - 10 - (CAP - 10) // 4
+    )
     answer = await two.settle(need=10, like=CAP)
     assert answer.granted is not None
     assert answer.granted < CAP // 8 + 10
@@ -140,7 +148,9 @@ async def test_a_lost_answer_costs_nothing(hosts: list[Host]) -> None:
     assert (await two.settle(need=400_000)).granted == 400_000
 
 
-async def test_an_overrun_is_counted_before_and_after_it_is_in_the_ledger(hosts: list[Host]) -> None:
+async def test_an_overrun_is_counted_before_and_after_it_is_in_the_ledger(
+    hosts: list[Host],
+) -> None:
     one, two, *_ = hosts
     await one.settle(need=500_000)
     one.committed = 1_200_000
@@ -149,7 +159,9 @@ async def test_an_overrun_is_counted_before_and_after_it_is_in_the_ledger(hosts:
     assert (await one.settle()).granted == 1_200_000
 
 
-async def test_a_lowered_cap_asks_back_and_a_raised_one_gives(world: World, hosts: list[Host]) -> None:
+async def test_a_lowered_cap_asks_back_and_a_raised_one_gives(
+    world: World, hosts: list[Host]
+) -> None:
     one, two, *_ = hosts
     await one.settle(need=600_000)
     one.spend(100_000)
@@ -161,7 +173,9 @@ async def test_a_lowered_cap_asks_back_and_a_raised_one_gives(world: World, host
     assert (await two.settle(need=1_900_000)).granted == 1_900_000
 
 
-async def test_a_longer_window_counts_what_was_spent_in_the_old_one(world: World, hosts: list[Host]) -> None:
+async def test_a_longer_window_counts_what_was_spent_in_the_old_one(
+    world: World, hosts: list[Host]
+) -> None:
     """Grants of the old window are void; a request that was on its way counts when its host comes."""
     one, two, *_ = hosts
     await one.settle(need=600_000)
@@ -185,21 +199,31 @@ async def test_windows_have_nothing_to_do_with_each_other(hosts: list[Host]) -> 
     assert (await two.settle(need=CAP)).granted == CAP
 
 
-async def test_what_is_no_budget_or_no_window_of_it_is_not_granted(world: World, hosts: list[Host]) -> None:
+async def test_what_is_no_budget_or_no_window_of_it_is_not_granted(
+    world: World, hosts: list[Host]
+) -> None:
     (one, *_) = hosts
     await world.scope(Kind.TEAM, TEAM, cap=5, duration=Duration.WEEKLY)
-    asks = [Ask(Kind.TEAM, TEAM, DAY, 0, 0, 1), Ask(Kind.ORG, ORG, DAY, 0, 0, 1), Ask(Kind.KEY, KEY, DAY, 0, 0, 1)]
+    asks = [
+        Ask(Kind.TEAM, TEAM, DAY, 0, 0, 1),
+        Ask(Kind.ORG, ORG, DAY, 0, 0, 1),
+        Ask(Kind.KEY, KEY, DAY, 0, 0, 1),
+    ]
     assert DAY % 7 != 4  # no Monday
     assert [answer.granted for answer in await settle(one.store, asks)] == [None, None, 1]
 
 
-async def test_a_dead_hosts_grant_is_withheld_until_it_returns_or_is_forgotten(hosts: list[Host]) -> None:
+async def test_a_dead_hosts_grant_is_withheld_until_it_returns_or_is_forgotten(
+    hosts: list[Host],
+) -> None:
     one, two, *_ = hosts
     await one.settle(need=900_000)
     one.spend(50_000)
     await one.drain(50_000)
     assert (await two.settle(need=100_000)).granted == 100_000
-    reborn = Host(one.store, committed=50_000)  # an arena made anew: it allows nothing, and was recounted
+    reborn = Host(
+        one.store, committed=50_000
+    )  # an arena made anew: it allows nothing, and was recounted
     assert (await reborn.settle()).granted == 50_000
     assert (await two.settle(need=200_000)).granted == 200_000
     await reborn.settle(need=700_000)
@@ -217,7 +241,11 @@ async def test_a_host_counts_its_own_rows(hosts: list[Host]) -> None:
             assert await window_spend(connection, kind, id, DAY, DAY + 1) == 47
             assert await window_spend(connection, kind, id, DAY, DAY + 1, one.store.host) == 42
             assert await window_spend(connection, kind, id, DAY + 1, 1 << 31, one.store.host) == 0
-        found = [entry async for lot in open_windows(connection, DAY * DAY_MS, two.store.host) for entry in lot]
+        found = [
+            entry
+            async for lot in open_windows(connection, DAY * DAY_MS, two.store.host)
+            for entry in lot
+        ]
     assert {(kind, id): spent for kind, id, _, spent in found} == {
         (Kind.KEY, KEY): 5,
         (Kind.TEAM, TEAM): 5,
@@ -228,7 +256,9 @@ async def test_a_host_counts_its_own_rows(hosts: list[Host]) -> None:
 
 
 async def _live(host: Host, random: random.Random, steps: int, within: Any) -> None:
-    """A host's life, with answers that get lost, returns, reboots, and rows that reach the ledger late."""
+    """A host's life, with answers that get lost, returns, reboots, and rows that reach the ledger
+    late.
+    """
     for _ in range(steps):
         match random.choice(("ask", "ask", "ask", "lose", "return", "drain", "reboot", "refund")):
             case "ask":
@@ -256,12 +286,19 @@ async def test_no_history_exceeds_the_cap(seed: int, world: World, hosts: list[H
     def within() -> None:
         assert sum(max(host.committed, host.held) for host in hosts) <= CAP, seed
 
-    lives = [_live(host, random.Random(f"{seed} {number}"), 40, within) for number, host in enumerate(hosts)]
+    lives = [
+        _live(host, random.Random(f"{seed} {number}"), 40, within)
+        for number, host in enumerate(hosts)
+    ]
     await asyncio.gather(*lives)
     assert sum(host.committed for host in hosts) > CAP // 2
     for host in hosts:
         await host.drain(host.committed - host.posted)
         host.withdraw()
         await host.settle()
-    assert await world.one("SELECT sum(granted_nano) FROM money_leases") == (sum(host.committed for host in hosts),)
-    assert await world.one("SELECT sum(cost_nano) FROM spend_daily") == (sum(host.committed for host in hosts),)
+    assert await world.one("SELECT sum(granted_nano) FROM money_leases") == (
+        sum(host.committed for host in hosts),
+    )
+    assert await world.one("SELECT sum(cost_nano) FROM spend_daily") == (
+        sum(host.committed for host in hosts),
+    )

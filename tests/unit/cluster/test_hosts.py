@@ -1,11 +1,23 @@
 """The decisions of host and waiter, one by one. Times are microseconds of whoever decides."""
 
-from nemorouter.cluster.hosts import GRACE_US, LEASE_US, SILENCE_US, Ask, Host, Lease, Look, Silence, Wait
+from nemorouter.cluster.hosts import (
+    GRACE_US,
+    LEASE_US,
+    SILENCE_US,
+    Ask,
+    Host,
+    Lease,
+    Look,
+    Silence,
+    Wait,
+)
 
 BEGUN = 1_000_000
 
 
-def look(*hosts: Host, verdict: str = "", epoch: str = "one", mature: bool = True, announced: int = 7) -> Look:
+def look(
+    *hosts: Host, verdict: str = "", epoch: str = "one", mature: bool = True, announced: int = 7
+) -> Look:
     return Look(verdict, epoch, mature, announced, 0, hosts)
 
 
@@ -24,7 +36,9 @@ def test_a_host_registers_then_reads_the_store_then_admits() -> None:
     first = lease.ask(0, BEGUN, "token")
     assert first == Ask("register", "token")
     assert not lease.answered(first, look(verdict="registered"), BEGUN, BEGUN + 10)
-    assert lease.ask(BEGUN + 9, BEGUN + 20, "other") is None, "that reading began before the registration was known"
+    assert lease.ask(BEGUN + 9, BEGUN + 20, "other") is None, (
+        "that reading began before the registration was known"
+    )
     assert lease.ask(BEGUN + 10, BEGUN + 20, "other") == Ask("renew", "token")
     assert granted(lease, BEGUN + 20, BEGUN + 10)
     assert lease.held(BEGUN + 20 + LEASE_US - 1)
@@ -54,7 +68,9 @@ def test_an_answer_that_comes_too_late_counts_for_nothing() -> None:
     lease.answered(Ask("register", "t"), look(verdict="registered"), 0, 10)
     assert not lease.answered(Ask("renew", "t"), look(verdict="granted"), 20, LEASE_US)
     assert not lease.held(100)
-    assert lease.ask(LEASE_US, LEASE_US, "u") == Ask("register", "u"), "others may have struck it out meanwhile"
+    assert lease.ask(LEASE_US, LEASE_US, "u") == Ask("register", "u"), (
+        "others may have struck it out meanwhile"
+    )
 
 
 def test_a_host_without_a_change_keeps_its_old_lease_and_no_more() -> None:
@@ -85,8 +101,12 @@ def test_a_late_host_is_fenced_after_a_grace_and_buried_after_its_lease() -> Non
     late = host(6)
     assert wait.see(look(late), BEGUN, BEGUN + 1) == (False, (), (), False, ("host 5",))
     assert wait.see(look(late), BEGUN + GRACE_US, BEGUN + GRACE_US + 1).fence == (5,)
-    assert wait.see(look(late._replace(fence=7)), BEGUN + GRACE_US, BEGUN + GRACE_US + 1).fence == ()
-    assert not wait.see(look(late), BEGUN + SILENCE_US, BEGUN + SILENCE_US + 9).bury, "the first look came 1 µs later"
+    assert (
+        wait.see(look(late._replace(fence=7)), BEGUN + GRACE_US, BEGUN + GRACE_US + 1).fence == ()
+    )
+    assert not wait.see(look(late), BEGUN + SILENCE_US, BEGUN + SILENCE_US + 9).bury, (
+        "the first look came 1 µs later"
+    )
     assert wait.see(look(late), BEGUN + SILENCE_US + 1, BEGUN + SILENCE_US + 9).bury == (late,)
 
 

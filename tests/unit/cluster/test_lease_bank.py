@@ -1,4 +1,6 @@
-"""The bank's Lua on a real server equals its model, in every answer and every field, and never holds more than fits."""
+"""The bank's Lua on a real server equals its model, in every answer and every field, and never
+holds more than fits.
+"""
 
 from collections.abc import Iterator
 from struct import unpack
@@ -26,7 +28,9 @@ START = 1_767_225_600_000_000
 amounts = st.one_of(st.integers(0, 40), st.integers(0, 3_000_000_000))
 steps = st.fixed_dictionaries(
     {
-        "pass": st.sampled_from([0, 1, 17, 90_000, 500_000, 1_100_000, 2_100_000, 7_000_000, 400_000_000, -3_000_000]),
+        "pass": st.sampled_from(
+            [0, 1, 17, 90_000, 500_000, 1_100_000, 2_100_000, 7_000_000, 400_000_000, -3_000_000]
+        ),
         "nonce": st.integers(1, 3),
         "again": st.booleans(),
         "stale_epoch": st.booleans(),
@@ -91,13 +95,18 @@ class Twins:
             spent=step["spent"],
             refunded=step["refunded"],
             refunded_at=self.now - step["age"],
-            **{name: step[name] for name in ("need", "demand", "want", "bye", "limit", "burst", "version")},
+            **{
+                name: step[name]
+                for name in ("need", "demand", "want", "bye", "limit", "burst", "version")
+            },
         )
 
     def compare(self, state: State) -> None:
         found: Any = self.client.hgetall(KEYS[1])
         for name, fields in FIELDS.items():
-            assert unpack("<7d", found.pop(name)) == tuple(getattr(state, field) for field in fields), fields
+            assert unpack("<7d", found.pop(name)) == tuple(
+                getattr(state, field) for field in fields
+            ), fields
         holders = {int(name[2:]): unpack("<5dc", packed) for name, packed in found.items()}
         assert holders == {
             nonce: (

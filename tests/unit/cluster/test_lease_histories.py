@@ -1,4 +1,6 @@
-"""Thousands of histories of hosts and bank, judged by the one promise of a limit. A failure prints its seed."""
+"""Thousands of histories of hosts and bank, judged by the one promise of a limit. A failure prints
+its seed.
+"""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +16,9 @@ LOTS = 12
 
 
 def world_of(seed: int) -> World:
-    """A load and a mixture of faults drawn from the seed. Every fourth loses data, every fourth fails over."""
+    """A load and a mixture of faults drawn from the seed. Every fourth loses data, every fourth
+    fails over.
+    """
     random = Random(seed)
     kind = ("calm", "network", "flush", "failover")[seed % 4]
     seconds = random.choice((1.0, 2.0, 3.0))
@@ -55,5 +59,8 @@ def test_no_window_of_any_history_admits_more_than_the_limit_lets_flow_in(lot: i
             world.run()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
-        # What a replica never heard of may be granted twice, once; without a failover ``lost`` is 0.
-        assert world.worst() <= world.load.burst + sum(world.lost), f"seed {seed}: {world.faults} {world.load}"
+        # What a replica never heard of may be granted twice, once; without a failover ``lost`` is
+        # 0.
+        assert world.worst() <= world.load.burst + sum(world.lost), (
+            f"seed {seed}: {world.faults} {world.load}"
+        )

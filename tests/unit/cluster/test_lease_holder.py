@@ -1,4 +1,6 @@
-"""What a host says of one lease, and what it makes of the answer, step by step on a clock that is moved."""
+"""What a host says of one lease, and what it makes of the answer, step by step on a clock that is
+moved.
+"""
 
 from typing import Any
 
@@ -32,7 +34,15 @@ class Desk:
         return ask
 
     def hear(self, ask: Ask, place: int, **fields: Any) -> None:
-        values = {"epoch": 7, "balance": 50, "wait": 0, "pressed": False, "chunk": 5, "others": 0, **fields}
+        values = {
+            "epoch": 7,
+            "balance": 50,
+            "wait": 0,
+            "pressed": False,
+            "chunk": 5,
+            "others": 0,
+            **fields,
+        }
         self.holder.heard(Reply(sequence=ask.sequence, place=place, **values), self.now)
 
 
@@ -132,7 +142,9 @@ def test_a_refund_is_dated_no_later_than_it_was(ten: Desk) -> None:
     assert refunded_at - SECOND // 5 < ask.refunded_at <= refunded_at
 
 
-def test_a_refund_between_two_looks_is_told_with_the_next_question(ten: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refund_between_two_looks_is_told_with_the_next_question(
+    ten: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = Words.lease
 
     def lease(self: Words, index: int, resource: int) -> Words:

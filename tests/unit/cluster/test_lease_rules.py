@@ -1,4 +1,6 @@
-"""The rules of the bank that random histories seldom need, one by one, on the model that equals the Lua."""
+"""The rules of the bank that random histories seldom need, one by one, on the model that equals the
+Lua.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""No host admits against a change that all obey, whatever happens to Redis, network and hosts; see ``play``."""
+"""No host admits against a change that all obey, whatever happens to Redis, network and hosts; see
+``play``.
+"""
 
 from typing import Any
 
@@ -12,7 +14,10 @@ from tests.unit.cluster.simulation import play
 
 @pytest.mark.parametrize(
     "seeds",
-    [pytest.param(range(25), id="short"), pytest.param(range(1000, 2000), id="long", marks=pytest.mark.campaign)],
+    [
+        pytest.param(range(25), id="short"),
+        pytest.param(range(1000, 2000), id="long", marks=pytest.mark.campaign),
+    ],
 )
 def test_no_host_admits_against_what_all_obey(seeds: range) -> None:
     obeyed = admitted = refused = 0
@@ -47,7 +52,9 @@ def trust_a_new_epoch(patch: pytest.MonkeyPatch) -> None:
 
 def register_without_the_store(patch: pytest.MonkeyPatch) -> None:
     plain = Lease.ask
-    patch.setattr(Lease, "ask", lambda self, caught_us, now_us, draw: plain(self, now_us, now_us, draw))
+    patch.setattr(
+        Lease, "ask", lambda self, caught_us, now_us, draw: plain(self, now_us, now_us, draw)
+    )
 
 
 def count_from_the_answer(patch: pytest.MonkeyPatch) -> None:

@@ -55,25 +55,51 @@ class Plane:
         """One request of a browser; ``fields`` are a form."""
         given = {"host": HOST, "accept": "text/html"}
         if who is not None:
-            given["cookie"] = f"{'nemo_session' if scheme == 'http' else '__Host-nemo'}={who.cookie}"
+            given["cookie"] = (
+                f"{'nemo_session' if scheme == 'http' else '__Host-nemo'}={who.cookie}"
+            )
         if method == "POST":
             given["content-type"] = "application/x-www-form-urlencoded"
         given |= headers or {}
         where, _, query = path.partition("?")
-        scope: dict[str, Any] = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method}
-        scope |= {"scheme": scheme, "path": where, "raw_path": quote(where).encode(), "query_string": query.encode()}
-        scope |= {"root_path": "", "client": (client, 1), "server": None, "state": {}, "extensions": {}}
-        scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+        }
+        scope |= {
+            "scheme": scheme,
+            "path": where,
+            "raw_path": quote(where).encode(),
+            "query_string": query.encode(),
+        }
+        scope |= {
+            "root_path": "",
+            "client": (client, 1),
+            "server": None,
+            "state": {},
+            "extensions": {},
+        }
+        scope["headers"] = [
+            (name.encode(), value.encode("latin-1")) for name, value in given.items()
+        ]
         got: list[Any] = []
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": urlencode(fields or {}).encode(), "more_body": False}
+            return {
+                "type": "http.request",
+                "body": urlencode(fields or {}).encode(),
+                "more_body": False,
+            }
 
         async def send(message: Any) -> None:
             got.append(message)
 
         await self._app(scope, receive, send)
-        found = {name.decode().lower(): value.decode("latin-1") for name, value in got[0]["headers"]}
+        found = {
+            name.decode().lower(): value.decode("latin-1") for name, value in got[0]["headers"]
+        }
         body = b"".join(message.get("body", b"") for message in got[1:])
         return Answer(got[0]["status"], found, body.decode())
 
@@ -94,12 +120,16 @@ async def person(context: Context, role: Role, org: int, email: str = "") -> Per
     """A fresh person of this role, who has signed in."""
     local = Actor(org=org, role=Role.OWNER, name="test")
     email = email or f"{role.name.lower()}{ids.new_id()}@example.org"
-    made = await owners.add_member(context, local, owners.NewMember(name=email, email=email, role=role.name.lower()))
+    made = await owners.add_member(
+        context, local, owners.NewMember(name=email, email=email, role=role.name.lower())
+    )
     user = ids.from_text("user", made.id)
     async with context.store.begin() as connection:
         cookie = await sessions.begin(connection, context, user, org, "127.0.0.1")
     actor = Actor(org=org, role=role, name=email, user=user, source_ip="127.0.0.1")
-    return Person(actor, cookie, sessions.csrf_token(context, cookie), "/" + ids.to_text("org", org))
+    return Person(
+        actor, cookie, sessions.csrf_token(context, cookie), "/" + ids.to_text("org", org)
+    )
 
 
 @pytest.fixture

@@ -19,8 +19,16 @@ async def nothing() -> None:
 
 def request(body: bytes = b"", headers: dict[str, str] | None = None) -> Request[Any, Any, Any]:
     """One as Litestar hands it to the guard."""
-    names = [(name.replace("_", "-").encode(), value.encode()) for name, value in (headers or {}).items()]
-    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": names}
+    names = [
+        (name.replace("_", "-").encode(), value.encode()) for name, value in (headers or {}).items()
+    ]
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": names,
+    }
     scope["route_handler"] = nothing
 
     async def receive() -> dict[str, Any]:
@@ -36,7 +44,11 @@ def request(body: bytes = b"", headers: dict[str, str] | None = None) -> Request
         {"host": "nemo.example"},
         {"host": "nemo.example", "origin": "https://nemo.example"},
         {"host": "Nemo.Example:8000", "origin": "http://nemo.example:8000"},
-        {"host": "nemo.example", "origin": "https://other.example", "sec_fetch_site": "same-origin"},
+        {
+            "host": "nemo.example",
+            "origin": "https://other.example",
+            "sec_fetch_site": "same-origin",
+        },
     ],
 )
 def test_our_own_pages_and_programs_pass(headers: dict[str, str]) -> None:
@@ -67,7 +79,9 @@ FORM = "application/x-www-form-urlencoded"
 
 async def test_the_token_comes_in_a_field_or_a_header() -> None:
     await csrf.check_token(request(b"a=b&csrf_token=secret", {"content_type": FORM}), "secret")
-    await csrf.check_token(request(b"a=b&csrf_token=secret", {"content_type": f"{FORM}; charset=utf-8"}), "secret")
+    await csrf.check_token(
+        request(b"a=b&csrf_token=secret", {"content_type": f"{FORM}; charset=utf-8"}), "secret"
+    )
     await csrf.check_token(request(b"", {"x_csrf_token": "secret"}), "secret")
 
 
@@ -84,14 +98,25 @@ async def test_the_token_comes_in_a_field_or_a_header() -> None:
         (b"csrf_token=secre", {"content_type": FORM}),
     ],
 )
-async def test_without_the_right_token_nothing_is_changed(body: bytes, headers: dict[str, str]) -> None:
+async def test_without_the_right_token_nothing_is_changed(
+    body: bytes, headers: dict[str, str]
+) -> None:
     with pytest.raises(ForgedError):
         await csrf.check_token(request(body, headers), "secret")
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/login", "/nowhere", "/acme", "/acme/keys", "/static/nemo.css", "/static/none", "/api/v1/me", "/api/v1/nothing"],
+    [
+        "/login",
+        "/nowhere",
+        "/acme",
+        "/acme/keys",
+        "/static/nemo.css",
+        "/static/none",
+        "/api/v1/me",
+        "/api/v1/nothing",
+    ],
 )
 async def test_every_answer_carries_the_headers_of_safety(plane: Plane, path: str) -> None:
     for scheme in ("http", "https"):
@@ -99,7 +124,9 @@ async def test_every_answer_carries_the_headers_of_safety(plane: Plane, path: st
         for name, value in HEADERS:
             assert answer.headers[name.decode()] == value.decode(), (path, name)
         assert "unsafe" not in answer.headers["content-security-policy"]
-        assert answer.headers.get("strict-transport-security", "") == ("max-age=31536000" if scheme == "https" else "")
+        assert answer.headers.get("strict-transport-security", "") == (
+            "max-age=31536000" if scheme == "https" else ""
+        )
         if not path.startswith("/static/nemo"):
             assert answer.headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in answer.headers

@@ -1,4 +1,6 @@
-"""The way between a worker and the control plane's process: whole answers, streams, long paths, and ends half-way."""
+"""The way between a worker and the control plane's process: whole answers, streams, long paths, and
+ends half-way.
+"""
 
 import asyncio
 import socket
@@ -47,9 +49,13 @@ async def ask(path: Path, body: bytes = b"") -> tuple[bool, list[Message]]:
 async def test_a_request_and_its_answer_cross_as_they_are(tmp_path: Path) -> None:
     seen: list[Any] = []
 
-    async def app(scope: Message, receive: Callable[[], Awaitable[Message]], send: link.Send) -> None:
+    async def app(
+        scope: Message, receive: Callable[[], Awaitable[Message]], send: link.Send
+    ) -> None:
         seen.extend([scope, await receive()])
-        await send({"type": "http.response.start", "status": 303, "headers": [(b"location", b"/x")]})
+        await send(
+            {"type": "http.response.start", "status": 303, "headers": [(b"location", b"/x")]}
+        )
         await send({"type": "http.response.body", "body": b"\x00gone"})
 
     async with served(tmp_path / "s", app):
@@ -57,7 +63,11 @@ async def test_a_request_and_its_answer_cross_as_they_are(tmp_path: Path) -> Non
     assert found
     assert seen[0] == asgi_scope(Scope())
     assert seen[1]["body"] == b"x" * 100_000
-    assert got[0] == {"type": "http.response.start", "status": 303, "headers": [(b"location", b"/x")]}
+    assert got[0] == {
+        "type": "http.response.start",
+        "status": 303,
+        "headers": [(b"location", b"/x")],
+    }
     assert got[1] == {"type": "http.response.body", "body": b"\x00gone", "more_body": False}
 
 
@@ -65,12 +75,16 @@ async def test_a_stream_comes_piece_by_piece(tmp_path: Path) -> None:
     async def app(_: Message, __: object, send: link.Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for number in range(50):
-            await send({"type": "http.response.body", "body": b"%d" % number * 10_000, "more_body": True})
+            await send(
+                {"type": "http.response.body", "body": b"%d" % number * 10_000, "more_body": True}
+            )
         await send({"type": "http.response.body"})
 
     async with served(tmp_path / "s", app):
         _, got = await ask(tmp_path / "s")
-    assert b"".join(one.get("body", b"") for one in got) == b"".join(b"%d" % n * 10_000 for n in range(50))
+    assert b"".join(one.get("body", b"") for one in got) == b"".join(
+        b"%d" % n * 10_000 for n in range(50)
+    )
     assert [one["more_body"] for one in got[1:]] == [True] * 50 + [False]
 
 

@@ -18,12 +18,16 @@ PASSWORD = "correct horse battery"
 
 def fields(page: str, action: str) -> dict[str, str]:
     """The hidden fields of a form, as a browser without scripts would send them."""
-    form = re.search(rf'<form[^>]*action="[^"]*{re.escape(action)}"[^>]*>(.*?)</form>', page, re.DOTALL)
+    form = re.search(
+        rf'<form[^>]*action="[^"]*{re.escape(action)}"[^>]*>(.*?)</form>', page, re.DOTALL
+    )
     assert form is not None, page
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form[1]))
 
 
-async def test_a_reload_of_the_reveal_makes_no_second_key(context: Context, plane: Plane, ada: Person) -> None:
+async def test_a_reload_of_the_reveal_makes_no_second_key(
+    context: Context, plane: Plane, ada: Person
+) -> None:
     form = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
     assert set(form) == {"csrf_token", "once"}
     first = await plane("POST", f"{ada.org}/keys/new", ada, {**form, "name": "chat"})
@@ -31,13 +35,18 @@ async def test_a_reload_of_the_reveal_makes_no_second_key(context: Context, plan
     assert secret is not None
     second = await plane("POST", f"{ada.org}/keys/new", ada, {**form, "name": "chat"})
     (key,) = [one for one in (await keys.list_keys(context, ada.actor)).data if one.name == "chat"]
-    assert (second.status, second.headers["location"]) == (303, f"{_home(ada)}/keys/{key.id}?done=made-before")
+    assert (second.status, second.headers["location"]) == (
+        303,
+        f"{_home(ada)}/keys/{key.id}?done=made-before",
+    )
     shown = await plane("GET", second.headers["location"], ada)
     assert "sent before" in shown.text
     assert secret[0] not in shown.text
 
 
-async def test_other_fields_or_another_form_mean_another_key(context: Context, plane: Plane, ada: Person) -> None:
+async def test_other_fields_or_another_form_mean_another_key(
+    context: Context, plane: Plane, ada: Person
+) -> None:
     form = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
     again = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
     for given in ({**form, "name": "a"}, {**form, "name": "b"}, {**again, "name": "a"}):
@@ -53,7 +62,9 @@ async def test_a_refused_form_may_be_sent_again(plane: Plane, ada: Person) -> No
         assert (await plane("POST", f"{ada.org}/keys/new", ada, given)).status in (400, 404)
 
 
-async def test_what_else_is_shown_once_is_made_once(context: Context, plane: Plane, ada: Person) -> None:
+async def test_what_else_is_shown_once_is_made_once(
+    context: Context, plane: Plane, ada: Person
+) -> None:
     made = (await keys.create(context, ada.actor, keys.NewKey(name="old"))).view
     asked: tuple[tuple[str, str, dict[str, str]], ...] = (
         (f"/keys/{made.id}", f"/keys/{made.id}/duplicate", {}),
@@ -66,7 +77,10 @@ async def test_what_else_is_shown_once_is_made_once(context: Context, plane: Pla
         sent = [await plane("POST", ada.org + action, ada, {**form, **given}) for _ in range(2)]
         assert [one.status for one in sent] == [200, 303], action
         assert sent[1].headers["location"].endswith("done=made-before")
-    assert [one.name for one in (await keys.list_keys(context, ada.actor)).data] == ["old (copy)", "old"]
+    assert [one.name for one in (await keys.list_keys(context, ada.actor)).data] == [
+        "old (copy)",
+        "old",
+    ]
     made_keys = await management.list_management_keys(context, ada.actor)
     assert [one.name for one in made_keys].count("ci") == 1
     assert len(await webhooks.list_webhooks(context, ada.actor)) == 1
@@ -94,7 +108,9 @@ async def test_a_link_sets_a_password_once(context: Context, plane: Plane, ada: 
     assert {"password.reset_issued", "password.changed"} <= {event.action for event in told}
 
 
-async def test_a_newer_link_ends_the_older_and_a_disabled_person_gets_none(context: Context, ada: Person) -> None:
+async def test_a_newer_link_ends_the_older_and_a_disabled_person_gets_none(
+    context: Context, ada: Person
+) -> None:
     who = await person(context, Role.MEMBER, ada.actor.org)
     id = ids.to_text("user", who.actor.user)
     older = (await reset.issue(context, ada.actor, id)).token

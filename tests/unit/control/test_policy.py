@@ -1,4 +1,6 @@
-"""The table of routes: nothing else is served, and each page asks what the table says, of every role and org."""
+"""The table of routes: nothing else is served, and each page asks what the table says, of every
+role and org.
+"""
 
 from typing import Any
 
@@ -20,11 +22,29 @@ from tests.unit.control.conftest import Person, Plane, person
 ORG_PAGES = sorted(route for route in policy.ROUTES if " /{org}" in route)
 WITH_ID = [route for route in ORG_PAGES if "{id}" in route]
 CHANGES = sorted(
-    route for route, access in policy.ROUTES.items() if route.startswith("POST /{org}") or route == "POST /logout"
+    route
+    for route, access in policy.ROUTES.items()
+    if route.startswith("POST /{org}") or route == "POST /logout"
 )
-FIELDS = {"name": "x", "email": "x@example.org", "role": "member", "max_spend": "1", "duration": "total"}
+FIELDS = {
+    "name": "x",
+    "email": "x@example.org",
+    "role": "member",
+    "max_spend": "1",
+    "duration": "total",
+}
 FIELDS |= {"url": "https://example.org/", "status": "active", "model": "m", "input": "1"}
-NOTED = ("orgs", "teams", "users", "memberships", "keys", "budgets", "management_keys", "invitations", "webhooks")
+NOTED = (
+    "orgs",
+    "teams",
+    "users",
+    "memberships",
+    "keys",
+    "budgets",
+    "management_keys",
+    "invitations",
+    "webhooks",
+)
 
 
 async def things(context: Context, actor: Actor) -> dict[str, str]:
@@ -33,7 +53,9 @@ async def things(context: Context, actor: Actor) -> dict[str, str]:
     await budgets.set_budget(context, actor, Kind.KEY, key, budgets.NewBudget(max_spend="5"))
     team = (await owners.create_team(context, actor, NewScope(name="team"))).id
     user = await person(context, Role.MEMBER, actor.org)
-    invited = await invitations.create(context, actor, invitations.NewInvitation(email="i@example.org"))
+    invited = await invitations.create(
+        context, actor, invitations.NewInvitation(email="i@example.org")
+    )
     made = await management.create(context, actor, management.NewManagementKey(name="mk"))
     hook = await webhooks.create(context, actor, webhooks.NewWebhook(url="https://example.org/"))
     return {
@@ -51,7 +73,10 @@ async def rows(context: Context) -> dict[str, Any]:
     """All that a page could change."""
     async with context.store.read() as connection:
         return {
-            name: [tuple(row) for row in await connection.execute(metadata.tables[name].select().order_by("id"))]
+            name: [
+                tuple(row)
+                for row in await connection.execute(metadata.tables[name].select().order_by("id"))
+            ]
             if "id" in metadata.tables[name].c
             else [tuple(row) for row in await connection.execute(metadata.tables[name].select())]
             for name in NOTED
@@ -59,7 +84,11 @@ async def rows(context: Context) -> dict[str, Any]:
 
 
 def test_every_route_that_is_served_is_in_the_table_and_no_other(context: Context) -> None:
-    assert set(control_app.served(control_app.litestar(context, context.settings))) - set(policy.ROUTES) == set()
+    assert (
+        set(control_app.served(control_app.litestar(context, context.settings)))
+        - set(policy.ROUTES)
+        == set()
+    )
     served = {
         route.replace("{id:str}", "{id}")
         for route in control_app.served(control_app.litestar(context, context.settings))
@@ -67,7 +96,9 @@ def test_every_route_that_is_served_is_in_the_table_and_no_other(context: Contex
     assert {route for route in policy.ROUTES if not route.startswith("HEAD")} <= served
 
 
-def test_a_route_without_a_policy_stops_the_start(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_without_a_policy_stops_the_start(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @get("/{org:str}/forgotten")
     async def forgotten(org: FromPath[str]) -> str:
         return org
@@ -79,7 +110,12 @@ def test_a_route_without_a_policy_stops_the_start(context: Context, monkeypatch:
 
 
 def test_every_access_is_a_word_that_is_known() -> None:
-    assert set(policy.ROUTES.values()) <= {*ACTIONS, policy.PUBLIC, policy.SIGNED_IN, policy.SESSION}
+    assert set(policy.ROUTES.values()) <= {
+        *ACTIONS,
+        policy.PUBLIC,
+        policy.SIGNED_IN,
+        policy.SESSION,
+    }
     assert policy.access("GET", "/nowhere") is None
     assert policy.access("DELETE", "/login") is None
     assert policy.allowed("/login") == ["GET", "POST"]
@@ -90,7 +126,10 @@ def test_every_access_is_a_word_that_is_known() -> None:
 async def test_strangers_see_public_pages_only(plane: Plane, ada: Person) -> None:
     for route, access in policy.ROUTES.items():
         method, _, path = route.partition(" ")
-        answer = await plane(method, path.replace("{org}", ada.org[1:]).replace("{id}", "key_0").replace("{name}", "x"))
+        answer = await plane(
+            method,
+            path.replace("{org}", ada.org[1:]).replace("{id}", "key_0").replace("{name}", "x"),
+        )
         if access == policy.PUBLIC:
             assert answer.status in (200, 303, 400, 404), route
             assert answer.headers.get("location", "/login") in ("/login", "/setup"), route
@@ -101,7 +140,9 @@ async def test_strangers_see_public_pages_only(plane: Plane, ada: Person) -> Non
 
 
 @pytest.mark.parametrize("role", [Role.MEMBER, Role.VIEWER], ids=lambda role: role.name.lower())
-async def test_a_page_is_for_the_roles_of_its_action(context: Context, plane: Plane, ada: Person, role: Role) -> None:
+async def test_a_page_is_for_the_roles_of_its_action(
+    context: Context, plane: Plane, ada: Person, role: Role
+) -> None:
     found = await things(context, ada.actor)
     who = await person(context, role, ada.actor.org)
     before = await rows(context)
@@ -111,14 +152,18 @@ async def test_a_page_is_for_the_roles_of_its_action(context: Context, plane: Pl
         if action not in ACTIONS or role in ACTIONS[action]:
             continue
         method, _, path = route.partition(" ")
-        answer = await plane(method, _real(path, ada, found), who, {**FIELDS, "csrf_token": who.csrf})
+        answer = await plane(
+            method, _real(path, ada, found), who, {**FIELDS, "csrf_token": who.csrf}
+        )
         assert answer.status == 403, (route, answer.text[-600:])
         refused += 1
     assert refused
     assert await rows(context) == before
 
 
-async def test_another_org_does_not_exist(context: Context, plane: Plane, ada: Person, eve: Person) -> None:
+async def test_another_org_does_not_exist(
+    context: Context, plane: Plane, ada: Person, eve: Person
+) -> None:
     found = await things(context, ada.actor)
     before = await rows(context)
     fields = {**FIELDS, "csrf_token": eve.csrf}
@@ -126,7 +171,9 @@ async def test_another_org_does_not_exist(context: Context, plane: Plane, ada: P
         method, _, path = route.partition(" ")
         answer = await plane(method, _real(path, ada, found), eve, fields)
         assert answer.status == 404, route
-        nowhere = await plane(method, path.replace("{org}", "nowhere").replace("{id}", "key_0"), eve, fields)
+        nowhere = await plane(
+            method, path.replace("{org}", "nowhere").replace("{id}", "key_0"), eve, fields
+        )
         assert nowhere.status == 404, route
         assert answer.text == nowhere.text, route  # not told apart from what was never there
     for route in WITH_ID:

@@ -22,7 +22,9 @@ async def test_until_names_the_last_day(context: Context, plane: Plane, ada: Per
 
 @pytest.mark.parametrize("day", ["2026-02-30", "9999-12-31", "yesterday"])
 @pytest.mark.parametrize("page", ["audit", "logs"])
-async def test_a_day_that_is_none_is_told_beside_its_field(plane: Plane, ada: Person, page: str, day: str) -> None:
+async def test_a_day_that_is_none_is_told_beside_its_field(
+    plane: Plane, ada: Person, page: str, day: str
+) -> None:
     answer = await plane("GET", f"{ada.org}/{page}?until={day}", ada)
     assert answer.status == (200 if day == "9999-12-31" else 400)
     assert ('id="f-until-error"' in answer.text) == (answer.status == 400)

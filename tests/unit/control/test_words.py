@@ -77,7 +77,9 @@ def test_ages(text: str | None, said: str) -> None:
     assert words.ago(text, NOW) == said
 
 
-@pytest.mark.parametrize(("value", "top"), [("0", 1), ("0.03", "0.04"), ("7", 10), ("21", 40), ("50", 50), ("51", 100)])
+@pytest.mark.parametrize(
+    ("value", "top"), [("0", 1), ("0.03", "0.04"), ("7", 10), ("21", 40), ("50", 50), ("51", 100)]
+)
 def test_an_axis_ends_at_a_round_number(value: str, top: str | int) -> None:
     assert charts.ceiling(Decimal(value)) == Decimal(top)
 
@@ -109,7 +111,9 @@ def test_little_is_still_seen() -> None:
 
 
 def test_totals_are_exact() -> None:
-    rows = [Sums(day="2026-11-25", model=m, requests=1, cost="0.100000001") for m in ("a", "b", "a")]
+    rows = [
+        Sums(day="2026-11-25", model=m, requests=1, cost="0.100000001") for m in ("a", "b", "a")
+    ]
     assert series.total(rows).cost == "0.300000003"
     assert [(one.name, one.requests) for one in series.by_model(rows)] == [("a", 2), ("b", 1)]
 
@@ -146,7 +150,9 @@ def test_numbers_of_a_form() -> None:
 
 
 def test_an_error_stands_at_its_field_and_keeps_what_was_typed() -> None:
-    form = _form(name="x" * 300).refused(RefusedError("name must have 1 to 200 characters.", field="name"))
+    form = _form(name="x" * 300).refused(
+        RefusedError("name must have 1 to 200 characters.", field="name")
+    )
     assert form.errors == {"name": "The name must have 1 to 200 characters."}
     assert form.text("name") == "x" * 300
     other = _form(name="x").refused(RefusedError("No.", field="elsewhere"))
@@ -156,13 +162,17 @@ def test_an_error_stands_at_its_field_and_keeps_what_was_typed() -> None:
 def test_lists_of_a_form() -> None:
     assert forms.lines(_form(m="gpt-4o\n a b ,\n\n c"), "m") == ("gpt-4o", "a b", "c")
     assert forms.words(_form(m="10.0.0.0/8, ::1\n1.2.3.4"), "m") == ("10.0.0.0/8", "::1", "1.2.3.4")
-    assert forms.budget(_form(max_spend="$1,000", duration="daily")) == NewBudget(max_spend="1000", duration="daily")
+    assert forms.budget(_form(max_spend="$1,000", duration="daily")) == NewBudget(
+        max_spend="1000", duration="daily"
+    )
     assert forms.budget(_form(max_spend=" ")) is None
     with pytest.raises(NotFoundError):
         forms.only_id("key", "production chat")
 
 
-@pytest.mark.parametrize("path", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
+@pytest.mark.parametrize(
+    "path", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"]
+)
 def test_redirects_stay_here(path: str) -> None:
     assert render.go(path).url == "/"
 
@@ -182,5 +192,13 @@ def test_templates_hold_no_inline_script_or_style() -> None:
     for name in environment.list_templates(extensions=["html"]):
         assert environment.loader is not None
         source = environment.loader.get_source(environment, name)[0]
-        for forbidden in ("<style", " style=", " onclick", " onchange", "<script>", "| safe", "javascript:"):
+        for forbidden in (
+            "<style",
+            " style=",
+            " onclick",
+            " onchange",
+            "<script>",
+            "| safe",
+            "javascript:",
+        ):
             assert forbidden not in source, (name, forbidden)

@@ -21,5 +21,12 @@ def test_allow() -> None:
     assert paths.allowed("/v1/models") == "GET"
     assert paths.allowed("/v1/models/org/model:tag") == "GET"
     assert paths.allowed("/metrics") == "GET, HEAD"
-    for path in ("/v1/models/", "/v1/models//x", "/v1/models/..", "/v1/embeddings/", "/v2/embeddings", ""):
+    for path in (
+        "/v1/models/",
+        "/v1/models//x",
+        "/v1/models/..",
+        "/v1/embeddings/",
+        "/v2/embeddings",
+        "",
+    ):
         assert paths.allowed(path) is None

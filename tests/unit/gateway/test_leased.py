@@ -1,5 +1,5 @@
-"""The pipeline of a host that shares limits with others: it calls the agent and waits, or says at once that it
-cannot.
+"""The pipeline of a host that shares limits with others: it calls the agent and waits, or says at
+once that it cannot.
 """
 
 from nemorouter import _core
@@ -39,7 +39,9 @@ async def test_a_lease_is_waited_for_and_the_agent_called() -> None:
     wire = Wire()
     await pipeline(one, Upstream(), Forwarder(ietf_headers=False), wake=agent)(wire, wire, 0)
     assert (wire.status, len(rings)) == (200, 2)
-    assert dict(wire.answer_headers)["x-ratelimit-remaining-requests"] == "0", "no more of the 60 is here"
+    assert dict(wire.answer_headers)["x-ratelimit-remaining-requests"] == "0", (
+        "no more of the 60 is here"
+    )
 
 
 async def test_what_nobody_grants_is_not_ready() -> None:

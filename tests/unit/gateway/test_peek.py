@@ -1,4 +1,6 @@
-"""What the limiter reads of a body is what any parser reads; whatever may be read in two ways is refused."""
+"""What the limiter reads of a body is what any parser reads; whatever may be read in two ways is
+refused.
+"""
 
 import json
 from typing import Any
@@ -59,8 +61,21 @@ def test_too_many_prompts() -> None:
     assert refused.value.code == Code.INVALID_REQUEST
 
 
-NAMES = ["model", "max_tokens", "n", "stream", "x", "mod\\u0065l", "\\u006d\\u0061\\u0078_tokens", "messages"]
-MEMBERS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(['"a"', "1", "true", "null", '{"model":"b"}'])))
+NAMES = [
+    "model",
+    "max_tokens",
+    "n",
+    "stream",
+    "x",
+    "mod\\u0065l",
+    "\\u006d\\u0061\\u0078_tokens",
+    "messages",
+]
+MEMBERS = st.lists(
+    st.tuples(
+        st.sampled_from(NAMES), st.sampled_from(['"a"', "1", "true", "null", '{"model":"b"}'])
+    )
+)
 
 
 @given(MEMBERS)
@@ -81,11 +96,19 @@ def test_no_two_readings(members: list[tuple[str, str]]) -> None:
     assert seen.stream is told.get("stream", False)
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-JSON = st.recursive(LEAVES | st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner))
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
+JSON = st.recursive(
+    LEAVES | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
+)
 
 
-@given(st.dictionaries(st.text(min_size=1).filter(lambda name: name not in NAMES), JSON, max_size=3), st.booleans())
+@given(
+    st.dictionaries(st.text(min_size=1).filter(lambda name: name not in NAMES), JSON, max_size=3),
+    st.booleans(),
+)
 def test_whatever_stands_beside_is_passed_over(others: dict[str, Any], escaped: bool) -> None:
     others = {name: value for name, value in others.items() if name != "stream_options"}
     body = json.dumps(others | {"model": "m", "max_tokens": 3}, ensure_ascii=escaped)
@@ -95,7 +118,9 @@ def test_whatever_stands_beside_is_passed_over(others: dict[str, Any], escaped: 
 
 @given(
     st.dictionaries(st.sampled_from(["temperature", "user", "max_tokens"]), st.integers(0, 9)),
-    st.none() | st.dictionaries(st.sampled_from(["include_usage", "other"]), st.booleans()) | st.just("absent"),
+    st.none()
+    | st.dictionaries(st.sampled_from(["include_usage", "other"]), st.booleans())
+    | st.just("absent"),
     st.sampled_from(["", " ", "\n"]),
 )
 def test_with_usage_changes_nothing_else(fields: dict[str, int], options: Any, blank: str) -> None:
@@ -104,7 +129,9 @@ def test_with_usage_changes_nothing_else(fields: dict[str, int], options: Any, b
         given["stream_options"] = options
     wanted = dict(options) if isinstance(options, dict) else {}
     body = with_usage((blank + json.dumps(given)).encode())
-    assert json.loads(body, object_pairs_hook=_once) == given | {"stream_options": wanted | {"include_usage": True}}
+    assert json.loads(body, object_pairs_hook=_once) == given | {
+        "stream_options": wanted | {"include_usage": True}
+    }
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def _broken_stream(error: BaseException) -> Iterator[bytes]:
 async def test_an_upstream_that_breaks_off(gate_module: ModuleType) -> None:
     wire = Wire()
     answer = Answer(
-        200, [("content-type", "text/event-stream")], chunks=Ready(_broken_stream(UpstreamFailedError("x")))
+        200,
+        [("content-type", "text/event-stream")],
+        chunks=Ready(_broken_stream(UpstreamFailedError("x"))),
     )
     (row,) = await run(gate_module, answer, wire)
     assert wire.answer.endswith(b'"code":"upstream_failed"}}\n\n')
@@ -77,11 +79,15 @@ async def test_an_upstream_that_breaks_off(gate_module: ModuleType) -> None:
 
 
 async def test_a_fault_amid_a_stream_breaks_it_off(gate_module: ModuleType) -> None:
-    answer = Answer(200, [("content-type", "text/event-stream")], chunks=Ready(_broken_stream(KeyError("x"))))
+    answer = Answer(
+        200, [("content-type", "text/event-stream")], chunks=Ready(_broken_stream(KeyError("x")))
+    )
     one = gate(gate_module)
     wire = Wire()
     with pytest.raises(ConnectionAbortedError):
-        await pipeline(one, Scripted(answer), Forwarder(ietf_headers=False))(wire, wire, Endpoint.CHAT_COMPLETIONS)
+        await pipeline(one, Scripted(answer), Forwarder(ietf_headers=False))(
+            wire, wire, Endpoint.CHAT_COMPLETIONS
+        )
     (row,) = one.journal.rows()
     assert (row[12], row[16]) == (Outcome.UPSTREAM_ERROR, 2)
 
@@ -128,7 +134,9 @@ async def test_a_refusal_leaves_no_row(gate_module: ModuleType) -> None:
     assert one.journal.rows() == []
 
 
-async def test_a_frozen_word_is_waited_for(gate_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_word_is_waited_for(
+    gate_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = gate(gate_module)
     refusals = [15, 15]
 
@@ -142,7 +150,9 @@ async def test_a_frozen_word_is_waited_for(gate_module: ModuleType, monkeypatch:
     wire = Wire()
     body = b'{"usage":{"prompt_tokens":1,"completion_tokens":1}}'
     later: Any = Later()
-    await pipeline(later, Scripted(Answer(200, JSON, body)), Forwarder(ietf_headers=False))(wire, wire, 0)
+    await pipeline(later, Scripted(Answer(200, JSON, body)), Forwarder(ietf_headers=False))(
+        wire, wire, 0
+    )
     assert wire.status == 200
     assert dict(wire.answer_headers)["x-nemo-request-cost"] == "0.000002000"
 

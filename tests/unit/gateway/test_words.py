@@ -43,12 +43,21 @@ def test_dollars(nano: int, text: str) -> None:
 
 
 def test_milliseconds_has_no_exponent() -> None:
-    assert [milliseconds(us) for us in (0, 1, 999, 1500, 10**9)] == ["0.0", "0.001", "0.999", "1.5", "1000000.0"]
+    assert [milliseconds(us) for us in (0, 1, 999, 1500, 10**9)] == [
+        "0.0",
+        "0.001",
+        "0.999",
+        "1.5",
+        "1000000.0",
+    ]
 
 
 def test_ietf_headers() -> None:
     rates = [("x-ratelimit-limit-requests", "60"), ("x-ratelimit-remaining-requests", "59")]
-    assert ietf_headers(rates) == [("ratelimit-policy", '"requests";q=60;w=60'), ("ratelimit", '"requests";r=59')]
+    assert ietf_headers(rates) == [
+        ("ratelimit-policy", '"requests";q=60;w=60'),
+        ("ratelimit", '"requests";r=59'),
+    ]
     assert ietf_headers([]) == []
 
 
@@ -94,7 +103,10 @@ def test_body_size(headers: dict[str, str], size: int) -> None:
     ("hops", "address"),
     [
         ("203.0.113.9", "203.0.113.9"),
-        ("198.51.100.7, 203.0.113.9", "203.0.113.9"),  # what the client wrote itself counts for nothing
+        (
+            "198.51.100.7, 203.0.113.9",
+            "203.0.113.9",
+        ),  # what the client wrote itself counts for nothing
         ("203.0.113.9, 10.0.0.2", "203.0.113.9"),
         ("203.0.113.9, nonsense", "nonsense"),
         ("", "10.0.0.1"),

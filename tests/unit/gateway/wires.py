@@ -1,4 +1,6 @@
-"""A connection in memory, in the shape of ``gateway.wire``, and a gate with one key behind a pipeline."""
+"""A connection in memory, in the shape of ``gateway.wire``, and a gate with one key behind a
+pipeline.
+"""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import ModuleType
@@ -16,7 +18,9 @@ from nemorouter.upstream.routes import Route
 
 KEY = "sk-nemo-" + "a" * 20
 PEPPER = bytes(range(32))
-BODY = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5})
+BODY = msgspec.json.encode(
+    {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+)
 
 
 class MemoryHeaders(dict[str, str]):
@@ -33,12 +37,21 @@ class Wire:
     """One request and what was answered to it."""
 
     def __init__(
-        self, body: bytes = BODY, key: str | None = KEY, path: str = "/v1/chat/completions", **headers: str
+        self,
+        body: bytes = BODY,
+        key: str | None = KEY,
+        path: str = "/v1/chat/completions",
+        **headers: str,
     ) -> None:
         self.path, self.method, self.client, self.query_string = path, "POST", "127.0.0.1:1", ""
         self.body = body
-        given = {"content-length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
-        self.headers: Any = MemoryHeaders(given | ({"authorization": f"Bearer {key}"} if key else {}))
+        given = {
+            "content-length": str(len(body)),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        self.headers: Any = MemoryHeaders(
+            given | ({"authorization": f"Bearer {key}"} if key else {})
+        )
         self.status = 0
         self.answer_headers: HeaderList = []
         self.answer = b""
@@ -75,7 +88,19 @@ def gate(module: ModuleType, *, clustered: bool = False, **limits: Any) -> Any:
     arena.put(Policy(kind=Kind.ORG, id=1, version=1))
     arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
     digest = module.hash_key(KEY, PEPPER)
-    arena.put(Policy(kind=Kind.KEY, id=3, version=1, org=1, team=2, digest=digest, name="k", last4="aaaa", **limits))
+    arena.put(
+        Policy(
+            kind=Kind.KEY,
+            id=3,
+            version=1,
+            org=1,
+            team=2,
+            digest=digest,
+            name="k",
+            last4="aaaa",
+            **limits,
+        )
+    )
     arena.put_price(ModelPrice(model="m", version=1, input=10**9, output=10**9))
     return module.Gate(arena, module.Journal.private(64, ["u"]), [(1, PEPPER)])
 

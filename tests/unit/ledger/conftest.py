@@ -87,14 +87,24 @@ class Desk:
 
     async def die(self, ended: int, opened: int) -> None:
         """Another worker settles ``ended`` requests, and dies with ``opened`` more under way."""
-        command = [sys.executable, "-c", _WORKER, str(self.data.root), self.world.keys[KEY], str(ended), str(opened)]
+        command = [
+            sys.executable,
+            "-c",
+            _WORKER,
+            str(self.data.root),
+            self.world.keys[KEY],
+            str(ended),
+            str(opened),
+        ]
         done = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True)
         assert done.returncode == 9, done.stderr
 
     async def ledger(self) -> tuple[int, int]:
         """Rows and nano-USD, which log and sums agree on."""
         log = await self.world.one("SELECT count(*), coalesce(sum(cost_nano), 0) FROM requests")
-        sums = await self.world.one("SELECT coalesce(sum(requests), 0), coalesce(sum(cost_nano), 0) FROM spend_daily")
+        sums = await self.world.one(
+            "SELECT coalesce(sum(requests), 0), coalesce(sum(cost_nano), 0) FROM spend_daily"
+        )
         assert log == sums
         return int(str(log[0])), int(str(log[1]))
 

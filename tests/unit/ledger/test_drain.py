@@ -1,4 +1,6 @@
-"""A turn of the drainer, with a death at each of its steps: rows once, words true, nothing left behind."""
+"""A turn of the drainer, with a death at each of its steps: rows once, words true, nothing left
+behind.
+"""
 
 import gc
 import time
@@ -39,7 +41,9 @@ async def test_a_dead_worker_is_charged_as_reserved_once(desk: Desk) -> None:
     await desk.drain.turn()
     assert await desk.ledger() == (5, 41)
     assert desk.committed() == everywhere(41)
-    outcomes = await desk.world.all("SELECT outcome, count(*) FROM requests GROUP BY outcome ORDER BY outcome")
+    outcomes = await desk.world.all(
+        "SELECT outcome, count(*) FROM requests GROUP BY outcome ORDER BY outcome"
+    )
     assert outcomes == [(Outcome.OK, 3), (Outcome.RECOVERED, 2)]
     assert desk.data.journal_paths() == [desk.data.journals / f"{desk.journal.boot:016x}.journal"]
     assert not desk.data.recount_file.exists()
@@ -60,7 +64,9 @@ async def test_a_recount_counts_no_row_twice(desk: Desk, monkeypatch: pytest.Mon
     desk.ask(7)
     await ledger.record(desk.world.store, desk.journal.rows())
     desk.data.recount_file.write_bytes(
-        msgspec.json.encode(recount_module.Waiting(desk.arena_identity(), list(range(desk.arena.scopes))))
+        msgspec.json.encode(
+            recount_module.Waiting(desk.arena_identity(), list(range(desk.arena.scopes)))
+        )
     )
     await desk.new_drain().turn()
     assert desk.committed() == everywhere(49)
@@ -186,7 +192,9 @@ async def test_a_missed_change_is_caught_up(desk: Desk) -> None:
     assert refusal == -Code.OWNER_DISABLED
 
 
-async def test_an_error_of_the_store_keeps_everything(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_the_store_keeps_everything(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.ask(4)
     with monkeypatch.context() as patch:
         in_each_ledger(patch, "_DAY", "INSERT INTO nowhere VALUES (?)")
@@ -202,10 +210,15 @@ async def test_refusals_reach_the_store_when_their_minute_is_over(desk: Desk) ->
     await desk.world.scope(Kind.KEY, KEY, status=2)
     await snapshot.catch_up_if_live(desk.world.settings, desk.world.store)
     for _ in range(3):
-        assert desk.gate.identify(f"Bearer {desk.world.keys[KEY]}", "127.0.0.1", 0) == -Code.KEY_REVOKED
+        assert (
+            desk.gate.identify(f"Bearer {desk.world.keys[KEY]}", "127.0.0.1", 0)
+            == -Code.KEY_REVOKED
+        )
     await desk.drain.turn()
     await desk.drain.last_turn()
-    assert await desk.world.all("SELECT key_id, code, count FROM refusals") == [(KEY, Code.KEY_REVOKED, 3)]
+    assert await desk.world.all("SELECT key_id, code, count FROM refusals") == [
+        (KEY, Code.KEY_REVOKED, 3)
+    ]
 
 
 async def test_a_damaged_journal_is_set_aside(desk: Desk) -> None:

@@ -83,7 +83,9 @@ async def test_it_outlives_errors_of_the_store(desk: Desk, monkeypatch: pytest.M
     assert await desk.ledger() == (4, 28)
 
 
-async def test_it_outlives_what_nobody_thought_of(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_outlives_what_nobody_thought_of(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drainer_module, "_BACKOFF_S", (0.01,))
     drainer = Drainer(desk.world.settings)
     with monkeypatch.context() as patch:
@@ -127,6 +129,8 @@ async def test_retention_drops_old_rows_and_changes_no_sum(desk: Desk) -> None:
     assert await retain(store, 5, now, batch=3)
     assert await retain(store, 5, now, batch=3) is False
     assert await retain(store, 5, now, batch=3) is False
-    assert await desk.world.all("SELECT seq FROM requests ORDER BY seq") == [(seq,) for seq in range(5, 10)]
+    assert await desk.world.all("SELECT seq FROM requests ORDER BY seq") == [
+        (seq,) for seq in range(5, 10)
+    ]
     assert await desk.world.all("SELECT * FROM refusals") == []
     assert await desk.world.all("SELECT * FROM spend_daily") == sums

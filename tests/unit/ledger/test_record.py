@@ -29,9 +29,36 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
     await made.close()
 
 
-def a_row(seq: int, *, boot: int = 77, at: int = AT, key: int = KEY, cost: int | None = 5, model: str = "m") -> "Row":
+def a_row(
+    seq: int,
+    *,
+    boot: int = 77,
+    at: int = AT,
+    key: int = KEY,
+    cost: int | None = 5,
+    model: str = "m",
+) -> "Row":
     ids = (key, TEAM, USER, ORG)
-    return (seq % 16, boot, seq, at, *ids, model, "echo", 0, 200, Outcome.OK, 1, 10, 2, 3, cost, 9, 1500, None)
+    return (
+        seq % 16,
+        boot,
+        seq,
+        at,
+        *ids,
+        model,
+        "echo",
+        0,
+        200,
+        Outcome.OK,
+        1,
+        10,
+        2,
+        3,
+        cost,
+        9,
+        1500,
+        None,
+    )
 
 
 class Slots:
@@ -49,9 +76,13 @@ class Slots:
 
 async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
     assert await record(world.store, [a_row(1), a_row(2, cost=None, at=AT + 7)]) == 2
-    log = await world.all("SELECT seq, upstream, model, cost_nano, ttft_us, stream, outcome FROM requests ORDER BY seq")
+    log = await world.all(
+        "SELECT seq, upstream, model, cost_nano, ttft_us, stream, outcome FROM requests ORDER BY seq"
+    )
     assert log == [(1, "echo", "m", 5, None, 1, 1), (2, "echo", "m", None, None, 1, 1)]
-    assert await world.all("SELECT * FROM spend_daily") == [(DAY, ORG, TEAM, USER, KEY, "m", 2, 20, 4, 6, 5, 1)]
+    assert await world.all("SELECT * FROM spend_daily") == [
+        (DAY, ORG, TEAM, USER, KEY, "m", 2, 20, 4, 6, 5, 1)
+    ]
     assert await world.one("SELECT last_used_ms FROM keys") == (AT + 7,)
 
 
@@ -72,7 +103,9 @@ async def test_many_rows_of_which_some_come_again(world: World) -> None:
     assert await record(world.store, rows[40:170]) == 130
     assert await record(world.store, rows) == 170
     assert await record(world.store, rows) == 0
-    assert await world.one("SELECT count(*), sum(cost_nano), count(DISTINCT seq) FROM requests") == (300, 1500, 300)
+    assert await world.one(
+        "SELECT count(*), sum(cost_nano), count(DISTINCT seq) FROM requests"
+    ) == (300, 1500, 300)
     assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (300, 1500)
 
 
@@ -82,7 +115,9 @@ async def test_a_late_row_does_not_turn_last_use_back(world: World) -> None:
     assert await world.one("SELECT last_used_ms FROM keys") == (AT,)
 
 
-async def test_drain_frees_only_what_is_committed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_drain_frees_only_what_is_committed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal: Any = Slots([a_row(seq) for seq in range(5)])
     with monkeypatch.context() as patch:
         in_each_ledger(patch, "_DAY", "INSERT INTO nowhere VALUES (?)")
@@ -115,7 +150,10 @@ async def test_a_crash_between_commit_and_free_counts_once(world: World) -> None
 async def test_refusals_add_up(world: World) -> None:
     await drain(world.store, [], [(5, KEY, 11, 3), (5, KEY, 12, 1)])
     await drain(world.store, [], [(5, KEY, 11, 4)])
-    assert await world.all("SELECT * FROM refusals ORDER BY code") == [(5, KEY, 11, 7), (5, KEY, 12, 1)]
+    assert await world.all("SELECT * FROM refusals ORDER BY code") == [
+        (5, KEY, 11, 7),
+        (5, KEY, 12, 1),
+    ]
 
 
 async def test_spend_by_window_and_in_total(world: World) -> None:
@@ -135,11 +173,24 @@ async def test_spend_by_window_and_in_total(world: World) -> None:
 async def test_open_windows_are_those_of_each_budget(world: World) -> None:
     await world.scope(Kind.KEY, KEY, cap=1, duration=Duration.DAILY)
     await world.scope(Kind.ORG, ORG, cap=1, duration=Duration.TOTAL)
-    rows = [a_row(1, at=(DAY - 400) * DAY_MS, cost=1), a_row(2, at=(DAY - 1) * DAY_MS, cost=10), a_row(3, cost=100)]
+    rows = [
+        a_row(1, at=(DAY - 400) * DAY_MS, cost=1),
+        a_row(2, at=(DAY - 1) * DAY_MS, cost=10),
+        a_row(3, cost=100),
+    ]
     await record(world.store, rows)
     async with world.store.read() as connection:
-        found = {(entry[0], entry[1]): entry[3] async for lot in open_windows(connection, AT) for entry in lot}
-    assert found == {(Kind.KEY, KEY): 100, (Kind.ORG, ORG): 111, (Kind.TEAM, TEAM): 110, (Kind.USER, USER): 110}
+        found = {
+            (entry[0], entry[1]): entry[3]
+            async for lot in open_windows(connection, AT)
+            for entry in lot
+        }
+    assert found == {
+        (Kind.KEY, KEY): 100,
+        (Kind.ORG, ORG): 111,
+        (Kind.TEAM, TEAM): 110,
+        (Kind.USER, USER): 110,
+    }
 
 
 @pytest.mark.parametrize(

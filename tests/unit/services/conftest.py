@@ -20,14 +20,18 @@ from tests.sql import sql
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory as the first run leaves it; tests take copies, which is quicker than migrating each time."""
+    """A data directory as the first run leaves it; tests take copies, which is quicker than
+    migrating each time.
+    """
     path = tmp_path_factory.mktemp("template") / "data"
     asyncio.run(_make(Settings(data_dir=path)))
     return path
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def postgres_template(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """The same with its store in PostgreSQL, and the name of that database."""
     path, url = tmp_path_factory.mktemp("template") / "data", postgres.database()
     asyncio.run(_make(Settings(data_dir=path, database_url=url)))
@@ -71,8 +75,12 @@ async def owner(context: Context) -> Actor:
 @pytest.fixture
 async def member(context: Context, owner: Actor) -> Actor:
     """A person who may only have keys of their own."""
-    person = await owners.add_member(context, owner, owners.NewMember(name="M", email="member@acme.test"))
-    return Actor(org=owner.org, role=Role.MEMBER, name=person.email, user=ids.from_text("user", person.id))
+    person = await owners.add_member(
+        context, owner, owners.NewMember(name="M", email="member@acme.test")
+    )
+    return Actor(
+        org=owner.org, role=Role.MEMBER, name=person.email, user=ids.from_text("user", person.id)
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Budget alerts: 50, 80 and 100 %, once in each window, to whom the budget belongs, and told in the log."""
+"""Budget alerts: 50, 80 and 100 %, once in each window, to whom the budget belongs, and told in the
+log.
+"""
 
 import pytest
 import structlog
@@ -23,7 +25,9 @@ async def key(context: Context, member: Actor) -> str:
     return (await keys.create(context, member, new)).view.id
 
 
-async def _spend(context: Context, owner: Actor, member: Actor, key: str, cents: int, at_ms: int) -> None:
+async def _spend(
+    context: Context, owner: Actor, member: Actor, key: str, cents: int, at_ms: int
+) -> None:
     """One request that cost so much."""
     team = ids.from_text("team", (await keys.show(context, owner, key)).team_id)
     seq = ids.new_id() % (1 << 40)
@@ -66,19 +70,30 @@ async def test_another_cap_tells_nothing_twice_and_another_window_all_anew(
     await _spend(context, owner, member, key, 60, DAY_ONE)
     assert await _found(context, monkeypatch, DAY_ONE) == 1
     for cap in ("10", "1"):
-        await budgets.set_budget(context, owner, Kind.KEY, key, NewBudget(max_spend=cap, duration="daily"))
+        await budgets.set_budget(
+            context, owner, Kind.KEY, key, NewBudget(max_spend=cap, duration="daily")
+        )
         assert await _found(context, monkeypatch, DAY_ONE) == 0
-    assert await _found(context, monkeypatch, DAY_ONE + DAY_MS) == 0  # nothing is spent of the new day's
+    assert (
+        await _found(context, monkeypatch, DAY_ONE + DAY_MS) == 0
+    )  # nothing is spent of the new day's
     await _spend(context, owner, member, key, 60, DAY_ONE + DAY_MS)
     assert await _found(context, monkeypatch, DAY_ONE + DAY_MS) == 1
     assert len({one.window for one in (await alerts.list_alerts(context, owner)).data}) == 2
 
 
 async def test_only_its_people_see_an_alert(
-    context: Context, owner: Actor, member: Actor, stranger: Actor, key: str, monkeypatch: pytest.MonkeyPatch
+    context: Context,
+    owner: Actor,
+    member: Actor,
+    stranger: Actor,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     org = ids.to_text("org", owner.org)
-    await budgets.set_budget(context, owner, Kind.ORG, org, NewBudget(max_spend="1", duration="daily"))
+    await budgets.set_budget(
+        context, owner, Kind.ORG, org, NewBudget(max_spend="1", duration="daily")
+    )
     await _spend(context, owner, member, key, 60, DAY_ONE)
     assert await _found(context, monkeypatch, DAY_ONE) == 2
     assert {one.kind for one in (await alerts.list_alerts(context, owner)).data} == {"key", "org"}

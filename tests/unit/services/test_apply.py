@@ -25,7 +25,9 @@ async def gate_of(context: Context) -> Gate:
 async def test_a_key_lives_and_dies_at_once(context: Context, owner: Actor) -> None:
     gate = await gate_of(context)
     try:
-        created = await keys.create(context, owner, keys.NewKey(name="k", allowed_endpoints=("embeddings",)))
+        created = await keys.create(
+            context, owner, keys.NewKey(name="k", allowed_endpoints=("embeddings",))
+        )
         header = f"Bearer {created.key}"
         assert gate.identify(header, "127.0.0.1", 3) >= 0
         assert gate.identify(header, "127.0.0.1", 0) == -Code.ENDPOINT_NOT_ALLOWED
@@ -49,7 +51,9 @@ async def test_what_cannot_be_applied_is_said(tmp_path: Path) -> None:
             await keys.create(context, owner, keys.NewKey(name=f"k{n}"))
 
     try:
-        with pytest.raises(StoreError, match="The change is saved, but a running server does not obey it yet"):
+        with pytest.raises(
+            StoreError, match="The change is saved, but a running server does not obey it yet"
+        ):
             await fill()
     finally:
         end_serving(settings)

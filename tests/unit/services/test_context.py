@@ -29,9 +29,10 @@ async def test_the_first_run_makes_all_that_is_needed(tmp_path: Path) -> None:
     async with store.read() as connection:
         assert await check_peppers(connection, settings) == load_peppers(settings.pepper_path)
     context = await Context.attach(store, settings)
-    assert [key.name for key in (await keys.list_keys(context, await bootstrap.local_actor(context))).data] == [
-        "first key"
-    ]
+    assert [
+        key.name
+        for key in (await keys.list_keys(context, await bootstrap.local_actor(context))).data
+    ] == ["first key"]
     await store.close()
 
 
@@ -70,7 +71,9 @@ async def test_a_missing_secret_is_never_made_anew(create: bool, context: Contex
         path.chmod(0o600)
 
 
-@pytest.mark.parametrize("text", [f"1 {OTHER}\n", f"9 {OTHER}\n", f"2 {'cd' * 32}\n1 {OTHER}\n"], ids=lambda t: t[:1])
+@pytest.mark.parametrize(
+    "text", [f"1 {OTHER}\n", f"9 {OTHER}\n", f"2 {'cd' * 32}\n1 {OTHER}\n"], ids=lambda t: t[:1]
+)
 async def test_a_wrong_pepper_is_noticed(text: str, context: Context) -> None:
     context.settings.pepper_path.write_text(text)
     with pytest.raises(ConfigurationError, match="restore the file") as caught:
@@ -99,5 +102,7 @@ async def test_rotation_on_the_record(context: Context, owner: Actor) -> None:
     assert await peppers.retire(again, owner) == [2]
     await again.close()
     await (await Context.open(context.settings)).close()
-    events = await scalars(context, "SELECT action FROM audit WHERE action LIKE 'pepper%' ORDER BY seq")
+    events = await scalars(
+        context, "SELECT action FROM audit WHERE action LIKE 'pepper%' ORDER BY seq"
+    )
     assert events == ["pepper.rotated", "pepper.retired"]

@@ -23,7 +23,15 @@ from tests.integration.test_alerts import receiver
             "100.64.0.1",
             "224.0.0.1",
         ),
-        *("::1", "::", "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"),
+        *(
+            "::1",
+            "::",
+            "fe80::1%eth0",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::7f00:1",
+        ),
         *("2002:7f00:1::", "ff02::1", "not an address"),
     ],
 )
@@ -36,7 +44,9 @@ def test_public_addresses_pass(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://localhost/", "https://[::1]/", "http://1.1.1.1/"])
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1/", "https://localhost/", "https://[::1]/", "http://1.1.1.1/"]
+)
 async def test_nothing_is_sent_inside(url: str) -> None:
     with pytest.raises(DeliveryError):
         await post(url, {}, b"", private=False)
@@ -54,7 +64,9 @@ def test_failures_are_tried_again_for_about_a_day() -> None:
 
 
 def _resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Let names lead to these addresses, answer after answer; returns the names that were asked for."""
+    """Let names lead to these addresses, answer after answer; returns the names that were asked
+    for.
+    """
     asked: list[str] = []
 
     async def getaddrinfo(_: object, host: str, port: int, **__: object) -> list[tuple[Any, ...]]:
@@ -71,9 +83,13 @@ async def test_a_name_that_leads_inside_as_well_is_a_trap(monkeypatch: pytest.Mo
         await post("https://both.example/", {}, b"", private=False)
 
 
-async def test_the_address_that_was_looked_at_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_address_that_was_looked_at_is_the_one_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with receiver(200) as (url, got):
         asked = _resolves(monkeypatch, ["127.0.0.1"])  # a second look would find nothing
-        assert await post(url.replace("127.0.0.1", "rebound.example"), {}, b"x", private=True) == 200
+        assert (
+            await post(url.replace("127.0.0.1", "rebound.example"), {}, b"x", private=True) == 200
+        )
     assert asked == ["rebound.example"]
     assert got[0][0]["host"].startswith("rebound.example:")

@@ -1,4 +1,6 @@
-"""Deliveries to a receiver that fails: when they are tried again, by a clock that the test moves, and when no more."""
+"""Deliveries to a receiver that fails: when they are tried again, by a clock that the test moves,
+and when no more.
+"""
 
 import threading
 from typing import Any
@@ -23,16 +25,34 @@ NOON = 1_800_000_000_000
 @pytest.fixture
 def context(context: Context) -> Context:
     """An installation that allows a receiver on this machine."""
-    settings = type(context.settings)(data_dir=context.settings.data_dir, webhook_private_addresses=True)
+    settings = type(context.settings)(
+        data_dir=context.settings.data_dir, webhook_private_addresses=True
+    )
     return context._replace(settings=settings)
 
 
 async def _queue(context: Context, owner: Actor, url: str) -> None:
     """One alert of the org, for a webhook at ``url``."""
     made = await webhooks.create(context, owner, webhooks.NewWebhook(url=url))
-    alert: dict[str, Any] = {"id": ids.new_id(), "org_id": owner.org, "kind": int(Kind.ORG), "scope_id": owner.org}
-    alert |= {"duration": 1, "window_day": 1, "threshold": 50, "spent_nano": 1, "max_spend_nano": 2, "at_ms": NOON}
-    delivery = {"id": ids.new_id(), "webhook_id": ids.from_text("hook", made.view.id), "alert_id": alert["id"]}
+    alert: dict[str, Any] = {
+        "id": ids.new_id(),
+        "org_id": owner.org,
+        "kind": int(Kind.ORG),
+        "scope_id": owner.org,
+    }
+    alert |= {
+        "duration": 1,
+        "window_day": 1,
+        "threshold": 50,
+        "spent_nano": 1,
+        "max_spend_nano": 2,
+        "at_ms": NOON,
+    }
+    delivery = {
+        "id": ids.new_id(),
+        "webhook_id": ids.from_text("hook", made.view.id),
+        "alert_id": alert["id"],
+    }
     async with context.store.begin() as connection:
         await connection.execute(insert(alerts).values(**alert))
         await connection.execute(insert(deliveries).values(**delivery, next_ms=NOON))
@@ -44,7 +64,9 @@ async def _state(context: Context) -> tuple[int, int, int | None]:
     return row.state, row.attempts, row.status
 
 
-async def test_a_failure_is_tried_again_when_its_pause_is_over(context: Context, owner: Actor) -> None:
+async def test_a_failure_is_tried_again_when_its_pause_is_over(
+    context: Context, owner: Actor
+) -> None:
     with receiver(500, 302, 204) as (url, got):
         await _queue(context, owner, url)
         assert await deliver.deliver(context, lambda: NOON - 1) == 0
@@ -58,7 +80,11 @@ async def test_a_failure_is_tried_again_when_its_pause_is_over(context: Context,
         second = NOON + pause_ms(1)
         assert await deliver.deliver(context, lambda: second - 1) == 0
         assert await deliver.deliver(context, lambda: second) == 1
-        assert await _state(context) == (WAITING, 2, 302)  # a redirect is no delivery, and is not followed
+        assert await _state(context) == (
+            WAITING,
+            2,
+            302,
+        )  # a redirect is no delivery, and is not followed
         third = second + pause_ms(2)
         assert await deliver.deliver(context, lambda: third - 1) == 0
         assert await deliver.deliver(context, lambda: third) == 1
@@ -68,7 +94,9 @@ async def test_a_failure_is_tried_again_when_its_pause_is_over(context: Context,
         assert await deliver.deliver(context, lambda: third + 10 * pause_ms(9)) == 0
     stamps = [headers[deliver.SIGNATURE].partition(",")[0] for headers, _ in got]
     assert stamps == [f"t={at // 1000}" for at in (NOON, second, third)]
-    assert len({headers["x-nemo-delivery"] for headers, _ in got}) == 1  # so that a receiver can tell a repetition
+    assert (
+        len({headers["x-nemo-delivery"] for headers, _ in got}) == 1
+    )  # so that a receiver can tell a repetition
 
 
 async def test_it_ends_after_the_last_try(context: Context, owner: Actor) -> None:
@@ -85,7 +113,9 @@ async def test_it_ends_after_the_last_try(context: Context, owner: Actor) -> Non
     assert 20 < (tries[-1] - tries[0]) / 3_600_000 < 40
 
 
-async def test_a_receiver_that_is_gone_costs_a_try_and_a_deleted_one_the_rest(context: Context, owner: Actor) -> None:
+async def test_a_receiver_that_is_gone_costs_a_try_and_a_deleted_one_the_rest(
+    context: Context, owner: Actor
+) -> None:
     with receiver(200) as (url, _):
         pass
     await _queue(context, owner, url)
@@ -99,12 +129,18 @@ async def test_a_receiver_that_is_gone_costs_a_try_and_a_deleted_one_the_rest(co
 
 async def test_a_receiver_that_is_slow_holds_up_no_other(context: Context, owner: Actor) -> None:
     met = threading.Barrier(2, timeout=20)  # each answers only when the other was asked as well
-    with receiver(200, before=met.wait) as (one, got), receiver(200, before=met.wait) as (two, more):
+    with (
+        receiver(200, before=met.wait) as (one, got),
+        receiver(200, before=met.wait) as (two, more),
+    ):
         await _queue(context, owner, one)
         await webhooks.create(context, owner, webhooks.NewWebhook(url=two))
         async with context.store.begin() as connection:
             (hook,) = [
-                row.id for row in await connection.execute(select(webhook_table).where(webhook_table.c.url == two))
+                row.id
+                for row in await connection.execute(
+                    select(webhook_table).where(webhook_table.c.url == two)
+                )
             ]
             (alert,) = (await connection.execute(select(alerts.c.id))).one()
             second = {"id": ids.new_id(), "webhook_id": hook, "alert_id": alert, "next_ms": NOON}
@@ -113,7 +149,9 @@ async def test_a_receiver_that_is_slow_holds_up_no_other(context: Context, owner
     assert len(got) == len(more) == 1
 
 
-async def test_what_a_process_took_and_died_with_is_tried_by_another(context: Context, owner: Actor) -> None:
+async def test_what_a_process_took_and_died_with_is_tried_by_another(
+    context: Context, owner: Actor
+) -> None:
     with receiver(200) as (url, got):
         await _queue(context, owner, url)
         taken = await deliver._claim(context, NOON)

@@ -90,7 +90,9 @@ def test_a_journal_that_was_set_aside(settings: Settings) -> None:
     assert "00000000000000ff.damaged" in found(settings, "journals set aside").finding
 
 
-async def test_a_server_without_a_drainer_and_a_dead_journal(settings: Settings, context: Context) -> None:
+async def test_a_server_without_a_drainer_and_a_dead_journal(
+    settings: Settings, context: Context
+) -> None:
     await snapshot.attach(settings, context.store)
     try:
         await snapshot.new_journal(settings, ["echo"])  # dropped at once: its worker is dead

@@ -50,7 +50,9 @@ async def test_create_tells_the_key_once(context: Context, owner: Actor) -> None
     assert set(body) <= set(string.ascii_letters + string.digits)
     assert created.view.alias == f"sk-...{created.key[-4:]}"
     assert created.key not in repr(created)
-    assert body[:16] not in str(msgspec.json.encode(await keys.show(context, owner, created.view.id)))
+    assert body[:16] not in str(
+        msgspec.json.encode(await keys.show(context, owner, created.view.id))
+    )
 
 
 async def test_the_arena_is_told_everything(context: Context, owner: Actor) -> None:
@@ -85,7 +87,11 @@ async def test_a_refused_create_leaves_nothing(context: Context, owner: Actor) -
 
 
 async def test_unknown_fields_are_refused() -> None:
-    for body in ('{"name": "x", "status": "active"}', '{"name": "x", "org_id": 1}', '{"name": "x", "digest": ""}'):
+    for body in (
+        '{"name": "x", "status": "active"}',
+        '{"name": "x", "org_id": 1}',
+        '{"name": "x", "digest": ""}',
+    ):
         with pytest.raises(msgspec.ValidationError, match="unknown field"):
             msgspec.json.decode(body, type=keys.NewKey)
 
@@ -95,16 +101,22 @@ async def test_patch_changes_what_is_given_and_nothing_else(context: Context, ow
     new = await keys.patch(context, owner, "ci", keys.KeyPatch(rpm=None, budget=None))
     assert new == msgspec.structs.replace(old, rpm=None, budget=None)
     assert (await newest(context)).cap is None
-    again = await keys.patch(context, owner, "ci", keys.KeyPatch(name="cd", budget=BUDGET, expires_at=None))
+    again = await keys.patch(
+        context, owner, "ci", keys.KeyPatch(name="cd", budget=BUDGET, expires_at=None)
+    )
     assert again == msgspec.structs.replace(old, name="cd", rpm=None, expires_at=None)
     assert keys.KeyPatch().rpm is UNSET
 
 
 async def test_disable_and_enable(context: Context, owner: Actor) -> None:
     await keys.create(context, owner, FULL)
-    assert (await keys.patch(context, owner, "ci", keys.KeyPatch(status="disabled"))).status == "disabled"
+    assert (
+        await keys.patch(context, owner, "ci", keys.KeyPatch(status="disabled"))
+    ).status == "disabled"
     assert (await newest(context)).status == Status.DISABLED
-    assert (await keys.patch(context, owner, "ci", keys.KeyPatch(status="active"))).status == "active"
+    assert (
+        await keys.patch(context, owner, "ci", keys.KeyPatch(status="active"))
+    ).status == "active"
     with pytest.raises(RefusedError, match="revoke it"):
         await keys.patch(context, owner, "ci", keys.KeyPatch(status="revoked"))
 
@@ -125,14 +137,21 @@ async def test_revoked_for_ever(context: Context, owner: Actor) -> None:
 async def test_duplicate_has_the_policy_and_another_secret(context: Context, owner: Actor) -> None:
     first = await keys.create(context, owner, FULL)
     second = await keys.duplicate(context, owner, "ci")
-    same = {"id": first.view.id, "name": "ci", "alias": first.view.alias, "created_at": first.view.created_at}
+    same = {
+        "id": first.view.id,
+        "name": "ci",
+        "alias": first.view.alias,
+        "created_at": first.view.created_at,
+    }
     assert msgspec.structs.replace(second.view, **same) == first.view
     assert second.view.name == "ci (copy)"
     assert second.key != first.key
     assert (await keys.duplicate(context, owner, "ci", name="next")).view.name == "next"
 
 
-async def test_a_name_means_the_live_key_and_two_are_a_conflict(context: Context, owner: Actor) -> None:
+async def test_a_name_means_the_live_key_and_two_are_a_conflict(
+    context: Context, owner: Actor
+) -> None:
     first = (await keys.create(context, owner, keys.NewKey(name="n"))).view
     await keys.revoke(context, owner, first.id)
     second = (await keys.create(context, owner, keys.NewKey(name="n"))).view
@@ -145,7 +164,11 @@ async def test_a_name_means_the_live_key_and_two_are_a_conflict(context: Context
 async def test_list_pages_and_filters(context: Context, owner: Actor) -> None:
     await owners.create_team(context, owner, NewScope(name="T"))
     made = [
-        (await keys.create(context, owner, keys.NewKey(name=f"k{n}", team="T" if n % 2 else None))).view
+        (
+            await keys.create(
+                context, owner, keys.NewKey(name=f"k{n}", team="T" if n % 2 else None)
+            )
+        ).view
         for n in range(5)
     ]
     await keys.revoke(context, owner, "k0")
@@ -154,9 +177,16 @@ async def test_list_pages_and_filters(context: Context, owner: Actor) -> None:
     rest = await keys.list_keys(context, owner, limit=3, cursor=first.next_cursor)
     assert [key.name for key in rest.data] == ["k1", "k0"]
     assert rest.next_cursor is None
-    assert [key.name for key in (await keys.list_keys(context, owner, team="T")).data] == ["k3", "k1"]
-    assert [key.name for key in (await keys.list_keys(context, owner, status="revoked")).data] == ["k0"]
-    assert [key.name for key in (await keys.list_keys(context, owner, q=made[2].alias[-4:])).data] == ["k2"]
+    assert [key.name for key in (await keys.list_keys(context, owner, team="T")).data] == [
+        "k3",
+        "k1",
+    ]
+    assert [key.name for key in (await keys.list_keys(context, owner, status="revoked")).data] == [
+        "k0"
+    ]
+    assert [
+        key.name for key in (await keys.list_keys(context, owner, q=made[2].alias[-4:])).data
+    ] == ["k2"]
     assert [key.name for key in (await keys.list_keys(context, owner, q="K2")).data] == ["k2"]
     assert (await keys.list_keys(context, owner, q="%")).data == []
     for bad in ({"limit": 0}, {"limit": 1001}, {"cursor": "x"}, {"status": "x"}):
@@ -171,7 +201,11 @@ async def test_spend_is_the_sum_of_the_ledger(context: Context, owner: Actor) ->
         columns = "(day, org_id, team_id, user_id, key_id, model, cost_nano)"
         for day, cost in ((1, 2), (2**31 - 1, 5)):
             values = (day, owner.org, 1, 0, key, "m", cost)
-            await sql(connection, f"INSERT INTO spend_daily {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            await sql(
+                connection,
+                f"INSERT INTO spend_daily {columns} VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
             month = (day, owner.org, key, 1, cost)
             await sql(connection, "INSERT INTO spend_month VALUES (?, ?, ?, ?, ?)", month)
     view = await keys.show(context, owner, "ci")
@@ -196,7 +230,9 @@ async def test_a_member_has_only_their_own(context: Context, owner: Actor, membe
     assert (await keys.revoke(context, member, own.id)).status == "revoked"
 
 
-async def test_another_tenant_finds_nothing(context: Context, owner: Actor, stranger: Actor) -> None:
+async def test_another_tenant_finds_nothing(
+    context: Context, owner: Actor, stranger: Actor
+) -> None:
     view = (await keys.create(context, owner, FULL)).view
     assert (await keys.list_keys(context, stranger)).data == []
     for action in (keys.show, keys.revoke, keys.duplicate):

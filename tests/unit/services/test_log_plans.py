@@ -1,4 +1,6 @@
-"""Every way to read SQLite's request log follows an order that is there, without statistics: no row more is read."""
+"""Every way to read SQLite's request log follows an order that is there, without statistics: no row
+more is read.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,7 +47,9 @@ async def _plans(context: Context, read: Callable[[], Awaitable[object]]) -> lis
         pytest.param({"since": "2026-01-01", "until": "2026-02-01"}, _BY_TIME, id="between"),
         pytest.param({"model": "m"}, _BY_TIME, id="model"),
         pytest.param({"key": "mine"}, _BY_KEY, id="key"),
-        pytest.param({"key": "mine", "model": "m", "since": "2026-01-01"}, _BY_KEY, id="key-and-model"),
+        pytest.param(
+            {"key": "mine", "model": "m", "since": "2026-01-01"}, _BY_KEY, id="key-and-model"
+        ),
     ],
 )
 @pytest.mark.parametrize("cursor", [None, "1764364800000.7.9"], ids=["first", "later"])

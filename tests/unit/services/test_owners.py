@@ -21,7 +21,9 @@ DAILY = budgets.NewBudget(max_spend="1.5", duration="daily")
 
 async def newest(context: Context) -> Policy | None:
     async with context.store.read() as connection:
-        (change,) = await policies.changes_since(connection, await policies.change_seq(connection) - 1)
+        (change,) = await policies.changes_since(
+            connection, await policies.change_seq(connection) - 1
+        )
         return await policies.policy(connection, change.kind, change.id)
 
 
@@ -30,13 +32,25 @@ async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
     view = await owners.create_team(context, owner, new)
     policy = await newest(context)
     assert policy is not None
-    assert (policy.kind, policy.org, policy.tpm, policy.cap) == (Kind.TEAM, owner.org, 1000, 1_500_000_000)
+    assert (policy.kind, policy.org, policy.tpm, policy.cap) == (
+        Kind.TEAM,
+        owner.org,
+        1000,
+        1_500_000_000,
+    )
     assert policy.models == ("o3",)
     assert [team.name for team in await owners.list_teams(context, owner)] == ["Default", "Search"]
     with pytest.raises(ConflictError, match="Another team has this name"):
         await owners.create_team(context, owner, new)
-    changed = await owners.patch_owner(context, owner, Kind.TEAM, "Search", ScopePatch(status="disabled", tpm=None))
-    assert (changed.id, changed.status, changed.tpm, changed.budget) == (view.id, "disabled", None, view.budget)
+    changed = await owners.patch_owner(
+        context, owner, Kind.TEAM, "Search", ScopePatch(status="disabled", tpm=None)
+    )
+    assert (changed.id, changed.status, changed.tpm, changed.budget) == (
+        view.id,
+        "disabled",
+        None,
+        view.budget,
+    )
     policy = await newest(context)
     assert policy is not None
     assert policy.status == Status.DISABLED
@@ -54,26 +68,37 @@ async def test_people(context: Context, owner: Actor, member: Actor) -> None:
     people = await owners.list_members(context, owner)
     assert [person.email for person in people] == ["member@acme.test", "owner@acme.test"]
     with pytest.raises(ConflictError, match="Another user has this email"):
-        await owners.add_member(context, owner, owners.NewMember(name="x", email="MEMBER@acme.test"))
+        await owners.add_member(
+            context, owner, owners.NewMember(name="x", email="MEMBER@acme.test")
+        )
     await owners.patch_owner(context, owner, Kind.USER, "member@acme.test", ScopePatch(rpm=3))
     policy = await newest(context)
     assert policy is not None
     assert (policy.kind, policy.id, policy.rpm) == (Kind.USER, member.user, 3)
-    assert await scalar(context, f"SELECT role FROM memberships WHERE user_id = {member.user}") == Role.MEMBER
+    assert (
+        await scalar(context, f"SELECT role FROM memberships WHERE user_id = {member.user}")
+        == Role.MEMBER
+    )
 
 
 async def test_only_owners_make_owners(context: Context, owner: Actor, member: Actor) -> None:
     admin = Actor(org=owner.org, role=Role.ADMIN, name="a")
     with pytest.raises(RefusedError, match="Only an owner"):
-        await owners.add_member(context, admin, owners.NewMember(name="x", email="x@y.z", role="owner"))
+        await owners.add_member(
+            context, admin, owners.NewMember(name="x", email="x@y.z", role="owner")
+        )
     with pytest.raises(RefusedError, match="role must be"):
-        await owners.add_member(context, admin, owners.NewMember(name="x", email="x@y.z", role="root"))
+        await owners.add_member(
+            context, admin, owners.NewMember(name="x", email="x@y.z", role="root")
+        )
     with pytest.raises(ForbiddenError):
         await owners.add_member(context, member, owners.NewMember(name="x", email="x@y.z"))
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_a_budget_at_every_level(kind: Kind, context: Context, owner: Actor, member: Actor) -> None:
+async def test_a_budget_at_every_level(
+    kind: Kind, context: Context, owner: Actor, member: Actor
+) -> None:
     from nemorouter.services import keys
 
     await keys.create(context, owner, keys.NewKey(name="k"))
@@ -84,11 +109,17 @@ async def test_a_budget_at_every_level(kind: Kind, context: Context, owner: Acto
         Kind.KEY: "k",
     }[kind]
     found = await budgets.set_budget(context, owner, kind, reference, DAILY)
-    assert (found.kind, found.budget.max_spend, found.budget.duration) == (kind.name.lower(), "1.50", "daily")
+    assert (found.kind, found.budget.max_spend, found.budget.duration) == (
+        kind.name.lower(),
+        "1.50",
+        "daily",
+    )
     policy = await newest(context)
     assert policy is not None
     assert (policy.kind, policy.cap, policy.duration) == (kind, 1_500_000_000, 1)
-    await budgets.set_budget(context, owner, kind, found.id, budgets.NewBudget(max_spend="0", duration="total"))
+    await budgets.set_budget(
+        context, owner, kind, found.id, budgets.NewBudget(max_spend="0", duration="total")
+    )
     (only,) = await budgets.list_budgets(context, owner)
     assert (only.id, only.budget.max_spend, only.budget.resets_at) == (found.id, "0.00", None)
     await budgets.clear_budget(context, owner, kind, reference)
@@ -99,7 +130,9 @@ async def test_a_budget_at_every_level(kind: Kind, context: Context, owner: Acto
         await budgets.clear_budget(context, owner, kind, reference)
 
 
-async def test_another_tenants_scope_is_not_there(context: Context, owner: Actor, stranger: Actor) -> None:
+async def test_another_tenants_scope_is_not_there(
+    context: Context, owner: Actor, stranger: Actor
+) -> None:
     org = text_id(Kind.ORG, owner.org)
     attempts: list[Any] = [
         budgets.set_budget(context, stranger, Kind.ORG, org, DAILY),
@@ -124,8 +157,15 @@ async def test_lists_come_in_pages(context: Context, owner: Actor, stranger: Act
         team = await owners.create_team(
             context, owner, NewScope(name=f"t{number}", budget=budgets.NewBudget(max_spend="1"))
         )
-        await owners.add_member(context, owner, owners.NewMember(name="M", email=f"m{number}@acme.test"))
-    asks: tuple[Any, ...] = (owners.page_teams, owners.page_members, budgets.page_all, prices.page_prices)
+        await owners.add_member(
+            context, owner, owners.NewMember(name="M", email=f"m{number}@acme.test")
+        )
+    asks: tuple[Any, ...] = (
+        owners.page_teams,
+        owners.page_members,
+        budgets.page_all,
+        prices.page_prices,
+    )
     for ask in asks:
         whole: list[Any] = await every(partial(ask, context, owner))
         pages: list[Any] = []

@@ -21,7 +21,9 @@ async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None
         return True
 
     monkeypatch.setattr(password, "_matches", slow)
-    waiting = [asyncio.create_task(password.verify_password("x", "stored")) for _ in range(password._QUEUE)]
+    waiting = [
+        asyncio.create_task(password.verify_password("x", "stored")) for _ in range(password._QUEUE)
+    ]
     await asyncio.sleep(0)
     with pytest.raises(BusyError):
         await password.verify_password("x", "stored")

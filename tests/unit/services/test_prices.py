@@ -12,13 +12,21 @@ from tests.unit.services.conftest import scalar
 
 
 async def test_a_price_reaches_the_arena_exactly(context: Context, owner: Actor) -> None:
-    await prices.set_price(context, owner, Price(model="m", input="0.000000001", output="12.5", max_output=9))
+    await prices.set_price(
+        context, owner, Price(model="m", input="0.000000001", output="12.5", max_output=9)
+    )
     async with context.store.read() as connection:
         seq = await policies.change_seq(connection)
         assert await policies.changes_since(connection, seq - 1) == [(seq, 0, 0, "m")]
         price = await policies.price(connection, "m")
     assert price is not None
-    assert (price.input, price.cached, price.output, price.request, price.max_output) == (1, None, 12_500_000_000, 0, 9)
+    assert (price.input, price.cached, price.output, price.request, price.max_output) == (
+        1,
+        None,
+        12_500_000_000,
+        0,
+        9,
+    )
     assert price.version == seq
 
 
@@ -48,7 +56,9 @@ async def test_import_changes_only_what_differs(context: Context, owner: Actor) 
 
 async def test_an_import_is_all_or_none(context: Context, owner: Actor) -> None:
     with pytest.raises(RefusedError, match="output"):
-        await prices.import_prices(context, owner, [Price(model="good", input="1"), Price(model="bad", output="-1")])
+        await prices.import_prices(
+            context, owner, [Price(model="good", input="1"), Price(model="bad", output="-1")]
+        )
     assert await scalar(context, "SELECT count(*) FROM prices WHERE model = 'good'") == 0
 
 
@@ -64,12 +74,16 @@ async def test_an_import_is_all_or_none(context: Context, owner: Actor) -> None:
     ],
     ids=str,
 )
-async def test_a_bad_price_is_refused(price: Price, message: str, context: Context, owner: Actor) -> None:
+async def test_a_bad_price_is_refused(
+    price: Price, message: str, context: Context, owner: Actor
+) -> None:
     with pytest.raises(RefusedError, match=message):
         await prices.set_price(context, owner, price)
 
 
-@pytest.mark.parametrize("text", ["x =", "[[price]]\nmodel = 'x'", "[[prices]]\ninput = '1'", "[[prices]]\nmodel = 1"])
+@pytest.mark.parametrize(
+    "text", ["x =", "[[price]]\nmodel = 'x'", "[[prices]]\ninput = '1'", "[[prices]]\nmodel = 1"]
+)
 def test_a_bad_file_is_refused(text: str) -> None:
     with pytest.raises(RefusedError, match="The prices are not"):
         prices.parse_prices(text)

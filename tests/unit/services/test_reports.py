@@ -23,7 +23,9 @@ AT = now_ms() - 1000
 
 @pytest.fixture
 async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
-    """Seven requests by two keys: one of the owner's, one of the member's; the fourth without a price."""
+    """Seven requests by two keys: one of the owner's, one of the member's; the fourth without a
+    price.
+    """
     made = [await keys.create(context, who, keys.NewKey(name=who.name)) for who in (owner, member)]
     key_ids = [ids.from_text("key", one.view.id) for one in made]
     team = ids.from_text("team", made[0].view.team_id)
@@ -57,7 +59,9 @@ async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
     return key_ids
 
 
-async def test_usage_is_the_sum_of_the_rows(context: Context, owner: Actor, used: list[int]) -> None:
+async def test_usage_is_the_sum_of_the_rows(
+    context: Context, owner: Actor, used: list[int]
+) -> None:
     for group in usage.GROUPS:
         rows = await usage.usage(context, owner, group_by=group)
         assert sum(row.requests for row in rows) == 7
@@ -71,7 +75,9 @@ async def test_usage_is_the_sum_of_the_rows(context: Context, owner: Actor, used
     assert [row.cost for row in await usage.usage(context, owner, since=today)] == ["0.000001"]
 
 
-async def test_a_member_sees_their_own(context: Context, owner: Actor, member: Actor, used: list[int]) -> None:
+async def test_a_member_sees_their_own(
+    context: Context, owner: Actor, member: Actor, used: list[int]
+) -> None:
     assert sum(row.requests for row in await usage.usage(context, member)) == 3
     assert {row.key_name for row in (await logs.logs(context, member)).data} == {"member@acme.test"}
     with pytest.raises(RefusedError, match="no key"):
@@ -80,18 +86,24 @@ async def test_a_member_sees_their_own(context: Context, owner: Actor, member: A
         await audit.verify_audit(context, member)
 
 
-async def test_another_tenant_sees_nothing(context: Context, stranger: Actor, used: list[int]) -> None:
+async def test_another_tenant_sees_nothing(
+    context: Context, stranger: Actor, used: list[int]
+) -> None:
     assert await usage.usage(context, stranger) == []
     assert (await logs.logs(context, stranger)).data == []
 
 
-@pytest.mark.parametrize("bad", [{"group_by": "x"}, {"since": "yesterday"}, {"since": "2020-01-01"}, {"until": "x"}])
+@pytest.mark.parametrize(
+    "bad", [{"group_by": "x"}, {"since": "yesterday"}, {"since": "2020-01-01"}, {"until": "x"}]
+)
 async def test_bad_ranges_are_refused(bad: dict[str, str], context: Context, owner: Actor) -> None:
     with pytest.raises(RefusedError):
         await usage.usage(context, owner, **bad)
 
 
-async def test_log_pages_hold_every_row_once(context: Context, owner: Actor, used: list[int]) -> None:
+async def test_log_pages_hold_every_row_once(
+    context: Context, owner: Actor, used: list[int]
+) -> None:
     seen: list[str] = []
     cursor: str | None = None
     for _ in range(4):
@@ -104,7 +116,12 @@ async def test_log_pages_hold_every_row_once(context: Context, owner: Actor, use
 
 async def test_a_log_row_says_it_all(context: Context, owner: Actor, used: list[int]) -> None:
     row = (await logs.logs(context, owner, limit=1)).data[0]
-    assert (row.key_name, row.model, row.upstream, row.endpoint) == ("cli", "m", "echo", "/v1/chat/completions")
+    assert (row.key_name, row.model, row.upstream, row.endpoint) == (
+        "cli",
+        "m",
+        "echo",
+        "/v1/chat/completions",
+    )
     assert (row.status, row.outcome, row.stream, row.cost) == (200, "ok", False, "0.000001")
     assert (row.input_tokens, row.cached_tokens, row.output_tokens) == (10, 4, 5)
     assert (row.latency_ms, row.ttft_ms, row.user_id) == (1.5, None, None)
@@ -129,7 +146,9 @@ async def test_log_filters(context: Context, owner: Actor, used: list[int]) -> N
         await logs.logs(context, owner, cursor="1.2")
 
 
-async def test_following_sees_what_ended_lately(context: Context, owner: Actor, used: list[int]) -> None:
+async def test_following_sees_what_ended_lately(
+    context: Context, owner: Actor, used: list[int]
+) -> None:
     ended = await logs.ended_since(context, owner, LogFilter(), AT - 1)
     assert [row.request_id for row in ended] == [ids.request_text(77, 0)]
     assert await logs.ended_since(context, owner, LogFilter(), AT + 2) == []
@@ -159,10 +178,14 @@ async def test_every_edit_of_the_audit_log_shows(edit: str, context: Context, ow
 
 async def test_an_older_copy_of_the_store_shows(context: Context, owner: Actor) -> None:
     async with context.store.read() as connection:
-        head = (await sql(connection, "SELECT value FROM meta WHERE key = 'audit_head'")).scalar_one()
+        head = (
+            await sql(connection, "SELECT value FROM meta WHERE key = 'audit_head'")
+        ).scalar_one()
         newest = (await sql(connection, "SELECT max(seq) FROM audit")).scalar_one()
     await keys.create(context, owner, keys.NewKey(name="k"))
-    async with context.store.begin() as connection:  # what a restored copy looks like: its own head, whole in itself
+    async with (
+        context.store.begin() as connection
+    ):  # what a restored copy looks like: its own head, whole in itself
         await sql(connection, "DELETE FROM audit WHERE seq > ?", (newest,))
         await sql(connection, "UPDATE meta SET value = ? WHERE key = 'audit_head'", (head,))
     assert (await audit.verify_audit(context, owner)).broken_at == newest + 1
@@ -207,20 +230,29 @@ async def test_the_sums_of_owners_are_those_of_their_keys(
     key = ids.to_text("key", used[1])
     assert sum(row.requests for row in await overview.daily(context, owner, Kind.KEY, key)) == 3
     assert sum(row.requests for row in await overview.daily(context, member)) == 3
-    assert sum(row.requests for row in await overview.daily(context, owner, Kind.TEAM, "Default")) == 7
-    assert sum(row.requests for row in await overview.daily(context, member, Kind.TEAM, "Default")) == 3
+    assert (
+        sum(row.requests for row in await overview.daily(context, owner, Kind.TEAM, "Default")) == 7
+    )
+    assert (
+        sum(row.requests for row in await overview.daily(context, member, Kind.TEAM, "Default"))
+        == 3
+    )
     with pytest.raises(RefusedError, match="no key"):
         await overview.daily(context, member, Kind.KEY, ids.to_text("key", used[0]))
     (team,) = [one for one in await owners.list_teams(context, owner) if one.name == "Default"]
     assert team.spend == "0.000006018"
 
 
-async def test_top_keys_are_those_of_this_month(context: Context, owner: Actor, member: Actor, used: list[int]) -> None:
+async def test_top_keys_are_those_of_this_month(
+    context: Context, owner: Actor, member: Actor, used: list[int]
+) -> None:
     month = month_of(now_ms() // DAY_MS)
     of_month = [n for n in range(7) if month_of((AT - n * DAY_MS) // DAY_MS) == month]
     found = await overview.top_keys(context, owner)
     assert sum(one.requests for one in found) == len(of_month)
-    assert [Decimal(one.cost) for one in found] == sorted((Decimal(one.cost) for one in found), reverse=True)
+    assert [Decimal(one.cost) for one in found] == sorted(
+        (Decimal(one.cost) for one in found), reverse=True
+    )
     assert {one.name for one in await overview.top_keys(context, member)} <= {"member@acme.test"}
     assert [one.requests for one in await overview.top_teams(context, owner)] == [len(of_month)]
     assert await overview.top_teams(context, member) == []
@@ -233,18 +265,29 @@ async def test_refusals_are_counted_for_who_may_see_them(
         for key, count in ((used[0], 2), (used[1], 3)):
             values = (now_ms() // 60_000, key, int(Code.BUDGET_EXCEEDED), count)
             await sql(connection, "INSERT INTO refusals VALUES (?, ?, ?, ?)", values)
-    assert [(one.code, one.count) for one in await overview.refused(context, owner)] == [("budget_exceeded", 5)]
+    assert [(one.code, one.count) for one in await overview.refused(context, owner)] == [
+        ("budget_exceeded", 5)
+    ]
     assert [one.count for one in await overview.refused(context, member)] == [3]
-    assert [one.count for one in await overview.refused(context, owner, ids.to_text("key", used[0]))] == [2]
+    assert [
+        one.count for one in await overview.refused(context, owner, ids.to_text("key", used[0]))
+    ] == [2]
 
 
-async def test_budgets_near_their_cap(context: Context, owner: Actor, member: Actor, used: list[int]) -> None:
+async def test_budgets_near_their_cap(
+    context: Context, owner: Actor, member: Actor, used: list[int]
+) -> None:
     for kind, name, cap in ((Kind.ORG, owner.org, "0.000007"), (Kind.TEAM, "Default", "1")):
         reference = ids.to_text("org", name) if isinstance(name, int) else name
-        await budgets.set_budget(context, owner, kind, reference, NewBudget(max_spend=cap, duration="total"))
+        await budgets.set_budget(
+            context, owner, kind, reference, NewBudget(max_spend=cap, duration="total")
+        )
     assert [one.kind for one in await budgets.near_cap(context, owner)] == ["org"]
     assert await budgets.near_cap(context, member) == []
-    assert [one.name for one in (await budgets.page_all(context, owner)).data] == ["Acme", "Default"]
+    assert [one.name for one in (await budgets.page_all(context, owner)).data] == [
+        "Acme",
+        "Default",
+    ]
     assert (await budgets.page_all(context, member)).data == []
     with pytest.raises(NotFoundError):
         await budgets.show_budget(context, member, Kind.TEAM, "Default")

@@ -36,7 +36,8 @@ def test_money(text: str, nano: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nano", "text"), [(0, "0.00"), (1, "0.000000001"), (-NANO // 2, "-0.50"), (1_200 * NANO, "1200.00")]
+    ("nano", "text"),
+    [(0, "0.00"), (1, "0.000000001"), (-NANO // 2, "-0.50"), (1_200 * NANO, "1200.00")],
 )
 def test_money_text(nano: int, text: str) -> None:
     assert values.usd_text(nano) == text

@@ -25,7 +25,9 @@ async def test_a_second_open_keeps_what_is_there(store: Store, home: Settings) -
 async def test_many_may_open_a_new_store_at_once(place: Settings) -> None:
     stores = await asyncio.gather(*(Store.open(place, migrate=True) for _ in range(4)))
     async with stores[0].read() as connection:
-        assert (await sql(connection, "SELECT count(*) FROM meta WHERE key = 'install'")).scalar() == 1
+        assert (
+            await sql(connection, "SELECT count(*) FROM meta WHERE key = 'install'")
+        ).scalar() == 1
     for one in stores:
         await one.close()
 
@@ -54,14 +56,18 @@ async def test_a_reader_sees_one_instant(store: Store) -> None:
 async def test_writers_take_turns(store: Store) -> None:
     async def add(number: int) -> None:
         async with store.begin() as connection:
-            seen = (await sql(connection, "SELECT value FROM meta WHERE key = 'change_seq'")).scalar()
+            seen = (
+                await sql(connection, "SELECT value FROM meta WHERE key = 'change_seq'")
+            ).scalar()
             await asyncio.sleep(0)
             value = str(int(str(seen)) + 1)
             await sql(connection, "UPDATE meta SET value = ? WHERE key = 'change_seq'", (value,))
 
     await asyncio.gather(*map(add, range(20)))
     async with store.read() as connection:
-        assert (await sql(connection, "SELECT value FROM meta WHERE key = 'change_seq'")).scalar() == "20"
+        assert (
+            await sql(connection, "SELECT value FROM meta WHERE key = 'change_seq'")
+        ).scalar() == "20"
 
 
 async def test_a_violated_constraint_is_the_callers(store: Store) -> None:
@@ -85,7 +91,9 @@ async def test_a_newer_store_is_refused_and_left_alone(store: Store, home: Setti
             await Store.open(home, migrate=migrate)
 
 
-async def test_an_older_store_asks_for_an_upgrade(place: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_older_store_asks_for_an_upgrade(
+    place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await (await Store.open(place, migrate=True)).close()
     monkeypatch.setattr(engine, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     with pytest.raises(ConfigurationError, match="nemorouter db upgrade"):

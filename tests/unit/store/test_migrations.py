@@ -33,13 +33,19 @@ def _differences(connection: Connection) -> list[Any]:
             return str(item.info.get("dialect", connection.dialect.name)) == connection.dialect.name
         return kind != "table" or not str(name).startswith("requests_week_")
 
-    options: dict[str, Any] = {"compare_type": True, "compare_server_default": True, "include_object": ours}
+    options: dict[str, Any] = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_object": ours,
+    }
     context = MigrationContext.configure(connection, opts=options)
     assert int(context.get_current_revision() or 0) == SCHEMA_VERSION
     return list(compare_metadata(context, metadata))
 
 
-async def test_a_failed_migration_leaves_nothing(place: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_migration_leaves_nothing(
+    place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = migrate.run
 
     def broken(connection: Connection) -> None:
@@ -75,14 +81,18 @@ async def test_the_log_keeps_its_rows_when_its_order_changes(settings: Settings)
     assert len(there) == 50
     async with store.begin() as connection:
         await connection.run_sync(_downgrade, "0007")
-        listed: Any = await connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'index'")
+        listed: Any = await connection.exec_driver_sql(
+            "SELECT name FROM sqlite_master WHERE type = 'index'"
+        )
         indexes = set(listed.scalars())
     assert {"ix_requests_at_ms", "ix_requests_key_id_at_ms", "ix_requests_org_id_at_ms"} < indexes
     assert await _log(store) == there
     await store.close()
     store = await Store.open(settings, migrate=True)
     assert await _log(store) == there
-    assert await record(store, [a_row(seq, at=AT - seq % 3, boot=seq % 2) for seq in range(51)]) == 1
+    assert (
+        await record(store, [a_row(seq, at=AT - seq % 3, boot=seq % 2) for seq in range(51)]) == 1
+    )
     async with store.read() as connection:
         assert await connection.run_sync(_differences) == []
         (verdict,) = (await connection.exec_driver_sql("PRAGMA integrity_check")).scalars()
@@ -92,7 +102,9 @@ async def test_the_log_keeps_its_rows_when_its_order_changes(settings: Settings)
 
 async def _log(store: Store) -> list[Any]:
     async with store.read() as connection:
-        return list((await connection.exec_driver_sql("SELECT * FROM requests ORDER BY boot, seq")).all())
+        return list(
+            (await connection.exec_driver_sql("SELECT * FROM requests ORDER BY boot, seq")).all()
+        )
 
 
 def _downgrade(connection: Connection, revision: str) -> None:

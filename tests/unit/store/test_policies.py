@@ -6,7 +6,9 @@ from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Statu
 from tests.sql import sql
 
 ORG = "INSERT INTO orgs (id, name, version) VALUES (1, 'o', 11)"
-TEAM = "INSERT INTO teams (id, org_id, name, version, rpm, rpm_burst, tpm, tpm_burst, status) VALUES "
+TEAM = (
+    "INSERT INTO teams (id, org_id, name, version, rpm, rpm_burst, tpm, tpm_burst, status) VALUES "
+)
 USER = "INSERT INTO users (id, org_id, email, name, version, allowed_models) VALUES (3, 1, 'e', 'u', 13, '[\"m\"]')"
 KEY = (
     "INSERT INTO keys (id, org_id, team_id, user_id, name, digest, pepper_id, last4, status, rpm, version, "
@@ -80,18 +82,29 @@ async def test_in_bulk_they_are_the_same_owners_first(store: Store) -> None:
 
 async def test_changes_in_order(store: Store) -> None:
     async with store.begin() as connection:
-        await sql(connection, "INSERT INTO changes VALUES (2, 0, 0, 'm'), (1, 4, 7, NULL), (3, 1, 1, NULL)")
+        await sql(
+            connection,
+            "INSERT INTO changes VALUES (2, 0, 0, 'm'), (1, 4, 7, NULL), (3, 1, 1, NULL)",
+        )
         await sql(connection, "UPDATE meta SET value = '3' WHERE key = 'change_seq'")
     async with store.read() as connection:
         assert await policies.change_seq(connection) == 3
-        assert await policies.changes_since(connection, 0, limit=2) == [(1, 4, 7, None), (2, 0, 0, "m")]
+        assert await policies.changes_since(connection, 0, limit=2) == [
+            (1, 4, 7, None),
+            (2, 0, 0, "m"),
+        ]
         assert await policies.changes_since(connection, 2) == [(3, 1, 1, None)]
 
 
 async def test_prices(store: Store) -> None:
     async with store.begin() as connection:
-        await sql(connection, "INSERT INTO prices VALUES ('a', 1, NULL, 3, 4, 5, 6), ('b', NULL, NULL, 0, 0, 1, 7)")
-    known = ModelPrice(model="a", version=6, input=1, cached=None, output=3, request=4, max_output=5)
+        await sql(
+            connection,
+            "INSERT INTO prices VALUES ('a', 1, NULL, 3, 4, 5, 6), ('b', NULL, NULL, 0, 0, 1, 7)",
+        )
+    known = ModelPrice(
+        model="a", version=6, input=1, cached=None, output=3, request=4, max_output=5
+    )
     async with store.read() as connection:
         assert await policies.price(connection, "a") == known
         assert await policies.price(connection, "c") is None

@@ -1,4 +1,6 @@
-"""A store in PostgreSQL: weeks of the log come and go, errors are explained, and what it cannot hold is mended."""
+"""A store in PostgreSQL: weeks of the log come and go, errors are explained, and what it cannot
+hold is mended.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +43,10 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_a_week_is_made_when_its_first_row_comes(world: World) -> None:
-    rows = [a_row(seq, at=START + at) for seq, at in enumerate((0, WEEK_MS - 1, WEEK_MS, -1, 40 * WEEK_MS))]
+    rows = [
+        a_row(seq, at=START + at)
+        for seq, at in enumerate((0, WEEK_MS - 1, WEEK_MS, -1, 40 * WEEK_MS))
+    ]
     assert await record(world.store, rows) == 5
     assert await world.all(_WEEKS) == [(WEEK - 1,), (WEEK,), (WEEK + 1,), (WEEK + 40,)]
     assert await record(world.store, rows) == 0
@@ -72,7 +77,9 @@ async def test_a_row_of_a_week_that_was_dropped_still_counts(world: World) -> No
 
 
 async def test_many_may_make_a_week_at_once(world: World, tmp_path: Path) -> None:
-    stores = [await Store.open(Settings.load(data_dir=tmp_path / f"h{n}"), migrate=True) for n in range(4)]
+    stores = [
+        await Store.open(Settings.load(data_dir=tmp_path / f"h{n}"), migrate=True) for n in range(4)
+    ]
     lots = [[a_row(seq, boot=n, at=START + seq * WEEK_MS) for seq in range(6)] for n in range(4)]
     await asyncio.gather(*(record(store, lot) for store, lot in zip(stores, lots, strict=True)))
     assert await world.one("SELECT count(*) FROM requests") == (24,)
@@ -137,10 +144,14 @@ def test_each_error_says_how_to_mend_it(state: str, kind: type[StoreError], says
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionRefusedError("x"), TimeoutError(), asyncpg.InterfaceError("closed")], ids=repr
+    "error",
+    [ConnectionRefusedError("x"), TimeoutError(), asyncpg.InterfaceError("closed")],
+    ids=repr,
 )
 def test_a_line_without_a_word_is_a_store_that_is_away(error: Exception) -> None:
-    assert type(Postgres(Settings(database_url="postgresql://h/d")).explain(error)) is StoreAwayError
+    assert (
+        type(Postgres(Settings(database_url="postgresql://h/d")).explain(error)) is StoreAwayError
+    )
 
 
 def test_what_is_not_the_databases_is_left_to_others() -> None:

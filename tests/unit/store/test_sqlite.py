@@ -36,7 +36,9 @@ async def test_a_new_store_is_private_durable_and_ours(file: Store, settings: Se
     assert len(bytes.fromhex(str(install))) == 16
 
 
-async def test_the_mark_tells_of_others_writes_and_not_of_the_ledgers(file: Store, settings: Settings) -> None:
+async def test_the_mark_tells_of_others_writes_and_not_of_the_ledgers(
+    file: Store, settings: Settings
+) -> None:
     first = file.mark()
     await record(file, [a_row(1)])
     assert file.mark() == first
@@ -62,12 +64,16 @@ async def test_a_foreign_file_is_refused_and_left_alone(content: str, settings: 
         with closing(sqlite3.connect(path)) as db, db:
             db.execute("CREATE TABLE recipes (name)")
     before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match=r"not a SQLite database|database of another program"):
+    with pytest.raises(
+        ConfigurationError, match=r"not a SQLite database|database of another program"
+    ):
         await Store.open(settings, migrate=True)
     assert path.read_bytes() == before
 
 
-async def test_a_locked_store_says_so(file: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_locked_store_says_so(
+    file: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 50)
     impatient = await Store.open(settings, migrate=False)
     with closing(sqlite3.connect(database_path(settings), isolation_level=None)) as other:

@@ -1,4 +1,5 @@
-"""A stream as ``nemorouter._core.Scanner`` treats it, and whole answers, in plain Python: the tests' oracle.
+"""A stream as ``nemorouter._core.Scanner`` treats it, and whole answers, in plain Python: the
+tests' oracle.
 
 It copies what it likes and knows nothing of speed.
 """
@@ -30,14 +31,22 @@ class _Fields(msgspec.Struct):
     total_tokens: Any = None
 
     def tokens(self) -> Usage | None:
-        given, made, details = self.prompt_tokens, self.completion_tokens, self.prompt_tokens_details
+        given, made, details = (
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.prompt_tokens_details,
+        )
         if given is None:
             given, made, details = self.input_tokens, self.output_tokens, self.input_tokens_details
         if made is None and given == self.total_tokens:
             made = 0
         cached = (details.cached_tokens if details is not None else None) or 0
         told = given, min(cached, given) if type(cached) is type(given) is int else cached, made
-        return told if all(type(count) is int and 0 <= count < 2**31 for count in (given, cached, made)) else None
+        return (
+            told
+            if all(type(count) is int and 0 <= count < 2**31 for count in (given, cached, made))
+            else None
+        )
 
 
 class _Said(msgspec.Struct):
@@ -106,7 +115,9 @@ class Model:
             return event
         self.produced += _size(seen.delta)
         for choice in seen.choices or ():
-            self.produced += _size(choice.text) + (choice.delta.size() if choice.delta is not None else 0)
+            self.produced += _size(choice.text) + (
+                choice.delta.size() if choice.delta is not None else 0
+            )
         fields = seen.usage or (seen.response.usage if seen.response is not None else None)
         usage = fields.tokens() if fields is not None else None
         self.usage = usage or self.usage
@@ -116,7 +127,9 @@ class Model:
             return b""
         cost = self._bill(usage) if usage is not None else None
         if cost is not None:
-            lines[lines.index(line)] = line.replace(b"{", b'{"nemo_request_cost":"%b",' % cost.encode(), 1)
+            lines[lines.index(line)] = line.replace(
+                b"{", b'{"nemo_request_cost":"%b",' % cost.encode(), 1
+            )
         return b"\n".join(lines)
 
 

@@ -39,11 +39,18 @@ async def ask(endpoint: Endpoint, **fields: object) -> tuple[Answer, bytes]:
     return answer, body
 
 
-@given(st.lists(TEXT, min_size=1, max_size=4), st.integers(0, 20) | st.none(), st.integers(1, 3), st.booleans())
+@given(
+    st.lists(TEXT, min_size=1, max_size=4),
+    st.integers(0, 20) | st.none(),
+    st.integers(1, 3),
+    st.booleans(),
+)
 async def test_chat(texts: list[str], most: int | None, choices: int, stream: bool) -> None:
     messages = [{"role": "user", "content": text} for text in texts]
     options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
-    answer, body = await ask(Endpoint.CHAT_COMPLETIONS, messages=messages, max_tokens=most, n=choices, **options)
+    answer, body = await ask(
+        Endpoint.CHAT_COMPLETIONS, messages=messages, max_tokens=most, n=choices, **options
+    )
     usage = answer.usage
     if stream:
         seen = Scanner(Call(), strip=False)
@@ -67,7 +74,10 @@ async def test_responses(text: str, most: int, stream: bool) -> None:
     assert usage[2] == min(most, -(-len(text) // 4))
 
 
-@given(st.lists(TEXT, max_size=3) | TEXT | st.lists(st.integers(0, 10**6), min_size=1, max_size=9), st.integers(0, 9))
+@given(
+    st.lists(TEXT, max_size=3) | TEXT | st.lists(st.integers(0, 10**6), min_size=1, max_size=9),
+    st.integers(0, 9),
+)
 async def test_completions(prompt: object, most: int) -> None:
     answer, body = await ask(Endpoint.COMPLETIONS, prompt=prompt, max_tokens=most)
     assert answer.usage == read_usage(answer.body)
@@ -75,7 +85,9 @@ async def test_completions(prompt: object, most: int) -> None:
     assert answer.usage[0] <= -(-len(body) // 4)
 
 
-@pytest.mark.parametrize("endpoint", [Endpoint.EMBEDDINGS, Endpoint.IMAGES_GENERATIONS, Endpoint.MODERATIONS])
+@pytest.mark.parametrize(
+    "endpoint", [Endpoint.EMBEDDINGS, Endpoint.IMAGES_GENERATIONS, Endpoint.MODERATIONS]
+)
 async def test_the_others(endpoint: Endpoint) -> None:
     answer, _ = await ask(endpoint, input="abcdefgh", prompt="abcdefgh")
     assert answer.status == 200
@@ -91,12 +103,20 @@ async def test_what_it_cannot_use_is_a_400() -> None:
 
 SAID = TEXT | st.sampled_from(["", "é" * 9, 'a\n"\\\x00b\x7f/', "😀" * 5])
 MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["user", "system", ""]), "content": SAID}), max_size=4
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "system", ""]), "content": SAID}),
+    max_size=4,
 )
 
 
-@given(MESSAGES, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9), st.sampled_from(["m", "ü\t"]))
-def test_the_native_answer_is_the_same(messages: list[Any], new: int | None, old: int | None, model: str) -> None:
+@given(
+    MESSAGES,
+    st.none() | st.integers(0, 9),
+    st.none() | st.integers(0, 9),
+    st.sampled_from(["m", "ü\t"]),
+)
+def test_the_native_answer_is_the_same(
+    messages: list[Any], new: int | None, old: int | None, model: str
+) -> None:
     asked = {"model": model, "messages": messages, "max_completion_tokens": new, "max_tokens": old}
     body = msgspec.json.encode(asked)
     native = echo_chat(body, "0" * 32)
@@ -110,20 +130,41 @@ def test_the_native_answer_is_the_same(messages: list[Any], new: int | None, old
 
 @pytest.mark.parametrize(
     "fields",
-    [{"n": 2}, {"stream": True}, {"messages": [{"role": "user", "content": [{"text": "a"}]}]}, {"max_tokens": -1}],
+    [
+        {"n": 2},
+        {"stream": True},
+        {"messages": [{"role": "user", "content": [{"text": "a"}]}]},
+        {"max_tokens": -1},
+    ],
 )
 def test_what_is_not_plain_is_left_to_python(fields: dict[str, Any]) -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], **fields}
     assert echo_chat(msgspec.json.encode(asked), "0" * 32) is None
 
 
-@given(SAID, st.integers(0, 9), st.integers(1, 3), st.booleans(), st.sampled_from(["m", "\u00fc\t"]))
-async def test_a_chat_stream_chunk_by_chunk(text: str, most: int, choices: int, told: bool, model: str) -> None:
-    asked = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": most, "n": choices}
+@given(
+    SAID, st.integers(0, 9), st.integers(1, 3), st.booleans(), st.sampled_from(["m", "\u00fc\t"])
+)
+async def test_a_chat_stream_chunk_by_chunk(
+    text: str, most: int, choices: int, told: bool, model: str
+) -> None:
+    asked = {
+        "model": model,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": most,
+        "n": choices,
+    }
     asked |= {"stream": True, "stream_options": {"include_usage": told}}
-    answer = chat(Request(Endpoint.CHAT_COMPLETIONS, "", msgspec.json.encode(asked), f"req_{'0' * 32}"))
+    answer = chat(
+        Request(Endpoint.CHAT_COMPLETIONS, "", msgspec.json.encode(asked), f"req_{'0' * 32}")
+    )
     assert answer.chunks is not None
-    head = {"id": "chatcmpl-" + "0" * 32, "object": "chat.completion.chunk", "created": 1_704_067_200, "model": model}
+    head = {
+        "id": "chatcmpl-" + "0" * 32,
+        "object": "chat.completion.chunk",
+        "created": 1_704_067_200,
+        "model": model,
+    }
 
     def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -19,9 +19,18 @@ def routes(**patterns: list[str]) -> Routes:
 
 def test_exact_before_the_longest_prefix_before_the_rest() -> None:
     table = routes(rest=["*"], gpt=["gpt-*", "o1"], four=["gpt-4*", "gpt-5"], late=["gpt-*"])
-    served = {model: table.resolve(model) for model in ("gpt-4o", "gpt-3", "gpt-5", "o1", "o1-mini", "x")}
+    served = {
+        model: table.resolve(model) for model in ("gpt-4o", "gpt-3", "gpt-5", "o1", "o1-mini", "x")
+    }
     names = {model: route.upstream.name for model, route in served.items() if route}
-    assert names == {"gpt-4o": "four", "gpt-3": "gpt", "gpt-5": "four", "o1": "gpt", "o1-mini": "rest", "x": "rest"}
+    assert names == {
+        "gpt-4o": "four",
+        "gpt-3": "gpt",
+        "gpt-5": "four",
+        "o1": "gpt",
+        "o1-mini": "rest",
+        "x": "rest",
+    }
     assert table.names == ["rest", "gpt", "four", "late"]
     assert table.models == ["o1", "gpt-5"]
 

@@ -1,4 +1,6 @@
-"""Streams passing by: the same events whatever the chunks, usage found, the usage chunk kept back or marked."""
+"""Streams passing by: the same events whatever the chunks, usage found, the usage chunk kept back
+or marked.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -33,7 +35,10 @@ def event(data: object, end: bytes = b"\n\n") -> bytes:
     return b"data: " + msgspec.json.encode(data) + end
 
 
-TEXT = [event({"choices": [{"delta": {"content": word}}], "usage": None}) for word in ("ab", "c\u00e9", "d" * 9)]
+TEXT = [
+    event({"choices": [{"delta": {"content": word}}], "usage": None})
+    for word in ("ab", "c\u00e9", "d" * 9)
+]
 USAGE = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}})
 DONE = b"data: [DONE]\n\n"
 STREAM = b": comment\n\n" + b"".join(TEXT) + USAGE + DONE
@@ -44,7 +49,9 @@ def split(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in pairwise(edges)]
 
 
-def scan(stream: bytes, cuts: list[int], *, strip: bool, cost: str | None = None) -> tuple[bytes, Scanner, list[Usage]]:
+def scan(
+    stream: bytes, cuts: list[int], *, strip: bool, cost: str | None = None
+) -> tuple[bytes, Scanner, list[Usage]]:
     call = Call(cost)
     scanner = Scanner(call, strip=strip)
     passed = b"".join(scanner.feed(chunk) for chunk in split(stream, cuts))
@@ -70,10 +77,22 @@ def test_mark(cuts: list[int], line: bytes) -> None:
     assert (scanner.usage, bills) == ((5, 0, 6), [(5, 0, 6)])
 
 
-TEXTS = st.none() | st.text(max_size=9) | st.sampled_from(['a\n"\\\x00\x7f', 7, True, [], {"a": ["b"]}, 0.5])
+TEXTS = (
+    st.none()
+    | st.text(max_size=9)
+    | st.sampled_from(['a\n"\\\x00\x7f', 7, True, [], {"a": ["b"]}, 0.5])
+)
 READ = TEXTS | st.just("\ud800")  # only where a text is read, half a character is a fault
-COUNTS = st.integers(0, 9) | st.none() | st.sampled_from([-1, 1.5, "5", True, MOST_TOKENS, MOST_TOKENS + 1, 2**70, []])
-DETAILS = st.none() | st.fixed_dictionaries({}, optional={"cached_tokens": COUNTS, "x": TEXTS}) | st.sampled_from([5])
+COUNTS = (
+    st.integers(0, 9)
+    | st.none()
+    | st.sampled_from([-1, 1.5, "5", True, MOST_TOKENS, MOST_TOKENS + 1, 2**70, []])
+)
+DETAILS = (
+    st.none()
+    | st.fixed_dictionaries({}, optional={"cached_tokens": COUNTS, "x": TEXTS})
+    | st.sampled_from([5])
+)
 FIELDS = st.none() | st.fixed_dictionaries(
     {},
     optional={
@@ -87,9 +106,18 @@ FIELDS = st.none() | st.fixed_dictionaries(
     },
 )
 SAID = st.none() | st.fixed_dictionaries(
-    {}, optional={"content": READ, "refusal": READ, "reasoning_content": READ, "tool_calls": TEXTS, "role": TEXTS}
+    {},
+    optional={
+        "content": READ,
+        "refusal": READ,
+        "reasoning_content": READ,
+        "tool_calls": TEXTS,
+        "role": TEXTS,
+    },
 )
-CHOICE = st.fixed_dictionaries({}, optional={"text": READ, "delta": SAID, "message": SAID, "index": COUNTS})
+CHOICE = st.fixed_dictionaries(
+    {}, optional={"text": READ, "delta": SAID, "message": SAID, "index": COUNTS}
+)
 CHOICES = st.none() | st.lists(CHOICE, max_size=3) | st.sampled_from([[1], [None], {}])
 SPOKEN = st.fixed_dictionaries(
     {},
@@ -112,7 +140,11 @@ def answers(draw: st.DrawFn) -> bytes:
         data = b",".join(part for part in (data[:-1], encode(draw(SPOKEN))[1:]) if part != b"{")
     if draw(st.integers(0, 4)) == 0 and data.isascii() and b"\\ud800" not in data:
         at = draw(st.integers(0, len(data) - 1))
-        data = data[:at] + draw(st.sampled_from([bytes([byte]) for byte in b'"{}[],: \n\r10nx'])) + data[at + 1 :]
+        data = (
+            data[:at]
+            + draw(st.sampled_from([bytes([byte]) for byte in b'"{}[],: \n\r10nx']))
+            + data[at + 1 :]
+        )
     return data
 
 
@@ -127,7 +159,11 @@ def _without_surrogates(data: Any) -> Any:
         return {name: _without_surrogates(value) for name, value in data.items()}
     if isinstance(data, list):
         return [_without_surrogates(value) for value in data]
-    return data.translate({code: 0xE000 for code in range(0xD800, 0xE000)}) if isinstance(data, str) else data
+    return (
+        data.translate({code: 0xE000 for code in range(0xD800, 0xE000)})
+        if isinstance(data, str)
+        else data
+    )
 
 
 OTHER = [
@@ -143,22 +179,36 @@ OTHER = [
 LINES = st.sampled_from(OTHER) | st.builds(
     lambda head, data: head + data + b"\n", st.sampled_from([b"data:", b"data: \t"]), answers()
 )
-STREAMS = st.lists(st.lists(LINES, max_size=3).map(lambda lines: b"".join(lines) + b"\n"), max_size=6).map(b"".join)
+STREAMS = st.lists(
+    st.lists(LINES, max_size=3).map(lambda lines: b"".join(lines) + b"\n"), max_size=6
+).map(b"".join)
 
 
-@given(STREAMS, CUTS, st.sampled_from([b"\n", b"\r\n"]), st.booleans(), st.sampled_from([None, "0.1"]))
+@given(
+    STREAMS, CUTS, st.sampled_from([b"\n", b"\r\n"]), st.booleans(), st.sampled_from([None, "0.1"])
+)
 @example(b'data: {"delta":"a"}\n\r\ndata: {"delta":"b"}\r\n\n', [7, 21, 22, 40], b"\n", True, None)
-def test_as_the_model(stream: bytes, cuts: list[int], line: bytes, strip: bool, cost: str | None) -> None:
+def test_as_the_model(
+    stream: bytes, cuts: list[int], line: bytes, strip: bool, cost: str | None
+) -> None:
     mine, its = Call(cost), Call(cost)
     scanner, oracle = Scanner(mine, strip=strip), model.Model(its.bill, strip=strip)
     passed, meant = b"", b""
     for chunk in split(stream.replace(b"\n", line), cuts):
         passed += scanner.feed(chunk)
         meant += oracle.feed(chunk)
-        assert (scanner.usage, scanner.produced, mine.bills) == (oracle.usage, oracle.produced, its.bills)
+        assert (scanner.usage, scanner.produced, mine.bills) == (
+            oracle.usage,
+            oracle.produced,
+            its.bills,
+        )
         assert passed == meant
     assert scanner.flush() == oracle.flush()
-    assert (scanner.usage, scanner.produced, mine.bills) == (oracle.usage, oracle.produced, its.bills)
+    assert (scanner.usage, scanner.produced, mine.bills) == (
+        oracle.usage,
+        oracle.produced,
+        its.bills,
+    )
 
 
 @given(answers().filter(lambda body: b"\\ud800" not in body))
@@ -181,14 +231,21 @@ def test_a_chunk_of_whole_events_is_not_copied() -> None:
 def test_responses() -> None:
     usage = {"input_tokens": 7, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 2}}
     stream = b"event: response.output_text.delta\n" + event({"type": "x", "delta": "abcd"})
-    stream += b"event: response.completed\n" + event({"type": "response.completed", "response": {"usage": usage}})
+    stream += b"event: response.completed\n" + event(
+        {"type": "response.completed", "response": {"usage": usage}}
+    )
     passed, scanner, bills = scan(stream, [], strip=False)
     assert passed == stream
     assert (scanner.produced, bills) == (4, [(7, 2, 3)])
 
 
 def test_usage_in_the_last_text_chunk_is_found_and_kept() -> None:
-    stream = event({"choices": [{"delta": {"content": "x"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 6}})
+    stream = event(
+        {
+            "choices": [{"delta": {"content": "x"}}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 6},
+        }
+    )
     passed, scanner, bills = scan(stream, [], strip=True)
     assert passed == stream
     assert (scanner.usage, bills) == ((5, 0, 6), [])
@@ -203,7 +260,13 @@ def test_absurd_usage_is_none(told: object) -> None:
 
 
 def test_what_cannot_be_read_counts_as_text() -> None:
-    for data in (b"{", b'{"delta":"\xff"}', b'{"choices":[{"delta":{"content":"\\ud800"}}]}', b"[]", b'{"choices":5}'):
+    for data in (
+        b"{",
+        b'{"delta":"\xff"}',
+        b'{"choices":[{"delta":{"content":"\\ud800"}}]}',
+        b"[]",
+        b'{"choices":5}',
+    ):
         _, scanner, _ = scan(b"data: " + data + b"\n\n", [], strip=True)
         assert scanner.produced == len(data)
         assert produced(data) == len(data) or b"delta" in data
@@ -219,7 +282,10 @@ def test_bytes_that_nobody_looks_at_may_be_no_text() -> None:
 def test_no_depth_is_too_deep() -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     for where in (b"x", b"delta", b"output"):
-        data = b'{"%b":%b,"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}' % (where, deep)
+        data = b'{"%b":%b,"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}' % (
+            where,
+            deep,
+        )
         _, scanner, _ = scan(b"data: " + data + b"\n\n", [], strip=True)
         assert (scanner.usage, scanner.produced) == ((5, 0, 6), 0)
         assert read_usage(data) == (5, 0, 6)

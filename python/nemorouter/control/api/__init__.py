@@ -1,4 +1,6 @@
-"""The management API: JSON over the services, under ``/api/v1``. One table of calls makes handlers and document."""
+"""The management API: JSON over the services, under ``/api/v1``. One table of calls makes handlers
+and document.
+"""
 
 import re
 from collections.abc import AsyncIterator
@@ -62,7 +64,9 @@ async def respond(route: Route, request: AnyRequest) -> Response[Any]:
     body = await request.body()
     id = request.path_params.get("id", "")
     if id and not re.fullmatch(openapi.ID, id):
-        raise NotFoundError("There is no such thing: this is not an id.")  # nor a name, which could be of several
+        raise NotFoundError(
+            "There is no such thing: this is not an id."
+        )  # nor a name, which could be of several
     call = Call(
         context=auth.context_of(request),
         who=auth.require(request),
@@ -75,7 +79,9 @@ async def respond(route: Route, request: AnyRequest) -> Response[Any]:
         return await _csv(route, call)
     key = request.headers.get("idempotency-key")
     if route.method == "POST" and key is not None:
-        return await _once(route, call, key, blake3(f"{request.scope['path']}\0".encode() + body).digest())
+        return await _once(
+            route, call, key, blake3(f"{request.scope['path']}\0".encode() + body).digest()
+        )
     return _answer(route.status, _encoded(route, await route.work(call)))
 
 
@@ -108,7 +114,9 @@ def _answer(status: int, body: bytes) -> Response[Any]:
 
 
 async def _csv(route: Route, call: Call) -> Response[Any]:
-    """All rows from the cursor on, page after page. The first page is read before the answer begins."""
+    """All rows from the cursor on, page after page. The first page is read before the answer
+    begins.
+    """
     query = msgspec.structs.replace(call.query, limit=MAX_LIMIT)
     first = await route.work(msgspec.structs.replace(call, query=query))
 

@@ -1,4 +1,6 @@
-"""What a call of the API is: a row of a table, from which handlers, OpenAPI document and tests are all made."""
+"""What a call of the API is: a row of a table, from which handlers, OpenAPI document and tests are
+all made.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any

@@ -10,17 +10,23 @@ from nemorouter.services.page import Page, sliced
 
 
 class CreatedWebhook(webhooks.WebhookView, frozen=True, kw_only=True):
-    """``secret`` signs what is sent; told this once, and ``null`` when an ``Idempotency-Key`` is replayed."""
+    """``secret`` signs what is sent; told this once, and ``null`` when an ``Idempotency-Key`` is
+    replayed.
+    """
 
     secret: str | None
 
 
 async def list_alerts(call: Call) -> Page[alerts.AlertView]:
-    return await alerts.list_alerts(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
+    return await alerts.list_alerts(
+        call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def list_webhooks(call: Call) -> Page[webhooks.WebhookView]:
-    return sliced(await webhooks.list_webhooks(call.context, call.actor), call.query.limit, call.query.cursor)
+    return sliced(
+        await webhooks.list_webhooks(call.context, call.actor), call.query.limit, call.query.cursor
+    )
 
 
 async def create_webhook(call: Call) -> CreatedWebhook:

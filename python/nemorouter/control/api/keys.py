@@ -12,7 +12,9 @@ from nemorouter.services.views import BudgetView, KeyView
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key without its secret. ``null`` limits are unlimited; empty lists allow all that the team may use."""
+    """An API key without its secret. ``null`` limits are unlimited; empty lists allow all that the
+    team may use.
+    """
 
     id: str
     name: str
@@ -40,7 +42,9 @@ class CreatedKey(Key, frozen=True, kw_only=True):
 
 
 class NewKey(keys.NewKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``team`` and ``user`` by id or name, ``team_id`` and ``user_id`` by id: one of each pair at most."""
+    """``team`` and ``user`` by id or name, ``team_id`` and ``user_id`` by id: one of each pair at
+    most.
+    """
 
     team_id: str | None = None
     user_id: str | None = None
@@ -121,9 +125,25 @@ ROUTES: Final = (
         status=201,
     ),
     Route(method="GET", path="/keys/{id}", about="Show a key", work=show, answer=Key),
-    Route(method="PATCH", path="/keys/{id}", about="Change a key", work=patch, body=keys.KeyPatch, answer=Key),
-    Route(method="DELETE", path="/keys/{id}", about="Revoke a key for ever", work=revoke, answer=Key),
-    Route(method="POST", path="/keys/{id}/revoke", about="Revoke a key for ever", work=revoke, body=Empty, answer=Key),
+    Route(
+        method="PATCH",
+        path="/keys/{id}",
+        about="Change a key",
+        work=patch,
+        body=keys.KeyPatch,
+        answer=Key,
+    ),
+    Route(
+        method="DELETE", path="/keys/{id}", about="Revoke a key for ever", work=revoke, answer=Key
+    ),
+    Route(
+        method="POST",
+        path="/keys/{id}/revoke",
+        about="Revoke a key for ever",
+        work=revoke,
+        body=Empty,
+        answer=Key,
+    ),
     Route(
         method="POST",
         path="/keys/{id}/duplicate",

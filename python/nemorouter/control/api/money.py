@@ -30,7 +30,9 @@ class UsageSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_budgets(call: Call) -> Page[budgets.ScopeBudget]:
-    return await budgets.page_all(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
+    return await budgets.page_all(
+        call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def put_budget(call: Call) -> budgets.ScopeBudget:
@@ -42,7 +44,9 @@ async def delete_budget(call: Call) -> None:
 
 
 async def list_prices(call: Call) -> Page[prices.Price]:
-    return await prices.page_prices(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
+    return await prices.page_prices(
+        call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def put_price(call: Call) -> prices.Price:
@@ -90,9 +94,21 @@ ROUTES: Final = (
         status=204,
     ),
     Route(
-        method="GET", path="/usage", about="Usage by day or hour", work=series, query=UsageFilter, answer=UsageSeries
+        method="GET",
+        path="/usage",
+        about="Usage by day or hour",
+        work=series,
+        query=UsageFilter,
+        answer=UsageSeries,
     ),
-    Route(method="GET", path="/prices", about="List prices", work=list_prices, query=Paging, answer=Page[prices.Price]),
+    Route(
+        method="GET",
+        path="/prices",
+        about="List prices",
+        work=list_prices,
+        query=Paging,
+        answer=Page[prices.Price],
+    ),
     Route(
         method="PUT",
         path="/prices",

@@ -1,4 +1,6 @@
-"""The OpenAPI 3.1 document, made from the same table as the handlers: what it says is what the server does."""
+"""The OpenAPI 3.1 document, made from the same table as the handlers: what it says is what the
+server does.
+"""
 
 import re
 from collections.abc import Sequence
@@ -35,9 +37,17 @@ _GIVEN: Final[dict[str, dict[str, Any]]] = {
     "duration": {"enum": _DURATIONS},
     "role": {"enum": _ROLES},
     "status": {"enum": ["active", "disabled"]},
-    "email": {"format": "email", "maxLength": 200, "pattern": r"^[a-z0-9.]{1,40}@[a-z0-9]{1,40}\.[a-z]{2,10}$"},
+    "email": {
+        "format": "email",
+        "maxLength": 200,
+        "pattern": r"^[a-z0-9.]{1,40}@[a-z0-9]{1,40}\.[a-z]{2,10}$",
+    },
     "expires_at": {"pattern": f"^([1-9][0-9]{{0,3}}[mhdw]|{_FUTURE})$"},
-    "url": {"format": "uri", "maxLength": 2000, "pattern": r"^https://[a-z0-9]+(\.[a-z0-9]+)*/[a-z0-9/]*$"},
+    "url": {
+        "format": "uri",
+        "maxLength": 2000,
+        "pattern": r"^https://[a-z0-9]+(\.[a-z0-9]+)*/[a-z0-9/]*$",
+    },
     "model": {"minLength": 1, "maxLength": 120, "pattern": r"^[!-)+-~]+$"},
     "input": _USD,
     "cached": _USD,
@@ -50,7 +60,9 @@ _GIVEN: Final[dict[str, dict[str, Any]]] = {
 _ITEMS: Final[dict[str, dict[str, Any]]] = {
     "allowed_models": {"minLength": 1, "maxLength": 120, "pattern": r"^[!-)+-~]+\*?$"},
     "allowed_endpoints": {"enum": list(ENDPOINTS)},
-    "allowed_ips": {"pattern": r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|1[0-9]{2}|[1-9]?[0-9])$"},
+    "allowed_ips": {
+        "pattern": r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|1[0-9]{2}|[1-9]?[0-9])$"
+    },
 }
 
 _ASKED: Final[dict[str, dict[str, Any]]] = {
@@ -58,7 +70,10 @@ _ASKED: Final[dict[str, dict[str, Any]]] = {
     "cursor": {"type": "string"},
     "group_by": {"type": "string", "enum": ["key", "team", "user", "model"], "default": "key"},
     "interval": {"type": "string", "enum": ["day", "hour"], "default": "day"},
-    "outcome": {"type": "string", "enum": ["ok", "upstream_error", "client_gone", "timeout", "recovered"]},
+    "outcome": {
+        "type": "string",
+        "enum": ["ok", "upstream_error", "client_gone", "timeout", "recovered"],
+    },
     "since": _DAY,
     "until": _DAY,
 }
@@ -90,14 +105,20 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The whole document."""
     types = {route.body for route in routes} | {route.answer for route in routes}
     ordered = sorted(types - {None}, key=str)
-    schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(
+        ordered, ref_template="#/components/schemas/{name}"
+    )
     refs = dict(zip(ordered, schemas, strict=True))
-    bodies = {name for route in routes if route.body for name in _names(refs[route.body], components)}
+    bodies = {
+        name for route in routes if route.body for name in _names(refs[route.body], components)
+    }
     for name in bodies:
         _tighten(components[name])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(policy.API + route.path, {})[route.method.lower()] = _operation(route, refs)
+        paths.setdefault(policy.API + route.path, {})[route.method.lower()] = _operation(
+            route, refs
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -111,7 +132,11 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "components": {
             "schemas": components | {"Error": _ERROR},
             "securitySchemes": {
-                "management_key": {"type": "http", "scheme": "bearer", "bearerFormat": "mk-nemo-..."},
+                "management_key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "mk-nemo-...",
+                },
                 "session": {"type": "apiKey", "in": "cookie", "name": "__Host-nemo"},
             },
         },
@@ -145,7 +170,10 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         "responses": _responses(route, refs),
     }
     if route.body is not None:
-        required = any(field.required for field in msgspec.structs.fields(route.body)) or route.method != "POST"
+        required = (
+            any(field.required for field in msgspec.structs.fields(route.body))
+            or route.method != "POST"
+        )
         empty = not msgspec.structs.fields(route.body)
         content = {"application/json": {"schema": refs[route.body]}}
         found["requestBody"] = {"required": required or not empty, "content": content}
@@ -169,11 +197,17 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             if field.name == "cursor" and route.path in _CURSORS:
                 schema = {"type": "string", "pattern": _CURSORS[route.path]}
             if field.name == "status":
-                schema = _KEY_STATUS if route.path == "/keys" else {"type": "integer", "minimum": 0, "maximum": 999}
+                schema = (
+                    _KEY_STATUS
+                    if route.path == "/keys"
+                    else {"type": "integer", "minimum": 0, "maximum": 999}
+                )
             found.append({"name": field.name, "in": "query", "required": False, "schema": schema})
     if route.method == "POST":
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
-        found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema})
+        found.append(
+            {"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema}
+        )
     return found
 
 
@@ -184,7 +218,9 @@ def _responses(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
     if route.rows is not None:
         done["content"]["text/csv"] = {"schema": {"type": "string"}}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    refusals = {status: {"description": text, "content": error} for status, text in _REFUSALS.items()}
+    refusals = {
+        status: {"description": text, "content": error} for status, text in _REFUSALS.items()
+    }
     return {str(route.status): done} | refusals
 
 

@@ -21,7 +21,9 @@ class Org(ScopeView, frozen=True, kw_only=True):
 
 
 class CreatedInvitation(invitations.InvitationView, frozen=True, kw_only=True):
-    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is replayed."""
+    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is
+    replayed.
+    """
 
     path: str | None
 
@@ -33,7 +35,9 @@ class CreatedManagementKey(management.ManagementKeyView, frozen=True, kw_only=Tr
 
 
 class PasswordReset(msgspec.Struct, frozen=True, kw_only=True):
-    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is replayed."""
+    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is
+    replayed.
+    """
 
     email: str
     expires_at: str | None
@@ -58,7 +62,9 @@ class MePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 async def list_teams(call: Call) -> Page[ScopeView]:
-    return await owners.page_teams(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
+    return await owners.page_teams(
+        call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def create_team(call: Call) -> ScopeView:
@@ -75,7 +81,9 @@ async def patch_team(call: Call) -> ScopeView:
 
 
 async def list_members(call: Call) -> Page[UserView]:
-    return await owners.page_members(call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor)
+    return await owners.page_members(
+        call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def add_member(call: Call) -> UserView:
@@ -97,16 +105,24 @@ async def remove_member(call: Call) -> None:
 
 async def reset_member(call: Call) -> PasswordReset:
     made = await reset.issue(call.context, call.actor, call.id)
-    return PasswordReset(email=made.email, expires_at=made.expires_at, path=f"/reset?token={made.token}")
+    return PasswordReset(
+        email=made.email, expires_at=made.expires_at, path=f"/reset?token={made.token}"
+    )
 
 
 async def list_invitations(call: Call) -> Page[invitations.InvitationView]:
-    return sliced(await invitations.list_invitations(call.context, call.actor), call.query.limit, call.query.cursor)
+    return sliced(
+        await invitations.list_invitations(call.context, call.actor),
+        call.query.limit,
+        call.query.cursor,
+    )
 
 
 async def invite(call: Call) -> CreatedInvitation:
     created = await invitations.create(call.context, call.actor, call.body)
-    return CreatedInvitation(**msgspec.structs.asdict(created.view), path=f"/invitations/accept?token={created.token}")
+    return CreatedInvitation(
+        **msgspec.structs.asdict(created.view), path=f"/invitations/accept?token={created.token}"
+    )
 
 
 async def end_invitation(call: Call) -> None:
@@ -144,12 +160,16 @@ async def patch_me(call: Call) -> UserView:
 
 
 async def show_org(call: Call) -> ScopeView:
-    found: ScopeView = await owners.show_owner(call.context, call.actor, Kind.ORG, call.signed.org_id)
+    found: ScopeView = await owners.show_owner(
+        call.context, call.actor, Kind.ORG, call.signed.org_id
+    )
     return found
 
 
 async def patch_org(call: Call) -> ScopeView:
-    return await owners.patch_owner(call.context, call.actor, Kind.ORG, call.signed.org_id, call.body)
+    return await owners.patch_owner(
+        call.context, call.actor, Kind.ORG, call.signed.org_id, call.body
+    )
 
 
 async def delete_org(call: Call) -> None:
@@ -157,13 +177,40 @@ async def delete_org(call: Call) -> None:
 
 
 ROUTES: Final = (
-    Route(method="GET", path="/teams", about="List teams", work=list_teams, query=Paging, answer=Page[Team]),
     Route(
-        method="POST", path="/teams", about="Create a team", work=create_team, body=NewScope, answer=Team, status=201
+        method="GET",
+        path="/teams",
+        about="List teams",
+        work=list_teams,
+        query=Paging,
+        answer=Page[Team],
+    ),
+    Route(
+        method="POST",
+        path="/teams",
+        about="Create a team",
+        work=create_team,
+        body=NewScope,
+        answer=Team,
+        status=201,
     ),
     Route(method="GET", path="/teams/{id}", about="Show a team", work=show_team, answer=Team),
-    Route(method="PATCH", path="/teams/{id}", about="Change a team", work=patch_team, body=ScopePatch, answer=Team),
-    Route(method="GET", path="/members", about="List people", work=list_members, query=Paging, answer=Page[UserView]),
+    Route(
+        method="PATCH",
+        path="/teams/{id}",
+        about="Change a team",
+        work=patch_team,
+        body=ScopePatch,
+        answer=Team,
+    ),
+    Route(
+        method="GET",
+        path="/members",
+        about="List people",
+        work=list_members,
+        query=Paging,
+        answer=Page[UserView],
+    ),
     Route(
         method="POST",
         path="/members",
@@ -173,7 +220,9 @@ ROUTES: Final = (
         answer=UserView,
         status=201,
     ),
-    Route(method="GET", path="/members/{id}", about="Show a person", work=show_member, answer=UserView),
+    Route(
+        method="GET", path="/members/{id}", about="Show a person", work=show_member, answer=UserView
+    ),
     Route(
         method="PATCH",
         path="/members/{id}",
@@ -248,8 +297,24 @@ ROUTES: Final = (
         answer=management.ManagementKeyView,
     ),
     Route(method="GET", path="/me", about="Who asks", work=me, answer=Me),
-    Route(method="PATCH", path="/me", about="Change how one is shown", work=patch_me, body=MePatch, answer=UserView),
+    Route(
+        method="PATCH",
+        path="/me",
+        about="Change how one is shown",
+        work=patch_me,
+        body=MePatch,
+        answer=UserView,
+    ),
     Route(method="GET", path="/org", about="Show the org", work=show_org, answer=Org),
-    Route(method="PATCH", path="/org", about="Change the org", work=patch_org, body=ScopePatch, answer=Org),
-    Route(method="DELETE", path="/org", about="End the org", work=delete_org, answer=None, status=204),
+    Route(
+        method="PATCH",
+        path="/org",
+        about="Change the org",
+        work=patch_org,
+        body=ScopePatch,
+        answer=Org,
+    ),
+    Route(
+        method="DELETE", path="/org", about="End the org", work=delete_org, answer=None, status=204
+    ),
 )

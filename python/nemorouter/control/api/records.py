@@ -28,12 +28,16 @@ class AuditQuery(audit.AuditFilter, frozen=True, kw_only=True, forbid_unknown_fi
 
 async def list_logs(call: Call) -> Page[logs.LogRow]:
     where = logs.LogFilter(**given(call.query, "limit", "cursor"))
-    return await logs.logs(call.context, call.actor, where, limit=call.query.limit, cursor=call.query.cursor)
+    return await logs.logs(
+        call.context, call.actor, where, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def list_audit(call: Call) -> Page[audit.AuditView]:
     where = audit.AuditFilter(**given(call.query, "limit", "cursor"))
-    return await audit.list_audit(call.context, call.actor, where, limit=call.query.limit, cursor=call.query.cursor)
+    return await audit.list_audit(
+        call.context, call.actor, where, limit=call.query.limit, cursor=call.query.cursor
+    )
 
 
 async def verify(call: Call) -> Verdict:
@@ -59,5 +63,11 @@ ROUTES: Final = (
         answer=Page[audit.AuditView],
         rows=audit.AuditView,
     ),
-    Route(method="GET", path="/audit/verify", about="Look for edits of the audit log", work=verify, answer=Verdict),
+    Route(
+        method="GET",
+        path="/audit/verify",
+        about="Look for edits of the audit log",
+        work=verify,
+        answer=Verdict,
+    ),
 )

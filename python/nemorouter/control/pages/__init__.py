@@ -1,10 +1,22 @@
-"""The dashboard: HTML pages rendered on the server. A face of the services; it holds no rules of its own."""
+"""The dashboard: HTML pages rendered on the server. A face of the services; it holds no rules of
+its own.
+"""
 
 from typing import Any
 
 from litestar import Response
 
-from nemorouter.control.pages import budgets, entry, home, hosts, keys, people, records, settings, teams
+from nemorouter.control.pages import (
+    budgets,
+    entry,
+    home,
+    hosts,
+    keys,
+    people,
+    records,
+    settings,
+    teams,
+)
 from nemorouter.control.pages.render import page
 from nemorouter.control.problems import Problem
 
@@ -29,4 +41,10 @@ def routes() -> list[Any]:
 def problem(_: object, found: Problem) -> Response[Any]:
     """The page of an error."""
     heading = _HEADINGS.get(found.status, "That did not work")
-    return page("problem.html", status=found.status, code=found.status, heading=heading, message=found.message)
+    return page(
+        "problem.html",
+        status=found.status,
+        code=found.status,
+        heading=heading,
+        message=found.message,
+    )

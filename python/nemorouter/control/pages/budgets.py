@@ -1,4 +1,6 @@
-"""The page of budgets: every cap of the org with what is spent of it, and the alerts that were raised."""
+"""The page of budgets: every cap of the org with what is spent of it, and the alerts that were
+raised.
+"""
 
 from typing import Final
 
@@ -22,7 +24,9 @@ _WORDS: Final = {"org": "Organization", "team": "Team", "user": "Person", "key":
 async def show_budgets(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Budgets of the org, its teams, people and keys, by pages."""
     frame = await open_frame(request, org, "Budgets")
-    return await _page(frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor"))
+    return await _page(
+        frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor")
+    )
 
 
 @post("/{org:str}/budgets", status_code=200)
@@ -34,7 +38,9 @@ async def save_budget(request: AnyRequest, org: FromPath[str]) -> Response[str] 
         new = forms.budget(form)
         if new is None:
             raise RefusedError("Type an amount in USD, such as 50.", field="max_spend")
-        await budgets.set_budget(frame.context, frame.actor, kind_of(form.text("scope")), form.text("scope"), new)
+        await budgets.set_budget(
+            frame.context, frame.actor, kind_of(form.text("scope")), form.text("scope"), new
+        )
     except RefusedError as error:
         return await _page(frame, form, error)
     return go(f"{frame.path}/budgets", "budget-saved")

@@ -1,6 +1,7 @@
 """Charts as accessible SVG: pure functions from series of numbers to what the template draws.
 
-Shapes stretch with the page, so text never lies inside the SVG; a table of the same numbers stands beneath.
+Shapes stretch with the page, so text never lies inside the SVG; a table of the same numbers stands
+beneath.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,7 +69,11 @@ def count(value: Decimal) -> str:
 
 
 def bars(
-    id: str, title: str, days: Sequence[str], series: Sequence[Series], tell: Callable[[Decimal], str] = count
+    id: str,
+    title: str,
+    days: Sequence[str],
+    series: Sequence[Series],
+    tell: Callable[[Decimal], str] = count,
 ) -> Chart:
     """Stacked bars, a day each. Series beyond the sixth are added up as "others"."""
     series = _folded(series)
@@ -98,20 +103,27 @@ def bars(
         middle=tell(top / 2),
         ends=[days[0], days[len(days) // 2], days[-1]] if len(days) > 2 else list(days),
         names=[one.name for one in series],
-        rows=[(day, [tell(one.values[i]) for one in series], tell(totals[i])) for i, day in enumerate(days)],
+        rows=[
+            (day, [tell(one.values[i]) for one in series], tell(totals[i]))
+            for i, day in enumerate(days)
+        ],
         empty=not total,
     )
 
 
 def ceiling(value: Decimal) -> Decimal:
-    """The end of the axis: the next of 1, 2, 4, 5 or 10 times a power of ten; 1 where nothing happened."""
+    """The end of the axis: the next of 1, 2, 4, 5 or 10 times a power of ten; 1 where nothing
+    happened.
+    """
     if value <= 0:
         return Decimal(1)
     power = Decimal(10) ** value.adjusted()
     return next(power * step for step in (1, 2, 4, 5, 10) if power * step >= value)
 
 
-def _summary(days: Sequence[str], totals: Sequence[Decimal], total: Decimal, tell: Callable[[Decimal], str]) -> str:
+def _summary(
+    days: Sequence[str], totals: Sequence[Decimal], total: Decimal, tell: Callable[[Decimal], str]
+) -> str:
     if not total:
         return "Nothing in this time."
     best = max(range(len(days)), key=lambda i: totals[i])

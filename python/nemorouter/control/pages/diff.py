@@ -15,7 +15,9 @@ class Change(NamedTuple):
 
 
 def fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Change]:
-    """The fields that differ, in the order of the event; of a new resource those that say something."""
+    """The fields that differ, in the order of the event; of a new resource those that say
+    something.
+    """
     was, now = _flat(before or {}), _flat(after or {})
     names = [*was, *(name for name in now if name not in was)]
     return [

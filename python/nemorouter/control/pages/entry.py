@@ -33,7 +33,9 @@ async def show_login(request: AnyRequest) -> Response[str] | Redirect:
     signed = await auth.optional(request)
     if signed is not None and signed.session:
         return go(await home_path(auth.context_of(request), signed.actor))
-    return await _login(request, forms.Form(), flash=DONE.get(request.query_params.get("done", ""), ""))
+    return await _login(
+        request, forms.Form(), flash=DONE.get(request.query_params.get("done", ""), "")
+    )
 
 
 @post("/login", status_code=200)
@@ -45,7 +47,10 @@ async def login(request: AnyRequest) -> Response[Any]:
         auth.require_safe_transport(request)
         where = auth.source_ip(request)
         return await signin.sign_in(
-            auth.context_of(request), form.values.get("email", ""), form.values.get("password", ""), where
+            auth.context_of(request),
+            form.values.get("email", ""),
+            form.values.get("password", ""),
+            where,
         )
 
     return await _enter(request, form, enter, _login)
@@ -99,7 +104,9 @@ async def complete_setup(request: AnyRequest) -> Response[Any]:
 @get("/invitations/accept")
 async def show_invitation(request: AnyRequest) -> Response[str]:
     """What the link invites to."""
-    return await _invitation(request, forms.filled({"token": request.query_params.get("token", "")}))
+    return await _invitation(
+        request, forms.filled({"token": request.query_params.get("token", "")})
+    )
 
 
 @post("/invitations/accept", status_code=200)
@@ -110,7 +117,9 @@ async def accept_invitation(request: AnyRequest) -> Response[Any]:
     async def enter() -> str:
         auth.require_safe_transport(request)
         context, where = auth.context_of(request), auth.source_ip(request)
-        return await invitations.accept(context, form.values.get("token", ""), form.text("name"), _twice(form), where)
+        return await invitations.accept(
+            context, form.values.get("token", ""), form.text("name"), _twice(form), where
+        )
 
     return await _enter(request, form, enter, _invitation)
 
@@ -163,7 +172,9 @@ async def _enter(
         kept = form.refused(error)
         return await show(request, kept, problem=kept.problem, status=400)
     except BusyError as error:
-        answer = await show(request, form, problem=str(error), status=429 if error.throttled else 503)
+        answer = await show(
+            request, form, problem=str(error), status=429 if error.throttled else 503
+        )
         answer.headers["retry-after"] = str(error.retry_s)
         return answer
     context = auth.context_of(request)
@@ -173,15 +184,21 @@ async def _enter(
     return redirect
 
 
-async def _login(_: AnyRequest, form: forms.Form, *, status: int = 200, **said: str) -> Response[str]:
+async def _login(
+    _: AnyRequest, form: forms.Form, *, status: int = 200, **said: str
+) -> Response[str]:
     return page("login.html", status=status, form=form, **said)
 
 
-async def _setup(_: AnyRequest, form: forms.Form, *, status: int = 200, **said: str) -> Response[str]:
+async def _setup(
+    _: AnyRequest, form: forms.Form, *, status: int = 200, **said: str
+) -> Response[str]:
     return page("setup.html", status=status, form=form, **said)
 
 
-async def _invitation(request: AnyRequest, form: forms.Form, *, status: int = 200, problem: str = "") -> Response[str]:
+async def _invitation(
+    request: AnyRequest, form: forms.Form, *, status: int = 200, problem: str = ""
+) -> Response[str]:
     try:
         invited = await invitations.peek(auth.context_of(request), form.values.get("token", ""))
     except NotFoundError as error:
@@ -189,7 +206,9 @@ async def _invitation(request: AnyRequest, form: forms.Form, *, status: int = 20
     return page("invitation.html", status=status, invited=invited, form=form, problem=problem)
 
 
-async def _reset(request: AnyRequest, form: forms.Form, *, status: int = 200, problem: str = "") -> Response[str]:
+async def _reset(
+    request: AnyRequest, form: forms.Form, *, status: int = 200, problem: str = ""
+) -> Response[str]:
     try:
         email = await reset.peek(auth.context_of(request), form.values.get("token", ""))
     except NotFoundError as error:

@@ -1,4 +1,6 @@
-"""Forms: what was typed, kept; what is wrong with it, beside its field; and the values that services take."""
+"""Forms: what was typed, kept; what is wrong with it, beside its field; and the values that
+services take.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -14,7 +16,12 @@ from nemorouter.services.views import ScopeView
 
 MAX_FIELDS: Final = 200
 MAX_BODY: Final = 200_000
-DURATIONS: Final = [("monthly", "Monthly"), ("weekly", "Weekly"), ("daily", "Daily"), ("total", "Total, never resets")]
+DURATIONS: Final = [
+    ("monthly", "Monthly"),
+    ("weekly", "Weekly"),
+    ("daily", "Daily"),
+    ("total", "Total, never resets"),
+]
 
 _PUBLIC: Final = {  # names of the interface, as the pages say them
     "max_spend": "The budget",
@@ -61,9 +68,13 @@ class Form(NamedTuple):
         return self._replace(problem=spoken(error))
 
 
-def filled(values: Mapping[str, str | None], lists: Mapping[str, Sequence[str]] | None = None) -> Form:
+def filled(
+    values: Mapping[str, str | None], lists: Mapping[str, Sequence[str]] | None = None
+) -> Form:
     """A form that starts with what is there now."""
-    return Form({name: "" if value is None else value for name, value in values.items()}, lists=lists or {})
+    return Form(
+        {name: "" if value is None else value for name, value in values.items()}, lists=lists or {}
+    )
 
 
 def spoken(error: RefusedError) -> str:
@@ -141,7 +152,9 @@ def limits(view: ScopeView) -> dict[str, str | None]:
 
 
 def again(form: Form, error: RefusedError) -> dict[str, Any]:
-    """What a template takes to show the form once more: typed values, errors beside fields, or one at the top."""
+    """What a template takes to show the form once more: typed values, errors beside fields, or one
+    at the top.
+    """
     form = form.refused(error)
     return {"form": form, "problem": form.problem}
 

@@ -1,4 +1,6 @@
-"""The frame around each page: whose org it is, what the person may do there, and what happened just before."""
+"""The frame around each page: whose org it is, what the person may do there, and what happened just
+before.
+"""
 
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -29,7 +31,18 @@ _NAV: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("Settings", "/settings", "settings", "team.read"),
 )
 _RESERVED: Final = frozenset(
-    {"api", "healthz", "invitations", "login", "logout", "metrics", "readyz", "reset", "setup", "static"}
+    {
+        "api",
+        "healthz",
+        "invitations",
+        "login",
+        "logout",
+        "metrics",
+        "readyz",
+        "reset",
+        "setup",
+        "static",
+    }
 )
 
 DONE: Final = {
@@ -52,7 +65,9 @@ DONE: Final = {
     "welcome": "Welcome. Everything is ready: create your first key.",
     "signed-out": "You are signed out.",
 }
-"""What a page says after something was done. The address names the message, so nobody can put words into it."""
+"""What a page says after something was done. The address names the message, so nobody can put words
+into it.
+"""
 
 
 class Org(NamedTuple):
@@ -98,7 +113,9 @@ class Frame(NamedTuple):
     def nav(self) -> list[Nav]:
         """The pages that the person may open; that of the hosts only where there may be several."""
         alone = self.context.settings.redis_url is None
-        entries = [entry for entry in _NAV if self.can(entry[3]) and not (alone and entry[1] == "/hosts")]
+        entries = [
+            entry for entry in _NAV if self.can(entry[3]) and not (alone and entry[1] == "/hosts")
+        ]
         return [Nav(name, self.path + path, icon) for name, path, icon, _ in entries]
 
     def can(self, action: str) -> bool:
@@ -109,10 +126,15 @@ class Frame(NamedTuple):
         """Is this the id of the person who looks?"""
         return id == text_id(Kind.USER, self.actor.user)
 
-    def turns(self, here: str, cursor: str | None, next_cursor: str | None) -> dict[str, str | None]:
+    def turns(
+        self, here: str, cursor: str | None, next_cursor: str | None
+    ) -> dict[str, str | None]:
         """Links of a list that goes on: to its next page, and back to its first."""
         at = f"{self.path}{here}"
-        return {"next": f"{at}?cursor={quote(next_cursor)}" if next_cursor else None, "first": at if cursor else None}
+        return {
+            "next": f"{at}?cursor={quote(next_cursor)}" if next_cursor else None,
+            "first": at if cursor else None,
+        }
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response[str]:
         """A page within this frame."""
@@ -120,7 +142,8 @@ class Frame(NamedTuple):
 
 
 async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
-    """The frame of an org that the person may enter. NotFoundError: any other, whether it exists or not.
+    """The frame of an org that the person may enter. NotFoundError: any other, whether it exists or
+    not.
 
     ForbiddenError: their role does not take them to this page.
     """
@@ -132,7 +155,11 @@ async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
     if here is None:
         raise NotFoundError("There is nothing at this URL.")
     actor = Actor(
-        org=here.org, role=here.role, name=signed.email, user=signed.actor.user, source_ip=signed.actor.source_ip
+        org=here.org,
+        role=here.role,
+        name=signed.email,
+        user=signed.actor.user,
+        source_ip=signed.actor.source_ip,
     )
     action = policy.access(request.method, request.scope["path_template"])
     if action in ACTIONS:
@@ -153,7 +180,9 @@ async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
 
 
 async def home_path(context: Context, actor: Actor) -> str:
-    """Where a person lands who has signed in: the org of the session. ForbiddenError: they belong to none."""
+    """Where a person lands who has signed in: the org of the session. ForbiddenError: they belong
+    to none.
+    """
     places = await overview.places(context, actor)
     paths = _paths(places)
     for place in sorted(places, key=lambda place: place.org != actor.org):

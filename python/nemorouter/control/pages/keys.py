@@ -38,7 +38,9 @@ async def show_keys(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     teams = await team_options(frame)
     here = f"{frame.path}/keys"
     query = {name: value for name, value in asked.items() if value}
-    more = f"{here}?{urlencode(query | {'cursor': found.next_cursor})}" if found.next_cursor else None
+    more = (
+        f"{here}?{urlencode(query | {'cursor': found.next_cursor})}" if found.next_cursor else None
+    )
     first = f"{here}?{urlencode(query)}" if cursor else None
     team_ids = [ids.from_text("team", id) for id in {key.team_id for key in found.data}]
     return frame.page(
@@ -59,7 +61,9 @@ async def new_key(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """The form of **Create Key** as a page."""
     frame = await open_frame(request, org, "Keys")
     teams = await team_options(frame)
-    start = forms.filled({"duration": "monthly", "team": request.query_params.get("team") or default_team(teams)})
+    start = forms.filled(
+        {"duration": "monthly", "team": request.query_params.get("team") or default_team(teams)}
+    )
     return frame.page("key_new.html", form=start, **choices(teams))
 
 
@@ -80,19 +84,27 @@ async def create_key(request: AnyRequest, org: FromPath[str]) -> Response[str] |
             allowed_ips=forms.words(form, "allowed_ips"),
             expires_at=forms.optional(form, "expires_at"),
         )
-        made = await once(frame, form, lambda: keys.create(frame.context, frame.actor, new), key_path(frame))
+        made = await once(
+            frame, form, lambda: keys.create(frame.context, frame.actor, new), key_path(frame)
+        )
     except RefusedError as error:
         teams = await team_options(frame)
-        return frame.page("key_new.html", status=forms.status(error), **choices(teams), **forms.again(form, error))
+        return frame.page(
+            "key_new.html", status=forms.status(error), **choices(teams), **forms.again(form, error)
+        )
     return made if isinstance(made, Redirect) else reveal(request, frame, made)
 
 
 @post("/{org:str}/keys/{id:str}/duplicate", status_code=200)
-async def duplicate_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
+async def duplicate_key(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Response[str] | Redirect:
     """A new secret under the same limits, shown this once."""
     frame = await open_frame(request, org, "Keys")
     form = await forms.read(request)
-    made = await once(frame, form, lambda: keys.duplicate(frame.context, frame.actor, as_id(id)), key_path(frame))
+    made = await once(
+        frame, form, lambda: keys.duplicate(frame.context, frame.actor, as_id(id)), key_path(frame)
+    )
     return made if isinstance(made, Redirect) else reveal(request, frame, made)
 
 
@@ -104,7 +116,9 @@ def key_path(frame: Frame) -> Callable[[keys.CreatedKey], str]:
 def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response[str]:
     """The one page that holds a full key."""
     base = f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}/v1"
-    return frame.page("key_created.html", key=made.view, secret=made.key, snippets=snippets(base, made.key))
+    return frame.page(
+        "key_created.html", key=made.view, secret=made.key, snippets=snippets(base, made.key)
+    )
 
 
 @get("/{org:str}/keys/{id:str}")
@@ -115,7 +129,9 @@ async def show_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -
 
 
 @post("/{org:str}/keys/{id:str}", status_code=200)
-async def save_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
+async def save_key(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Response[str] | Redirect:
     """Change name, state, limits, budget, access."""
     frame = await open_frame(request, org, "Keys")
     form = await forms.read(request)
@@ -175,10 +191,16 @@ async def _key_page(
 ) -> Response[str]:
     days = await overview.daily(frame.context, frame.actor, Kind.KEY, key.id)
     refused = await overview.refused(frame.context, frame.actor, key.id, overview.DAYS)
-    team_names = await overview.names(frame.context, frame.actor, Kind.TEAM, [ids.from_text("team", key.team_id)])
+    team_names = await overview.names(
+        frame.context, frame.actor, Kind.TEAM, [ids.from_text("team", key.team_id)]
+    )
     user = [ids.from_text("user", key.user_id)] if key.user_id else []
     user_names = await overview.names(frame.context, frame.actor, Kind.USER, user)
-    said = forms.again(form, error) if form is not None and error is not None else {"form": _as_form(key)}
+    said = (
+        forms.again(form, error)
+        if form is not None and error is not None
+        else {"form": _as_form(key)}
+    )
     return frame.page(
         "key.html",
         status=forms.status(error) if error else 200,
@@ -214,7 +236,9 @@ def _as_form(key: KeyView) -> forms.Form:
 
 def _state(key: KeyView) -> str:
     """The status in words; a key past its expiry says so."""
-    expired = key.expires_at is not None and datetime.fromisoformat(key.expires_at) <= datetime.now(UTC)
+    expired = key.expires_at is not None and datetime.fromisoformat(key.expires_at) <= datetime.now(
+        UTC
+    )
     return "expired" if expired and key.status == "active" else key.status
 
 
@@ -237,4 +261,13 @@ def as_id(text: str) -> str:
     return forms.only_id("key", text)
 
 
-HANDLERS: Final = [show_keys, new_key, create_key, duplicate_key, show_key, save_key, ask_delete, delete_key]
+HANDLERS: Final = [
+    show_keys,
+    new_key,
+    create_key,
+    duplicate_key,
+    show_key,
+    save_key,
+    ask_delete,
+    delete_key,
+]

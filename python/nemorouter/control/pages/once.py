@@ -1,7 +1,8 @@
-"""A form that is sent twice does its work once: a reload, a double click, a second press after "back".
+"""A form that is sent twice does its work once: a reload, a double click, a second press after
+"back".
 
-Each form that is drawn holds a fresh token; the same token with the same fields leads to what the first sending made.
-It must never keep a secret: what was shown once is not shown again.
+Each form that is drawn holds a fresh token; the same token with the same fields leads to what the
+first sending made. It must never keep a secret: what was shown once is not shown again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,13 +18,19 @@ from nemorouter.errors import ConflictError
 from nemorouter.services import idempotency
 
 FIELD: Final = "once"
-_BUSY: Final = "This form was sent a moment ago. Look at the list: what it makes may be there already."
+_BUSY: Final = (
+    "This form was sent a moment ago. Look at the list: what it makes may be there already."
+)
 
 T = TypeVar("T")
 
 
-async def once(frame: Frame, form: Form, work: Callable[[], Awaitable[T]], where: Callable[[T], str]) -> T | Redirect:
-    """What ``work`` made; the second time, the way to the page ``where`` it stands. ConflictError: still at work."""
+async def once(
+    frame: Frame, form: Form, work: Callable[[], Awaitable[T]], where: Callable[[T], str]
+) -> T | Redirect:
+    """What ``work`` made; the second time, the way to the page ``where`` it stands. ConflictError:
+    still at work.
+    """
     if not form.text(FIELD):
         return await work()  # a program: it knows what it does
     key = _key(form)
@@ -44,5 +51,7 @@ async def once(frame: Frame, form: Form, work: Callable[[], Awaitable[T]], where
 
 def _key(form: Form) -> str:
     """Of token and fields together: who goes back and types something else means something else."""
-    text = "\0".join(f"{name}\0{value}" for name, values in sorted(form.lists.items()) for value in values)
+    text = "\0".join(
+        f"{name}\0{value}" for name, values in sorted(form.lists.items()) for value in values
+    )
     return "form:" + blake3(text.encode("utf-8", "replace")).hexdigest()

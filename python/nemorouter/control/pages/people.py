@@ -1,4 +1,6 @@
-"""Pages of the people: members with their roles, invitations, and one person with limits of their own."""
+"""Pages of the people: members with their roles, invitations, and one person with limits of their
+own.
+"""
 
 from functools import partial
 from typing import Final
@@ -31,7 +33,9 @@ _ROLES: Final = {
 async def show_members(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Members and invitations."""
     frame = await open_frame(request, org, "People")
-    return await _list(frame, forms.filled({"role": "member"}), cursor=request.query_params.get("cursor"))
+    return await _list(
+        frame, forms.filled({"role": "member"}), cursor=request.query_params.get("cursor")
+    )
 
 
 @post("/{org:str}/people/invitations", status_code=200)
@@ -67,7 +71,9 @@ async def show_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]
 
 
 @post("/{org:str}/people/members/{id:str}", status_code=200)
-async def save_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
+async def save_member(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Response[str] | Redirect:
     """Change role, state, limits, budget."""
     frame = await open_frame(request, org, "People")
     form = await forms.read(request)
@@ -90,8 +96,12 @@ async def save_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]
 
 
 @post("/{org:str}/people/members/{id:str}/reset", status_code=200)
-async def reset_password(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str]:
-    """A link by which the person sets a new password, shown this once. An earlier one ends, so twice does no harm."""
+async def reset_password(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Response[str]:
+    """A link by which the person sets a new password, shown this once. An earlier one ends, so
+    twice does no harm.
+    """
     frame = await open_frame(request, org, "People")
     one = await _find(frame, id)
     try:
@@ -132,7 +142,9 @@ async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str])
 
 
 @post("/{org:str}/people/members/{id:str}/remove", status_code=200)
-async def remove_member(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
+async def remove_member(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Response[str] | Redirect:
     """Remove the person."""
     frame = await open_frame(request, org, "People")
     one = await _find(frame, id)
@@ -144,7 +156,9 @@ async def remove_member(request: AnyRequest, org: FromPath[str], id: FromPath[st
 
 
 async def _find(frame: Frame, id: str) -> UserView:
-    found: UserView = await owners.show_owner(frame.context, frame.actor, Kind.USER, forms.only_id("user", id))
+    found: UserView = await owners.show_owner(
+        frame.context, frame.actor, Kind.USER, forms.only_id("user", id)
+    )
     return found
 
 
@@ -171,8 +185,12 @@ async def _member(
 ) -> Response[str]:
     start = teams.as_form(one)
     start = start._replace(values={**start.values, "role": one.role})
-    shows_usage = frame.can("usage.read") and (frame.actor.role is not Role.MEMBER or frame.is_me(one.id))
-    days = await overview.daily(frame.context, frame.actor, Kind.USER, one.id) if shows_usage else []
+    shows_usage = frame.can("usage.read") and (
+        frame.actor.role is not Role.MEMBER or frame.is_me(one.id)
+    )
+    days = (
+        await overview.daily(frame.context, frame.actor, Kind.USER, one.id) if shows_usage else []
+    )
     return frame.page(
         "member.html",
         status=forms.status(error) if error else 200,
@@ -193,7 +211,11 @@ def _site(request: AnyRequest) -> str:
 
 def _roles(frame: Frame) -> list[tuple[str, str]]:
     """The roles to choose from; what may be given, the services say."""
-    return [(role, text) for role, text in _ROLES.items() if role != "owner" or frame.actor.role is Role.OWNER]
+    return [
+        (role, text)
+        for role, text in _ROLES.items()
+        if role != "owner" or frame.actor.role is Role.OWNER
+    ]
 
 
 HANDLERS: Final = [

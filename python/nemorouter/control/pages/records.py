@@ -42,7 +42,10 @@ async def show_logs(request: AnyRequest, org: FromPath[str]) -> Response[str]:
         "logs.html",
         status=status,
         rows=found.data,
-        outcomes=[("", "All"), *((one.name.lower(), one.name.replace("_", " ").capitalize()) for one in Outcome)],
+        outcomes=[
+            ("", "All"),
+            *((one.name.lower(), one.name.replace("_", " ").capitalize()) for one in Outcome),
+        ],
         csv=f"{frame.path}/logs.csv?{urlencode(_given(asked))}",
         **_around(f"{frame.path}/logs", asked, cursor, found.next_cursor, form),
     )
@@ -76,7 +79,9 @@ async def logs_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
     frame = await open_frame(request, org, "Logs")
     where = logs.LogFilter(**_whole_days(_asked(request, _LOG_FILTERS)))
     return await _csv(
-        "requests", logs.LogRow, lambda cursor: logs.logs(frame.context, frame.actor, where, limit=1000, cursor=cursor)
+        "requests",
+        logs.LogRow,
+        lambda cursor: logs.logs(frame.context, frame.actor, where, limit=1000, cursor=cursor),
     )
 
 
@@ -88,12 +93,18 @@ async def audit_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
     return await _csv(
         "audit",
         audit.AuditView,
-        lambda cursor: audit.list_audit(frame.context, frame.actor, where, limit=1000, cursor=cursor),
+        lambda cursor: audit.list_audit(
+            frame.context, frame.actor, where, limit=1000, cursor=cursor
+        ),
     )
 
 
-async def _csv(name: str, kind: type[msgspec.Struct], read: Callable[[str | None], Awaitable[Page[Any]]]) -> Stream:
-    """Page after page as one file. The first is read before anything is sent, so that a bad filter is told."""
+async def _csv(
+    name: str, kind: type[msgspec.Struct], read: Callable[[str | None], Awaitable[Page[Any]]]
+) -> Stream:
+    """Page after page as one file. The first is read before anything is sent, so that a bad filter
+    is told.
+    """
     first = await read(None)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -118,7 +129,9 @@ def _given(asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _whole_days(asked: dict[str, str]) -> dict[str, Any]:
-    """The filters as services take them, whose ``until`` is not included: a page's "Until" names the last day."""
+    """The filters as services take them, whose ``until`` is not included: a page's "Until" names
+    the last day.
+    """
     given = _given(asked)
     with suppress(KeyError, ValueError, OverflowError):  # what is no day, the service refuses
         given["until"] = (date.fromisoformat(given["until"]) + timedelta(days=1)).isoformat()

@@ -1,4 +1,6 @@
-"""Templates to answers. It must never mark a stored text as safe: what people typed is escaped, always."""
+"""Templates to answers. It must never mark a stored text as safe: what people typed is escaped,
+always.
+"""
 
 import hashlib
 import mimetypes
@@ -61,7 +63,9 @@ def page(template: str, *, status: int = 200, **values: Any) -> Response[str]:
 
 
 def go(path: str, done: str = "") -> Redirect:
-    """On to another page of ours after a form was accepted; ``done`` names the message it shows (see ``flash``)."""
+    """On to another page of ours after a form was accepted; ``done`` names the message it shows
+    (see ``flash``).
+    """
     if not path.startswith("/") or path.startswith(("//", "/\\")):
         path = "/"
     if done:
@@ -71,7 +75,9 @@ def go(path: str, done: str = "") -> Redirect:
 
 def scope_path(kind: str, id: str) -> str:
     """Where the page of a scope lies within its org."""
-    return {"key": f"/keys/{id}", "team": f"/teams/{id}", "user": f"/people/members/{id}"}.get(kind, "/settings")
+    return {"key": f"/keys/{id}", "team": f"/teams/{id}", "user": f"/people/members/{id}"}.get(
+        kind, "/settings"
+    )
 
 
 @cache

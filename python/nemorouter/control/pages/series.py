@@ -81,7 +81,9 @@ def spend(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> c
     return charts.bars(id, "Spend by day", days, stacked, charts.money)
 
 
-def _by_day(rows: Sequence[Sums], days: Sequence[str], value: Callable[[Sums], Decimal | int]) -> list[Decimal]:
+def _by_day(
+    rows: Sequence[Sums], days: Sequence[str], value: Callable[[Sums], Decimal | int]
+) -> list[Decimal]:
     sums = dict.fromkeys(days, Decimal(0))
     for row in rows:
         if row.day in sums:

@@ -36,10 +36,14 @@ async def save_org(request: AnyRequest, org: FromPath[str]) -> Response[str] | R
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
-        await owners.patch_owner(frame.context, frame.actor, Kind.ORG, frame.org_id, teams.patch(form))
+        await owners.patch_owner(
+            frame.context, frame.actor, Kind.ORG, frame.org_id, teams.patch(form)
+        )
     except RefusedError as error:
         return await _page(frame, "org_form", form, error)
-    return go(f"/{frame.org_id}/settings", "org-saved")  # its name, and so its address, may be another now
+    return go(
+        f"/{frame.org_id}/settings", "org-saved"
+    )  # its name, and so its address, may be another now
 
 
 @post("/{org:str}/settings/password", status_code=200)
@@ -73,12 +77,16 @@ async def end_sessions(request: AnyRequest, org: FromPath[str]) -> Redirect:
 
 
 @post("/{org:str}/settings/management-keys", status_code=200)
-async def create_management_key(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
+async def create_management_key(
+    request: AnyRequest, org: FromPath[str]
+) -> Response[str] | Redirect:
     """A key of the management API, shown this once."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
-        create = partial(management.create, frame.context, frame.actor, NewManagementKey(name=form.text("name")))
+        create = partial(
+            management.create, frame.context, frame.actor, NewManagementKey(name=form.text("name"))
+        )
         made = await once(frame, form, create, lambda _: f"{frame.path}/settings")
     except RefusedError as error:
         return await _page(frame, "key_form", form, error)
@@ -100,11 +108,15 @@ async def ask_revoke(request: AnyRequest, org: FromPath[str], id: FromPath[str])
     frame = await open_frame(request, org, "Settings")
     key = _one(await management.list_management_keys(frame.context, frame.actor), id)
     consequences = ["The next call of the API with it is refused with 401.", "It cannot come back."]
-    return _ask(frame, "management-keys", "revoke", id, "management key", key.name, key.alias, consequences)
+    return _ask(
+        frame, "management-keys", "revoke", id, "management key", key.name, key.alias, consequences
+    )
 
 
 @post("/{org:str}/settings/management-keys/{id:str}/revoke", status_code=303)
-async def revoke_management_key(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Redirect:
+async def revoke_management_key(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Redirect:
     """End a management key."""
     frame = await open_frame(request, org, "Settings")
     await management.revoke(frame.context, frame.actor, id)
@@ -117,7 +129,9 @@ async def create_webhook(request: AnyRequest, org: FromPath[str]) -> Response[st
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
-        create = partial(webhooks.create, frame.context, frame.actor, NewWebhook(url=form.text("url")))
+        create = partial(
+            webhooks.create, frame.context, frame.actor, NewWebhook(url=form.text("url"))
+        )
         made = await once(frame, form, create, lambda _: f"{frame.path}/settings")
     except RefusedError as error:
         return await _page(frame, "hook_form", form, error)
@@ -191,7 +205,14 @@ def _one(listed: list[T], id: str) -> T:
 
 
 def _ask(
-    frame: Frame, section: str, verb: str, id: str, what: str, name: str, detail: str, consequences: list[str]
+    frame: Frame,
+    section: str,
+    verb: str,
+    id: str,
+    what: str,
+    name: str,
+    detail: str,
+    consequences: list[str],
 ) -> Response[str]:
     """The question before something ends."""
     return frame.page(
@@ -222,11 +243,17 @@ async def _prices(
 
 
 async def _page(
-    frame: Frame, section: str = "", form: forms.Form | None = None, error: RefusedError | None = None
+    frame: Frame,
+    section: str = "",
+    form: forms.Form | None = None,
+    error: RefusedError | None = None,
 ) -> Response[str]:
     """All sections; the one that was refused keeps what was typed."""
     org: ScopeView = await owners.show_owner(frame.context, frame.actor, Kind.ORG, frame.org_id)
-    said: dict[str, Any] = dict.fromkeys(_SECTIONS, forms.Form()) | {"org_form": teams.as_form(org), "problem": ""}
+    said: dict[str, Any] = dict.fromkeys(_SECTIONS, forms.Form()) | {
+        "org_form": teams.as_form(org),
+        "problem": "",
+    }
     if form is not None and error is not None:
         again = forms.again(form, error)
         said |= {section: again["form"], "problem": again["problem"]}
@@ -235,7 +262,11 @@ async def _page(
     if frame.can("webhook.read"):
         said["webhooks"] = await webhooks.list_webhooks(frame.context, frame.actor)
     return frame.page(
-        "settings.html", status=forms.status(error) if error else 200, org=org, durations=forms.DURATIONS, **said
+        "settings.html",
+        status=forms.status(error) if error else 200,
+        org=org,
+        durations=forms.DURATIONS,
+        **said,
     )
 
 

@@ -22,7 +22,9 @@ PAGE: Final = 50
 async def show_teams(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """All teams, and the form of a new one."""
     frame = await open_frame(request, org, "Teams")
-    return await _list(frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor"))
+    return await _list(
+        frame, forms.filled({"duration": "monthly"}), cursor=request.query_params.get("cursor")
+    )
 
 
 @post("/{org:str}/teams", status_code=200)
@@ -52,7 +54,9 @@ async def show_team(request: AnyRequest, org: FromPath[str], id: FromPath[str]) 
 
 
 @post("/{org:str}/teams/{id:str}", status_code=200)
-async def save_team(request: AnyRequest, org: FromPath[str], id: FromPath[str]) -> Response[str] | Redirect:
+async def save_team(
+    request: AnyRequest, org: FromPath[str], id: FromPath[str]
+) -> Response[str] | Redirect:
     """Change name, state, limits, budget, models."""
     frame = await open_frame(request, org, "Teams")
     form = await forms.read(request)
@@ -77,7 +81,9 @@ def patch(form: forms.Form) -> ScopePatch:
 
 
 async def _find(frame: Frame, id: str) -> ScopeView:
-    found: ScopeView = await owners.show_owner(frame.context, frame.actor, Kind.TEAM, forms.only_id("team", id))
+    found: ScopeView = await owners.show_owner(
+        frame.context, frame.actor, Kind.TEAM, forms.only_id("team", id)
+    )
     return found
 
 
@@ -99,7 +105,11 @@ async def _team(
     frame: Frame, team: ScopeView, form: forms.Form | None = None, error: RefusedError | None = None
 ) -> Response[str]:
     days = await overview.daily(frame.context, frame.actor, Kind.TEAM, team.id)
-    said = forms.again(form, error) if form is not None and error is not None else {"form": as_form(team)}
+    said = (
+        forms.again(form, error)
+        if form is not None and error is not None
+        else {"form": as_form(team)}
+    )
     return frame.page(
         "team.html",
         status=forms.status(error) if error else 200,
@@ -115,7 +125,11 @@ async def _team(
 
 def as_form(view: ScopeView) -> forms.Form:
     """The form with what holds now."""
-    values = {"name": view.name, "status": view.status, "allowed_models": "\n".join(view.allowed_models)}
+    values = {
+        "name": view.name,
+        "status": view.status,
+        "allowed_models": "\n".join(view.allowed_models),
+    }
     return forms.filled(values | forms.limits(view))
 
 

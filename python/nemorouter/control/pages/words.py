@@ -1,4 +1,6 @@
-"""How numbers, money, days and names are said on a page. Pure functions; the templates use them as filters."""
+"""How numbers, money, days and names are said on a page. Pure functions; the templates use them as
+filters.
+"""
 
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -6,11 +8,19 @@ from typing import Final
 
 _CENT: Final = Decimal("0.01")
 _STEPS: Final = ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k"))
-_AGES: Final = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
+_AGES: Final = (
+    (86_400 * 365, "year"),
+    (86_400 * 30, "month"),
+    (86_400, "day"),
+    (3600, "hour"),
+    (60, "minute"),
+)
 
 
 def usd(text: str | None) -> str:
-    """``$1,234.50`` of a decimal string; small amounts keep two digits that say something. None: a dash."""
+    """``$1,234.50`` of a decimal string; small amounts keep two digits that say something. None: a
+    dash.
+    """
     if text is None:
         return "–"
     value = Decimal(text)
@@ -21,7 +31,9 @@ def usd(text: str | None) -> str:
 
 
 def exact(text: str) -> str:
-    """``$1,234.50`` of a decimal string, with every digit of it: prices and caps, which people have typed."""
+    """``$1,234.50`` of a decimal string, with every digit of it: prices and caps, which people have
+    typed.
+    """
     return _dollars(Decimal(text))
 
 
@@ -54,7 +66,9 @@ def limit(number: int | None) -> str:
 
 
 def percent(part: str, whole: str) -> int:
-    """How much of a cap is spent, rounded down so that 100 means all of it; a cap of 0 is always used up."""
+    """How much of a cap is spent, rounded down so that 100 means all of it; a cap of 0 is always
+    used up.
+    """
     cap = Decimal(whole)
     return int(min(Decimal(part) / cap, Decimal(10)) * 100) if cap else 100
 

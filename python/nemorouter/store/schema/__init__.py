@@ -1,13 +1,22 @@
-"""Tables of the store, and the number of their layout. A change here goes with a migration; a test compares both.
+"""Tables of the store, and the number of their layout. A change here goes with a migration; a test
+compares both.
 
-Numbers are those of ``types``; times are Unix milliseconds; money is nano-USD.
-In ``requests`` and ``spend_daily`` the user id 0 means none.
+Numbers are those of ``types``; times are Unix milliseconds; money is nano-USD. In ``requests`` and
+``spend_daily`` the user id 0 means none.
 """
 
 from typing import Final
 
 from nemorouter.store.schema.columns import metadata
-from nemorouter.store.schema.control import alerts, deliveries, idempotency, invitations, sessions, throttles, webhooks
+from nemorouter.store.schema.control import (
+    alerts,
+    deliveries,
+    idempotency,
+    invitations,
+    sessions,
+    throttles,
+    webhooks,
+)
 from nemorouter.store.schema.core import (
     audit,
     budgets,
@@ -32,7 +41,8 @@ SCHEMA_VERSION: Final = 8
 """Number of the newest migration: what this program reads and writes."""
 
 PRICE_CHANGE: Final = 0
-"""``changes.kind`` of a price; other kinds are ``types.Kind``. ``changes.model`` names the price."""
+"""``changes.kind`` of a price; other kinds are ``types.Kind``. ``changes.model`` names the price.
+"""
 
 __all__ = [
     "PRICE_CHANGE",

@@ -16,7 +16,9 @@ SQLITE_ONLY = {"dialect": "sqlite"}
 POSTGRESQL_ONLY = {"dialect": "postgresql"}
 """``info`` of an index that only the migrations of one dialect make."""
 
-BIG = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER PRIMARY KEY is SQLite's row number
+BIG = BigInteger().with_variant(
+    Integer(), "sqlite"
+)  # only INTEGER PRIMARY KEY is SQLite's row number
 
 
 def big_(name: str, *, null: bool = False, zero: bool = False) -> Column[int]:
@@ -28,7 +30,9 @@ def ref_(table: str, *, null: bool = False) -> Column[int]:
 
 
 def text_(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
-    return Column(name, Text, nullable=null, server_default=None if default is None else text(f"'{default}'"))
+    return Column(
+        name, Text, nullable=null, server_default=None if default is None else text(f"'{default}'")
+    )
 
 
 def id_() -> Column[int]:
@@ -36,7 +40,9 @@ def id_() -> Column[int]:
 
 
 def limits_() -> list[SchemaItem]:
-    """Columns that orgs, teams, users and keys share: state, limits, what may be used, and the policy's version."""
+    """Columns that orgs, teams, users and keys share: state, limits, what may be used, and the
+    policy's version.
+    """
     return [
         Column("status", SmallInteger, nullable=False, server_default="1"),
         big_("rpm", null=True),

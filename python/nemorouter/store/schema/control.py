@@ -107,7 +107,9 @@ deliveries = Table(
     id_(),
     ref_("webhook"),
     ref_("alert"),
-    Column("state", SmallInteger, nullable=False, server_default="1"),  # 1 waits, 2 delivered, 3 given up
+    Column(
+        "state", SmallInteger, nullable=False, server_default="1"
+    ),  # 1 waits, 2 delivered, 3 given up
     Column("attempts", Integer, nullable=False, server_default="0"),
     big_("next_ms"),
     Column("status", SmallInteger, nullable=True),  # of the last answer

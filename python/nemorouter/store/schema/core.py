@@ -12,7 +12,17 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from nemorouter.store.schema.columns import BIG, POSTGRESQL_ONLY, SQLITE_ONLY, big_, id_, limits_, metadata, ref_, text_
+from nemorouter.store.schema.columns import (
+    BIG,
+    POSTGRESQL_ONLY,
+    SQLITE_ONLY,
+    big_,
+    id_,
+    limits_,
+    metadata,
+    ref_,
+    text_,
+)
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), text_("value"))
 """``install`` (32 hex), ``change_seq``, ``pepper.<id>`` (fingerprint)."""
@@ -29,7 +39,15 @@ changes = Table(
 
 orgs = Table("orgs", metadata, id_(), text_("name"), *limits_(), UniqueConstraint("name"))
 
-teams = Table("teams", metadata, id_(), ref_("org"), text_("name"), *limits_(), UniqueConstraint("org_id", "name"))
+teams = Table(
+    "teams",
+    metadata,
+    id_(),
+    ref_("org"),
+    text_("name"),
+    *limits_(),
+    UniqueConstraint("org_id", "name"),
+)
 """Each org has a team ``Default``, for keys that name none."""
 
 users = Table(
@@ -155,9 +173,10 @@ requests = Table(
 )
 """The request log: one row for each admitted request, kept for ``log_retention_days``.
 
-(boot, seq) is a row's id, and decides alone whether it is there: a ticket's time and org never change. In SQLite the
-table lies in the order in which it is read, by org and time, so that a row costs one more index and not three. In
-PostgreSQL it is one table a week, with the key (boot, seq, at_ms); see ``store.weeks``.
+(boot, seq) is a row's id, and decides alone whether it is there: a ticket's time and org never
+change. In SQLite the table lies in the order in which it is read, by org and time, so that a row
+costs one more index and not three. In PostgreSQL it is one table a week, with the key (boot, seq,
+at_ms); see ``store.weeks``.
 """
 
 spend_daily = Table(
@@ -200,7 +219,9 @@ spend_scope = Table(
     PrimaryKeyConstraint("kind", "scope_id", "day", "model"),
     sqlite_with_rowid=False,
 )
-"""The same added up for those who own many keys, so that a total never adds up a hundred thousand rows."""
+"""The same added up for those who own many keys, so that a total never adds up a hundred thousand
+rows.
+"""
 
 spend_month = Table(
     "spend_month",

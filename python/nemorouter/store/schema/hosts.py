@@ -13,7 +13,9 @@ hosts = Table(
     id_(),  # of the data directory: datadir.host_number
     text_("name"),
     big_("seen_ms"),  # it drained last
-    big_("tallies", zero=True),  # number of the last refusal counts taken from it, so that they count once
+    big_(
+        "tallies", zero=True
+    ),  # number of the last refusal counts taken from it, so that they count once
 )
 
 adrift = Table(
@@ -24,7 +26,9 @@ adrift = Table(
     big_("applied"),  # it obeys all changes up to here
     big_("beats"),  # how often it read the store since it lost Redis
 )
-"""Hosts that admit a safe share without Redis: a second registry, of those who are missing in the first."""
+"""Hosts that admit a safe share without Redis: a second registry, of those who are missing in the
+first.
+"""
 
 spend_host = Table(
     "spend_host",

@@ -43,10 +43,10 @@ _CHAT = (
     b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[%b],'
     b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
 )
-_CHOICE = (
-    b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null},"logprobs":null,"finish_reason":"%b"}'
+_CHOICE = b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null},"logprobs":null,"finish_reason":"%b"}'
+_CHUNK = (
+    b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":%b,"choices":'
 )
-_CHUNK = b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":%b,"choices":'
 
 
 def chat(request: Request) -> Answer:
@@ -65,7 +65,9 @@ def chat(request: Request) -> Answer:
     words, made, short = cut(words, most)
     if asked.stream:
         return Answer(
-            200, EVENTS, chunks=Ready(_stream_chat(request, asked, words, given, "length" if short else "stop"))
+            200,
+            EVENTS,
+            chunks=Ready(_stream_chat(request, asked, words, given, "length" if short else "stop")),
         )
     reason, said = b"length" if short else b"stop", _encode(words)
     choices = _CHOICE % (0, said, reason)
@@ -77,7 +79,9 @@ def chat(request: Request) -> Answer:
     return Answer(200, JSON, body, usage=(given, 0, made))
 
 
-def _stream_chat(request: Request, asked: _Chat, words: str, given: int, reason: str) -> Iterator[bytes]:
+def _stream_chat(
+    request: Request, asked: _Chat, words: str, given: int, reason: str
+) -> Iterator[bytes]:
     head = _CHUNK % (request.request_id[4:].encode(), CREATED, _encode(asked.model))
     choices, tokens = range(asked.n or 1), pieces(words)
     for index in choices:
@@ -110,7 +114,12 @@ def completion(request: Request) -> Answer:
         usage = _usage(given, made) if options is not None and options.include_usage else None
         return Answer(200, EVENTS, chunks=Ready(_stream_completion(base, answers, usage)))
     choices = [
-        {"index": index, "text": text, "logprobs": None, "finish_reason": "length" if short else "stop"}
+        {
+            "index": index,
+            "text": text,
+            "logprobs": None,
+            "finish_reason": "length" if short else "stop",
+        }
         for index, (text, _, short) in enumerate(answers)
     ]
     body = _encode(base | {"choices": choices, "usage": _usage(given, made)})

@@ -14,7 +14,14 @@ from nemorouter.upstream.echo.text import CREATED, count
 
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 _CATEGORIES = (
-    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent"),
+    *(
+        "harassment",
+        "harassment/threatening",
+        "hate",
+        "hate/threatening",
+        "illicit",
+        "illicit/violent",
+    ),
     *("self-harm", "self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors"),
     *("violence", "violence/graphic"),
 )
@@ -51,7 +58,11 @@ def embeddings(request: Request) -> Answer:
     data = []
     for index, text in enumerate(texts):
         vector = _vector(text, asked.dimensions or 256)
-        shown = base64.b64encode(vector.tobytes()).decode() if asked.encoding_format == "base64" else list(vector)
+        shown = (
+            base64.b64encode(vector.tobytes()).decode()
+            if asked.encoding_format == "base64"
+            else list(vector)
+        )
         data.append({"object": "embedding", "index": index, "embedding": shown})
     usage = {"prompt_tokens": given, "total_tokens": given}
     return _json({"object": "list", "data": data, "model": asked.model, "usage": usage}, given)
@@ -60,7 +71,9 @@ def embeddings(request: Request) -> Answer:
 def images(request: Request) -> Answer:
     """``/images/generations``: one pixel, as often as asked."""
     asked = _decode_image(request.body)
-    return _json({"created": CREATED, "data": [{"b64_json": _PIXEL}] * (asked.n or 1)}, count(asked.prompt))
+    return _json(
+        {"created": CREATED, "data": [{"b64_json": _PIXEL}] * (asked.n or 1)}, count(asked.prompt)
+    )
 
 
 def moderations(request: Request) -> Answer:
@@ -83,7 +96,10 @@ def _texts(asked: str | list[int | str | list[int]]) -> list[str]:
         return [asked]
     if asked and isinstance(asked[0], int):
         return [msgspec.json.encode(asked).decode().strip("[]")]
-    return [one if isinstance(one, str) else msgspec.json.encode(one).decode().strip("[]") for one in asked]
+    return [
+        one if isinstance(one, str) else msgspec.json.encode(one).decode().strip("[]")
+        for one in asked
+    ]
 
 
 def _vector(text: str, dimensions: int) -> "array[float]":

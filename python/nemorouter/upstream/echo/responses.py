@@ -24,7 +24,11 @@ _decode = msgspec.json.Decoder(_Asked).decode
 def response(request: Request) -> Answer:
     """``/responses``."""
     asked = _decode(request.body)
-    texts = [asked.input] if isinstance(asked.input, str) else [message.text() for message in asked.input]
+    texts = (
+        [asked.input]
+        if isinstance(asked.input, str)
+        else [message.text() for message in asked.input]
+    )
     given = count("".join(texts) + (asked.instructions or ""))
     words, made, short = cut(texts[-1] if texts else "", asked.max_output_tokens)
     identity = request.request_id[4:]
@@ -71,13 +75,23 @@ def _stream(whole: dict[str, Any], item: dict[str, Any], words: str) -> Iterator
         yield b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
-def _events(whole: dict[str, Any], item: dict[str, Any], words: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    begun = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+def _events(
+    whole: dict[str, Any], item: dict[str, Any], words: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    begun = whole | {
+        "status": "in_progress",
+        "output": [],
+        "usage": None,
+        "incomplete_details": None,
+    }
     part = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     empty = {"type": "output_text", "text": "", "annotations": []}
     yield "response.created", {"response": begun}
     yield "response.in_progress", {"response": begun}
-    yield "response.output_item.added", {"output_index": 0, "item": item | {"status": "in_progress", "content": []}}
+    yield (
+        "response.output_item.added",
+        {"output_index": 0, "item": item | {"status": "in_progress", "content": []}},
+    )
     yield "response.content_part.added", part | {"part": empty}
     for token in pieces(words):
         yield "response.output_text.delta", part | {"delta": token, "logprobs": []}

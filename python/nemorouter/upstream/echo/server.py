@@ -1,4 +1,6 @@
-"""The echo upstream: one function per endpoint, and OpenAI's error for a body that an endpoint cannot use."""
+"""The echo upstream: one function per endpoint, and OpenAI's error for a body that an endpoint
+cannot use.
+"""
 
 from collections.abc import Callable
 
@@ -41,7 +43,12 @@ class Echo:
             return _ANSWERS[endpoint](Request(endpoint, "", body, request_id))
         except (msgspec.ValidationError, UnicodeError) as error:
             message = str(error)
-        row = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_request"}
+        row = {
+            "message": message,
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_request",
+        }
         return Answer(400, JSON, msgspec.json.encode({"error": row}))
 
     async def close(self) -> None:

@@ -1,4 +1,6 @@
-"""Echo's tokens: a token is four characters of text; a prompt's tokens never exceed a quarter of its body's bytes."""
+"""Echo's tokens: a token is four characters of text; a prompt's tokens never exceed a quarter of
+its body's bytes.
+"""
 
 from typing import Annotated, Any
 

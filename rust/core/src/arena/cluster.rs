@@ -1,4 +1,5 @@
-//! The arena of a host that shares its limits with others: its own lease, and what its agent does to the leases of scopes.
+//! The arena of a host that shares its limits with others: its own lease, and what its agent does
+//! to the leases of scopes.
 
 use super::{Arena, H_ADMIT_UNTIL, H_CLUSTERED};
 use crate::{
@@ -44,8 +45,9 @@ impl Arena {
         self.clustered.load(Ordering::Relaxed) != 0
     }
 
-    /// Share limits with other hosts, or not. Only while there is no scope: a word counts leased tokens or a bucket's shares, not both.
-    /// A host that begins to share admits nothing until it is told how long it may.
+    /// Share limits with other hosts, or not. Only while there is no scope: a word counts leased
+    /// tokens or a bucket's shares, not both. A host that begins to share admits nothing until it
+    /// is told how long it may.
     pub fn set_clustered(&self, clustered: bool) -> Result<()> {
         if self.scopes() > 0 {
             return Err(Error::Value(
@@ -58,7 +60,8 @@ impl Arena {
         Ok(())
     }
 
-    /// Boot clock (microseconds) until which this host may admit; 0 = for ever. It only counts while the arena is clustered.
+    /// Boot clock (microseconds) until which this host may admit; 0 = for ever. It only counts
+    /// while the arena is clustered.
     #[must_use]
     pub fn admit_until(&self) -> u64 {
         self.word(H_ADMIT_UNTIL).load(Ordering::Acquire)
@@ -86,12 +89,17 @@ impl Arena {
     }
 
     fn wanted_record(&self, index: u32) -> Result<(Record<'_>, View)> {
-        let record = self.record(index).ok_or_else(|| Error::Value(format!("no scope has index {index}")))?;
-        let view = record.view().ok_or_else(|| Error::Busy("the record is being written; try again".to_owned()))?;
+        let record = self
+            .record(index)
+            .ok_or_else(|| Error::Value(format!("no scope has index {index}")))?;
+        let view = record
+            .view()
+            .ok_or_else(|| Error::Busy("the record is being written; try again".to_owned()))?;
         Ok((record, view))
     }
 
-    /// Claimed is read before returned: what was rolled back in between is counted as claimed, never the other way round.
+    /// Claimed is read before returned: what was rolled back in between is counted as claimed,
+    /// never the other way round.
     pub fn lease(&self, index: u32, resource: Resource) -> Result<LeaseView> {
         let (record, view) = self.wanted_record(index)?;
         let version = record.version();
@@ -133,7 +141,12 @@ impl Arena {
         };
         let of = |index| {
             let record = self.record(index)?;
-            Some(Resource::ALL.into_iter().filter(move |r| granted(record, *r)).map(move |r| (index, r)))
+            Some(
+                Resource::ALL
+                    .into_iter()
+                    .filter(move |r| granted(record, *r))
+                    .map(move |r| (index, r)),
+            )
         };
         (0..self.scopes()).filter_map(of).flatten().collect()
     }
@@ -174,7 +187,14 @@ impl Arena {
     }
 
     /// See [`deny::deny`].
-    pub fn deny(&self, index: u32, resource: Resource, need: u64, until_us: u64, fits_us: u64) -> Result<()> {
+    pub fn deny(
+        &self,
+        index: u32,
+        resource: Resource,
+        need: u64,
+        until_us: u64,
+        fits_us: u64,
+    ) -> Result<()> {
         let (record, _) = self.wanted_record(index)?;
         deny::deny(record.deny(resource), need, until_us, fits_us);
         Ok(())

@@ -1,4 +1,5 @@
-//! Writing policy: under the arena's own lock here, and under the file lock of the host in the caller.
+//! Writing policy: under the arena's own lock here, and under the file lock of the host in the
+//! caller.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -65,8 +66,9 @@ impl Arena {
         if id == 0 || policy.kind()? == kind {
             return Ok(NOBODY);
         }
-        self.find_scope(kind, id)
-            .ok_or_else(|| Error::Value(format!("the {kind:?} {id} of this scope is not in the arena")))
+        self.find_scope(kind, id).ok_or_else(|| {
+            Error::Value(format!("the {kind:?} {id} of this scope is not in the arena"))
+        })
     }
 
     fn insert(&self, digest: &[u8; 32], id: u64, mut image: Image, block: &[u64]) -> Result<u32> {
@@ -76,7 +78,12 @@ impl Arena {
                 "the arena holds {index} scopes, all it has room for; raise the capacity and restart"
             )));
         }
-        self.room(H_RECORD_ROOM, self.plan.records, (index + 1) * RECORD_WORDS, self.plan.capacity * RECORD_WORDS)?;
+        self.room(
+            H_RECORD_ROOM,
+            self.plan.records,
+            (index + 1) * RECORD_WORDS,
+            self.plan.capacity * RECORD_WORDS,
+        )?;
         image.view.heap = self.store_block(block)?;
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
         let record = Record(&records[index]);
@@ -86,7 +93,9 @@ impl Arena {
         record.write(&image);
         let now_us = self.clock().boot_us();
         // A lease begins with nothing granted and nothing claimed.
-        for (word, limit) in [(record.rpm(), rpm), (record.tpm(), tpm)].into_iter().filter(|_| !self.clustered()) {
+        for (word, limit) in
+            [(record.rpm(), rpm), (record.tpm(), tpm)].into_iter().filter(|_| !self.clustered())
+        {
             bucket::change(word, |claimed| Limit::UNLIMITED.convert(claimed, limit, now_us));
         }
         let tag = Tag::at(image.view.duration, self.clock().wall_ms());
@@ -121,13 +130,15 @@ impl Arena {
         Ok(())
     }
 
-    /// Bring the meters under the new policy, while the record is being written. `old` is `None` if a writer died half-way: whether the
-    /// words are of the old rate or the new is then not known, so they begin empty, which admits too little for a minute and never
-    /// too much.
+    /// Bring the meters under the new policy, while the record is being written. `old` is `None` if
+    /// a writer died half-way: whether the words are of the old rate or the new is then not known,
+    /// so they begin empty, which admits too little for a minute and never too much.
     fn convert(&self, record: Record, old: Option<View>, new: &View) {
         let now_us = self.clock().boot_us();
-        let buckets =
-            [(record.rpm(), old.map(|old| old.rpm), new.rpm), (record.tpm(), old.map(|old| old.tpm), new.tpm)];
+        let buckets = [
+            (record.rpm(), old.map(|old| old.rpm), new.rpm),
+            (record.tpm(), old.map(|old| old.tpm), new.tpm),
+        ];
         // A lease counts tokens whatever the rate is.
         for (word, from, to) in buckets.into_iter().filter(|_| !self.clustered()) {
             match from {
@@ -150,7 +161,8 @@ impl Arena {
 
     fn holds(&self, heap: (u32, u32), block: &[u64]) -> bool {
         let stored = self.block(heap).0;
-        stored.len() == block.len() && stored.iter().zip(block).all(|(a, b)| a.load(Ordering::Relaxed) == *b)
+        stored.len() == block.len()
+            && stored.iter().zip(block).all(|(a, b)| a.load(Ordering::Relaxed) == *b)
     }
 
     fn store_block(&self, block: &[u64]) -> Result<(u32, u32)> {
@@ -217,7 +229,8 @@ mod tests {
         }
     }
 
-    /// A bucket's word is a place on a ring: one that began at zero would look indebted after some uptime.
+    /// A bucket's word is a place on a ring: one that began at zero would look indebted after some
+    /// uptime.
     #[test]
     fn a_new_bucket_is_full_whatever_the_uptime() {
         for hours in [0, 1, 2, 3, 24, 10_000] {
@@ -225,7 +238,9 @@ mod tests {
             arena.set_clock(Clock::Manual(Arc::new(Manual::new(hours * 3_600_000_000, 0))));
             let index = arena.put(&org(1, Some(LIMIT_MAX))).expect("valid");
             let (record, now_us) = (arena.record(index).expect("there"), arena.clock().boot_us());
-            let left = || record.view().map(|view| view.rpm.remaining(bucket::claimed(record.rpm()), now_us));
+            let left = || {
+                record.view().map(|view| view.rpm.remaining(bucket::claimed(record.rpm()), now_us))
+            };
             assert_eq!(left(), Some(LIMIT_MAX.cast_signed()), "{hours} h");
             arena.put(&org(2, None)).expect("valid");
             arena.put(&org(3, Some(60))).expect("valid");

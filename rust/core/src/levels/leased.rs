@@ -1,5 +1,6 @@
-//! All levels or none where limits are shared by many hosts: the same order and roll-back, with [`crate::lease`] for buckets and the
-//! granted amount for a cap. What does not fit is asked of the bank, unless the bank has just said no.
+//! All levels or none where limits are shared by many hosts: the same order and roll-back, with
+//! [`crate::lease`] for buckets and the granted amount for a cap. What does not fit is asked of the
+//! bank, unless the bank has just said no.
 
 use super::{Cost, Level, Levels, Stop, Taken};
 use crate::{
@@ -63,11 +64,17 @@ impl Short {
 }
 
 /// The rate leases of a level that its policy has a limit for, with what a request needs of each.
-fn rates<'a>(level: &Level<'a>, cost: Cost) -> impl Iterator<Item = (Resource, Lease<'a>, Limit, u64)> {
+fn rates<'a>(
+    level: &Level<'a>,
+    cost: Cost,
+) -> impl Iterator<Item = (Resource, Lease<'a>, Limit, u64)> {
     let Level { record, view, .. } = level;
-    [(Resource::Rpm, record.rpm_lease(), view.rpm, 1), (Resource::Tpm, record.tpm_lease(), view.tpm, cost.tokens)]
-        .into_iter()
-        .filter(|(_, _, limit, _)| !limit.is_unlimited())
+    [
+        (Resource::Rpm, record.rpm_lease(), view.rpm, 1),
+        (Resource::Tpm, record.tpm_lease(), view.tpm, cost.tokens),
+    ]
+    .into_iter()
+    .filter(|(_, _, limit, _)| !limit.is_unlimited())
 }
 
 impl Seen {
@@ -78,8 +85,9 @@ impl Seen {
 }
 
 impl Leased<'_, '_> {
-    /// Look, without taking: the first level that cannot give, in the order of the contract. If none is refused but some are short,
-    /// the agent is told of all of them, so that one round to the bank is enough.
+    /// Look, without taking: the first level that cannot give, in the order of the contract. If
+    /// none is refused but some are short, the agent is told of all of them, so that one round to
+    /// the bank is enough.
     pub fn check(&self, cost: Cost, tags: [Tag; SCOPES]) -> Result<Seen, Stop> {
         let levels = self.levels;
         if self.terms.is_over(levels.now_us) {
@@ -118,18 +126,21 @@ impl Leased<'_, '_> {
     ) -> Result<bool, Stop> {
         let Level { record, view, .. } = level;
         seen.money[i] = money::look(record.money());
-        seen.caps[i] = granted::cap(record.money_granted().load(Ordering::Acquire), tags[i], view.cap);
+        seen.caps[i] =
+            granted::cap(record.money_granted().load(Ordering::Acquire), tags[i], view.cap);
         match money::decide(Money(seen.money[i]), tags[i], cost.nano, seen.caps[i]) {
             Ok(_) => Ok(false),
             Err(money::Stop::Exceeded(used)) => {
-                let stop = |used| Err(level.money_stop(money::Stop::Exceeded(used), self.levels.key()));
+                let stop =
+                    |used| Err(level.money_stop(money::Stop::Exceeded(used), self.levels.key()));
                 if used.saturating_add(cost.nano) > view.cap {
                     return stop(used);
                 }
                 let deny = record.deny(Resource::Money);
                 let left = seen.caps[i].saturating_sub(used);
                 if denied(deny, cost.nano.saturating_sub(left), 0, self.levels.now_us).is_some() {
-                    // All hosts together: what was denied is the first amount that the bank has not left.
+                    // All hosts together: what was denied is the first amount that the bank has not
+                    // left.
                     let all = (view.cap + 1).saturating_sub(denied_from(deny)).saturating_sub(left);
                     return stop(used.max(all));
                 }
@@ -139,8 +150,15 @@ impl Leased<'_, '_> {
         }
     }
 
-    /// Take from every word, or give back what was taken. `now_us` is read again once all is taken: what ran out meanwhile is void.
-    pub fn take(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen, now_us: impl Fn() -> u64) -> Result<(), Stop> {
+    /// Take from every word, or give back what was taken. `now_us` is read again once all is taken:
+    /// what ran out meanwhile is void.
+    pub fn take(
+        &self,
+        cost: Cost,
+        tags: [Tag; SCOPES],
+        seen: &Seen,
+        now_us: impl Fn() -> u64,
+    ) -> Result<(), Stop> {
         let mut taken = Taken::default();
         let all = self
             .take_rates(cost, *seen, &mut taken)
@@ -152,7 +170,9 @@ impl Leased<'_, '_> {
     fn take_rates(&self, cost: Cost, mut seen: Seen, taken: &mut Taken) -> Result<(), Stop> {
         for (i, level) in self.levels.rated() {
             for (resource, lease, _, n) in rates(level, cost) {
-                let low = lease.take(*seen.look(i, resource), n, self.levels.now_us).ok_or(Stop::Again)?;
+                let low = lease
+                    .take(*seen.look(i, resource), n, self.levels.now_us)
+                    .ok_or(Stop::Again)?;
                 if low {
                     self.terms.wants.push(Want { index: level.index, resource, need: 0 });
                 }
@@ -163,7 +183,13 @@ impl Leased<'_, '_> {
         Ok(())
     }
 
-    fn take_money(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen, taken: &mut Taken) -> Result<(), Stop> {
+    fn take_money(
+        &self,
+        cost: Cost,
+        tags: [Tag; SCOPES],
+        seen: &Seen,
+        taken: &mut Taken,
+    ) -> Result<(), Stop> {
         for (i, level) in self.levels.each() {
             let Level { record, view, .. } = level;
             let current = || record.is_current(view.seq);
@@ -181,9 +207,14 @@ impl Leased<'_, '_> {
         fence(Ordering::SeqCst);
         let covered = |(i, level): (usize, &Level)| {
             let Level { record, view, .. } = level;
-            view.cap == NONE || granted::confirm(record.money_granted(), record.money(), tags[i], view.cap)
+            view.cap == NONE
+                || granted::confirm(record.money_granted(), record.money(), tags[i], view.cap)
         };
-        if now_us < seen.until && self.levels.each().all(covered) { Ok(()) } else { Err(Stop::Again) }
+        if now_us < seen.until && self.levels.each().all(covered) {
+            Ok(())
+        } else {
+            Err(Stop::Again)
+        }
     }
 
     /// Give back in full, but for what ran out: that is void, and the bank counts it as lost.
@@ -208,8 +239,11 @@ impl Leased<'_, '_> {
     #[cold]
     fn ask(&self, short: Short, cost: Cost) -> Stop {
         for (i, level) in self.levels.each() {
-            let needs = [(Resource::Rpm, 1), (Resource::Tpm, cost.tokens), (Resource::Money, cost.nano)];
-            for (resource, need) in needs.into_iter().filter(|(resource, _)| short.has(i, *resource)) {
+            let needs =
+                [(Resource::Rpm, 1), (Resource::Tpm, cost.tokens), (Resource::Money, cost.nano)];
+            for (resource, need) in
+                needs.into_iter().filter(|(resource, _)| short.has(i, *resource))
+            {
                 self.terms.wants.push(Want { index: level.index, resource, need });
             }
         }
@@ -218,7 +252,11 @@ impl Leased<'_, '_> {
 
     #[cold]
     fn denied(&self, level: &Level, resource: Resource, limit: Limit, cost: Cost) -> Stop {
-        let code = if resource == Resource::Rpm { Code::RateLimitExceeded } else { Code::TpmLimitExceeded };
+        let code = if resource == Resource::Rpm {
+            Code::RateLimitExceeded
+        } else {
+            Code::TpmLimitExceeded
+        };
         Stop::Refused(Refusal {
             kind: level.view.kind,
             limit: limit.limit,
@@ -232,7 +270,9 @@ impl Leased<'_, '_> {
         let mut longest = 0;
         for (_, level) in self.levels.rated() {
             for (_, lease, limit, n) in rates(level, cost) {
-                if let Answer::Denied(wait) = lease.answer(lease.look(), limit, n, self.levels.now_us) {
+                if let Answer::Denied(wait) =
+                    lease.answer(lease.look(), limit, n, self.levels.now_us)
+                {
                     longest = longest.max(wait?);
                 }
             }

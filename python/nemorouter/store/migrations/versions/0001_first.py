@@ -12,8 +12,8 @@ BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    # PostgreSQL keeps the request log in one table a week, so that old weeks are dropped whole; then the time must be
-    # part of the key. It is the same whenever a row comes again.
+    # PostgreSQL keeps the request log in one table a week, so that old weeks are dropped whole;
+    # then the time must be part of the key. It is the same whenever a row comes again.
     partitioned = op.get_bind().dialect.name == "postgresql"
     log_key = ("boot", "seq", "at_ms") if partitioned else ("boot", "seq")
     op.create_table(
@@ -117,7 +117,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (at_ms)",
     )
-    op.create_index(op.f("ix_requests_at_ms"), "requests", ["at_ms"], unique=False, postgresql_using="brin")
+    op.create_index(
+        op.f("ix_requests_at_ms"), "requests", ["at_ms"], unique=False, postgresql_using="brin"
+    )
     op.create_index(op.f("ix_requests_key_id_at_ms"), "requests", ["key_id", "at_ms"], unique=False)
     op.create_index(op.f("ix_requests_org_id_at_ms"), "requests", ["org_id", "at_ms"], unique=False)
     op.create_table(
@@ -134,13 +136,23 @@ def upgrade() -> None:
         sa.Column("output_tokens", BIG, server_default="0", nullable=False),
         sa.Column("cost_nano", BIG, server_default="0", nullable=False),
         sa.Column("unknown_cost", BIG, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("day", "org_id", "team_id", "user_id", "key_id", "model", name=op.f("pk_spend_daily")),
+        sa.PrimaryKeyConstraint(
+            "day", "org_id", "team_id", "user_id", "key_id", "model", name=op.f("pk_spend_daily")
+        ),
         sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_spend_daily_key_id_day"), "spend_daily", ["key_id", "day"], unique=False)
-    op.create_index(op.f("ix_spend_daily_org_id_day"), "spend_daily", ["org_id", "day"], unique=False)
-    op.create_index(op.f("ix_spend_daily_team_id_day"), "spend_daily", ["team_id", "day"], unique=False)
-    op.create_index(op.f("ix_spend_daily_user_id_day"), "spend_daily", ["user_id", "day"], unique=False)
+    op.create_index(
+        op.f("ix_spend_daily_key_id_day"), "spend_daily", ["key_id", "day"], unique=False
+    )
+    op.create_index(
+        op.f("ix_spend_daily_org_id_day"), "spend_daily", ["org_id", "day"], unique=False
+    )
+    op.create_index(
+        op.f("ix_spend_daily_team_id_day"), "spend_daily", ["team_id", "day"], unique=False
+    )
+    op.create_index(
+        op.f("ix_spend_daily_user_id_day"), "spend_daily", ["user_id", "day"], unique=False
+    )
     op.create_table(
         "teams",
         sa.Column("id", BIG, autoincrement=False, nullable=False),

@@ -97,10 +97,14 @@ def upgrade() -> None:
         sa.Column("status", sa.SmallInteger(), nullable=True),
         sa.Column("error", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(["alert_id"], ["alerts.id"], name=op.f("fk_deliveries_alert_id")),
-        sa.ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], name=op.f("fk_deliveries_webhook_id")),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"], ["webhooks.id"], name=op.f("fk_deliveries_webhook_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
-    op.create_index(op.f("ix_deliveries_state_next_ms"), "deliveries", ["state", "next_ms"], unique=False)
+    op.create_index(
+        op.f("ix_deliveries_state_next_ms"), "deliveries", ["state", "next_ms"], unique=False
+    )
     op.create_index(op.f("ix_deliveries_webhook_id"), "deliveries", ["webhook_id"], unique=False)
     op.create_table(
         "sessions",

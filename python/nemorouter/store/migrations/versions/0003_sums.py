@@ -1,4 +1,6 @@
-"""Sums of a day for orgs, teams and people, sums of a month for keys: what pages and budgets of many keys need."""
+"""Sums of a day for orgs, teams and people, sums of a month for keys: what pages and budgets of
+many keys need.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,9 +37,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        op.f("ix_spend_month_org_id_month_cost_nano"), "spend_month", ["org_id", "month", "cost_nano"], unique=False
+        op.f("ix_spend_month_org_id_month_cost_nano"),
+        "spend_month",
+        ["org_id", "month", "cost_nano"],
+        unique=False,
     )
-    op.create_index(op.f("ix_refusals_key_id_minute"), "refusals", ["key_id", "minute"], unique=False)
+    op.create_index(
+        op.f("ix_refusals_key_id_minute"), "refusals", ["key_id", "minute"], unique=False
+    )
     _fill()
 
 

@@ -10,7 +10,12 @@ depends_on = None
 
 def upgrade() -> None:
     op.drop_index(op.f("ix_keys_org_id"), table_name="keys")
-    op.create_index(op.f("ix_keys_org_id_id_name_last4"), "keys", ["org_id", "id", "name", "last4"], unique=False)
+    op.create_index(
+        op.f("ix_keys_org_id_id_name_last4"),
+        "keys",
+        ["org_id", "id", "name", "last4"],
+        unique=False,
+    )
     op.create_index(op.f("ix_keys_org_id_status"), "keys", ["org_id", "status"], unique=False)
 
 

@@ -40,7 +40,9 @@ def upgrade() -> None:
         sa.Column("committed_nano", BIG, nullable=False),
         sa.Column("starved_ms", BIG, server_default="0", nullable=False),
         sa.Column("at_ms", BIG, nullable=False),
-        sa.PrimaryKeyConstraint("kind", "scope_id", "first_day", "host", name=op.f("pk_money_leases")),
+        sa.PrimaryKeyConstraint(
+            "kind", "scope_id", "first_day", "host", name=op.f("pk_money_leases")
+        ),
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_money_leases_host"), "money_leases", ["host"], unique=False)

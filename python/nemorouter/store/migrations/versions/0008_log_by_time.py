@@ -1,8 +1,9 @@
-"""SQLite's request log in the order in which it is read: a row is written with one index more, in place of three.
+"""SQLite's request log in the order in which it is read: a row is written with one index more, in
+place of three.
 
-It copies the log in the order of an index that is there, so that nothing is sorted, in one transaction: whole, or not
-at all. It needs room for a second copy, which later rows fill again. The columns stand here as 0001 made them: what a
-migration makes must not change with another file.
+It copies the log in the order of an index that is there, so that nothing is sorted, in one
+transaction: whole, or not at all. It needs room for a second copy, which later rows fill again. The
+columns stand here as 0001 made them: what a migration makes must not change with another file.
 """
 
 import sqlalchemy as sa
@@ -33,10 +34,19 @@ def _copy(key: tuple[str, ...], indexes: tuple[tuple[str, ...], ...]) -> None:
     op.create_table(
         "requests_copy",
         *(sa.Column(name, BIG, nullable=False) for name in ("boot", "seq", "at_ms")),
-        *(sa.Column(name, BIG, nullable=False) for name in ("key_id", "team_id", "user_id", "org_id")),
+        *(
+            sa.Column(name, BIG, nullable=False)
+            for name in ("key_id", "team_id", "user_id", "org_id")
+        ),
         *(sa.Column(name, sa.Text(), nullable=False) for name in ("model", "upstream")),
-        *(sa.Column(name, sa.SmallInteger(), nullable=False) for name in ("endpoint", "status", "outcome", "stream")),
-        *(sa.Column(name, BIG, nullable=False) for name in ("input_tokens", "cached_tokens", "output_tokens")),
+        *(
+            sa.Column(name, sa.SmallInteger(), nullable=False)
+            for name in ("endpoint", "status", "outcome", "stream")
+        ),
+        *(
+            sa.Column(name, BIG, nullable=False)
+            for name in ("input_tokens", "cached_tokens", "output_tokens")
+        ),
         sa.Column("cost_nano", BIG, nullable=True),
         sa.Column("reserved_nano", BIG, nullable=False),
         sa.Column("latency_us", BIG, nullable=False),
@@ -48,4 +58,6 @@ def _copy(key: tuple[str, ...], indexes: tuple[tuple[str, ...], ...]) -> None:
     op.drop_table("requests")
     op.rename_table("requests_copy", "requests")
     for columns in indexes:
-        op.create_index(op.f(f"ix_requests_{'_'.join(columns)}"), "requests", list(columns), unique=False)
+        op.create_index(
+            op.f(f"ix_requests_{'_'.join(columns)}"), "requests", list(columns), unique=False
+        )
