@@ -58,7 +58,7 @@ class Unit:
         self,
         action: str,
         resource: str,
-        before: Any = None,
+        before: Any = None,  # noqa: ANN401 - any JSON value
         after: Any = None,  # noqa: ANN401
     ) -> None:
         """Append an event to the audit chain; ``before`` and ``after`` are kept as JSON."""
