@@ -43,7 +43,7 @@ test: test-rust test-loom test-python ## Run all tests
 test-python: build ## Python tests only (ARGS="-k name")
 	$(BIN)/pytest -n 2 $(ARGS)
 test-rust: ## Rust tests only
-	cargo test --locked -p nemorouter-core
+	cargo test --locked -p nemorouter-core -p nemorouter-openai
 test-loom: ## All interleavings of the lock-free words, up to three forced switches of thread
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=target/loom \
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \

@@ -34,8 +34,6 @@ pub mod arena;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
-pub mod echo;
-#[cfg(not(loom))]
 pub mod error;
 #[cfg(not(loom))]
 pub mod gate;
@@ -46,23 +44,15 @@ pub mod journal;
 #[cfg(not(loom))]
 pub mod map;
 #[cfg(not(loom))]
-mod members;
-#[cfg(not(loom))]
-pub mod peek;
-#[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]
 pub mod price;
 #[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
-pub mod sse;
-#[cfg(not(loom))]
 pub mod table;
 #[cfg(not(loom))]
 pub mod tally;
-#[cfg(not(loom))]
-pub mod usage;
 
 /// Version of the arena's and the journal's layout. A file of another layout is refused, never
 /// guessed at.

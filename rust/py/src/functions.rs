@@ -58,7 +58,7 @@ pub fn echo_chat<'py>(
     body: &[u8],
     identity: &str,
 ) -> Option<(Bound<'py, PyBytes>, u64, u64)> {
-    let echoed = nemorouter_core::echo::chat(str::from_utf8(body).ok()?, identity)?;
+    let echoed = nemorouter_openai::echo::chat(str::from_utf8(body).ok()?, identity)?;
     Some((PyBytes::new(py, &echoed.body), echoed.input, echoed.output))
 }
 

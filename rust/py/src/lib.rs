@@ -41,6 +41,6 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("LAYOUT", nemorouter_core::LAYOUT)?;
-        module.add("MOST_TOKENS", nemorouter_core::usage::MOST)
+        module.add("MOST_TOKENS", nemorouter_openai::usage::MOST)
     }
 }

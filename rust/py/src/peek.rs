@@ -1,6 +1,6 @@
 //! What a request says before it is decided upon: its headers and its body, in one call each.
 
-use nemorouter_core::peek::{self as core, Fault, Seen};
+use nemorouter_openai::peek::{self as core, Fault, Seen};
 use pyo3::{
     exceptions::PyTypeError,
     intern,

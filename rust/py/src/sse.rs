@@ -1,6 +1,6 @@
 //! A streamed answer on its way to the client, and the usage of whole ones.
 
-use nemorouter_core::{
+use nemorouter_openai::{
     sse::{self, Shown},
     usage::{self, Usage},
 };

@@ -77,11 +77,11 @@ pub fn chat(body: &str, identity: &str) -> Option<Echoed> {
     put(r#","refusal":null},"logprobs":null,"finish_reason":""#);
     put(finish);
     put(r#""}],"usage":{"prompt_tokens":"#);
-    put(crate::units::decimal(input).as_str());
+    put(nemorouter_core::units::decimal(input).as_str());
     put(r#","completion_tokens":"#);
-    put(crate::units::decimal(output).as_str());
+    put(nemorouter_core::units::decimal(output).as_str());
     put(r#","total_tokens":"#);
-    put(crate::units::decimal(input + output).as_str());
+    put(nemorouter_core::units::decimal(input + output).as_str());
     put("}}");
     Some(Echoed { body, input, output })
 }

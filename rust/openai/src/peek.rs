@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::model::MODEL_BYTES;
+use nemorouter_core::model::MODEL_BYTES;
 
 /// Tokens that a field may ask for.
 const TOKENS: RangeInclusive<u64> = 0..=10_000_000;
