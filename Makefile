@@ -91,14 +91,14 @@ bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	$(BIN)/python -m benches.micro.size --json .benchmarks/sizes.json
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --sizes .benchmarks/sizes.json
 bench-pages: build ## Every page of the dashboard with 100 k keys and 10 M log rows (some minutes, 5 GB)
-	$(BIN)/python -m benches.pages $(ARGS)
+	$(BIN)/python -m benches.pages.times $(ARGS)
 bench-signin: build ## p99 of model calls while 200 people sign in at once
-	$(BIN)/python -m benches.signin $(ARGS)
+	$(BIN)/python -m benches.pages.signin $(ARGS)
 bench-rust: build ## The core alone, by criterion
 	cargo bench --locked -p nemorouter-core --bench gate
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --criterion target/criterion
 bench-gate: build ## Instructions of each step, by callgrind: fails when one grows by over 3 % (ARGS=--write makes a baseline)
-	$(BIN)/python -m benches.gate.count --json .benchmarks/counts.json $(ARGS)
+	$(BIN)/python -m benches.rust.count --json .benchmarks/counts.json $(ARGS)
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --counts .benchmarks/counts.json
 bench-load: build ## Whole servers and their rivals (over 20 minutes; ARGS="--only authenticate --rounds 2" for a part)
 	$(BIN)/python -m benches.load.run --into $(RUN) $(ARGS)
@@ -110,9 +110,9 @@ bench-report: venv ## Render benches/report from the measured runs below benches
 
 .PHONY: bench-drainer bench-cluster
 bench-drainer: build ## What the drainer pays for a row, part by part (ARGS="--upgrade 10000000" times a migration)
-	$(BIN)/python -m benches.drainer $(ARGS)
+	$(BIN)/python -m benches.store.drainer $(ARGS)
 bench-cluster: build ## What one Redis and one PostgreSQL pay for many hosts
-	$(BIN)/python -m benches.cluster $(ARGS)
+	$(BIN)/python -m benches.store.cluster $(ARGS)
 
 .PHONY: soak faults revocations leases redis-kinds
 soak: build ## Long runs under load

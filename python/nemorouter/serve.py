@@ -52,8 +52,8 @@ other goes on, so that less is spent on sleep and waking than with one
 """
 _SLICE_US = 600
 """Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need
-not wait until the drainer or the pages have had theirs (``benches/signin.py``). With half of it
-the built-in upstream is cheaper still, but a call to a provider, which has more threads in it,
+not wait until the drainer or the pages have had theirs (``benches/pages/signin.py``). With half of
+it the built-in upstream is cheaper still, but a call to a provider, which has more threads in it,
 dearer than with the usual one.
 """
 _ELECTION_S = 2.0

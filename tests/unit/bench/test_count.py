@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benches.gate.count import BASELINE, OPERATIONS, compare
+from benches.rust.count import BASELINE, OPERATIONS, compare
 
 ROOT = Path(__file__).parents[3]
 BEFORE = {"admit": 1000.0, "settle": 500.0}
@@ -35,7 +35,7 @@ def test_the_committed_baseline_knows_every_step(entry: str) -> None:
 def test_the_verb_fails_when_a_step_grew(tmp_path: Path) -> None:
     """The whole program, but for the counting itself, which takes valgrind and minutes."""
     program = (
-        "import sys, json, pathlib; from benches.gate import count\n"
+        "import sys, json, pathlib; from benches.rust import count\n"
         "key = count.signature(); known = json.loads(count.BASELINE.read_text()); known[key] = {'admit': 1000.0}\n"
         "count.BASELINE = pathlib.Path(sys.argv[1]); count.BASELINE.write_text(json.dumps(known))\n"
         "found = float(sys.argv[2]); count.count = lambda: {'admit': found}\n"

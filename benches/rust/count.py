@@ -1,5 +1,5 @@
 """Instructions of admit, refuse, settle and a chunk, against the baseline: `python -m
-benches.gate.count`.
+benches.rust.count`.
 
 Callgrind's counts repeat on a noisy machine, where times do not. They depend on the compiler and on
 the instructions that the processor offers (valgrind hides AVX-512), so the baseline has an entry

@@ -1,6 +1,6 @@
 """What the drainer pays for a row of the log in SQLite, part by part: CPU time of its thread.
 
-python -m benches.drainer [--turns 100] [--upgrade 10000000]
+python -m benches.store.drainer [--turns 100] [--upgrade 10000000]
 
 Whole turns, with a pause before each, as in ``serve``; what a turn pays for itself shows in the
 small ones. ``--upgrade`` times the migration of a log of so many rows to its order by time instead.

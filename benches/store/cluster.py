@@ -1,7 +1,7 @@
 """What one Redis and one PostgreSQL pay for many hosts: the figures from which ``docs/scaling.md``
 is computed.
 
-python -m benches.cluster [--buckets 20000] [--rows 40000]
+python -m benches.store.cluster [--buckets 20000] [--rows 40000]
 
 CPU time of all processes of each, as the kernel counts it, so that other work on the machine
 disturbs little; and what a bucket takes in Redis's memory, and a row on PostgreSQL's disk.

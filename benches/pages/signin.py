@@ -1,7 +1,7 @@
 """What a crowd that signs in at once does to model calls: p99 of an even stream of them, quiet and
 beside it.
 
-python -m benches.signin [--rounds 5] [--crowd 200] [--rate 1000] [--spread]
+python -m benches.pages.signin [--rounds 5] [--crowd 200] [--rate 1000] [--spread]
 
 The server has one core, the callers the other (``--spread``: the server has all). Three windows a
 round: nothing else; the crowd asks for ``/healthz``, which costs nothing but connections; the crowd

@@ -1,6 +1,6 @@
 """How long each page takes with many keys and a long log, in one process, on a store filled by SQL.
 
-python -m benches.pages [--keys 100000] [--rows 10000000] [--folder DIR]   (a folder that is filled
+python -m benches.pages.times [--keys 100000] [--rows 10000000] [--folder DIR]   (a folder that is filled
 already is reused)
 """
 
