@@ -1,6 +1,5 @@
-"""Measures this installation: the gate against pure Python, the server against a handler that
-answers a constant.
+"""Measure this installation: the gate against pure Python, the server against a bare handler.
 
-``nemorouter bench`` and the repository's ``benches`` share it. It must never touch a data directory
-of the user.
+``nemorouter bench`` and the repository's ``benches`` share this package. It never opens a data
+directory of the user.
 """

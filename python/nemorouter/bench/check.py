@@ -1,13 +1,11 @@
-"""Whether a gateway's answers are right, before any time is taken: a fast wrong answer is worth
-nothing.
-"""
+"""Check a gateway's answers before its speed is measured: a fast wrong answer is worth nothing."""
 
 import sqlite3
 import time
 
 import msgspec
 
-from nemorouter.bench.client import Answer, ask, request
+from nemorouter.bench.client import HttpResponse, ask, request
 from nemorouter.bench.servers import BODY, CHAT, UNKNOWN_KEY, Keys
 from nemorouter.settings import Settings
 
@@ -16,16 +14,19 @@ _PATIENCE_S = 10
 
 
 def require(right: bool, found: object) -> None:
-    """AssertionError that shows what was found; unlike ``assert``, it is there under ``python -O``,
-    too.
+    """Raise AssertionError with ``found`` as its text unless ``right``.
+
+    An ``assert`` would be left out under ``python -O``.
     """
     if not right:
         raise AssertionError(str(found))
 
 
 def check_gateway(port: int, keys: Keys, settings: Settings) -> None:
-    """Status, headers, counts; a limit of five admits five; a budget holds; every answer is in the
-    log, once.
+    """Check the gateway on ``port``; raise AssertionError at the first wrong answer.
+
+    A plain answer has its status, body and headers. A limit of five requests admits five. A budget
+    refuses once it is spent. Each admitted request has exactly one row in the log.
     """
     before = logged(settings)
     good = [_call(port, key) for key in (keys.free, keys.limited, keys.everything)]
@@ -46,27 +47,27 @@ def check_gateway(port: int, keys: Keys, settings: Settings) -> None:
 
 
 def _check_refusals(port: int, keys: Keys) -> None:
-    limited, unknown, malformed = (
-        _call(port, key) for key in (keys.none, UNKNOWN_KEY, "sk-nemo-short")
-    )
+    limited = _call(port, keys.none)
+    unknown = _call(port, UNKNOWN_KEY)
+    malformed = _call(port, "sk-nemo-short")
     require(limited.status == 429, limited)
     require(unknown.status == malformed.status == 401, (unknown, malformed))
     require(unknown.body == malformed.body, (unknown, malformed))
 
 
-def _call(port: int, key: str) -> Answer:
+def _call(port: int, key: str) -> HttpResponse:
     return ask(port, request(CHAT, BODY, key))
 
 
 def logged(settings: Settings) -> int:
-    """Rows in the request log."""
+    """Count the rows of the request log in the SQLite store of ``settings``."""
     with sqlite3.connect(settings.data_dir / "nemorouter.db") as connection:
         found: int = connection.execute("SELECT count(*) FROM requests").fetchone()[0]
         return found
 
 
 def wait_for_rows(settings: Settings, wanted: int) -> None:
-    """Until the drainer has written exactly so many; AssertionError when it does not."""
+    """Wait until the request log has ``wanted`` rows; raise AssertionError if it never has."""
     end = time.monotonic() + _PATIENCE_S
     while (found := logged(settings)) != wanted:
         require(time.monotonic() < end, f"{found} rows in the log, {wanted} expected")

@@ -1,9 +1,9 @@
-"""A load client on raw sockets, and one careful question. Every answer is read whole, and every
-status is checked.
+"""Send HTTP requests over raw sockets: one at a time (``ask``), or as load.
 
-Closed loop: one request in flight a connection, the next one when its answer is there. Open loop:
-requests are due at fixed instants, and a latency begins when its request was due, however long the
-server kept the connections busy.
+Every answer is read to its end, and every status is checked. ``load`` is a closed loop: each
+connection sends its next request when the answer to the last one has arrived. ``paced`` is an open
+loop: requests are due at fixed instants, and a latency counts from the instant at which its request
+was due, so that a busy server cannot hide its delays.
 """
 
 import selectors
@@ -18,15 +18,15 @@ _HOST: Final = "127.0.0.1"
 
 
 class Load(NamedTuple):
-    """Answers counted, the seconds they took, and their latencies in seconds."""
+    """The result of a load: the number of answers, its duration and the latencies, in seconds."""
 
     answers: int
     seconds: float
     latencies: Sequence[float] = ()
 
 
-class Answer(NamedTuple):
-    """One whole answer; names of headers are lower case."""
+class HttpResponse(NamedTuple):
+    """A complete HTTP response; the names of its headers are lower case."""
 
     status: int
     headers: dict[str, str]
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 def request(
     path: str, body: bytes = b"", key: str = "", method: str = "POST", **headers: str
 ) -> bytes:
-    """One HTTP/1.1 request as an SDK would send it, in bytes."""
+    """Build an HTTP/1.1 request with the headers that an SDK sends; return its bytes."""
     lines = [
         f"{method} {path} HTTP/1.1",
         f"host: {_HOST}",
@@ -50,8 +50,11 @@ def request(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def ask(port: int, payload: bytes, timeout: float = 20) -> Answer:
-    """One question on a connection of its own."""
+def ask(port: int, payload: bytes, timeout: float = 20) -> HttpResponse:
+    """Send ``payload`` over a new connection to this machine; return the response.
+
+    OSError if the server closes early; ``timeout`` is in seconds and counts for each read.
+    """
     with socket.create_connection((_HOST, port), timeout) as client:
         client.sendall(payload)
         data = b""
@@ -64,13 +67,13 @@ def ask(port: int, payload: bytes, timeout: float = 20) -> Answer:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
-    return Answer(
-        int(first.split()[1]), headers, _joined(body) if "transfer-encoding" in headers else body
-    )
+    if "transfer-encoding" in headers:
+        body = _joined(body)
+    return HttpResponse(int(first.split()[1]), headers, body)
 
 
 def whole(data: bytes) -> bool:
-    """Is this all of an answer? (Chunked, or with a length.)"""
+    """Tell whether ``data`` holds a complete HTTP response; ValueError if none has an end."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return False
@@ -84,6 +87,7 @@ def whole(data: bytes) -> bool:
 
 
 def _joined(body: bytes) -> bytes:
+    """Join the chunks of a body in ``transfer-encoding: chunked``."""
     parts = []
     while body:
         size, _, rest = body.partition(b"\r\n")
@@ -107,8 +111,9 @@ class _Connection:
         self.socket.sendall(payload)
 
     def answered(self, expected: bytes) -> bool:
-        """Read what is there; True when the answer is whole. AssertionError if it has another
-        status.
+        """Read once; return True if the response is now complete.
+
+        AssertionError if the response does not begin with ``expected``.
         """
         data = self.socket.recv(1 << 18)
         if not data:
@@ -136,12 +141,13 @@ def _connected(port: int, count: int) -> Iterator[tuple[selectors.BaseSelector, 
 
 
 def load(port: int, payload: bytes, status: int, seconds: float, connections: int = 16) -> Load:
-    """Closed loop for ``seconds``; AssertionError at the first answer of another status."""
+    """Run a closed loop for ``seconds``; AssertionError at the first answer of another status."""
     expected = b"HTTP/1.1 %d" % status
     with _connected(port, connections) as (selector, clients):
         for client in clients:
             client.send(payload)
-        count, start = 0, time.perf_counter()
+        count = 0
+        start = time.perf_counter()
         while (now := time.perf_counter()) - start < seconds:
             for key, _ in selector.select(1):
                 if key.data.answered(expected):
@@ -153,16 +159,18 @@ def load(port: int, payload: bytes, status: int, seconds: float, connections: in
 def paced(
     port: int, payload: bytes, status: int, seconds: float, rate: float, connections: int = 64
 ) -> Load:
-    """Open loop: ``rate`` requests a second, evenly spaced, whatever the server does.
+    """Run an open loop for ``seconds``: ``rate`` requests a second, at even distances.
 
-    A server that is far behind is given up: what it has not answered then counts with the time it
-    has waited so far.
+    The loop gives up on a server that is far behind. Each request that is then unanswered counts
+    with the time for which it has waited. AssertionError at the first answer of another status.
     """
     expected = b"HTTP/1.1 %d" % status
     latencies: list[float] = []
-    total, patience = int(rate * seconds), 3 * seconds + 3
+    total = int(rate * seconds)
+    patience = 3 * seconds + 3
     with _connected(port, connections) as (selector, clients):
-        idle, sent = deque(clients), 0
+        idle = deque(clients)
+        sent = 0
         start = time.perf_counter()
         while len(latencies) < total and time.perf_counter() - start < patience:
             due = start + sent / rate
@@ -175,7 +183,8 @@ def paced(
                 if key.data.answered(expected):
                     latencies.append(time.perf_counter() - key.data.due)
                     idle.append(key.data)
-        end, answers = time.perf_counter(), len(latencies)
+        end = time.perf_counter()
+        answers = len(latencies)
         free = set(idle)
         latencies += [end - client.due for client in clients if client not in free]
         latencies += [end - start - number / rate for number in range(sent, total)]
@@ -183,6 +192,6 @@ def paced(
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of all lie."""
+    """Return the value below which the fraction ``share`` (0 to 1) of all values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,4 +1,4 @@
-"""What a figure was taken on: processor, memory, kernel, interpreter, date. No names and no paths."""
+"""Describe the machine that a figure was taken on, without its host name or any path."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """As plain data."""
+    """A description of a machine, as plain data that goes into a report."""
 
     date: str
     cpu: str
@@ -20,7 +20,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def machine() -> Machine:
-    """This one."""
+    """Describe the machine that runs this process; the date is today's in UTC."""
     kernel, _, _ = platform.release().partition("-")
     return Machine(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
@@ -33,7 +33,7 @@ def machine() -> Machine:
 
 
 def processor() -> str:
-    """The model's name, and family and model by which instruction counts are keyed."""
+    """Return the processor's name, with its family and model number where Linux reports them."""
     fields: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
         name, _, value = line.partition(":")

@@ -1,6 +1,6 @@
-"""Processes under measurement: started, pinned to a core, their CPU time read, ended. Linux only.
+"""Start a server pinned to a core, read its CPU time and memory from ``/proc``, and end it.
 
-It must never end a process that it did not start.
+It works on Linux only, and never ends a process that it did not start.
 """
 
 import os
@@ -18,7 +18,7 @@ _STOP_S: Final = 20.0
 
 
 class Running(NamedTuple):
-    """A server: its first process, the port it answers on, and where it writes its log."""
+    """A server that runs: the id of its first process, its port, and the file of its log."""
 
     pid: int
     port: int
@@ -26,12 +26,12 @@ class Running(NamedTuple):
 
 
 def cores() -> list[int]:
-    """The cores that this process may use."""
+    """Return the numbers of the cores that this process may use, in order."""
     return sorted(os.sched_getaffinity(0))
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Find a TCP port of this machine on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Return ``pid`` and the ids of all its descendants."""
     found = [pid]
     for each in found:
         for task in _tasks(each):
@@ -51,7 +51,10 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """CPU time of all threads of these processes, to the nanosecond."""
+    """Add up the CPU time of all threads of ``pids``, in seconds, exact to the nanosecond.
+
+    A process that has ended counts as zero.
+    """
     total = 0
     for pid in pids:
         for task in _tasks(pid):
@@ -63,7 +66,10 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def wait_until_quiet(pid: int, share: float = 0.05, patience_s: float = 60) -> bool:
-    """Until a server and all below it use less than ``share`` of a core; False if they never do."""
+    """Wait until ``pid`` and its descendants use less than ``share`` of a core for a second.
+
+    Return False if they do not within ``patience_s`` seconds.
+    """
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         before = cpu_seconds(tree(pid))
@@ -74,7 +80,7 @@ def wait_until_quiet(pid: int, share: float = 0.05, patience_s: float = 60) -> b
 
 
 def resident_bytes(pids: Sequence[int]) -> int:
-    """Memory that these processes hold, shared pages counted once a process."""
+    """Add up the resident memory of ``pids``, in bytes; a shared page counts in each process."""
     pages = 0
     for pid in pids:
         try:
@@ -85,7 +91,7 @@ def resident_bytes(pids: Sequence[int]) -> int:
 
 
 def is_drainer(pid: int) -> bool:
-    """Is this the process that moves rows into the store? It works beside the requests."""
+    """Tell whether ``pid`` is the drainer, the process that moves rows into the store."""
     try:
         return b"import drain" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -110,7 +116,11 @@ def running(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Iterator[Running]:
-    """Start a server in a session of its own, wait until it is ready, and end all of it afterwards."""
+    """Start a server, wait until ``ready(port)`` holds, and end it when the context ends.
+
+    The server gets a session of its own, so that its descendants end with it. ``core`` pins all of
+    them to one core. RuntimeError, with the end of the log, if the server does not start in time.
+    """
     pinned = ["taskset", "-c", str(core), *command] if core is not None else list(command)
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -143,12 +153,12 @@ def _wait(
 
 
 def tail(log: Path, characters: int = 600) -> str:
-    """The end of what a server said, on one line."""
+    """Return the last ``characters`` of a server's log, with its lines joined by spaces."""
     return " ".join(log.read_text("utf-8", "replace").split())[-characters:]
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """First politely, then the whole session, which is ours alone."""
+    """End a server by SIGTERM, then kill what is left of its session."""
     server.terminate()
     with suppress(subprocess.TimeoutExpired):
         server.wait(_STOP_S)

@@ -1,8 +1,8 @@
-"""What ``nemorouter bench`` measures: the gate against pure Python, the server against a constant
-answer.
+"""Run the measurements of ``nemorouter bench``.
 
-It needs nothing but the installed package, and makes its own load and a data directory in a
-temporary folder.
+They compare the gate with the same decision in pure Python, and the server with a handler that
+answers a constant. They need nothing but the installed package: the load comes from this process,
+and the data directory is temporary.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -33,6 +33,7 @@ from nemorouter.bench.servers import (
     BODY,
     CHAT,
     UNKNOWN_KEY,
+    Keys,
     gateway,
     granian,
     is_ready,
@@ -46,18 +47,18 @@ SECONDS: Final = 120.0
 LEAST_SECONDS: Final = 20.0
 _ROUNDS: Final = 5
 _FIXED_S: Final = 25.0
-"""What starting, checking and the gate take, whatever is asked for."""
+"""Seconds that starting, checking and the gate take, however long the whole may take."""
 _RATES: Final = (500, 1000, 2000)
 _GATE: Final = (("native", 1_000), ("reference", 1_000), ("native", 100_000))
 _COST: Final = 108_000
 _FLOOR_PATH: Final = "/unread"
 
 Say = Callable[[str], None]
-"""Told before each of ``steps`` things, by its name."""
+"""Report progress: called with a name before each of the ``steps()`` measurements."""
 
 
-class Step(msgspec.Struct, frozen=True):
-    """identify + admit + settle in memory: nanoseconds of CPU, a value a round."""
+class GateTiming(msgspec.Struct, frozen=True):
+    """Nanoseconds of CPU time for identify, admit and settle together, one value for each round."""
 
     by: str
     keys: int
@@ -65,8 +66,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A kind of request: microseconds of CPU, of the worker and with the drainer, and over the
-    constant beside it.
+    """The CPU time of one kind of request, in microseconds, one value for each round.
+
+    ``cpu_us`` counts the drainer and ``worker_us`` does not. ``ratio`` is ``cpu_us`` over the CPU
+    time of a constant answer in the same round.
     """
 
     what: str
@@ -76,7 +79,10 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Paced(msgspec.Struct, frozen=True):
-    """Latency at a fixed rate, counted from when each request was due, in microseconds."""
+    """Latencies at a fixed rate, each counted from when its request was due.
+
+    ``rate`` is in requests a second; ``kept`` tells whether the server kept it.
+    """
 
     what: str
     rate: int
@@ -86,13 +92,13 @@ class Paced(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Everything."""
+    """All that ``nemorouter bench`` measures."""
 
     machine: Machine
     versions: dict[str, str]
     shared_core: bool
-    """Server and load had to share the only core: then only ratios say anything."""
-    gate: list[Step]
+    """Whether server and load shared the only core; if so, trust the ratios and not the times."""
+    gate: list[GateTiming]
     served: list[Served]
     latency: list[Paced]
 
@@ -111,16 +117,18 @@ class _Servers(msgspec.Struct, frozen=True):
 
 
 def steps() -> int:
-    """How many things ``measure`` does, for a progress bar."""
+    """Return the number of measurements that ``measure`` reports to its ``say``."""
     return len(_GATE) + 1 + 5 * _ROUNDS + 2 * len(_RATES)
 
 
 def measure(seconds: float, say: Say) -> Result:
-    """All of it, in about ``seconds``. AssertionError when an answer is wrong: then nothing was
-    measured.
+    """Measure gate, server and latency in about ``seconds``.
+
+    AssertionError if an answer is wrong: then there is no result.
     """
     spare = max(1.0, seconds - _FIXED_S)
-    each, pace = spare * 0.8 / (5 * _ROUNDS * 2), spare * 0.2 / (2 * len(_RATES))
+    each = spare * 0.8 / (5 * _ROUNDS * 2)
+    pace = spare * 0.2 / (2 * len(_RATES))
     with _on_core(cores()[-1]):
         gate = list(_gate(say))
         with _servers(say) as servers:
@@ -140,41 +148,35 @@ def _on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _gate(say: Say) -> Iterator[Step]:
+def _gate(say: Say) -> Iterator[GateTiming]:
     for by, keys in _GATE:
         say(f"the gate: {by}, {keys} keys")
         module = importlib.import_module(
             "nemorouter._core" if by == "native" else "nemorouter.reference"
         )
         world = World(module, keys)
-        _round(world)  # checked, and warm
+        _round(world)  # a first round checks the cost and warms the caches
         rounds = 40 if by == "native" else 15
-        yield Step(by, keys, [_round(world) for _ in range(rounds)])
+        yield GateTiming(by, keys, [_round(world) for _ in range(rounds)])
 
 
 def _round(world: World) -> float:
+    """Run each key of ``world`` once; return nanoseconds of CPU time a request."""
     world.drain()
     before = world.journal.counters()["settled"]
-    identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
-    cost, start = 0, time.process_time_ns()
+    identify = world.gate.identify
+    admit = world.gate.admit
+    settle = world.gate.settle
+    cost = 0
+    start = time.process_time_ns()
     for header in world.headers:
-        ticket = admit(
-            identify(header, "192.0.2.1", CHAT_ENDPOINT),
-            MODEL,
-            CHAT_ENDPOINT,
-            0,
-            2_000,
-            100,
-            1,
-            False,
-        )
+        index = identify(header, "192.0.2.1", CHAT_ENDPOINT)
+        ticket = admit(index, MODEL, CHAT_ENDPOINT, 0, 2_000, 100, 1, False)
         cost += settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
     spent = time.process_time_ns() - start
     require(cost == _COST * len(world.headers), f"a gate charged {cost}")
-    require(
-        world.journal.counters()["settled"] - before == len(world.headers),
-        "a ticket was not settled",
-    )
+    settled = world.journal.counters()["settled"] - before
+    require(settled == len(world.headers), f"{settled} of {len(world.headers)} tickets settled")
     return spent / len(world.headers)
 
 
@@ -182,17 +184,26 @@ def _round(world: World) -> float:
 def _servers(say: Say) -> Iterator[_Servers]:
     say("starting and checking the servers")
     with tempfile.TemporaryDirectory(prefix="nemorouter-bench-") as text, ExitStack() as stack:
-        folder, core = Path(text), cores()[0]
+        folder = Path(text)
         settings, keys = prepare(folder)
-        port, floor_port = free_port(), free_port()
-        env = msgspec.structs.replace(settings, port=port).to_env()
+        port = free_port()
         ours = running(
-            gateway(), port, is_ready, core=core, log=folder / "gateway.log", env=env, cwd=folder
+            gateway(),
+            port,
+            is_ready,
+            core=cores()[0],
+            log=folder / "gateway.log",
+            env=msgspec.structs.replace(settings, port=port).to_env(),
+            cwd=folder,
         )
-        constant = granian("nemorouter.bench.constant:app", floor_port)
-        ready = responds(_FLOOR_PATH)
+        floor_port = free_port()
         floor = running(
-            constant, floor_port, ready, core=core, log=folder / "floor.log", cwd=folder
+            granian("nemorouter.bench.constant:app", floor_port),
+            floor_port,
+            responds(_FLOOR_PATH),
+            core=cores()[0],
+            log=folder / "floor.log",
+            cwd=folder,
         )
         servers = _Servers(stack.enter_context(floor), stack.enter_context(ours), _questions(keys))
         check_gateway(port, keys, settings)
@@ -201,7 +212,7 @@ def _servers(say: Say) -> Iterator[_Servers]:
         yield servers
 
 
-def _questions(keys: Any) -> list[_Question]:  # noqa: ANN401 - servers.Keys
+def _questions(keys: Keys) -> list[_Question]:
     return [
         _Question("key checked, logged", request(CHAT, BODY, keys.free), 200),
         _Question("+ requests and tokens a minute", request(CHAT, BODY, keys.limited), 200),
@@ -214,7 +225,7 @@ def _questions(keys: Any) -> list[_Question]:  # noqa: ANN401 - servers.Keys
 
 
 def _pairs(servers: _Servers, question: _Question, seconds: float, say: Say) -> Served:
-    """Floor and gateway in turn; the order alternates."""
+    """Measure floor and gateway in turns; the order alternates from round to round."""
     constant = request(question.floor, BODY, UNKNOWN_KEY)
     found: list[tuple[float, float]] = []
     floors: list[float] = []
@@ -230,15 +241,16 @@ def _pairs(servers: _Servers, question: _Question, seconds: float, say: Say) -> 
 
 
 def _once(up: Running, payload: bytes, status: int, seconds: float) -> tuple[float, float]:
-    """Microseconds of CPU a request: of all processes, and without the drainer."""
+    """Measure the CPU time of a request, in microseconds: of all processes, and of the workers."""
     pids = tree(up.pid)
     workers = [pid for pid in pids if not is_drainer(pid)]
-    before, before_workers = cpu_seconds(pids), cpu_seconds(workers)
+    before = cpu_seconds(pids)
+    before_workers = cpu_seconds(workers)
     answers = load(up.port, payload, status, seconds).answers
     require(answers > 0, f"no answer within {seconds:.1f} s")
-    return (cpu_seconds(pids) - before) / answers * 1e6, (
-        cpu_seconds(workers) - before_workers
-    ) / answers * 1e6
+    spent = cpu_seconds(pids) - before
+    spent_workers = cpu_seconds(workers) - before_workers
+    return spent / answers * 1e6, spent_workers / answers * 1e6
 
 
 def _latency(servers: _Servers, seconds: float, say: Say) -> Iterator[Paced]:

@@ -1,5 +1,6 @@
-"""What is measured: the gateway on a data directory made for it, and the floor under the same
-settings of Granian.
+"""Prepare what is measured: the gateway on a data directory of its own, and bare Granian.
+
+Granian gets the settings that ``nemorouter serve`` uses, so that the two differ by the app alone.
 """
 
 import asyncio
@@ -29,77 +30,68 @@ _WIDE: Final[dict[str, Any]] = {"rpm": _MOST, "tpm": _MOST}
 _BUDGET: Final = NewBudget(max_spend="1000000", duration="monthly")
 _PROMPT: Final = "from nemorouter.serve import be_prompt; be_prompt(); "
 _GRANIAN: Final = "from granian.cli import entrypoint; entrypoint()"
-_SERVE: Final = "from nemorouter.serve import run; from nemorouter.settings import Settings; run(Settings.load())"
+_SERVE: Final = (
+    "from nemorouter.serve import run; from nemorouter.settings import Settings; "
+    "run(Settings.load())"
+)
 
 
 class Keys(NamedTuple):
-    """Keys of one data directory: what each is bound by. None of the first three is ever exhausted."""
+    """The keys of one data directory, by the limits that each has.
+
+    The limits of the first three are so wide that no load reaches them.
+    """
 
     free: str
-    """no limit and no budget, at any level"""
+    """A key without limit and budget, at every level."""
     limited: str
-    """RPM and TPM, of its own and of its team"""
+    """A key with RPM and TPM, and a team with both."""
     everything: str
-    """RPM, TPM and a budget, of its own and of its team"""
+    """A key with RPM, TPM and a budget, and a team with all three."""
     five: str
-    """five requests a minute, so that the sixth is refused"""
+    """A key of five requests a minute: the sixth is refused."""
     poor: str
-    """a budget that one answer exceeds"""
+    """A key with a budget that one answer exceeds."""
     none: str
-    """no request at all: every one is a 429"""
+    """A key of no request a minute: each one gets a 429."""
 
 
 def gateway() -> list[str]:
-    """The server as ``nemorouter serve`` runs it; its settings come through the environment."""
+    """Return the command of ``nemorouter serve``; its settings come from the environment."""
     return [sys.executable, "-c", _SERVE]
 
 
 def granian(
     target: str, port: int, interface: str = "rsgi", *options: str, prompt: bool = True
 ) -> list[str]:
-    """Granian with one worker, as ``serve`` starts it, but for ``options``; ``prompt``: with its
-    short time slice.
+    """Return the command of Granian with one worker and the settings of ``nemorouter serve``.
+
+    ``options`` come last and win. ``prompt`` gives its threads the short time slice of ``serve``.
     """
-    base = [
-        "--port",
-        str(port),
-        "--http",
-        "1",
-        "--no-ws",
-        "--no-log",
-        "--loop",
-        "uvloop",
-        "--runtime-mode",
-        "st",
-    ]
-    threads = ["--runtime-threads", str(RUNTIMES)]
-    return [
-        sys.executable,
-        "-c",
-        (_PROMPT if prompt else "") + _GRANIAN,
-        *base,
-        *threads,
-        "--interface",
-        interface,
-        *options,
-        target,
-    ]
+    program = (_PROMPT if prompt else "") + _GRANIAN
+    base = f"--port {port} --http 1 --no-ws --no-log --loop uvloop --runtime-mode st"
+    chosen = f"--runtime-threads {RUNTIMES} --interface {interface}"
+    return [sys.executable, "-c", program, *base.split(), *chosen.split(), *options, target]
 
 
 def responds(path: str = "/healthz") -> Callable[[int], bool]:
-    """Ready when an HTTP answer comes back. (A listening socket alone does not mean that a worker
-    runs.)
+    """Return a test of readiness: a GET of ``path`` gets any HTTP answer.
+
+    A socket may listen before a worker runs, so a connection alone is no sign of readiness.
     """
     return lambda port: ask(port, request(path, method="GET"), 2).status > 0
 
 
 def is_ready(port: int) -> bool:
-    """The gateway may admit."""
+    """Tell whether the gateway on ``port`` reports that it may admit requests."""
     return ask(port, request("/readyz", method="GET"), 2).status == 200
 
 
 def prepare(folder: Path, **options: Any) -> tuple[Settings, Keys]:
-    """A fresh data directory under ``folder``, with keys of every kind."""
+    """Create a data directory below ``folder`` with all ``Keys``; return settings and keys.
+
+    ``options`` are fields of ``Settings``.
+    """
     chosen: dict[str, Any] = {"capacity": 1000, "log_level": "error"} | options
     settings = Settings(data_dir=folder / "data", **chosen)
     return settings, asyncio.run(_keys(settings))

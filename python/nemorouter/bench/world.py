@@ -1,5 +1,6 @@
-"""What the micro-benchmarks measure on: one org, team and user with many keys, limits and budgets
-at every level.
+"""Build the gate that the micro-benchmarks measure: many keys of one org, team and user.
+
+Each of the four scopes has rate limits and a budget, so wide that none of them refuses.
 """
 
 import random
@@ -23,15 +24,16 @@ MODEL = "gpt-4o-mini"
 CHAT = int(Endpoint.CHAT_COMPLETIONS)
 OK = int(Outcome.OK)
 SLOTS = 4096
+_SEED = 5
 
 
 def secret(number: int) -> str:
-    """A well-formed key."""
+    """Return a well-formed key that contains ``number``."""
     return f"sk-nemo-{number:020d}"
 
 
 def owners() -> list[Policy]:
-    """Org, team and user, each with all the limits it can have, so wide that none refuses."""
+    """Return the policies of the org, the team and the user, each with every limit it can have."""
     wide: dict[str, Any] = {"rpm": MAX_LIMIT, "tpm": MAX_LIMIT, "cap": MAX_SPEND_NANO}
     return [
         Policy(kind=Kind.ORG, id=1, version=1, **wide),
@@ -41,7 +43,7 @@ def owners() -> list[Policy]:
 
 
 def key_policy(number: int, **fields: Any) -> Policy:
-    """A key with wide limits, unless ``fields`` say otherwise."""
+    """Return the policy of key ``number``: wide limits, replaced by ``fields`` where given."""
     wide: dict[str, Any] = {"rpm": MAX_LIMIT, "tpm": MAX_LIMIT, "cap": MAX_SPEND_NANO}
     digest = hash_key(secret(number), PEPPER)
     return Policy(
@@ -50,8 +52,9 @@ def key_policy(number: int, **fields: Any) -> Policy:
 
 
 class World:
-    """A gate of one implementation with ``keys`` keys, and the values of headers that name them in
-    random order.
+    """A gate with ``keys`` keys, and 1,000 ``Authorization`` values that name them at random.
+
+    ``module`` is the implementation: ``nemorouter._core`` or ``nemorouter.reference``.
     """
 
     def __init__(self, module: ModuleType, keys: int = 1_000, **fields: Any) -> None:
@@ -67,18 +70,19 @@ class World:
             self.arena.put_many(
                 [key_policy(number, **fields) for number in range(first + 1, last + 1)]
             )
-        drawn = random.Random(5).choices(range(keys), k=1_000)  # noqa: S311 - no secret: the same walk every time
+        # Every run draws the same keys in the same order, so that two runs are comparable.
+        drawn = random.Random(_SEED).choices(range(keys), k=1_000)  # noqa: S311 - no secret
         self.headers = [f"Bearer {secret(number + 1)}" for number in drawn]
 
     def drain(self) -> None:
-        """Give every ended slot back, as the drainer does."""
+        """Free every slot whose ticket has ended, as the drainer does."""
         self.journal.free([row[0] for row in self.journal.rows(SLOTS)])
 
-    def admit(self, index: int) -> Any:  # noqa: ANN401 - a ticket or a refusal, of either implementation
-        """An ordinary request of 2,000 bytes and at most 100 tokens."""
+    def admit(self, index: int) -> Any:  # noqa: ANN401 - a ticket or a refusal of either module
+        """Admit a chat completion of 2,000 bytes and at most 100 tokens of output."""
         return self.gate.admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False)
 
     def settle(self, ticket: int) -> int:
-        """480 tokens read, 60 written."""
+        """Settle ``ticket`` with 480 input and 60 output tokens; return its cost in nano-USD."""
         cost: int = self.gate.settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
         return cost
