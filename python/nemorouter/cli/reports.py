@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from nemorouter.services.logs import LogFilter, LogRow
 
 _PAUSE_S: Final = 0.5
+_LOG_COLUMNS: Final = tuple(
+    "AT KEY ALIAS MODEL STATUS OUTCOME INPUT OUTPUT COST MS REQUEST".split()
+)
 
 
 def usage(
@@ -115,39 +118,26 @@ def logs(
     if common.json:
         print_json(page)
         return
-    print_table(
-        (
-            "AT",
-            "KEY",
-            "ALIAS",
-            "MODEL",
-            "STATUS",
-            "OUTCOME",
-            "INPUT",
-            "OUTPUT",
-            "COST",
-            "MS",
-            "REQUEST",
-        ),
-        (
-            (
-                row.at,
-                row.key_name,
-                row.alias,
-                row.model,
-                row.status,
-                row.outcome,
-                row.input_tokens,
-                row.output_tokens,
-                row.cost,
-                round(row.latency_ms),
-                row.request_id,
-            )
-            for row in page.data
-        ),
-    )
+    print_table(_LOG_COLUMNS, map(_log_cells, page.data))
     if page.next_cursor:
         note(f"More: --cursor {page.next_cursor}")
+
+
+def _log_cells(row: "LogRow") -> tuple[object, ...]:
+    """Return the cells of ``row``, one for each of ``_LOG_COLUMNS``."""
+    return (
+        row.at,
+        row.key_name,
+        row.alias,
+        row.model,
+        row.status,
+        row.outcome,
+        row.input_tokens,
+        row.output_tokens,
+        row.cost,
+        round(row.latency_ms),
+        row.request_id,
+    )
 
 
 async def _follow(context: "Context", actor: "Actor", where: "LogFilter", common: Common) -> None:
