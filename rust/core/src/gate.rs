@@ -4,6 +4,7 @@
 use crate::{
     arena::Arena,
     calendar::Windows,
+    call::{OUTCOME_OK, Size, endpoint, size},
     clock::Clock,
     credential::{Credential, parse},
     digest::Pepper,
@@ -11,65 +12,21 @@ use crate::{
     journal::Journal,
     lease::Resource,
     levels::{
-        Cost, Leased, Level, Levels, Seen, SeenLeases, Stop, Terms, Tightest, correct, measure,
-        tightest,
+        Leased, Level, Levels, Seen, SeenLeases, Stop, Terms, Tightest, correct, measure, tightest,
     },
     model::ModelName,
-    price::Known,
     record::{ACTIVE, Record, View},
     slot::{End, Intent, Meta, NOBODY, SCOPES, Slot, State},
     sync::AtomicU64,
-    units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX, estimate},
+    units::{NONE, TOKENS_MAX},
     verdict::{Code, Refusal},
 };
+
+pub use crate::call::{Request, Usage};
 
 /// How often an admission reads everything again when a policy, a window or a recount moves under
 /// it.
 const TRIES: usize = 64;
-
-/// `types.Endpoint`, as far as a price depends on it.
-mod endpoint {
-    pub const GENERATES_TEXT: [u8; 3] = [0, 1, 2];
-    pub const IMAGES: u8 = 4;
-    pub const MODELS: u8 = 6;
-}
-const OUTCOME_OK: u8 = 1;
-
-/// A request to be admitted.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    pub index: u32,
-    pub model: ModelName,
-    pub endpoint: u8,
-    pub upstream: u8,
-    pub prompt_bytes: u64,
-    /// `None`: the model's default.
-    pub max_tokens: Option<u64>,
-    pub choices: u64,
-    pub stream: bool,
-}
-
-/// What the upstream said it used.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    pub input: u64,
-    pub cached: u64,
-    pub output: u64,
-    pub status: u16,
-    pub outcome: u8,
-    pub latency_us: u64,
-    pub ttft_us: u64,
-}
-
-/// A request's size once its model is known.
-#[derive(Clone, Copy)]
-struct Size {
-    input: u64,
-    output: u64,
-    units: u32,
-    price: Option<Price>,
-    cost: Cost,
-}
 
 /// What a check saw: buckets of this host alone, or leases.
 enum Plan<'a> {
@@ -406,29 +363,5 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     pub fn reserved(&self, ticket: u64) -> Option<(u64, u64)> {
         let slot = self.tickets().slot((ticket & 0xffff) as usize)?;
         (slot.head().seq() == ticket >> 16).then(|| (slot.reserved_input(), slot.reserved_output()))
-    }
-}
-
-/// What a request of this model reserves.
-fn size(request: &Request, known: Known) -> Size {
-    let input = estimate(request.prompt_bytes);
-    let max = request.max_tokens.unwrap_or(known.max_output);
-    let generates = endpoint::GENERATES_TEXT.contains(&request.endpoint);
-    let output = if generates { max.saturating_mul(request.choices).min(TOKENS_MAX) } else { 0 };
-    let units = if request.endpoint == endpoint::IMAGES {
-        request.choices.min(u64::from(u32::MAX)) as u32
-    } else {
-        1
-    };
-    let nano = known
-        .price
-        .map_or(0, |price| price.cost(input, 0, output, u64::from(units)))
-        .min(AMOUNT_MAX);
-    Size {
-        input,
-        output,
-        units,
-        price: known.price,
-        cost: Cost { tokens: input.saturating_add(output).min(TOKENS_MAX), nano },
     }
 }

@@ -4,55 +4,44 @@
 //! The way of a request: [`credential`] and [`digest`] name a key, [`arena`] finds its [`record`],
 //! [`levels`] takes its cost from every [`bucket`] and [`money`] word or from none, and a [`slot`]
 //! of the worker's [`journal`] remembers it until it is in the ledger. [`gate`] is the one place
-//! that sees all of them. With many hosts a bucket is a [`lease`], and [`wants`] tell the host's
-//! agent what is short.
+//! that sees all of them. With many hosts a bucket is a [`lease`], and the ring of [`demand`] tells
+//! the host's agent what is short.
 //!
 //! No Python here, and no `unsafe` outside `map` and `process`. Every word in shared memory is
 //! atomic, so that neither a race nor a corrupt file is undefined behaviour. `--cfg loom` swaps the
 //! atomics and leaves out what needs a mapping.
+//!
+//! | Folder | Holds |
+//! |---|---|
+//! | `values` | units, numbers, times, names and errors: no shared word |
+//! | `meters` | the words that a request is charged to |
+//! | `memory` | the layout of the mapped files |
+//! | `arena` | every scope of a host, in one mapping |
 
-pub mod bucket;
-pub mod calendar;
-pub mod credential;
-pub mod deny;
-pub mod digest;
-pub mod granted;
-pub mod lease;
 pub mod levels;
-pub mod model;
-pub mod money;
-pub mod record;
-pub mod recount;
-pub mod slot;
+mod memory;
+mod meters;
 pub mod sync;
-pub mod units;
-pub mod verdict;
-pub mod wants;
+mod values;
 
 #[cfg(not(loom))]
 pub mod arena;
 #[cfg(not(loom))]
-pub mod clock;
-#[cfg(not(loom))]
-pub mod error;
+pub mod call;
 #[cfg(not(loom))]
 pub mod gate;
 #[cfg(not(loom))]
-pub mod heap;
-#[cfg(not(loom))]
-pub mod journal;
-#[cfg(not(loom))]
-pub mod map;
-#[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]
-pub mod price;
-#[cfg(not(loom))]
 pub mod process;
+
+pub use memory::{demand, record, slot};
 #[cfg(not(loom))]
-pub mod table;
+pub use memory::{heap, journal, map, price, refusal_count, table};
+pub use meters::{bucket, denial, lease, money, money_grant, recount};
+pub use values::{calendar, credential, digest, model, numbers, units, verdict};
 #[cfg(not(loom))]
-pub mod tally;
+pub use values::{clock, error};
 
 /// Version of the arena's and the journal's layout. A file of another layout is refused, never
 /// guessed at.

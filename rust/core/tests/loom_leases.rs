@@ -9,15 +9,15 @@ use loom::{sync::Arc, thread};
 use nemorouter_core::{
     bucket::Limit,
     calendar::{Duration, Tag, Windows},
-    granted,
+    demand::{self, Want, Wants},
     lease::Resource,
     levels::{Cost, Leased, Level, Levels, Terms},
     money::Money,
+    money_grant,
     record::{Image, RECORD_WORDS, Record, View},
     sync::{AtomicU64, Ordering},
     units::NONE,
     verdict::Kind,
-    wants::{self, Want, Wants},
 };
 
 const NOW: u64 = 50;
@@ -36,7 +36,7 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 /// One scope whose limits are shared with other hosts, and the clock of the host.
 struct World {
     record: [AtomicU64; RECORD_WORDS],
-    wants: [AtomicU64; wants::WORDS],
+    wants: [AtomicU64; demand::WORDS],
     clock: AtomicU64,
 }
 
@@ -138,12 +138,12 @@ fn withdraw_money_beside_an_admission() {
     loom::model(|| {
         let world = World::new(Limit::UNLIMITED, Limit::UNLIMITED, 100);
         let record = world.record();
-        granted::grant(record.money_granted(), today(), 10);
+        money_grant::grant(record.money_granted(), today(), 10);
         let world = Arc::new(world);
         let other = world.clone();
         let admit = thread::spawn(move || other.admit(0, 8).is_some());
         let withdrawn =
-            granted::withdraw(world.record().money_granted(), world.record().money(), 5);
+            money_grant::withdraw(world.record().money_granted(), world.record().money(), 5);
         let admitted = admit.join().unwrap();
         assert_eq!(world.committed(), if admitted { 8 } else { 0 });
         assert_eq!(world.allowed(), 10 - withdrawn);
@@ -178,7 +178,7 @@ fn expiry_beside_a_claim() {
 #[test]
 fn wants_beside_a_drain() {
     loom::model(|| {
-        let ring: Arc<[AtomicU64; wants::WORDS]> = Arc::new(zeros());
+        let ring: Arc<[AtomicU64; demand::WORDS]> = Arc::new(zeros());
         let want = |index: u32| Want { index, resource: Resource::Tpm, need: u64::from(index) + 7 };
         let other = ring.clone();
         // One more than the ring keeps: what is overwritten while it is read is not taken for a

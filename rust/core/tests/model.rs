@@ -6,8 +6,8 @@
 use nemorouter_core::{
     bucket::{self, Limit, PERIOD_US},
     calendar::{Duration, Tag},
-    granted,
     money::{self, Money},
+    money_grant,
     record::{RECORD_WORDS, Record},
     sync::{AtomicU64, Ordering},
     units::LIMIT_MAX,
@@ -216,29 +216,29 @@ proptest! {
             let tag = Tag::new(Duration::Daily, day);
             match step {
                 0 => {
-                    granted::grant(&grant, tag, allowed + a);
+                    money_grant::grant(&grant, tag, allowed + a);
                     allowed += a;
                 }
                 1 | 2 => {
-                    let cap = granted::cap(grant.load(Ordering::Relaxed), tag, 1_000_000);
+                    let cap = money_grant::cap(grant.load(Ordering::Relaxed), tag, 1_000_000);
                     let took = money::commit(&word, money::look(&word), tag, a, cap, || true).is_ok();
                     prop_assert_eq!(took, committed + a <= allowed);
                     if took {
-                        prop_assert!(granted::confirm(&grant, &word, tag, 1_000_000));
+                        prop_assert!(money_grant::confirm(&grant, &word, tag, 1_000_000));
                         let cost = b.min(a);
                         money::correct(&word, || tag, cost, a);
                         committed += cost;
                     }
                 }
                 3 => {
-                    let back = granted::withdraw(&grant, &word, a);
+                    let back = money_grant::withdraw(&grant, &word, a);
                     prop_assert_eq!(back, a.min(allowed - committed));
                     allowed -= back;
                 }
                 _ if a < 5 => {
                     day += 1;
                     (allowed, committed) = (0, 0);
-                    granted::turn(&grant, Tag::new(Duration::Daily, day));
+                    money_grant::turn(&grant, Tag::new(Duration::Daily, day));
                 }
                 _ => {}
             }

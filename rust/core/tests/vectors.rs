@@ -7,8 +7,9 @@ use nemorouter_core::{
     calendar::Duration,
     credential::{Credential, parse},
     digest::Pepper,
+    numbers::go_duration,
     sync::AtomicU64,
-    units::{Price, go_duration},
+    units::Price,
 };
 use serde_json::Value;
 

@@ -4,17 +4,17 @@
 use super::{Arena, H_ADMIT_UNTIL, H_CLUSTERED};
 use crate::{
     calendar::{DAY_MS, Tag},
-    deny,
+    demand::{self, Want, Wants},
+    denial,
     error::{Error, Result},
-    granted,
     lease::{Lease, Resource},
     levels::Terms,
     money::Money,
+    money_grant,
     record::{Record, View},
     recount::Window,
     sync::Ordering,
     units::NONE,
-    wants::{self, Want, Wants},
 };
 
 /// A lease, as its agent sees it. For money: of the window that begins on `first_day`.
@@ -85,7 +85,7 @@ impl Arena {
 
     #[must_use]
     pub fn wants(&self) -> Wants<'_> {
-        Wants(&self.map.words()[self.plan.wants..self.plan.wants + wants::WORDS])
+        Wants(&self.map.words()[self.plan.wants..self.plan.wants + demand::WORDS])
     }
 
     fn wanted_record(&self, index: u32) -> Result<(Record<'_>, View)> {
@@ -151,7 +151,7 @@ impl Arena {
         (0..self.scopes()).filter_map(of).flatten().collect()
     }
 
-    /// See [`Lease::grant`] and [`granted::grant`].
+    /// See [`Lease::grant`] and [`money_grant::grant`].
     pub fn grant(
         &self,
         index: u32,
@@ -165,18 +165,22 @@ impl Arena {
         if let Some(lease) = rate(record, resource) {
             lease.grant(to, until, centre);
         } else {
-            granted::grant(record.money_granted(), Tag::at(view.duration, first_day * DAY_MS), to);
-            deny::deny(record.deny(resource), 0, 0, 0);
+            money_grant::grant(
+                record.money_granted(),
+                Tag::at(view.duration, first_day * DAY_MS),
+                to,
+            );
+            denial::deny(record.deny(resource), 0, 0, 0);
         }
         Ok(())
     }
 
-    /// See [`Lease::withdraw`] and [`granted::withdraw`].
+    /// See [`Lease::withdraw`] and [`money_grant::withdraw`].
     pub fn withdraw(&self, index: u32, resource: Resource, most: u64) -> Result<u64> {
         let (record, _) = self.wanted_record(index)?;
         Ok(match rate(record, resource) {
             Some(lease) => lease.withdraw(most),
-            None => granted::withdraw(record.money_granted(), record.money(), most),
+            None => money_grant::withdraw(record.money_granted(), record.money(), most),
         })
     }
 
@@ -186,7 +190,7 @@ impl Arena {
         Ok(rate(record, resource).map_or(0, Lease::void))
     }
 
-    /// See [`deny::deny`].
+    /// See [`denial::deny`].
     pub fn deny(
         &self,
         index: u32,
@@ -196,7 +200,7 @@ impl Arena {
         fits_us: u64,
     ) -> Result<()> {
         let (record, _) = self.wanted_record(index)?;
-        deny::deny(record.deny(resource), need, until_us, fits_us);
+        denial::deny(record.deny(resource), need, until_us, fits_us);
         Ok(())
     }
 

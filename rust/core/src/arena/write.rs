@@ -7,7 +7,7 @@ use super::{Arena, H_HEAP, H_HEAP_ROOM, H_PRICES, H_RECORD_ROOM, H_SCOPES, STEP_
 use crate::{
     bucket::{self, Limit},
     calendar::Tag,
-    deny,
+    denial,
     error::{Error, Result},
     lease::Resource,
     model::ModelName,
@@ -124,7 +124,7 @@ impl Arena {
         record.write(&image);
         // What the bank refused under the old policy it may grant under the new.
         for resource in Resource::ALL {
-            deny::deny(record.deny(resource), 0, 0, 0);
+            denial::deny(record.deny(resource), 0, 0, 0);
         }
         record.end_write();
         Ok(())

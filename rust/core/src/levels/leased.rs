@@ -6,15 +6,15 @@ use super::{Cost, Level, Levels, Stop, Taken};
 use crate::{
     bucket::Limit,
     calendar::Tag,
-    deny::{denied, denied_from},
-    granted,
+    demand::{Want, Wants},
+    denial::{denied, denied_from},
     lease::{Answer, Lease, Look, Resource},
     money::{self, Corrected, Money},
+    money_grant,
     slot::SCOPES,
     sync::{Ordering, fence},
     units::NONE,
     verdict::{Code, Refusal},
-    wants::{Want, Wants},
 };
 
 /// Under what an admission stands while the host belongs to a cluster.
@@ -127,7 +127,7 @@ impl Leased<'_, '_> {
         let Level { record, view, .. } = level;
         seen.money[i] = money::look(record.money());
         seen.caps[i] =
-            granted::cap(record.money_granted().load(Ordering::Acquire), tags[i], view.cap);
+            money_grant::cap(record.money_granted().load(Ordering::Acquire), tags[i], view.cap);
         match money::decide(Money(seen.money[i]), tags[i], cost.nano, seen.caps[i]) {
             Ok(_) => Ok(false),
             Err(money::Stop::Exceeded(used)) => {
@@ -203,12 +203,12 @@ impl Leased<'_, '_> {
 
     /// Is all that was taken still ours to take?
     fn confirm(&self, tags: [Tag; SCOPES], seen: &Seen, now_us: u64) -> Result<(), Stop> {
-        // Partner of the fence in `granted::withdraw`.
+        // Partner of the fence in `money_grant::withdraw`.
         fence(Ordering::SeqCst);
         let covered = |(i, level): (usize, &Level)| {
             let Level { record, view, .. } = level;
             view.cap == NONE
-                || granted::confirm(record.money_granted(), record.money(), tags[i], view.cap)
+                || money_grant::confirm(record.money_granted(), record.money(), tags[i], view.cap)
         };
         if now_us < seen.until && self.levels.each().all(covered) {
             Ok(())

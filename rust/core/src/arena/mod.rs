@@ -18,12 +18,13 @@ use crate::{
     LAYOUT, bucket,
     calendar::{Relation, Windows},
     clock::Clock,
+    demand,
     error::{Error, Result},
-    granted,
     heap::Stored,
     map::Map,
     model::ModelName,
     money::{FREEZE, Money},
+    money_grant,
     price::{self, Known},
     record::{RECORD_WORDS, Record},
     recount::{Window, recount},
@@ -31,7 +32,6 @@ use crate::{
     sync::{AtomicU64, Ordering},
     table,
     verdict::Kind,
-    wants,
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"NEMOARNA");
@@ -77,7 +77,7 @@ impl Plan {
         let table_words = table::words_for(capacity);
         let heap_words = (capacity * HEAP_PER_SCOPE).max(8_192);
         let wants = (HEADER_WORDS + price::WORDS).next_multiple_of(HEADER_WORDS);
-        let table = (wants + wants::WORDS).next_multiple_of(HEADER_WORDS);
+        let table = (wants + demand::WORDS).next_multiple_of(HEADER_WORDS);
         let heap = table + table_words;
         let records = (heap + heap_words).next_multiple_of(HEADER_WORDS);
         Ok(Self {
@@ -286,7 +286,7 @@ impl Arena {
         for record in (0..self.scopes()).filter_map(|index| self.record(index)) {
             let Some(view) = record.view() else { continue };
             if self.clustered() {
-                granted::turn(record.money_granted(), windows.tag(view.duration));
+                money_grant::turn(record.money_granted(), windows.tag(view.duration));
             } else {
                 bucket::settle_down(record.rpm(), view.rpm, now_us);
                 bucket::settle_down(record.tpm(), view.tpm, now_us);

@@ -10,7 +10,7 @@
 
 use crate::{
     bucket::Limit,
-    deny::denied,
+    denial::denied,
     sync::{AtomicU64, Ordering},
 };
 
@@ -211,7 +211,7 @@ impl Lease<'_> {
 mod tests {
     use super::*;
     use crate::{
-        deny,
+        denial,
         record::{RECORD_WORDS, Record},
     };
 
@@ -256,7 +256,7 @@ mod tests {
         let lease = Record(&words).tpm_lease();
         let answer = |n| lease.answer(lease.look(), LIMIT, n, NOW);
         lease.grant(10, NOW + 10, 0);
-        deny::deny(lease.deny, 3, NOW + 1_000, 0);
+        denial::deny(lease.deny, 3, NOW + 1_000, 0);
         assert_eq!(
             [answer(10), answer(12)],
             [Answer::Fits, Answer::Short],

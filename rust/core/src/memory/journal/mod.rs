@@ -4,21 +4,21 @@
 //! dead. The drainer copies ended tickets into the ledger and frees their slots. There is no other
 //! log.
 
+mod recover;
+
 use std::{
     collections::HashSet,
-    fs::TryLockError,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use crate::{
     LAYOUT,
     error::{Error, Result},
     map::Map,
-    slot::{End, Head, NOBODY, SLOT_WORDS, Slot, State},
+    refusal_count,
+    slot::{Head, SLOT_WORDS, Slot, State},
     sync::{AtomicU64, Ordering},
-    tally,
-    units::NONE,
     verdict::Code,
 };
 
@@ -47,13 +47,11 @@ const NAME_WORDS: usize = 8;
 /// Upstreams a journal can name.
 pub const UPSTREAMS_MAX: usize = 32;
 const HEADER_WORDS: usize = 512;
-const FIRST_SLOT: usize = HEADER_WORDS + (tally::WORDS).next_multiple_of(HEADER_WORDS);
+const FIRST_SLOT: usize = HEADER_WORDS + (refusal_count::WORDS).next_multiple_of(HEADER_WORDS);
 /// Slots of one journal: a ticket keeps sixteen bits for its place.
 pub const SLOTS_MAX: usize = 1 << 16;
 /// Set in the number of a request that has no ticket.
 const STRAY: u64 = 1 << 47;
-/// `types.Outcome.RECOVERED`.
-const RECOVERED: u8 = 5;
 const _: () = assert!(H_NAMES + UPSTREAMS_MAX * NAME_WORDS <= HEADER_WORDS);
 
 /// A journal, as its worker or the drainer sees it.
@@ -275,18 +273,18 @@ impl Journal {
     }
 
     pub fn tally(&self, key: u64, code: Code, minute: u64) {
-        if !tally::count(self.tallies(), key, code, minute) {
+        if !refusal_count::count(self.tallies(), key, code, minute) {
             self.word(H_TALLIES_DROPPED).fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn tallies(&self) -> &[AtomicU64] {
-        &self.map.words()[HEADER_WORDS..HEADER_WORDS + tally::WORDS]
+        &self.map.words()[HEADER_WORDS..HEADER_WORDS + refusal_count::WORDS]
     }
 
     #[must_use]
     pub fn take_tallies(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
-        tally::take(self.tallies(), before_minute)
+        refusal_count::take(self.tallies(), before_minute)
     }
 
     /// A number that no ticket or other request of this journal has.
@@ -331,80 +329,6 @@ impl Journal {
         if let Some(slot) = self.slot(at) {
             slot.become_state(seq, State::Free);
             self.word(H_UNCLAIMED).fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    /// Take a dead worker's lock; false while it lives.
-    pub fn lock_dead(&self) -> Result<bool> {
-        let Some(file) = self.map.file() else {
-            return Ok(true);
-        };
-        match file.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(Error::Io("lock a journal".to_owned(), error)),
-        }
-    }
-
-    /// End what a dead worker left, charged as reserved; the indices of scopes whose money words
-    /// are to be recounted.
-    #[must_use]
-    pub fn recover(&self) -> Vec<u32> {
-        let mut scopes = HashSet::new();
-        for slot in self.each() {
-            let head = slot.head();
-            match head.state() {
-                State::Free | State::Applied => continue,
-                // Nobody was answered, and a half-written intent names nobody for sure. Its scopes
-                // are recounted if it names any.
-                State::Intent => slot.become_state(head.seq(), State::Free),
-                State::Admitted | State::Closing => {
-                    let meta = slot.meta();
-                    let (input, output) = (slot.reserved_input(), slot.reserved_output());
-                    let cost = slot.reserved_nano();
-                    slot.settle(
-                        head.seq(),
-                        &End {
-                            input,
-                            output,
-                            cost,
-                            outcome: RECOVERED,
-                            ttft_us: NONE,
-                            ..End::default()
-                        },
-                    );
-                    debug_assert!(meta.priced || cost == 0);
-                    self.count_settled();
-                    slot.become_state(head.seq(), State::Applied);
-                }
-                State::Settled | State::Deferred => slot.become_state(head.seq(), State::Applied),
-            }
-            scopes.extend(slot.indices().into_iter().filter(|index| *index != NOBODY));
-        }
-        scopes.into_iter().collect()
-    }
-
-    /// Scopes of slots whose settlement met a frozen word.
-    #[must_use]
-    pub fn deferred(&self) -> Vec<u32> {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.clear();
-        let mut scopes = HashSet::new();
-        for (at, head, slot) in self.used() {
-            if head.state() == State::Deferred {
-                listed.insert((at, head.seq()));
-                scopes.extend(slot.indices().into_iter().filter(|index| *index != NOBODY));
-            }
-        }
-        scopes.into_iter().collect()
-    }
-
-    /// After the scopes that `deferred` listed were recounted: their slots are applied.
-    pub fn finish_deferred(&self) {
-        for (at, seq) in self.listed.lock().unwrap_or_else(PoisonError::into_inner).drain() {
-            if let Some(slot) = self.slot(at) {
-                let _ = slot.finish_deferred(seq);
-            }
         }
     }
 

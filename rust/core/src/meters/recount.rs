@@ -2,12 +2,12 @@
 //! again: after a worker died, after a budget's duration changed, and at the start.
 //!
 //! 1. Set the freeze bit. A swap of the word came either before it, and then its slot's state is
-//! seen, or it fails.
+//!    seen, or it fails.
 //! 2. Wait until no slot is in transition: an *intent* may have been taken or not, a *settled* slot
-//! may be corrected or not. Neither
-//!    waits for us: an admission steps back, a settlement becomes *deferred*.
+//!    may be corrected or not. Neither waits for us: an admission steps back, a settlement becomes
+//!    *deferred*.
 //! 3. word := ledger of the window + slots of the window (reserved while open, cost once settled),
-//! in one swap that also thaws.
+//!    in one swap that also thaws.
 //!
 //! A slot that settles after we read it open finds the word frozen and is deferred, or thawed and
 //! corrects it: right either way. The wait is bounded. Giving up leaves the word too high, never

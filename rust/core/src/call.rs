@@ -1,0 +1,77 @@
+//! A call before and after it: what a request asks for, what it reserves, and what it used.
+
+use crate::{
+    levels::Cost,
+    model::ModelName,
+    price::Known,
+    units::{AMOUNT_MAX, Price, TOKENS_MAX, estimate},
+};
+
+/// `types.Endpoint`, as far as a price depends on it.
+pub mod endpoint {
+    pub const GENERATES_TEXT: [u8; 3] = [0, 1, 2];
+    pub const IMAGES: u8 = 4;
+    pub const MODELS: u8 = 6;
+}
+pub const OUTCOME_OK: u8 = 1;
+
+/// A request to be admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub index: u32,
+    pub model: ModelName,
+    pub endpoint: u8,
+    pub upstream: u8,
+    pub prompt_bytes: u64,
+    /// `None`: the model's default.
+    pub max_tokens: Option<u64>,
+    pub choices: u64,
+    pub stream: bool,
+}
+
+/// What the upstream said it used.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub input: u64,
+    pub cached: u64,
+    pub output: u64,
+    pub status: u16,
+    pub outcome: u8,
+    pub latency_us: u64,
+    pub ttft_us: u64,
+}
+
+/// A request's size once its model is known.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub input: u64,
+    pub output: u64,
+    pub units: u32,
+    pub price: Option<Price>,
+    pub cost: Cost,
+}
+
+/// What a request of this model reserves.
+#[must_use]
+pub fn size(request: &Request, known: Known) -> Size {
+    let input = estimate(request.prompt_bytes);
+    let max = request.max_tokens.unwrap_or(known.max_output);
+    let generates = endpoint::GENERATES_TEXT.contains(&request.endpoint);
+    let output = if generates { max.saturating_mul(request.choices).min(TOKENS_MAX) } else { 0 };
+    let units = if request.endpoint == endpoint::IMAGES {
+        request.choices.min(u64::from(u32::MAX)) as u32
+    } else {
+        1
+    };
+    let nano = known
+        .price
+        .map_or(0, |price| price.cost(input, 0, output, u64::from(units)))
+        .min(AMOUNT_MAX);
+    Size {
+        input,
+        output,
+        units,
+        price: known.price,
+        cost: Cost { tokens: input.saturating_add(output).min(TOKENS_MAX), nano },
+    }
+}
