@@ -38,7 +38,7 @@ def build() -> Path:
         "bench",
         "--locked",
         "-p",
-        "nemorouter-core",
+        "nemorouter-openai",
         "--bench",
         "count",
         "--no-run",

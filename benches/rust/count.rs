@@ -14,10 +14,10 @@ use nemorouter_core::{
     model::ModelName,
     policy::Policy,
     price::Known,
-    sse::{Scanner, Shown},
     units::Price,
     verdict::Code,
 };
+use nemorouter_openai::sse::{Scanner, Shown};
 
 /// How often an operation is counted; the verb divides by it.
 const TIMES: u64 = 1_000;
