@@ -48,7 +48,9 @@ def test_it_refuses_to_time_a_server_that_answers_wrongly(
     assert bench(seconds=quick.LEAST_SECONDS) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert "Nothing was measured, for something answered wrongly: HttpResponse(status=200" in said.err
+    assert (
+        "Nothing was measured, for something answered wrongly: HttpResponse(status=200" in said.err
+    )
 
 
 def test_the_command_answers_tables_and_no_progress_into_a_pipe(tmp_path: Path) -> None:
