@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from nemorouter.services.logs import LogFilter, LogRow
 
 _PAUSE_S: Final = 0.5
-_LOG_COLUMNS: Final = tuple(
-    "AT KEY ALIAS MODEL STATUS OUTCOME INPUT OUTPUT COST MS REQUEST".split()
+_LOG_COLUMNS: Final = (
+    "AT",
+    "KEY",
+    "ALIAS",
+    "MODEL",
+    "STATUS",
+    "OUTCOME",
+    "INPUT",
+    "OUTPUT",
+    "COST",
+    "MS",
+    "REQUEST",
 )
 
 
