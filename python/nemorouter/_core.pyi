@@ -19,6 +19,9 @@ LAYOUT: Final[int]
 MOST_TOKENS: Final[int]
 """More tokens than any answer has; a usage that tells more is a fault, not a bill."""
 
+MAX_PRICES: Final[int]
+"""Models whose price an arena holds at most."""
+
 Row = tuple[
     int,  # slot (to be given back to Journal.free)
     int,  # boot: the journal's random 63-bit id
@@ -249,7 +252,21 @@ class Arena:
         """
 
     def put_many(self, policies: Sequence[Policy]) -> None: ...
-    def put_price(self, price: ModelPrice) -> None: ...
+    def close(self, index: int) -> None:
+        """Refuse all requests of a scope whose newest policy cannot be put, until it can.
+
+        ValueError: there is no such scope.
+        """
+
+    def put_price(self, price: ModelPrice) -> None:
+        """Write the price of one model if its version is newer.
+
+        ValueError: bad field. MemoryError: the arena holds ``MAX_PRICES`` models already.
+        """
+
+    def remove_price(self, model: str) -> None:
+        """Forget the price of one model, so that another model may take its place."""
+
     def find(self, kind: int, id: int, digest: bytes | None = None) -> int | None:
         """Index of a scope: a key by its digest, other kinds by id."""
 
@@ -375,7 +392,7 @@ class Journal:
 
     @staticmethod
     def open(path: str) -> Journal:
-        """The drainer's view. ValueError: foreign or torn header."""
+        """Map a file as the drainer. ValueError: foreign or torn header, or an id above 63 bits."""
 
     @property
     def boot(self) -> int: ...
@@ -404,7 +421,16 @@ class Journal:
         """
 
     def rows(self, limit: int = 1000) -> list[Row]:
-        """Up to ``limit`` ended tickets, oldest slot first; they stay until ``free``."""
+        """List up to ``limit`` ended tickets, lowest slot first; they stay until ``free``.
+
+        Tickets that ``unfit`` lists are left out.
+        """
+
+    def unfit(self, limit: int = 1000) -> list[Row]:
+        """List up to ``limit`` ended tickets with a number that the ledger cannot hold.
+
+        Only a corrupt file has such. Its numbers may have 64 bits.
+        """
 
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back after the store's commit."""

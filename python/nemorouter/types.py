@@ -20,6 +20,9 @@ MAX_LIMIT = 1_000_000_000
 MAX_MODEL_BYTES = 120
 """The longest model name, in UTF-8 bytes, that a journal slot carries."""
 
+MAX_PRICES = 2048
+"""The most models whose prices an arena holds."""
+
 
 class Kind(IntEnum):
     """What a record of the arena stands for. Requests are charged to all four scopes."""

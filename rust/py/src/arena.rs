@@ -163,6 +163,17 @@ impl Arena {
         Ok(())
     }
 
+    fn close(&self, index: u32) -> PyResult<()> {
+        self.0.close(index).map_err(raise)
+    }
+
+    fn remove_price(&self, model: &str) {
+        // A name that no price can have has none.
+        if let Some(model) = ModelName::new(model) {
+            self.0.remove_price(&model);
+        }
+    }
+
     fn put_price(&self, price: &Bound<'_, PyAny>) -> PyResult<()> {
         let price: PyPrice = price.extract().map_err(|error| bad_field(price.py(), error))?;
         let model = ModelName::new(&price.model)

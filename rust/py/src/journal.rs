@@ -89,7 +89,15 @@ impl Journal {
     #[pyo3(signature = (limit = 1_000))]
     fn rows<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         let mut rows = Rows::new(py, &self.0);
-        self.0.ended().take(limit).map(|(at, head, slot)| rows.row(at, head.seq(), slot)).collect()
+        let fit = self.0.ended().filter(|(_, _, slot)| slot.fits_ledger());
+        fit.take(limit).map(|(at, head, slot)| rows.row(at, head.seq(), slot)).collect()
+    }
+
+    #[pyo3(signature = (limit = 1_000))]
+    fn unfit<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let mut rows = Rows::new(py, &self.0);
+        let unfit = self.0.ended().filter(|(_, _, slot)| !slot.fits_ledger());
+        unfit.take(limit).map(|(at, head, slot)| rows.row(at, head.seq(), slot)).collect()
     }
 
     fn free(&self, slots: Vec<usize>) {

@@ -41,6 +41,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("LAYOUT", nemorouter_core::LAYOUT)?;
-        module.add("MOST_TOKENS", nemorouter_openai::usage::MOST)
+        module.add("MOST_TOKENS", nemorouter_openai::usage::MOST)?;
+        module.add("MAX_PRICES", nemorouter_core::price::PRICES_MAX)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     money::{FREEZE, Money},
     policy::Policy,
     price::{self, Known},
-    record::{Image, RECORD_WORDS, Record, View},
+    record::{DISABLED, Image, RECORD_WORDS, Record, View},
     slot::NOBODY,
     sync::Ordering,
     table,
@@ -31,6 +31,32 @@ impl Arena {
     pub fn put_price(&self, model: &ModelName, version: u64, known: Known) -> Result<()> {
         let _guard = self.lock();
         price::put(self.prices(), self.word(H_PRICES), model, version, known)
+    }
+
+    pub fn remove_price(&self, model: &ModelName) {
+        let _guard = self.lock();
+        price::remove(self.prices(), self.word(H_PRICES), model);
+    }
+
+    /// Disable a scope whose newest policy cannot be held: an older one must not go on. The version
+    /// stays, so that a later [`Self::put`] of the newest policy is not taken for an old one.
+    pub fn close(&self, index: u32) -> Result<()> {
+        let _guard = self.lock();
+        let record = self
+            .record(index)
+            .ok_or_else(|| Error::Value(format!("{index} is no scope of this arena")))?;
+        // A record that a writer left torn is refused by itself, and stays so.
+        if let Some(view) = record.view() {
+            let _ = record.begin_write();
+            let image = Image {
+                version: record.version(),
+                last4: record.last4(),
+                view: View { status: DISABLED, ..view },
+            };
+            record.write(&image);
+            record.end_write();
+        }
+        Ok(())
     }
 
     /// Write a policy if it is newer than the record's; answer the scope's index.
@@ -227,6 +253,21 @@ mod tests {
             name: String::new(),
             last4: String::new(),
         }
+    }
+
+    /// What it was allowed before must not be allowed for ever, and its newest policy must still come.
+    #[test]
+    fn a_closed_scope_refuses_until_its_newest_policy_is_put() {
+        let arena = Arena::private(4).expect("room");
+        let index = arena.put(&org(1, Some(60))).expect("valid");
+        arena.close(index).expect("there");
+        let view = || arena.record(index).and_then(Record::view).expect("whole");
+        assert_eq!((view().status, view().rpm.limit), (DISABLED, 60));
+        arena.put(&org(1, Some(60))).expect("ignored");
+        assert_eq!(view().status, DISABLED, "the policy that it had");
+        arena.put(&org(2, Some(7))).expect("valid");
+        assert_eq!((view().status, view().rpm.limit), (1, 7));
+        assert!(arena.close(99).is_err());
     }
 
     /// A bucket's word is a place on a ring: one that began at zero would look indebted after some

@@ -18,6 +18,8 @@ use crate::{
 pub const RECORD_WORDS: usize = 32;
 /// `status` of a scope in use.
 pub const ACTIVE: u8 = 1;
+/// `status` of a scope that refuses its keys for now.
+pub const DISABLED: u8 = 3;
 
 const SEQ: usize = 0;
 const DIGEST: usize = 1; // to 4

@@ -42,7 +42,7 @@ pub fn count(table: &[AtomicU64], key: u64, code: Code, minute: u64) -> bool {
 }
 
 /// Take out the entries of minutes before `minute`: nobody counts there any more. (minute, key,
-/// code, count).
+/// code, count). What no program of this layout counts is dropped: the ledger cannot hold it.
 pub fn take(table: &[AtomicU64], minute: u64) -> Vec<(u64, u64, u8, u64)> {
     let mut out = vec![];
     for entry in table.as_chunks::<ENTRY>().0 {
@@ -51,7 +51,10 @@ pub fn take(table: &[AtomicU64], minute: u64) -> Vec<(u64, u64, u8, u64)> {
         if key == 0 || key == CLAIMED || what >> 8 >= minute {
             continue;
         }
-        out.push((what >> 8, key, what as u8, entry[2].load(Ordering::Relaxed)));
+        let count = entry[2].load(Ordering::Relaxed);
+        if i64::try_from(key.max(count)).is_ok() {
+            out.push((what >> 8, key, what as u8, count));
+        }
         entry[0].store(0, Ordering::Release);
     }
     out
@@ -71,6 +74,19 @@ mod tests {
         assert_eq!(take(&table, 101), [(100, 9, 4, 3)]);
         assert_eq!(take(&table, 101), []);
         assert_eq!(take(&table, 102), [(101, 9, 13, 1)]);
+    }
+
+    #[test]
+    fn a_corrupt_count_stops_no_other() {
+        let table: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        assert!(count(&table, 1 << 63, Code::KeyRevoked, 100));
+        for key in [7, 8] {
+            assert!(count(&table, key, Code::KeyRevoked, 100));
+        }
+        let entry = table.chunks(ENTRY).find(|entry| entry[0].load(Ordering::Relaxed) == 8);
+        entry.expect("counted")[2].store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(take(&table, 101), [(100, 7, 4, 1)]);
+        assert_eq!(take(&table, 101), []);
     }
 
     #[test]

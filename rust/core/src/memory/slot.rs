@@ -14,13 +14,15 @@ use crate::{
     calendar::Tag,
     model::ModelName,
     sync::{AtomicU64, Ordering},
-    units::{NONE, Price},
+    units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX},
 };
 
 /// Words of a slot: 512 bytes, of which 320 are used, five lines; the last two hold the model's
 /// name. A slot is a sector, so a power cut leaves none of them half old: the row's id in the store
 /// is what the slot says, and must not change under its sequence number.
 pub const SLOT_WORDS: usize = 64;
+/// The last millisecond that a row can be of: the end of the year 9999.
+pub const LAST_MS: u64 = 253_402_300_799_999;
 /// No such owner.
 pub const NOBODY: u32 = u32::MAX;
 /// Scopes a ticket is charged to, in the order of the checks: key, team, user, org.
@@ -327,6 +329,18 @@ impl Slot<'_> {
         ModelName::load(&self.0[MODEL..])
     }
 
+    /// True if the ledger can hold the ticket's row. A program of this layout writes no other; a
+    /// corrupt file may hold any number, and one row must not stop the rows of all workers.
+    #[must_use]
+    pub fn fits_ledger(self) -> bool {
+        let end = self.end();
+        let fits = |words: &[u64], most: u64| words.iter().all(|word| *word <= most);
+        fits(&self.ids(), i64::MAX as u64)
+            && fits(&[self.at_ms()], LAST_MS)
+            && fits(&[end.input, end.cached, end.output], TOKENS_MAX)
+            && fits(&[end.cost, self.reserved_nano()], AMOUNT_MAX)
+    }
+
     #[must_use]
     pub fn end(self) -> End {
         let (times, ended) = (self.get(TIMES), self.get(ENDED));
@@ -398,6 +412,30 @@ mod tests {
         assert_eq!((slot.meta(), slot.indices()), (meta, [1, 2, NOBODY, 3]));
         slot.retag(1, Tag(500));
         assert_eq!([0, 1, 2, 3].map(|s| slot.tag(s).0), [511, 500, 2, 3]);
+    }
+
+    #[test]
+    fn a_row_that_the_ledger_cannot_hold_is_known() {
+        let words = words();
+        let slot = Slot(&words);
+        assert!(slot.fits_ledger());
+        let most = [
+            (IDS, i64::MAX as u64),
+            (IDS + 3, i64::MAX as u64),
+            (AT, LAST_MS),
+            (INPUT, TOKENS_MAX),
+            (CACHED, TOKENS_MAX),
+            (OUTPUT, TOKENS_MAX),
+            (COST, AMOUNT_MAX),
+            (RESERVED_NANO, AMOUNT_MAX),
+        ];
+        for (word, most) in most {
+            words[word].store(most, Ordering::Relaxed);
+            assert!(slot.fits_ledger(), "word {word}");
+            words[word].store(most + 1, Ordering::Relaxed);
+            assert!(!slot.fits_ledger(), "word {word}");
+            words[word].store(0, Ordering::Relaxed);
+        }
     }
 
     #[test]

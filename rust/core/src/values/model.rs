@@ -48,7 +48,8 @@ impl ModelName {
         self.len == 0
     }
 
-    /// A well-spread 64-bit hash. Not secret: it only orders a table that is at most half full.
+    /// A well-spread 64-bit hash of 2 or more. Not secret: it only orders a table that is at most
+    /// half full.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hash = self.len as u64;
@@ -57,7 +58,7 @@ impl ModelName {
                 u128::from(hash ^ word ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
             hash = (product as u64) ^ ((product >> 64) as u64);
         }
-        hash.max(1)
+        hash.max(2)
     }
 
     /// True if the name begins with the `len` bytes held in `prefix`.

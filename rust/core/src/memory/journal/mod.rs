@@ -50,6 +50,8 @@ const HEADER_WORDS: usize = 512;
 const FIRST_SLOT: usize = HEADER_WORDS + (refusal_count::WORDS).next_multiple_of(HEADER_WORDS);
 /// Slots of one journal: a ticket keeps sixteen bits for its place.
 pub const SLOTS_MAX: usize = 1 << 16;
+/// Largest id of a journal: the ledger's columns are signed.
+const BOOT_MAX: u64 = i64::MAX as u64;
 /// Set in the number of a request that has no ticket.
 const STRAY: u64 = 1 << 47;
 const _: () = assert!(H_NAMES + UPSTREAMS_MAX * NAME_WORDS <= HEADER_WORDS);
@@ -71,14 +73,14 @@ pub struct Journal {
 
 impl Journal {
     pub fn private(slots: usize, upstreams: &[String], boot: u64) -> Result<Self> {
-        Self::check(slots, upstreams)?;
+        Self::check(slots, upstreams, boot)?;
         let map = Map::private(FIRST_SLOT + slots * SLOT_WORDS)?;
         Ok(Self::begin(map, None, slots, boot, upstreams))
     }
 
     /// A new locked file `<boot, 16 hex digits>.journal` in `directory`, wholly allocated.
     pub fn create(directory: &Path, slots: usize, upstreams: &[String], boot: u64) -> Result<Self> {
-        Self::check(slots, upstreams)?;
+        Self::check(slots, upstreams, boot)?;
         let path = directory.join(format!("{boot:016x}.journal"));
         // Locked before it has its name, so that nobody takes it for a dead worker's.
         let unfinished = directory.join(format!("{boot:016x}.new"));
@@ -101,7 +103,10 @@ impl Journal {
         made
     }
 
-    fn check(slots: usize, upstreams: &[String]) -> Result<()> {
+    fn check(slots: usize, upstreams: &[String], boot: u64) -> Result<()> {
+        if boot == 0 || boot > BOOT_MAX {
+            return Err(Error::Value(format!("{boot} is no id of a journal: it has 63 bits")));
+        }
         if slots == 0 || slots > SLOTS_MAX {
             return Err(Error::Value(format!("a journal has 1 to {SLOTS_MAX} slots, not {slots}")));
         }
@@ -161,6 +166,9 @@ impl Journal {
         }
         if slots == 0 || slots > SLOTS_MAX || map.words().len() != FIRST_SLOT + slots * SLOT_WORDS {
             return Err(Error::Foreign(format!("{} has the wrong size", path.display())));
+        }
+        if boot == 0 || boot > BOOT_MAX {
+            return Err(Error::Foreign(format!("{} has an id of no journal", path.display())));
         }
         Ok(Self::of(map, Some(path.to_owned()), slots, boot))
     }
@@ -332,7 +340,7 @@ impl Journal {
         }
     }
 
-    /// Ended tickets, up to `limit`, lowest place first.
+    /// Ended tickets, lowest place first; [`Slot::fits_ledger`] says which can become rows.
     pub fn ended(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
         self.used().filter(|(_, head, _)| head.state() == State::Applied)
     }
@@ -342,5 +350,27 @@ impl Journal {
         let freed = slots.filter(|at| self.slot(*at).is_some_and(Slot::free)).count();
         // Release: partner of `claim`.
         self.word(H_FREED).fetch_add(freed as u64, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ledger's columns are signed: such an id would stop the drainer of the whole host.
+    #[test]
+    fn an_id_of_more_than_63_bits_is_refused_when_made_and_when_opened() {
+        for boot in [0, 1 << 63, u64::MAX] {
+            assert!(Journal::private(4, &[], boot).is_err());
+        }
+        assert!(Journal::private(4, &[], BOOT_MAX).is_ok());
+        let folder = std::env::temp_dir().join(format!("nemo-journal-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let made = Journal::create(&folder, 4, &[], 7).expect("room");
+        let path = made.path().expect("a file").to_owned();
+        assert!(Journal::open(&path).is_ok());
+        made.word(H_BOOT).store(1 << 63, Ordering::Relaxed);
+        assert!(matches!(Journal::open(&path), Err(Error::Foreign(_))));
+        std::fs::remove_dir_all(&folder).expect("ours");
     }
 }
