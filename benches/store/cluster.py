@@ -1,10 +1,10 @@
-"""What one Redis and one PostgreSQL pay for many hosts: the figures from which ``docs/scaling.md``
-is computed.
+"""Measure what one Redis and one PostgreSQL pay for many hosts.
 
 python -m benches.store.cluster [--buckets 20000] [--rows 40000]
 
-CPU time of all processes of each, as the kernel counts it, so that other work on the machine
-disturbs little; and what a bucket takes in Redis's memory, and a row on PostgreSQL's disk.
+``docs/scaling.md`` is computed from these figures. CPU time is that of all processes of a server,
+as the kernel counts it, so that other work on the machine disturbs little. A bucket is also
+measured in bytes of Redis's memory, and a row of the request log in bytes of PostgreSQL's disk.
 """
 
 import argparse
@@ -37,29 +37,32 @@ from tests.integration.backends import PostgresServer
 from tests.integration.fleet import RedisServer
 
 ROUNDS = 300
-LOT = 1000  # rows of one drain
+BATCH_ROWS = 1000
+"""Rows that the drainer writes in one transaction when it has much to do."""
 KEYS = 500
 ENDED = (Outcome.OK, 1, 10, 2, 3, 5, 9, 1500, None)
 
 
-def told(what: str, value: float, unit: str) -> None:
+def show(what: str, value: float, unit: str) -> None:
+    """Print one figure on a line."""
     print(f"{what:<62} {value:>10,.2f} {unit}", flush=True)
 
 
 class Meter:
-    """CPU time of a server and all that it started."""
+    """The CPU time of a server and of all processes that it started."""
 
     def __init__(self, pid: int) -> None:
         self._root = pid
 
     async def per(self, times: int, work: Callable[[], Awaitable[None]]) -> float:
-        """Microseconds for one of ``times``."""
+        """Run ``work``, which does something ``times`` times; return the microseconds for one."""
         before = cpu_seconds(tree(self._root))
         await work()
         return (cpu_seconds(tree(self._root)) - before) / times * 1_000_000
 
 
 def an_ask(nonce: int, sequence: int, want: int, spent: int) -> Ask:
+    """Build a request for ``want`` tokens, by a host that has spent ``spent`` so far."""
     return Ask(
         nonce=nonce,
         sequence=sequence,
@@ -79,20 +82,21 @@ def an_ask(nonce: int, sequence: int, want: int, spent: int) -> Ask:
 
 
 async def leases(client: Redis, server: Meter, count: int) -> None:
-    """Grants: a call for one bucket, for a full batch; bytes a bucket with one holder and with
-    four.
+    """Measure lease calls for one bucket and for a full batch, and the bytes of a bucket.
+
+    ``count`` is the number of buckets. SystemExit if the bank does not grant what it should.
     """
     made = RedisBank(client, "bench", Terms())
     await made.begin()
-    await asyncio.sleep(
-        2 * Terms().ttl / 1_000_000
-    )  # a bank that lost its memory begins empty, and so does a new one
+    # A new bank cannot know whether an older one had granted leases, so its buckets begin empty and
+    # grant nothing until those leases have run out.
+    await asyncio.sleep(2 * Terms().ttl / 1_000_000)
     buckets = [Bucket(int(Kind.KEY), number, number % 1000, 0) for number in range(count)]
     _, (reply,) = await made.sync([(buckets[0], an_ask(1, 1, 10, 0))])
     if reply.place != 10:
         raise SystemExit(f"The bank granted {reply.place} of 10.")
 
-    async def all_of(nonce: int, sequence: int) -> None:
+    async def request_all(nonce: int, sequence: int) -> None:
         for at in range(0, count, BATCH):
             await made.sync(
                 [(bucket, an_ask(nonce, sequence, 10, 0)) for bucket in buckets[at : at + BATCH]]
@@ -100,31 +104,28 @@ async def leases(client: Redis, server: Meter, count: int) -> None:
 
     before = (await client.info("memory"))["used_memory"]
     calls = -(-count // BATCH)
-    per_call = await server.per(calls, partial(all_of, 2, 1))
+    per_call = await server.per(calls, partial(request_all, 2, 1))
     one_holder = (await client.info("memory"))["used_memory"]
-    told(f"Redis: a lease call for {BATCH} buckets that are new", per_call, "µs CPU")
-    told("  a bucket of it", per_call / BATCH, "µs CPU")
-    per_call = await server.per(calls, partial(all_of, 2, 2))
-    told(f"Redis: a lease call for {BATCH} buckets that are known", per_call, "µs CPU")
-    told("  a bucket of it", per_call / BATCH, "µs CPU")
-    told("Redis: memory of a bucket with one host", (one_holder - before) / count, "bytes")
+    show(f"Redis: a lease call for {BATCH} new buckets", per_call, "µs CPU")
+    show("  per bucket", per_call / BATCH, "µs CPU")
+    per_call = await server.per(calls, partial(request_all, 2, 2))
+    show(f"Redis: a lease call for {BATCH} known buckets", per_call, "µs CPU")
+    show("  per bucket", per_call / BATCH, "µs CPU")
+    show("Redis: memory of a bucket that one host holds", (one_holder - before) / count, "bytes")
     for nonce in (3, 4, 5):
-        await all_of(nonce, 1)
-    told(
-        "  with four hosts",
-        ((await client.info("memory"))["used_memory"] - before) / count,
-        "bytes",
-    )
+        await request_all(nonce, 1)
+    four_holders = (await client.info("memory"))["used_memory"]
+    show("  that four hosts hold", (four_holders - before) / count, "bytes")
 
     async def single() -> None:
         for number in range(ROUNDS):
             await made.sync([(buckets[number], an_ask(2, 3, 10, 0))])
 
-    told("Redis: a lease call for one bucket", await server.per(ROUNDS, single), "µs CPU")
+    show("Redis: a lease call for one bucket", await server.per(ROUNDS, single), "µs CPU")
 
 
 async def registered(client: Redis, server: Meter) -> None:
-    """Renewals and looks of the registry, with ever more hosts."""
+    """Measure a renewal, and a look at all hosts, in registries of 4, 64 and 256 hosts."""
     for hosts in (4, 64, 256):
         registry = Registry(client, f"bench{hosts}")
         for id in range(1, hosts + 1):
@@ -142,16 +143,13 @@ async def registered(client: Redis, server: Meter) -> None:
                 if len((await registry.look()).hosts) != hosts:
                     raise SystemExit("A host is missing.")
 
-        told(f"Redis: a renewal, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
-        told(
-            "  a look at all of them, as who waits for a change does",
-            await server.per(ROUNDS, look),
-            "µs CPU",
-        )
+        show(f"Redis: a renewal, with {hosts} hosts", await server.per(ROUNDS, renew), "µs CPU")
+        seen = await server.per(ROUNDS, look)
+        show("  a look at all hosts, as a wait for a change takes it", seen, "µs CPU")
 
 
 def rows(start: int, count: int, keys: int) -> list[Any]:
-    """Rows of the log, of ``keys`` keys drawn at random."""
+    """Build ``count`` rows of the log, numbered from ``start``, of ``keys`` keys at random."""
     draw = random.Random(start)
     return [
         (
@@ -174,35 +172,36 @@ def rows(start: int, count: int, keys: int) -> list[Any]:
 
 
 async def ledger(world: World, server: Meter, count: int) -> None:
-    """Rows of the request log, with all their sums; money leases; what a host that only looks
-    costs.
+    """Measure a row of the request log with all its sums: CPU time, duration and size on disk.
+
+    ``count`` rows are written in transactions of many and of few rows, of many keys and of one.
     """
     store = world.store
 
-    async def drain(start: int, lot: int, keys: int) -> None:
-        for at in range(start, start + count, lot):
-            if await store.record(rows(at, lot, keys), ()) != lot:
+    async def drain(start: int, batch: int, keys: int) -> None:
+        for at in range(start, start + count, batch):
+            if await store.record(rows(at, batch, keys), ()) != batch:
                 raise SystemExit("A row was not new.")
 
-    await drain(10_000_000, LOT, KEYS)  # tables and statements are warm
-    for place, (lot, keys) in enumerate(((LOT, KEYS), (50, KEYS), (LOT, 1)), 2):
+    await drain(10_000_000, BATCH_ROWS, KEYS)  # a first pass, unmeasured, warms the caches
+    cases = ((BATCH_ROWS, KEYS), (50, KEYS), (BATCH_ROWS, 1))
+    for place, (batch, keys) in enumerate(cases, 2):
         begun = time.perf_counter()
         start = place * 10_000_000
-        cost = await server.per(count, partial(drain, start, lot, keys))
+        cost = await server.per(count, partial(drain, start, batch, keys))
         took = (time.perf_counter() - begun) / count * 1_000_000
-        told(f"PostgreSQL: a row, {lot} in a transaction, {keys} keys", cost, "µs CPU")
-        told("  and by the clock, one host alone", took, "µs")
-    size = "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'requests'::regclass"
-    found = await world.one(size)
-    told(
-        "PostgreSQL: a row of the log on disk, with its indexes",
-        int(str(found[0])) / (4 * count),
-        "bytes",
+        show(f"PostgreSQL: a row, {batch} in a transaction, {keys} keys", cost, "µs CPU")
+        show("  by the clock, one host alone", took, "µs")
+    found = await world.one(
+        "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
+        "WHERE inhparent = 'requests'::regclass"
     )
+    size = int(str(found[0])) / ((1 + len(cases)) * count)
+    show("PostgreSQL: a row of the log on disk, with its indexes", size, "bytes")
 
 
 async def money(world: World, server: Meter) -> None:
-    """Leases of budgets, one and many a visit."""
+    """Measure leases of budgets, one and 64 in a call, and the question whether policy changed."""
     await world.scope(Kind.TEAM, TEAM, cap=10**15)
     for id in range(KEY, KEY + 64):
         await world.scope(Kind.KEY, id, cap=10**15)
@@ -215,29 +214,27 @@ async def money(world: World, server: Meter) -> None:
         if None in [answer.granted for answer in await bank.settle(world.store, asks)]:
             raise SystemExit("A budget was not granted.")
 
-        async def visits(asks: list[bank.Ask] = asks) -> None:
+        async def settle(asks: list[bank.Ask] = asks) -> None:
             for _ in range(ROUNDS):
                 await bank.settle(world.store, asks)
 
-        cost = await server.per(ROUNDS * many, visits)
-        told(f"PostgreSQL: a lease of money, {many} a visit", cost, "µs CPU")
+        cost = await server.per(ROUNDS * many, settle)
+        show(f"PostgreSQL: a lease of money, {many} in a call", cost, "µs CPU")
 
-    async def looks() -> None:
+    async def look() -> None:
         for _ in range(ROUNDS):
             async with world.store.read() as connection:
                 await change_seq(connection)
 
-    told(
-        "PostgreSQL: a host asks whether there is a change",
-        await server.per(ROUNDS, looks),
-        "µs CPU",
-    )
+    cost = await server.per(ROUNDS, look)
+    show("PostgreSQL: a host asks whether there is a change", cost, "µs CPU")
 
 
 async def changes(world: World, server: Meter) -> None:
-    """What a host costs that hears of a change, reads and applies it."""
+    """Measure what a host costs the database when it reads and applies one change."""
     arena = await snapshot.attach(world.settings, world.store)
-    data, total = DataDir(world.settings.data_dir), 0.0
+    data = DataDir(world.settings.data_dir)
+    total = 0.0
     for id in range(KEY, KEY + 100):
         await world.scope(Kind.KEY, id, status=Status.REVOKED)
 
@@ -250,10 +247,11 @@ async def changes(world: World, server: Meter) -> None:
         if newest != await change_seq(connection):
             raise SystemExit("A change was not applied.")
     snapshot.detach(world.settings)
-    told("PostgreSQL: a host applies a change", total / 100, "µs CPU")
+    show("PostgreSQL: a host applies a change", total / 100, "µs CPU")
 
 
 async def run(buckets: int, count: int) -> None:
+    """Start both servers, one after the other, and measure each."""
     redis = RedisServer()
     try:
         client = connect(redis.url)
@@ -281,12 +279,15 @@ async def run(buckets: int, count: int) -> None:
 
 
 def main() -> None:
+    """Measure with the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--buckets", type=int, default=20_000)
-    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--rows", type=int, default=40_000, help="a multiple of 1000")
     options = parser.parse_args()
+    if options.rows % BATCH_ROWS or options.rows < BATCH_ROWS:
+        parser.error(f"--rows must be a multiple of {BATCH_ROWS}")
     log.configure("warning")
     asyncio.run(run(options.buckets, options.rows))
 

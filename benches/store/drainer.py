@@ -1,9 +1,10 @@
-"""What the drainer pays for a row of the log in SQLite, part by part: CPU time of its thread.
+"""Measure the drainer's CPU time for a row of the request log in SQLite, part by part.
 
 python -m benches.store.drainer [--turns 100] [--upgrade 10000000]
 
-Whole turns, with a pause before each, as in ``serve``; what a turn pays for itself shows in the
-small ones. ``--upgrade`` times the migration of a log of so many rows to its order by time instead.
+It runs whole cycles of the drainer with a pause before each, as ``serve`` does. The fixed cost of a
+cycle shows where a cycle has few rows. With ``--upgrade N`` it measures something else: how long
+the migration takes that puts a log of N rows into the order of time.
 """
 
 import argparse
@@ -28,23 +29,20 @@ from nemorouter.store import ledger_sqlite, migrate
 from nemorouter.store.engine import Store
 from tests.faults.world import KEY, World
 
-SHAPES = (
-    (1, 22),
-    (1, 800),
-    (100, 800),
-    (5_000, 800),
-)  # keys, and rows of a turn: at 500 and at 17,000 requests/s
+SHAPES = ((1, 22), (1, 800), (100, 800), (5_000, 800))
+"""Pairs of keys, and rows of a cycle: 22 rows come at 500 requests a second, 800 at 17,000."""
 PAUSE_S = 0.04
 
 
 class Parts:
-    """CPU time by name."""
+    """The CPU time of this thread in nanoseconds, by the name of what it did."""
 
     def __init__(self) -> None:
         self.spent: dict[str, int] = {}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Add the CPU time of the context's body to ``name``."""
         before = time.thread_time_ns()
         try:
             yield
@@ -52,7 +50,7 @@ class Parts:
             self.spent[name] = self.spent.get(name, 0) + time.thread_time_ns() - before
 
     def wrapped(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, timed."""
+        """Return a function that does ``work`` and adds its CPU time to ``name``."""
 
         def timed(*given: Any) -> Any:
             with self.part(name):
@@ -62,7 +60,7 @@ class Parts:
 
 
 async def turns(keys: int, rows: int, count: int) -> None:
-    """Print one line."""
+    """Run ``count`` cycles of ``rows`` rows of ``keys`` keys, and print their cost on a line."""
     with tempfile.TemporaryDirectory() as folder:
         world = await World.make(Path(folder) / "data", capacity=keys + 100, journal_slots=8192)
         for number in range(keys):
@@ -71,11 +69,14 @@ async def turns(keys: int, rows: int, count: int) -> None:
         arena = await snapshot.attach(world.settings, world.store)
         journal = await snapshot.new_journal(world.settings, ["echo"])
         ask = _asker(world, Gate(arena, journal, world.peppers))
-        drain, parts = Drain(DataDir(world.settings.data_dir), arena, world.store), Parts()
+        drain = Drain(DataDir(world.settings.data_dir), arena, world.store)
+        parts = Parts()
         await drain.turn()
         ledger: Any = ledger_sqlite
-        whole = ledger._log, ledger.sums
-        ledger._log, ledger.sums = parts.wrapped("log", whole[0]), parts.wrapped("sums", whole[1])
+        log_rows = ledger._log
+        sums = ledger.sums
+        ledger._log = parts.wrapped("log", log_rows)
+        ledger.sums = parts.wrapped("sums", sums)
         for _ in range(count):
             for _ in range(rows):
                 ask()
@@ -84,17 +85,19 @@ async def turns(keys: int, rows: int, count: int) -> None:
                 journal.rows(rows)
             with parts.part("turn"):
                 assert await drain.turn() == rows
-        ledger._log, ledger.sums = whole
+        ledger._log = log_rows
+        ledger.sums = sums
         await world.close()
     each = {name: spent / count / rows / 1000 for name, spent in parts.spent.items()}
     listed = ", ".join(f"{name} {each[name]:.2f}" for name in ("rows", "log", "sums"))
     print(
-        f"{keys:5} keys, {rows:4} rows a turn: {each['turn']:6.2f} us a row, of it {listed}",
+        f"{keys:5} keys, {rows:4} rows a cycle: {each['turn']:6.2f} µs a row, of it {listed}",
         flush=True,
     )
 
 
 def _asker(world: World, gate: Gate) -> Callable[[], None]:
+    """Return a function that admits and settles a request of a random key of ``world``."""
     headers = [f"Bearer {key}" for key in world.keys.values()]
     draw = random.Random(3)
 
@@ -108,15 +111,16 @@ def _asker(world: World, gate: Gate) -> Callable[[], None]:
 
 
 async def upgrade(rows: int) -> None:
-    """Print how long a log of the old order takes."""
+    """Make a log of ``rows`` rows in the old order, migrate it, and print the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         world = await World.make(Path(folder) / "data")
         async with world.store.begin() as connection:
             await connection.run_sync(_downgrade)
             await connection.exec_driver_sql(
                 f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
-                "INSERT INTO requests SELECT i % 4, i / 4, 1700000000000 + i * 777, abs(random()) % 100000, 2, 3, "
-                "1 + (i % 7 = 0), 'm', 'openai', 1, 200, 1, 0, 480, 0, 60, 12345678, 13000000, 250000, NULL FROM n"
+                "INSERT INTO requests SELECT i % 4, i / 4, 1700000000000 + i * 777, "
+                "abs(random()) % 100000, 2, 3, 1 + (i % 7 = 0), 'm', 'openai', 1, 200, 1, 0, "
+                "480, 0, 60, 12345678, 13000000, 250000, NULL FROM n"
             )
         await world.store.close()
         before = time.perf_counter()
@@ -125,6 +129,7 @@ async def upgrade(rows: int) -> None:
 
 
 def _downgrade(connection: Connection) -> None:
+    """Bring the schema back to the last one whose log lies in the order of arrival."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
     config.attributes["connection"] = connection
@@ -132,8 +137,10 @@ def _downgrade(connection: Connection) -> None:
 
 
 async def main() -> None:
-    """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure with the options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--upgrade", type=int)
     given = parser.parse_args()
