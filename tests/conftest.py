@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from nemorouter import orphans
-from nemorouter.datadir import arenas_in_memory
+from nemorouter.datadir import orphaned_arenas
+from nemorouter.datadir.paths import arenas_in_memory
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from tests.integration.backends import PostgresServer
@@ -36,9 +36,9 @@ def _no_memory_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     yield
     base = tmp_path_factory.getbasetemp().resolve()
     for arena in arenas_in_memory():
-        home = orphans.home_of(arena)
+        home = orphaned_arenas.home_of(arena)
         if home is not None and home.is_relative_to(base):
-            orphans.remove(arena)
+            orphaned_arenas.remove(arena)
 
 
 @pytest.fixture(params=sorted(GATES))

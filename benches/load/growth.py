@@ -18,7 +18,7 @@ from benches.report.pieces import Row
 from nemorouter.bench.client import request
 from nemorouter.bench.process import wait_until_quiet
 from nemorouter.bench.servers import BODY, CHAT
-from nemorouter.pepper import hash_key, load_peppers
+from nemorouter.datadir.secrets import hash_key, load_peppers
 from nemorouter.settings import Settings
 from nemorouter.types import MAX_LIMIT
 

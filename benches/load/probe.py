@@ -1,5 +1,5 @@
 """CPU of a worker per request under every setting of Granian that may matter; what
-``nemorouter.serve`` uses won here.
+``nemorouter.server.serve`` uses won here.
 
 python -m benches.load.probe [--rounds 5]
 """

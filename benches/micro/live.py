@@ -20,12 +20,13 @@ from pathlib import Path
 import msgspec
 
 from benches.report.pieces import Live
-from nemorouter import orphans, snapshot
+from nemorouter.arena import attach
 from nemorouter.bench.process import free_port
 from nemorouter.bench.world import secret
-from nemorouter.datadir import DataDir
-from nemorouter.pepper import hash_key, load_peppers
-from nemorouter.services.bootstrap import bootstrap
+from nemorouter.datadir import orphaned_arenas
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.secrets import hash_key, load_peppers
+from nemorouter.services.operations.bootstrap import bootstrap
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
@@ -35,11 +36,11 @@ _SETTLED_S = 2.5  # a worker that dies younger is not replaced at once
 _PATIENCE_S = 120.0
 _WORKER = """
 import asyncio, json, sys, time
-from nemorouter import snapshot
+from nemorouter.arena import attach
 from nemorouter.settings import Settings
 settings = Settings.load()
 began = time.perf_counter()
-arena = asyncio.run(snapshot.attach(settings))
+arena = asyncio.run(attach.attach(settings))
 print(json.dumps([arena.scopes, time.perf_counter() - began]))
 """
 
@@ -150,10 +151,10 @@ def measure(keys: int) -> Live:
         try:
             start_s, respawn_s = _respawn(settings, keys)
         finally:
-            snapshot.detach(settings)
+            attach.detach(settings)
             note = DataDir(settings.data_dir).note()
             if note is not None:
-                orphans.remove(Path(note.path))
+                orphaned_arenas.remove(Path(note.path))
     return Live(load_s=load_s, bytes_a_key=bytes_a_scope, start_s=start_s, respawn_s=respawn_s)
 
 

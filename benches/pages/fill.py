@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.ids import new_id
-from nemorouter.services import bootstrap
-from nemorouter.services.context import Context
+from nemorouter.services.operations import bootstrap
+from nemorouter.services.transaction.context import Context
 
 DAYS = 90
 TEAMS = 50

@@ -19,10 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benches.pages.fill import fill
 from nemorouter.control.app import create_control
-from nemorouter.datadir import DataDir
+from nemorouter.datadir.paths import DataDir
 from nemorouter.ids import to_text
-from nemorouter.services import bootstrap, sessions
-from nemorouter.services.context import Context
+from nemorouter.services.access import sessions
+from nemorouter.services.operations import bootstrap
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 
 REPEATS = 15

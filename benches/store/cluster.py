@@ -19,16 +19,17 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from nemorouter import log, snapshot
+from nemorouter import log
+from nemorouter.arena import attach
 from nemorouter.bench.process import cpu_seconds, tree
-from nemorouter.cluster import bank
-from nemorouter.cluster.holder import Terms
-from nemorouter.cluster.ledger import BATCH, Ask, Bucket
+from nemorouter.cluster.budgets import bank
+from nemorouter.cluster.membership.registry import Registry
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.messages import BATCH, Ask, Bucket
+from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from nemorouter.cluster.redis_bank import RedisBank
-from nemorouter.cluster.registry import Registry
-from nemorouter.datadir import DataDir
-from nemorouter.services.clock import now_ms
+from nemorouter.datadir.paths import DataDir
+from nemorouter.services.transaction.clock import now_ms
 from nemorouter.store.policies import change_seq
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Kind, Outcome, Status
@@ -232,21 +233,21 @@ async def money(world: World, server: Meter) -> None:
 
 async def changes(world: World, server: Meter) -> None:
     """Measure what a host costs the database when it reads and applies one change."""
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     data = DataDir(world.settings.data_dir)
     total = 0.0
     for id in range(KEY, KEY + 100):
         await world.scope(Kind.KEY, id, status=Status.REVOKED)
 
         async def follow() -> None:
-            await snapshot.follow(arena, world.store, data)
+            await attach.follow(arena, world.store, data)
 
         total += await server.per(1, follow)
     newest = arena.applied
     async with world.store.read() as connection:
         if newest != await change_seq(connection):
             raise SystemExit("A change was not applied.")
-    snapshot.detach(world.settings)
+    attach.detach(world.settings)
     show("PostgreSQL: a host applies a change", total / 100, "µs CPU")
 
 

@@ -21,10 +21,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from nemorouter import log, snapshot
+from nemorouter import log
 from nemorouter._core import Gate
-from nemorouter.datadir import DataDir
-from nemorouter.ledger.drain import Drain
+from nemorouter.arena import attach
+from nemorouter.datadir.paths import DataDir
+from nemorouter.ledger.move import Drain
 from nemorouter.store import ledger_sqlite, migrate
 from nemorouter.store.engine import Store
 from tests.faults.world import KEY, World
@@ -66,8 +67,8 @@ async def turns(keys: int, rows: int, count: int) -> None:
         for number in range(keys):
             await world.key(KEY + number)
         await world.price("m", input=1_000_000, output=1_000_000)
-        arena = await snapshot.attach(world.settings, world.store)
-        journal = await snapshot.new_journal(world.settings, ["echo"])
+        arena = await attach.attach(world.settings, world.store)
+        journal = await attach.new_journal(world.settings, ["echo"])
         ask = _asker(world, Gate(arena, journal, world.peppers))
         drain = Drain(DataDir(world.settings.data_dir), arena, world.store)
         parts = Parts()

@@ -11,10 +11,13 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final
 
-from nemorouter import log, snapshot
+from nemorouter import log
 from nemorouter._core import Gate
-from nemorouter.control.bridge import Control
-from nemorouter.datadir import DataDir
+from nemorouter.arena import attach
+from nemorouter.control.process.bridge import Control
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.secrets import load_peppers
+from nemorouter.drainer.thread import Drainer
 from nemorouter.errors import NemoError, StoreError, system_reason
 from nemorouter.gateway import asgi
 from nemorouter.gateway.forward import Forwarder
@@ -23,9 +26,7 @@ from nemorouter.gateway.models import Known, Models
 from nemorouter.gateway.pipeline import Pipeline
 from nemorouter.gateway.status import Status
 from nemorouter.gateway.wire import Connection, Scope
-from nemorouter.ledger.drainer import Drainer
-from nemorouter.pepper import load_peppers
-from nemorouter.services.watch import Watcher
+from nemorouter.services.budgets.watch import Watcher
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.policies import all_prices
@@ -113,15 +114,15 @@ async def open_gate(
 
     ``stack`` closes all of it. ConfigurationError where something cannot be used.
     """
-    arena = await snapshot.join(settings)
+    arena = await attach.join(settings)
     store = (
         Store.unseen(settings) if arena is not None else await Store.open(settings, migrate=True)
     )
     stack.push_async_callback(store.close)
     if arena is None:
-        arena = await snapshot.attach(settings, store)
-    stack.callback(snapshot.detach, settings)
-    journal = await snapshot.new_journal(settings, upstreams)
+        arena = await attach.attach(settings, store)
+    stack.callback(attach.detach, settings)
+    journal = await attach.new_journal(settings, upstreams)
     drainer = Drainer(settings)
     drainer.start()
     stack.push_async_callback(asyncio.to_thread, drainer.stop)

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sync_playwright
 
 from nemorouter.roles import Actor
-from nemorouter.services.context import Context
+from nemorouter.services.transaction.context import Context
 from tests.integration.servers import Host, Server
 
 PASSWORD = "correct horse battery staple"

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from nemorouter.services import invitations, keys, prices
-from nemorouter.services.budgets import NewBudget
+from nemorouter.services.access import invitations
+from nemorouter.services.budgets import prices
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.scopes import keys
 from tests.browser.conftest import EMAIL, PASSWORD, Open, Site, apart, require_accessible
 from tests.integration.servers import chat, until
 

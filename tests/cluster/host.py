@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from nemorouter._core import Arena, hash_key
-from nemorouter.cluster.holder import Terms
-from nemorouter.cluster.leases import Leases
+from nemorouter.cluster.demand import hear
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.leases import Leases
+from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from nemorouter.cluster.redis_bank import RedisBank
-from nemorouter.cluster.wants import hear
 from nemorouter.types import Kind, Policy
 from tests.cluster.worker import IDENTITY, PEPPER, SECRET, Plan
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 
-from nemorouter.cluster.ledger import Ask, Reply
+from nemorouter.cluster.rates.messages import Ask, Reply
 
 MINUTE = 60_000_000
 SLOT = PRESSED = 1_000_000

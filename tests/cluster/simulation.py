@@ -12,8 +12,8 @@ from random import Random
 from typing import Any
 
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.holder import Holder, Terms
-from nemorouter.cluster.ledger import Ask, Reply
+from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.messages import Ask, Reply
 from tests.cluster.arena import Words
 from tests.cluster.model import Bank
 from tests.oracle import Event, worst_window

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nemorouter.services import keys, owners
-from nemorouter.services.budgets import NewBudget
-from nemorouter.services.limits import NewScope, ScopePatch
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes.limits import NewScope, ScopePatch
 from nemorouter.types import Kind
 from tests.integration.servers import Host, Server
 from tests.integration.upstreams import FakeUpstream

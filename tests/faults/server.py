@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 import nemorouter
-from nemorouter.ledger.drainer import Drainer
+from nemorouter.drainer.thread import Drainer
 from nemorouter.settings import Settings
 
 _PACKAGE = str(Path(nemorouter.__file__).parents[1])

@@ -17,13 +17,13 @@ __all__ = ["desk"]
 
 _WORKER = """
 import asyncio, sys, pathlib
-from nemorouter import snapshot
+from nemorouter.arena import attach
 from nemorouter._core import Gate
-from nemorouter.pepper import load_peppers
+from nemorouter.datadir.secrets import load_peppers
 from nemorouter.settings import Settings
 s = Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096, journal_slots=64)
-arena = asyncio.run(snapshot.attach(s))
-journal = asyncio.run(snapshot.new_journal(s, ['echo']))
+arena = asyncio.run(attach.attach(s))
+journal = asyncio.run(attach.new_journal(s, ['echo']))
 gate = Gate(arena, journal, load_peppers(s.pepper_path))
 index = gate.identify('Bearer ' + sys.argv[2], '127.0.0.1', 0)
 print('ready', flush=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import nemorouter
-from nemorouter import snapshot
 from nemorouter._core import Arena
-from nemorouter.datadir import DataDir
-from nemorouter.ledger.drain import Drain
+from nemorouter.arena import attach
+from nemorouter.datadir.paths import DataDir
+from nemorouter.ledger.move import Drain
 from nemorouter.store.ledger import window_spend
 from nemorouter.types import Kind
 from tests.faults.server import holder
@@ -27,7 +27,7 @@ from tests.faults.world import KEY, ORG, World
 WORKERS = 3
 KEYS = range(KEY, KEY + 6)
 DRAINER = (
-    "import sys, pathlib\nfrom nemorouter.ledger.drainer import Drainer\nfrom nemorouter.settings import Settings\n"
+    "import sys, pathlib\nfrom nemorouter.drainer.thread import Drainer\nfrom nemorouter.settings import Settings\n"
     "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\nsys.stdin.read()\n"
 )
 _ENV = os.environ | {
@@ -153,7 +153,7 @@ async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], i
     ],
 )
 async def test_workers_and_drainers_are_killed(world: World, kills: int, seed: int) -> None:
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     farm = Farm(world, random.Random(seed))
     try:
         worst = 0

@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from nemorouter import snapshot
-from nemorouter.datadir import DataDir
+from nemorouter.arena import attach
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import StoreError
 from nemorouter.roles import Actor
-from nemorouter.services import chain, keys
-from nemorouter.services.bootstrap import init, local_actor
-from nemorouter.services.context import Context
+from nemorouter.services.operations.bootstrap import init, local_actor
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction import chain
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store import postgres as postgres_module
 from nemorouter.store.engine import Store
@@ -326,7 +327,7 @@ async def test_requests_go_on_while_the_store_is_away(
             await asyncio.sleep(0.5)
             load.over = True
             await asyncio.gather(*tasks)
-        arena = await snapshot.attach(world.settings, world.store)
+        arena = await attach.attach(world.settings, world.store)
         await ledger_is_complete(world, load.answered)
         await words_are_true(world, arena)
         assert DataDir(world.settings.data_dir).journal_paths() == []

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from nemorouter._core import Arena, Gate, Journal
-from nemorouter.datadir import DataDir, Flock
-from nemorouter.pepper import load_peppers
+from nemorouter.datadir.locks import Flock
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.secrets import load_peppers
 
 ACK = "%016x %016x %d\n"
 

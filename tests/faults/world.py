@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from nemorouter import orphans, snapshot
-from nemorouter.datadir import DataDir
-from nemorouter.pepper import create_pepper, hash_key, load_peppers
+from nemorouter.arena import attach
+from nemorouter.datadir import orphaned_arenas
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.secrets import create_pepper, hash_key, load_peppers
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.types import Duration, Kind
@@ -137,8 +138,8 @@ class World:
 
     async def close(self) -> None:
         """Close the store, and take the arena out of shared memory."""
-        snapshot.detach(self.settings)
+        attach.detach(self.settings)
         note = DataDir(self.settings.data_dir).note()
         if note is not None:
-            orphans.remove(Path(note.path))
+            orphaned_arenas.remove(Path(note.path))
         await self.store.close()

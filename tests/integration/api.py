@@ -8,8 +8,10 @@ from typing import Any
 
 from nemorouter import ids
 from nemorouter.roles import Actor, Role
-from nemorouter.services import bootstrap, invitations, management, owners
-from nemorouter.services.context import Context
+from nemorouter.services.access import invitations, management
+from nemorouter.services.operations import bootstrap
+from nemorouter.services.scopes import owners
+from nemorouter.services.transaction.context import Context
 from tests.integration.servers import Answer, Host, Server
 
 API = "/api/v1"
@@ -74,7 +76,7 @@ def invited(host: Host, email: str, role: str = "owner", password: str = PASSWOR
 
 def setup_token(host: Host) -> str | None:
     """What ``serve`` prints on a first run."""
-    from nemorouter.services import setup
+    from nemorouter.services.access import setup
 
     async def work() -> str | None:
         context = await Context.open(host.settings)

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import msgspec
 
-from nemorouter.services.apply import apply
-from nemorouter.services.context import Context
+from nemorouter.services.transaction.apply import apply
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from tests.faults.server import Client, Server, clients, free_port
 from tests.faults.world import World

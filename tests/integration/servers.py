@@ -21,13 +21,13 @@ from typing import Any
 import msgspec
 
 from nemorouter.roles import Actor
-from nemorouter.services import keys
-from nemorouter.services.bootstrap import bootstrap, local_actor
-from nemorouter.services.context import Context
+from nemorouter.services.operations.bootstrap import bootstrap, local_actor
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
-SERVE = "from nemorouter.serve import run; from nemorouter.settings import Settings; run(Settings.load())"
+SERVE = "from nemorouter.server.serve import run; from nemorouter.settings import Settings; run(Settings.load())"
 
 
 def free_port() -> int:

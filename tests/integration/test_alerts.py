@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from nemorouter.services.deliver import SIGNATURE
+from nemorouter.services.budgets.deliver import SIGNATURE
 from tests.integration.api import Api, management_key
 from tests.integration.servers import Host, chat, until
 

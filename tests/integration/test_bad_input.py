@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from nemorouter import snapshot
+from nemorouter.arena import attach
 from tests.integration.servers import Host, Server, chat, until
 
 GOOD = msgspec.json.encode(chat())
@@ -281,7 +281,7 @@ def test_afterwards_it_still_works_and_lost_nothing(gateway: Gateway) -> None:
     assert "Traceback" not in log
     assert gateway.key not in log
     # No reservation stays, and what was charged is in the ledger.
-    arena = snapshot.live(gateway.host.settings)
+    arena = attach.live(gateway.host.settings)
     assert arena is not None
     until(
         lambda: gateway.host.spent() == max(arena.meters(i).committed for i in range(arena.scopes))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import nemorouter
-from nemorouter.datadir import DataDir
+from nemorouter.datadir.paths import DataDir
 from nemorouter.settings import Settings
 from tests.faults.server import Client, Server, free_port
 

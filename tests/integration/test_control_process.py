@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nemorouter.bench.process import tree
-from nemorouter.control.process import NICER
+from nemorouter.control.process.supervisor import NICER
 from tests.integration.api import form, get
 from tests.integration.servers import Host, Server, chat, until
 

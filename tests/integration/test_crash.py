@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import snapshot
-from nemorouter.datadir import DataDir
+from nemorouter.arena import attach
+from nemorouter.datadir.paths import DataDir
 from nemorouter.ids import request_from_text
 from tests.faults.server import Client, Server, chat, free_port
 from tests.faults.test_kills import ledger_is_complete, words_are_true
@@ -89,7 +89,7 @@ async def test_workers_then_the_master_are_killed_under_load(
     again = Server(world.settings)
     async with again:
         await admits(world)
-        arena = snapshot.live(world.settings)
+        arena = attach.live(world.settings)
         assert arena is not None
         end = time.monotonic() + 5
         data = DataDir(world.settings.data_dir)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nemorouter import ids
-from nemorouter.cluster.hosts import SILENCE_US
-from nemorouter.services import keys
+from nemorouter.cluster.membership.hosts import SILENCE_US
+from nemorouter.services.scopes import keys
 from tests.faults.server import Client
 from tests.faults.world import KEY
 from tests.integration.backends import PostgresServer

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from nemorouter import ids
-from nemorouter.cluster.hosts import SILENCE_US
-from nemorouter.datadir import DataDir
+from nemorouter.cluster.membership.hosts import SILENCE_US
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConflictError
 from nemorouter.roles import Actor, Role
-from nemorouter.services import hosts, keys
+from nemorouter.services.operations import hosts
+from nemorouter.services.scopes import keys
 from tests.faults.server import Client, Server, boot_us
 from tests.faults.world import KEY, ORG
 from tests.integration.backends import PostgresServer

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter.cluster.holder import Terms
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from nemorouter.cluster.redis_bank import RedisBank
 from tests.cluster.fleet import Fleet, worst
 from tests.integration.redis_servers import RedisServer
 from tests.oracle import issued

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nemorouter import snapshot
 from nemorouter._core import Arena, Gate, Journal, ManualClock
-from nemorouter.datadir import DataDir
+from nemorouter.arena import attach
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import Code
 from nemorouter.settings import Upstream
 from nemorouter.store.ledger import drain, window_spend
@@ -67,7 +67,7 @@ async def test_a_budget_for_three_that_fifty_want(tmp_path: Path, rounds: int) -
         await world.key(id, cap=cap)
     worst = 0
     async with Server(world.settings):
-        arena = snapshot.live(world.settings)
+        arena = attach.live(world.settings)
         assert arena is not None
         async with clients(world.settings.port, 50) as made:
             for id in range(KEY, KEY + rounds):
@@ -178,8 +178,8 @@ async def test_windows_turn_with_money_in_flight(tmp_path: Path, seed: int) -> N
         arena, Journal.private(16), PEPPERS, ManualClock(wall_ms=MIDNIGHT - 50)
     )  # gives the arena that clock
     data = DataDir(world.settings.data_dir).prepare()
-    await snapshot.catch_up(arena, world.store, data)
-    journals = [await snapshot.new_journal(world.settings, ["echo"]) for _ in range(2)]
+    await attach.catch_up(arena, world.store, data)
+    journals = [await attach.new_journal(world.settings, ["echo"]) for _ in range(2)]
     turning = Turning(world, arena, journals, random.Random(seed))
     for _ in range(400):
         turning.step()
@@ -235,7 +235,7 @@ async def test_a_client_that_leaves_pays_once(world: World) -> None:
             await asyncio.sleep(0.002)
             await client.close()
             await asked
-        arena = snapshot.live(world.settings)
+        arena = attach.live(world.settings)
         assert arena is not None
         index = arena.find(Kind.KEY, KEY, await digest(world, KEY))
         assert index is not None

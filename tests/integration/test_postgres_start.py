@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import serve
 from nemorouter.errors import StoreAwayError
+from nemorouter.server import serve
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from tests.faults.server import Server

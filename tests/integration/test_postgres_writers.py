@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from nemorouter.errors import ConflictError
-from nemorouter.services import chain, invitations, keys
-from nemorouter.services.bootstrap import init, local_actor
-from nemorouter.services.context import Context
+from nemorouter.services.access import invitations
+from nemorouter.services.operations.bootstrap import init, local_actor
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction import chain
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.policies import change_seq, changes_since
 from tests.integration.backends import PostgresServer

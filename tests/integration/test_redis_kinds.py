@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from nemorouter.cluster.holder import Terms
-from nemorouter.cluster.ledger import TAGS, Ask, Bucket
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.messages import TAGS, Ask, Bucket
+from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from nemorouter.cluster.redis_bank import RedisBank
 from nemorouter.types import Kind
 from tests.integration.redis_servers import RedisServer
 from tests.integration.servers import free_port, until

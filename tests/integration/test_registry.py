@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from nemorouter.cluster.hosts import Look
+from nemorouter.cluster.membership.hosts import Look
+from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.redis import connect
-from nemorouter.cluster.registry import Registry
 from tests.integration.fleet import RedisServer
 from tests.unit.cluster.registry_model import Model
 
@@ -127,7 +127,9 @@ async def test_another_server_with_the_same_data_begins_a_new_epoch(
 async def test_a_call_that_comes_again_after_a_loss_brings_no_epoch_back(
     client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nemorouter.cluster.registry.secrets.token_hex", lambda _: "same")
+    monkeypatch.setattr(
+        "nemorouter.cluster.membership.registry.secrets.token_hex", lambda _: "same"
+    )
     registry = Registry(client, "test")
     first = await registry.look()
     await client.flushall()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import ids, snapshot
+from nemorouter import ids
+from nemorouter.arena import attach
 from nemorouter.errors import Code
 from nemorouter.roles import Actor, Role
-from nemorouter.services import keys
-from nemorouter.services.context import Context
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Upstream
 from nemorouter.types import Kind, Outcome, Status
 from tests.faults.server import Answer, Client, Server, boot_us, chat, clients, free_port
@@ -103,7 +104,7 @@ async def test_what_is_under_way_finishes_and_is_settled(world: World, tmp_path:
     await slow.key()
     context = await Context.attach(slow.store, slow.settings, create=True)
     async with Server(slow.settings), clients(slow.settings.port, 8) as made:
-        arena = snapshot.live(slow.settings)
+        arena = attach.live(slow.settings)
         assert arena is not None
         key = arena.find(Kind.TEAM, TEAM)
         assert key is not None
@@ -140,7 +141,7 @@ async def test_keys_of_a_disabled_owner_die_together(world: World, kind: Kind, i
         for answers in await asyncio.gather(*map(ask_all, made)):
             assert [answer.status for answer in answers if answer] == [200] * 5
         await world.scope(kind, id, status=Status.DISABLED)
-        await snapshot.catch_up_if_live(world.settings, world.store)
+        await attach.catch_up_if_live(world.settings, world.store)
         for answers in await asyncio.gather(*map(ask_all, made)):
             assert [answer.status for answer in answers if answer] == [401] * 5
     counted = await world.one(

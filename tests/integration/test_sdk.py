@@ -6,7 +6,7 @@ from typing import Any
 import openai
 import pytest
 
-from nemorouter.services.budgets import NewBudget
+from nemorouter.services.budgets.budgets import NewBudget
 from tests.integration.servers import Host, Server
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter.datadir import DataDir
+from nemorouter.arena.attach import attach
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
-from nemorouter.snapshot import attach
 from tests.faults.server import Client, Server, chat, free_port, holder
 from tests.faults.world import KEY, World, a_key
 

@@ -19,8 +19,8 @@ import msgspec
 import pytest
 from granian.constants import Interfaces
 
-from nemorouter.datadir import DataDir
-from nemorouter.master import Master
+from nemorouter.datadir.paths import DataDir
+from nemorouter.server.master import Master
 from nemorouter.settings import Settings, Upstream
 from tests.integration.servers import SERVE, Host, Server, chat, free_port, server_command, until
 from tests.integration.upstreams import FakeUpstream
@@ -206,7 +206,7 @@ def test_a_server_outlives_what_refuses_a_later_worker(
     """As a full disk does. Only a set-up that never worked ends the server."""
     host = Host(tmp_path)
     key = host.key()
-    proven = f"import nemorouter.master as module; module._PROVEN_S = 0; {SERVE}"
+    proven = f"import nemorouter.server.master as module; module._PROVEN_S = 0; {SERVE}"
     monkeypatch.setattr("tests.integration.servers.SERVE", proven)
     with host.serve(workers=2) as server:
         pepper = host.settings.pepper_path.rename(tmp_path / "elsewhere")
@@ -290,7 +290,7 @@ def test_only_an_end_that_nobody_asked_for_is_a_failure(asked: bool) -> None:
     """A worker's death in the instant before the signal, which no test can hit at will: as Granian
     notes it.
     """
-    master = Master("nemorouter.serve:worker", factory=True, interface=Interfaces.RSGI)
+    master = Master("nemorouter.server.serve:worker", factory=True, interface=Interfaces.RSGI)
     master._sso = None  # it never listened
     master._start_ipc()
     master.interrupt_children.append(0)

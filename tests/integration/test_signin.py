@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from nemorouter.services import throttle
+from nemorouter.services.access import throttle
 from tests.integration.api import PASSWORD, form, get, invited
 from tests.integration.servers import Answer, Host, Server, chat
 from tests.sql import sql

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import snapshot
 from nemorouter._core import Arena, Journal
-from nemorouter.datadir import DataDir, Flock
+from nemorouter.arena import attach
+from nemorouter.datadir.locks import Flock
+from nemorouter.datadir.paths import DataDir
 from nemorouter.settings import Upstream
 from nemorouter.store.ledger import drain
 from nemorouter.store.sums import DAY_MS
@@ -124,7 +125,7 @@ async def test_fifty_race_for_a_budget_while_its_window_turns(tmp_path: Path, ro
     assert drainer is not None
     served: dict[int, int] = {}
     async with Turning(world.settings) as server, clients(world.settings.port, 50) as made:
-        arena = snapshot.live(world.settings)
+        arena = attach.live(world.settings)
         assert arena is not None
         for number, id in enumerate(range(KEY, KEY + rounds)):
             index = arena.find(Kind.KEY, id, await digest(world, id))

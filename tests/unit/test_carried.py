@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nemorouter import carried
 from nemorouter._core import Journal
-from nemorouter.datadir import DataDir
+from nemorouter.datadir import retained_counters
+from nemorouter.datadir.paths import DataDir
 from nemorouter.gateway import paths
 from nemorouter.gateway.status import Status
 from tests.unit.ledger.conftest import Desk, desk
@@ -37,7 +37,7 @@ async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) ->
     status = Status(desk.gate, desk.data)
     await desk.die(ended=4, opened=0)
     (dead,) = [path for path in desk.data.journal_paths() if str(path) != desk.journal.path]
-    carried.add(desk.data.counters_file, Journal.open(str(dead)), dead.name)
+    retained_counters.add(desk.data.counters_file, Journal.open(str(dead)), dead.name)
     assert counted(status)["nemorouter_admitted_total"] == 4, "counted in both places"
     await desk.drain.turn()
     assert counted(status)["nemorouter_admitted_total"] == 4
@@ -45,6 +45,6 @@ async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) ->
 
 def test_a_missing_or_damaged_file_is_nothing(tmp_path: Path) -> None:
     file = DataDir(tmp_path).counters_file
-    assert carried.read(file) == carried.Carried({}, [])
+    assert retained_counters.read(file) == retained_counters.Carried({}, [])
     file.write_bytes(b"{")
-    assert carried.read(file) == carried.Carried({}, [])
+    assert retained_counters.read(file) == retained_counters.Carried({}, [])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter.datadir import DataDir, Flock, boot_id, locked
+from nemorouter.datadir.locks import Flock, locked
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.status import boot_id
 from nemorouter.errors import ConfigurationError
 
 
@@ -77,7 +79,7 @@ def test_exclusive_lock_excludes_and_shared_locks_share(tmp_path: Path) -> None:
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     script = (
-        "import sys,pathlib\nfrom nemorouter.datadir import Flock\n"
+        "import sys,pathlib\nfrom nemorouter.datadir.locks import Flock\n"
         f"lock = Flock.attempt(pathlib.Path({str(path)!r}))\nprint('held', flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(
@@ -92,7 +94,7 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
 
 def test_a_forked_child_holds_no_lock(tmp_path: Path) -> None:
     script = (
-        "import os,sys,pathlib\nfrom nemorouter.datadir import Flock\n"
+        "import os,sys,pathlib\nfrom nemorouter.datadir.locks import Flock\n"
         "lock = Flock.attempt(pathlib.Path(sys.argv[1]))\nchild = os.fork()\n"
         "if not child:\n    print(lock.held, flush=True)\n    sys.stdin.read()\n    os._exit(0)\n"
         "os._exit(0)"

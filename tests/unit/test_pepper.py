@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import _core, pepper
+from nemorouter import _core
+from nemorouter.datadir import secrets
 from nemorouter.errors import ConfigurationError, RefusedError
 
 A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
@@ -20,14 +21,14 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
 
 def test_created_once_private_and_random(tmp_path: Path) -> None:
     path = tmp_path / "pepper"
-    made = pepper.create_pepper(path)
-    assert pepper.load_peppers(path) == made
+    made = secrets.create_pepper(path)
+    assert secrets.load_peppers(path) == made
     assert path.stat().st_mode & 0o777 == 0o600
     assert [len(secret) for _, secret in made] == [32]
     with pytest.raises(FileExistsError):
-        pepper.create_pepper(path)
-    assert pepper.load_peppers(path) == made
-    assert pepper.create_pepper(tmp_path / "other") != made
+        secrets.create_pepper(path)
+    assert secrets.load_peppers(path) == made
+    assert secrets.create_pepper(tmp_path / "other") != made
 
 
 def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,9 +38,9 @@ def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(ConfigurationError, match="cannot be made: No space left on device"):
-            pepper.create_pepper(tmp_path / "pepper")
+            secrets.create_pepper(tmp_path / "pepper")
     assert list(tmp_path.iterdir()) == []
-    assert pepper.create_pepper(tmp_path / "pepper")
+    assert secrets.create_pepper(tmp_path / "pepper")
 
 
 @pytest.mark.parametrize(
@@ -60,27 +61,27 @@ def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_a_bad_file_is_refused_without_telling_it(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
-        pepper.load_peppers(write(tmp_path / "pepper", text))
+        secrets.load_peppers(write(tmp_path / "pepper", text))
     assert A[:8] not in str(caught.value)
 
 
 def test_missing_or_readable_by_everybody(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is missing; restore it"):
-        pepper.load_peppers(tmp_path / "pepper")
+        secrets.load_peppers(tmp_path / "pepper")
     with pytest.raises(ConfigurationError, match="chmod 600"):
-        pepper.load_peppers(write(tmp_path / "pepper", f"1 {A}\n", 0o644))
+        secrets.load_peppers(write(tmp_path / "pepper", f"1 {A}\n", 0o644))
 
 
 def test_rotation_keeps_the_old_pepper_until_it_is_retired(tmp_path: Path) -> None:
     path = write(tmp_path / "pepper", f"7 {A}\n")
-    rotated = pepper.rotate_pepper(path)
+    rotated = secrets.rotate_pepper(path)
     assert [id for id, _ in rotated] == [8, 7]
-    assert pepper.load_peppers(path) == rotated
+    assert secrets.load_peppers(path) == rotated
     with pytest.raises(RefusedError, match="retire the old one first"):
-        pepper.rotate_pepper(path)
-    assert pepper.retire_pepper(path) == rotated[:1]
+        secrets.rotate_pepper(path)
+    assert secrets.retire_pepper(path) == rotated[:1]
     with pytest.raises(RefusedError, match="none to retire"):
-        pepper.retire_pepper(path)
+        secrets.retire_pepper(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["pepper"]
 
@@ -88,7 +89,7 @@ def test_rotation_keeps_the_old_pepper_until_it_is_retired(tmp_path: Path) -> No
 def test_fingerprint_sees_every_difference() -> None:
     one, two = (1, bytes(32)), (2, bytes([1]) * 32)
     seen = {
-        pepper.fingerprint(peppers)
+        secrets.fingerprint(peppers)
         for peppers in ([one], [two], [one, two], [two, one], [(2, bytes(32))])
     }
     assert len(seen) == 5
@@ -96,19 +97,19 @@ def test_fingerprint_sees_every_difference() -> None:
 
 
 def test_marks_tell_peppers_apart() -> None:
-    assert pepper.mark((1, bytes(32))) != pepper.mark((1, bytes([1]) * 32))
-    assert pepper.mark((1, bytes(32))) != pepper.mark((2, bytes(32)))
+    assert secrets.mark((1, bytes(32))) != secrets.mark((1, bytes([1]) * 32))
+    assert secrets.mark((1, bytes(32))) != secrets.mark((2, bytes(32)))
 
 
 def test_keys_hash_as_in_the_gate() -> None:
     secret = bytes(range(32))
     key = "sk-nemo-" + "aB3" * 6 + "xy"
-    assert pepper.hash_key(key, secret) == _core.hash_key(key, secret)
+    assert secrets.hash_key(key, secret) == _core.hash_key(key, secret)
 
 
 def test_audit_key(tmp_path: Path) -> None:
     path = tmp_path / "audit"
-    made = pepper.create_audit_key(path)
-    assert pepper.load_audit_key(path) == made
+    made = secrets.create_audit_key(path)
+    assert secrets.load_audit_key(path) == made
     with pytest.raises(ConfigurationError, match="exactly 64 hex digits"):
-        pepper.load_audit_key(write(tmp_path / "short", "ab"))
+        secrets.load_audit_key(write(tmp_path / "short", "ab"))

@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nemorouter import follow, snapshot
 from nemorouter._core import Arena, Gate, Journal
-from nemorouter.datadir import DataDir, Flock, locked
+from nemorouter.arena import attach, changes
+from nemorouter.datadir.locks import Flock, locked
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import Code, ConfigurationError
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
@@ -43,7 +44,7 @@ def enter(world: World, gate: Gate, key: int = KEY) -> int:
 async def test_attach_builds_all_of_the_store(world: World) -> None:
     await world.price("m", input=1_000_000, output=0)
     await world.scope(Kind.KEY, KEY, cap=500)
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     assert arena.scopes == 4
     assert (
         arena.applied
@@ -60,11 +61,11 @@ async def test_attach_builds_all_of_the_store(world: World) -> None:
 
 async def test_a_second_attach_takes_over_the_meters(world: World) -> None:
     await world.scope(Kind.KEY, KEY, rpm=2)
-    first = await snapshot.attach(world.settings, world.store)
+    first = await attach.attach(world.settings, world.store)
     index = enter(world, gate_of(world, first))
     assert isinstance(gate_of(world, first).admit(index, "m", 0, 0, 4, 1, 1, False), int)
-    snapshot.detach(world.settings)
-    again = await snapshot.attach(world.settings)
+    attach.detach(world.settings)
+    again = await attach.attach(world.settings)
     assert again.meters(index).rpm_remaining == 1
 
 
@@ -74,7 +75,7 @@ async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:
     now = time.time_ns() // 1_000_000
     rows = [a_row(1, at=now, cost=40), a_row(2, at=now - 40 * DAY_MS, cost=2)]
     await record(world.store, rows)
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     index = enter(world, gate_of(world, arena))
     assert arena.meters(index).committed == 42
     spent = {
@@ -85,28 +86,28 @@ async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:
 
 
 async def test_changes_reach_a_live_arena_before_the_call_returns(world: World) -> None:
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     gate = gate_of(world, arena)
     await world.key(KEY + 1)
     await world.scope(Kind.KEY, KEY, status=Status.REVOKED, revoked_ms=1)
     assert enter(world, gate) >= 0
-    await snapshot.catch_up_if_live(world.settings, world.store)
+    await attach.catch_up_if_live(world.settings, world.store)
     assert enter(world, gate) == -Code.KEY_REVOKED
     assert enter(world, gate, KEY + 1) >= 0
 
 
 async def test_without_a_server_a_change_needs_nobody(world: World) -> None:
-    await snapshot.catch_up_if_live(world.settings, world.store)
-    assert snapshot.live(world.settings) is None
+    await attach.catch_up_if_live(world.settings, world.store)
+    assert attach.live(world.settings) is None
 
 
 async def test_catch_up_in_bulk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    arena = await snapshot.attach(world.settings, world.store)
-    monkeypatch.setattr(follow, "_BULK", 3)
-    monkeypatch.setattr(follow, "_BATCH", 4)
+    arena = await attach.attach(world.settings, world.store)
+    monkeypatch.setattr(changes, "_BULK", 3)
+    monkeypatch.setattr(changes, "_BATCH", 4)
     for id in range(KEY + 1, KEY + 10):
         await world.key(id)
-    await snapshot.catch_up(arena, world.store, DataDir(world.settings.data_dir))
+    await attach.catch_up(arena, world.store, DataDir(world.settings.data_dir))
     assert all(enter(world, gate_of(world, arena), id) >= 0 for id in world.keys)
 
 
@@ -114,15 +115,15 @@ async def test_what_does_not_fit_hinders_nothing_else(tmp_path: Path) -> None:
     world = await World.make(tmp_path / "data", capacity=16)
     for id in range(KEY, KEY + 13):
         await world.key(id)
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     gate = gate_of(world, arena)
     before = arena.applied
     await world.key(KEY + 99)
     with pytest.raises(ConfigurationError, match="capacity"):
-        await snapshot.catch_up_if_live(world.settings, world.store)
+        await attach.catch_up_if_live(world.settings, world.store)
     assert arena.applied == before
     await world.scope(Kind.KEY, KEY, status=Status.REVOKED)
-    await snapshot.catch_up_if_live(world.settings, world.store)
+    await attach.catch_up_if_live(world.settings, world.store)
     assert enter(world, gate) == -Code.KEY_REVOKED
     assert arena.applied == before
     await world.close()
@@ -133,25 +134,25 @@ async def test_a_store_too_large_for_the_capacity_is_explained(tmp_path: Path) -
     for id in range(KEY, KEY + 14):
         await world.key(id)
     with pytest.raises(ConfigurationError, match="raise capacity"):
-        await snapshot.attach(world.settings, world.store)
+        await attach.attach(world.settings, world.store)
     assert DataDir(world.settings.data_dir).note() is None
     await world.close()
 
 
 async def test_a_foreign_arena_in_use_is_never_replaced(world: World) -> None:
-    first = await snapshot.attach(world.settings, world.store)
+    first = await attach.attach(world.settings, world.store)
     other = msgspec.structs.replace(world.settings, capacity=8192)
     with pytest.raises(ConfigurationError, match="running server"):
-        await snapshot.attach(other, world.store)
+        await attach.attach(other, world.store)
     assert enter(world, gate_of(world, first)) >= 0
-    snapshot.detach(world.settings)
-    assert (await snapshot.attach(other, world.store)).capacity == 8192
+    attach.detach(world.settings)
+    assert (await attach.attach(other, world.store)).capacity == 8192
 
 
 async def test_a_process_that_serves_keeps_its_arena(world: World) -> None:
     script = (
-        "import asyncio, sys, pathlib\nfrom nemorouter import snapshot\nfrom nemorouter.settings import Settings\n"
-        "asyncio.run(snapshot.attach(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)))\n"
+        "import asyncio, sys, pathlib\nfrom nemorouter.arena import attach\nfrom nemorouter.settings import Settings\n"
+        "asyncio.run(attach.attach(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)))\n"
         "print('serving', flush=True)\nsys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(world.settings.data_dir)]
@@ -164,27 +165,27 @@ async def test_a_process_that_serves_keeps_its_arena(world: World) -> None:
         assert note is not None
         Path(note.path).unlink()
         with pytest.raises(ConfigurationError, match="running server"):
-            await snapshot.attach(world.settings, world.store)
+            await attach.attach(world.settings, world.store)
         child.kill()
-    assert (await snapshot.attach(world.settings, world.store)).scopes == 4
+    assert (await attach.attach(world.settings, world.store)).scopes == 4
 
 
 async def test_a_restored_backup_is_not_mixed_with_newer_memory(world: World) -> None:
-    await snapshot.attach(world.settings, world.store)
-    snapshot.detach(world.settings)
+    await attach.attach(world.settings, world.store)
+    attach.detach(world.settings)
     async with world.store.begin() as connection:
         await sql(connection, "UPDATE meta SET value = '1' WHERE key = 'change_seq'")
         await sql(connection, "DELETE FROM changes WHERE seq > 1")
-    assert (await snapshot.attach(world.settings, world.store)).applied == 1
+    assert (await attach.attach(world.settings, world.store)).applied == 1
 
 
 async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) -> None:
     await world.price("m", input=1_000_000, output=0)
     script = (
-        "import asyncio, os, sys, pathlib\nfrom nemorouter import snapshot\nfrom nemorouter._core import Gate\n"
-        "from nemorouter.settings import Settings\nfrom nemorouter.pepper import load_peppers\n"
+        "import asyncio, os, sys, pathlib\nfrom nemorouter.arena import attach\nfrom nemorouter._core import Gate\n"
+        "from nemorouter.settings import Settings\nfrom nemorouter.datadir.secrets import load_peppers\n"
         f"s = Settings.load(data_dir=pathlib.Path({str(world.settings.data_dir)!r}), capacity=4096)\n"
-        "arena = asyncio.run(snapshot.attach(s))\njournal = asyncio.run(snapshot.new_journal(s, ['echo']))\n"
+        "arena = asyncio.run(attach.attach(s))\njournal = asyncio.run(attach.new_journal(s, ['echo']))\n"
         "gate = Gate(arena, journal, load_peppers(s.pepper_path))\n"
         "index = gate.identify('Bearer ' + sys.argv[1], '127.0.0.1', 0)\n"
         "gate.settle(gate.admit(index, 'm', 0, 0, 4, 0, 1, False), 7, 0, 0, 200, 1, 1, -1)\n"
@@ -198,7 +199,7 @@ async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) 
     note = data.note()
     assert note is not None
     Path(note.path).unlink()
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     assert data.journal_paths() == []
     assert await world.all("SELECT cost_nano, outcome FROM requests ORDER BY seq") == [
         (7, 1),
@@ -210,21 +211,21 @@ async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) 
 async def test_a_change_waits_for_a_server_out_of_reach(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "_ANSWER_DEADLINE_S", 0.02)
+    monkeypatch.setattr(attach, "_ANSWER_DEADLINE_S", 0.02)
     data = DataDir(world.settings.data_dir).prepare()
     other = Flock.attempt(data.serve_lock, shared=True)
     assert other is not None
     with other, pytest.raises(ConfigurationError, match="did not confirm"):
-        await snapshot.catch_up_if_live(world.settings, world.store)
-    await snapshot.catch_up_if_live(world.settings, world.store)
+        await attach.catch_up_if_live(world.settings, world.store)
+    await attach.catch_up_if_live(world.settings, world.store)
 
 
 async def test_policy_is_written_by_one_at_a_time(world: World) -> None:
-    arena = await snapshot.attach(world.settings, world.store)
+    arena = await attach.attach(world.settings, world.store)
     data = DataDir(world.settings.data_dir)
     await world.key(KEY + 1)
     async with locked(data.policy_lock):
-        task = asyncio.create_task(snapshot.catch_up(arena, world.store, data))
+        task = asyncio.create_task(attach.catch_up(arena, world.store, data))
         await asyncio.sleep(0.02)
         assert enter(world, gate_of(world, arena), KEY + 1) == -Code.KEY_UNKNOWN
     await task

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 
-from nemorouter.stop import Stop
+from nemorouter.datadir.stop import Stop
 
 
 async def test_a_sleep_takes_its_time() -> None:

@@ -9,13 +9,13 @@ import asyncio
 from typing import Any, cast
 
 from nemorouter.app import App, upstream_routes
-from nemorouter.datadir import DataDir
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.secrets import load_peppers
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.front import Front
 from nemorouter.gateway.models import Models
 from nemorouter.gateway.pipeline import Pipeline
 from nemorouter.gateway.status import Status
-from nemorouter.pepper import load_peppers
 from nemorouter.reference import Arena, Gate, Journal
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store

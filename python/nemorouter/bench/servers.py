@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from nemorouter.bench.client import ask, request
-from nemorouter.serve import RUNTIMES
-from nemorouter.services import keys, owners
-from nemorouter.services.bootstrap import bootstrap, local_actor
-from nemorouter.services.budgets import NewBudget
-from nemorouter.services.context import Context
-from nemorouter.services.limits import NewScope
+from nemorouter.server.serve import RUNTIMES
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.operations.bootstrap import bootstrap, local_actor
+from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
@@ -28,10 +28,10 @@ UNKNOWN_KEY: Final = "sk-nemo-" + "x" * 20
 _MOST: Final = 1_000_000_000
 _WIDE: Final[dict[str, Any]] = {"rpm": _MOST, "tpm": _MOST}
 _BUDGET: Final = NewBudget(max_spend="1000000", duration="monthly")
-_PROMPT: Final = "from nemorouter.serve import be_prompt; be_prompt(); "
+_PROMPT: Final = "from nemorouter.server.serve import be_prompt; be_prompt(); "
 _GRANIAN: Final = "from granian.cli import entrypoint; entrypoint()"
 _SERVE: Final = (
-    "from nemorouter.serve import run; from nemorouter.settings import Settings; "
+    "from nemorouter.server.serve import run; from nemorouter.settings import Settings; "
     "run(Settings.load())"
 )
 

@@ -11,7 +11,7 @@ app: App = group("audit")
 @app.command
 def verify(*, common: Common = DEFAULTS) -> int:
     """Check that nobody edited, deleted, inserted or reordered an event of the audit log."""
-    from nemorouter.services.audit import verify_audit
+    from nemorouter.services.reports.audit import verify_audit
 
     verdict = with_store(common, verify_audit)
     if common.json:

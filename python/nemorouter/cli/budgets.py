@@ -11,7 +11,7 @@ from nemorouter.cli.run import DEFAULTS, Common, UsageError, group, with_store
 from nemorouter.types import Kind
 
 if TYPE_CHECKING:
-    from nemorouter.services.budgets import ScopeBudget
+    from nemorouter.services.budgets.budgets import ScopeBudget
 
 app: App = group("budgets")
 
@@ -67,8 +67,8 @@ def set_budget(
     duration
         daily (00:00 UTC), weekly (Monday), monthly (the 1st) or total.
     """
-    from nemorouter.services import budgets
-    from nemorouter.services.scopes import text_id
+    from nemorouter.services.budgets import budgets
+    from nemorouter.services.transaction.lookup import text_id
 
     kind, reference = whose.scope()
     new = parse_budget(max_spend, duration)
@@ -87,8 +87,8 @@ def set_budget(
 @app.command
 def clear(*, whose: Whose = NOBODY, common: Common = DEFAULTS) -> None:
     """Take a budget away."""
-    from nemorouter.services import budgets
-    from nemorouter.services.scopes import text_id
+    from nemorouter.services.budgets import budgets
+    from nemorouter.services.transaction.lookup import text_id
 
     kind, reference = whose.scope()
     with_store(
@@ -106,7 +106,7 @@ def clear(*, whose: Whose = NOBODY, common: Common = DEFAULTS) -> None:
 @app.command(name="list")
 def list_budgets(*, common: Common = DEFAULTS) -> None:
     """List all budgets with what is spent of them."""
-    from nemorouter.services import budgets
+    from nemorouter.services.budgets import budgets
 
     found = with_store(common, budgets.list_budgets)
     if common.json:

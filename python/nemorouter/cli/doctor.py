@@ -14,7 +14,7 @@ def doctor(*, host: str | None = None, port: int | None = None, common: Common =
     port
         Port that the server is to listen on.
     """
-    from nemorouter.services.doctor import examine
+    from nemorouter.services.operations.doctor import examine
 
     checks = examine(common.settings(host=host, port=port))
     sound = all(check.state != "fail" for check in checks)

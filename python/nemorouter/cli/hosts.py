@@ -11,7 +11,7 @@ app: App = group("hosts")
 @app.command(name="list")
 def list_hosts(*, common: Common = DEFAULTS) -> None:
     """List the hosts of this installation: whether each lives, and how far it obeys."""
-    from nemorouter.services import hosts
+    from nemorouter.services.operations import hosts
 
     fleet = with_store(common, hosts.list_hosts)
     if common.json:
@@ -45,7 +45,7 @@ def forget(host: str, /, *, common: Common = DEFAULTS) -> None:
     It takes some seconds: it makes sure that the host admits nothing any more. One that lives is
     refused.
     """
-    from nemorouter.services import hosts
+    from nemorouter.services.operations import hosts
 
     name = with_store(common, lambda context, actor: hosts.forget(context, actor, host))
     if common.json:
@@ -61,7 +61,7 @@ def reset(*, common: Common = DEFAULTS) -> None:
 
     Keys that were revoked since the backup are active again: look at them before the servers start.
     """
-    from nemorouter.services import hosts
+    from nemorouter.services.operations import hosts
 
     with_store(common, hosts.reset)
     if common.json:

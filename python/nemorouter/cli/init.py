@@ -11,7 +11,7 @@ from nemorouter.cli.run import DEFAULTS, Common
 from nemorouter.errors import RefusedError
 
 if TYPE_CHECKING:
-    from nemorouter.services.bootstrap import FirstRun
+    from nemorouter.services.operations.bootstrap import FirstRun
 
 _SHORTEST: Final = 8
 _LONGEST: Final = 1024
@@ -39,9 +39,9 @@ def init(
     password = _password() if password_stdin else None
 
     async def work() -> "FirstRun":
-        from nemorouter.services import bootstrap
-        from nemorouter.services.context import Context
-        from nemorouter.services.password import hash_password
+        from nemorouter.services.access.password import hash_password
+        from nemorouter.services.operations import bootstrap
+        from nemorouter.services.transaction.context import Context
 
         password_hash = None if password is None else await hash_password(password)
         context = await Context.open(settings, create=True)

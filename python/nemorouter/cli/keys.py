@@ -9,7 +9,7 @@ from nemorouter.cli.output import note, print_fields, print_json, print_table
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
 
 if TYPE_CHECKING:
-    from nemorouter.services.keys import CreatedKey
+    from nemorouter.services.scopes.keys import CreatedKey
 
 app: App = group("keys")
 
@@ -35,7 +35,7 @@ def create(
     user
         E-mail or id of the person whose key it is.
     """
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     new = keys.NewKey(name=name, team=team, user=user, **limits.fields(), **key_limits.fields())
     _reveal(with_store(common, lambda context, actor: keys.create(context, actor, new)), common)
@@ -50,7 +50,7 @@ def duplicate(key: str, /, *, name: str | None = None, common: Common = DEFAULTS
     name
         Name of the new key.
     """
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     _reveal(
         with_store(common, lambda context, actor: keys.duplicate(context, actor, key, name)), common
@@ -82,7 +82,7 @@ def list_keys(
     cursor
         Where the page before ended.
     """
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     page = with_store(
         common,
@@ -117,7 +117,7 @@ def list_keys(
 @app.command
 def show(key: str, /, *, common: Common = DEFAULTS) -> None:
     """Show all of KEY (id or name) but its secret."""
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     _show(with_store(common, lambda context, actor: keys.show(context, actor, key)), common)
 
@@ -142,7 +142,7 @@ def update(
     status
         active or disabled.
     """
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     given: dict[str, Any] = {"name": name, "status": status}
     given = {field: value for field, value in given.items() if value is not None}
@@ -153,7 +153,7 @@ def update(
 @app.command
 def revoke(key: str, /, *, common: Common = DEFAULTS) -> None:
     """End KEY (id or name) for ever. When this returns, no request that starts later is admitted."""
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     _show(with_store(common, lambda context, actor: keys.revoke(context, actor, key)), common)
 
@@ -168,7 +168,7 @@ def rotate_pepper(*, retire: bool = False, common: Common = DEFAULTS) -> None:
     retire
         Instead: drop the old pepper. Keys made under it stop working.
     """
-    from nemorouter.services import peppers
+    from nemorouter.services.operations import peppers
 
     ids = with_store(common, peppers.retire if retire else peppers.rotate)
     if common.json:

@@ -18,7 +18,7 @@ def create(*, name: str, common: Common = DEFAULTS) -> None:
     name
         What the key is for.
     """
-    from nemorouter.services import management
+    from nemorouter.services.access import management
 
     new = management.NewManagementKey(name=name)
     created = with_store(common, lambda context, actor: management.create(context, actor, new))
@@ -32,7 +32,7 @@ def create(*, name: str, common: Common = DEFAULTS) -> None:
 @app.command(name="list")
 def list_keys(*, common: Common = DEFAULTS) -> None:
     """List management keys, newest first."""
-    from nemorouter.services import management
+    from nemorouter.services.access import management
 
     found = with_store(common, management.list_management_keys)
     if common.json:
@@ -53,7 +53,7 @@ def revoke(key: str, /, *, common: Common = DEFAULTS) -> None:
     key
         The id, as list shows it.
     """
-    from nemorouter.services import management
+    from nemorouter.services.access import management
 
     found = with_store(common, lambda context, actor: management.revoke(context, actor, key))
     if common.json:

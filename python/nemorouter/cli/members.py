@@ -32,7 +32,7 @@ def add(
     role
         owner, admin, member or viewer.
     """
-    from nemorouter.services import owners
+    from nemorouter.services.scopes import owners
 
     new = owners.NewMember(
         email=email, name=name or email.partition("@")[0], role=role, **limits.fields()
@@ -45,7 +45,7 @@ def add(
 @app.command(name="list")
 def list_members(*, common: Common = DEFAULTS) -> None:
     """List people by e-mail, with their roles."""
-    from nemorouter.services import owners
+    from nemorouter.services.scopes import owners
 
     list_owners(with_store(common, owners.list_members), common, "role")
 
@@ -72,7 +72,7 @@ def update(
     role
         owner, admin, member or viewer; another role ends the person's sessions.
     """
-    from nemorouter.services import people
+    from nemorouter.services.access import people
 
     given: dict[str, Any] = {
         field: text
@@ -100,7 +100,7 @@ def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> No
     role
         owner, admin, member or viewer.
     """
-    from nemorouter.services import invitations
+    from nemorouter.services.access import invitations
 
     new = invitations.NewInvitation(email=email, role=role)
     created = with_store(common, lambda context, actor: invitations.create(context, actor, new))
@@ -119,7 +119,7 @@ def reset_password(member: str, /, *, common: Common = DEFAULTS) -> None:
     """Print a link by which MEMBER (e-mail or id) sets a new password, this once. It works once,
     for a day.
     """
-    from nemorouter.services import reset
+    from nemorouter.services.access import reset
 
     made = with_store(common, lambda context, actor: reset.issue(context, actor, member))
     path = f"/reset?token={made.token}"
@@ -133,7 +133,7 @@ def reset_password(member: str, /, *, common: Common = DEFAULTS) -> None:
 @app.command
 def remove(member: str, /, *, common: Common = DEFAULTS) -> None:
     """Remove MEMBER (e-mail or id) and revoke their keys; what they spent stays on record."""
-    from nemorouter.services import people
+    from nemorouter.services.access import people
 
     with_store(common, lambda context, actor: people.remove_member(context, actor, member))
     note(f"{member} is removed.")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from nemorouter.cli.run import UsageError
 
 if TYPE_CHECKING:
-    from nemorouter.services.budgets import NewBudget
+    from nemorouter.services.budgets.budgets import NewBudget
 
 _NONE = ("none", "unlimited")
 
@@ -102,7 +102,7 @@ def listed(text: str) -> tuple[str, ...]:
 
 def parse_budget(text: str, duration: str | None) -> "NewBudget":
     """A budget of an option's text."""
-    from nemorouter.services.budgets import NewBudget
+    from nemorouter.services.budgets.budgets import NewBudget
 
     return NewBudget(max_spend=text, duration=duration or "monthly")
 

@@ -12,7 +12,7 @@ from nemorouter.cli.run import DEFAULTS, Common, group, with_store
 from nemorouter.cli.teams import list_owners, patch_of, show_owner
 
 if TYPE_CHECKING:
-    from nemorouter.services.context import Context
+    from nemorouter.services.transaction.context import Context
 
 app: App = group("orgs")
 
@@ -30,7 +30,7 @@ def create(*, name: str, email: str, common: Common = DEFAULTS) -> None:
     email
         E-mail address of its owner.
     """
-    from nemorouter.services import orgs
+    from nemorouter.services.operations import orgs
 
     org, created = _with_context(common, lambda context: orgs.create_org(context, name, email))
     path = f"/invitations/accept?token={created.token}"
@@ -46,7 +46,7 @@ def create(*, name: str, email: str, common: Common = DEFAULTS) -> None:
 @app.command(name="list")
 def list_orgs(*, common: Common = DEFAULTS) -> None:
     """List the orgs of this installation."""
-    from nemorouter.services import orgs
+    from nemorouter.services.operations import orgs
 
     list_owners(_with_context(common, orgs.list_orgs), common)
 
@@ -68,8 +68,8 @@ def update(
     status
         active or disabled; a disabled org's keys are refused.
     """
-    from nemorouter.services import owners
-    from nemorouter.services.scopes import text_id
+    from nemorouter.services.scopes import owners
+    from nemorouter.services.transaction.lookup import text_id
     from nemorouter.types import Kind
 
     patch = patch_of(limits, name=name, status=status)
@@ -88,7 +88,7 @@ def _with_context(common: Common, action: "Callable[[Context], Awaitable[T]]") -
     """Run ``action`` on the store, above all orgs: only who sits at the machine may."""
 
     async def work() -> T:
-        from nemorouter.services.context import Context
+        from nemorouter.services.transaction.context import Context
 
         context = await Context.open(common.settings())
         try:

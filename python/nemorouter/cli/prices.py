@@ -14,7 +14,7 @@ app: App = group("prices")
 @app.command(name="list")
 def list_prices(*, common: Common = DEFAULTS) -> None:
     """List all prices: USD a million tokens, and a request."""
-    from nemorouter.services import prices
+    from nemorouter.services.budgets import prices
 
     found = with_store(common, prices.list_prices)
     if common.json:
@@ -56,7 +56,7 @@ def set_price(
     max_output
         Output tokens that are reserved when a client states no maximum.
     """
-    from nemorouter.services import prices
+    from nemorouter.services.budgets import prices
 
     new = prices.Price(
         model=model,
@@ -85,7 +85,7 @@ def import_prices(
     keep
         Leave the models alone that have a price already.
     """
-    from nemorouter.services import prices
+    from nemorouter.services.budgets import prices
 
     new = prices.builtin_prices() if file is None else prices.parse_prices(_read(file))
     count = with_store(

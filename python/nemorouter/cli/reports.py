@@ -11,8 +11,8 @@ from nemorouter.cli.run import DEFAULTS, Common, with_store
 
 if TYPE_CHECKING:
     from nemorouter.roles import Actor
-    from nemorouter.services.context import Context
-    from nemorouter.services.logs import LogFilter, LogRow
+    from nemorouter.services.reports.logs import LogFilter, LogRow
+    from nemorouter.services.transaction.context import Context
 
 _PAUSE_S: Final = 0.5
 _LOG_COLUMNS: Final = (
@@ -48,7 +48,7 @@ def usage(
     by
         key, team, user or model.
     """
-    from nemorouter.services.usage import usage as report
+    from nemorouter.services.reports.usage import usage as report
 
     rows = with_store(
         common, lambda context, actor: report(context, actor, since=since, until=until, group_by=by)
@@ -113,7 +113,7 @@ def logs(
     follow
         Print requests as they end, oldest first, until interrupted; with --json one object a line.
     """
-    from nemorouter.services import logs as service
+    from nemorouter.services.reports import logs as service
 
     where = service.LogFilter(
         key=key, team=team, model=model, outcome=outcome, status=status, since=since, until=until
@@ -151,8 +151,8 @@ def _log_cells(row: "LogRow") -> tuple[object, ...]:
 
 
 async def _follow(context: "Context", actor: "Actor", where: "LogFilter", common: Common) -> None:
-    from nemorouter.services.clock import now_ms
-    from nemorouter.services.logs import ended_since
+    from nemorouter.services.reports.logs import ended_since
+    from nemorouter.services.transaction.clock import now_ms
 
     seen: dict[str, int] = {}
     while True:

@@ -18,7 +18,7 @@ from nemorouter.errors import NemoError, system_reason
 
 if TYPE_CHECKING:
     from nemorouter.roles import Actor
-    from nemorouter.services.context import Context
+    from nemorouter.services.transaction.context import Context
     from nemorouter.settings import Settings
 
 OK: Final = 0
@@ -99,9 +99,9 @@ def with_store(common: Common, action: "Callable[[Context, Actor], Awaitable[T]]
     """Run ``action`` on the store of ``common``, as the person at this machine."""
 
     async def work() -> T:
-        from nemorouter.pepper import stay_out_of_core_dumps
-        from nemorouter.services.bootstrap import local_actor
-        from nemorouter.services.context import Context
+        from nemorouter.datadir.secrets import stay_out_of_core_dumps
+        from nemorouter.services.operations.bootstrap import local_actor
+        from nemorouter.services.transaction.context import Context
 
         stay_out_of_core_dumps()
         context = await Context.open(common.settings())

@@ -39,8 +39,8 @@ def serve(
         durability=durability,
         log_level=log_level,
     )
-    from nemorouter.serve import (
-        run,
-    )  # the native module and the server: after the settings are known to be good
+    from nemorouter.server.serve import (
+        run,  # the native module and the server: after the settings are known to be good
+    )
 
     run(settings)

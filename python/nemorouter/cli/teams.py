@@ -20,8 +20,8 @@ def create(*, name: str, limits: Limits = NO_LIMITS, common: Common = DEFAULTS) 
     name
         The team's name.
     """
-    from nemorouter.services import owners
-    from nemorouter.services.limits import NewScope
+    from nemorouter.services.scopes import owners
+    from nemorouter.services.scopes.limits import NewScope
 
     new = NewScope(name=name, **limits.fields())
     show_owner(
@@ -32,7 +32,7 @@ def create(*, name: str, limits: Limits = NO_LIMITS, common: Common = DEFAULTS) 
 @app.command(name="list")
 def list_teams(*, common: Common = DEFAULTS) -> None:
     """List teams by name."""
-    from nemorouter.services import owners
+    from nemorouter.services.scopes import owners
 
     list_owners(with_store(common, owners.list_teams), common)
 
@@ -56,7 +56,7 @@ def update(
     status
         active or disabled; a disabled team refuses all its keys.
     """
-    from nemorouter.services import owners
+    from nemorouter.services.scopes import owners
     from nemorouter.types import Kind
 
     patch = patch_of(limits, name=name, status=status)
@@ -71,7 +71,7 @@ def update(
 
 def patch_of(limits: Limits, **given: str | None) -> Any:  # noqa: ANN401 - a ScopePatch, imported late
     """A patch of the options that were given."""
-    from nemorouter.services.limits import ScopePatch
+    from nemorouter.services.scopes.limits import ScopePatch
 
     named: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     return ScopePatch(**named, **limits.fields())

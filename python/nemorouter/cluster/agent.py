@@ -14,16 +14,18 @@ from typing import Final
 import msgspec
 
 from nemorouter._core import Arena
-from nemorouter.cluster.bus import install_id
-from nemorouter.cluster.holder import Terms
-from nemorouter.cluster.leases import Leases
-from nemorouter.cluster.member import Membership, boot_us
-from nemorouter.cluster.money import MONEY, Money
+from nemorouter.cluster.budgets.money import MONEY, Money
+from nemorouter.cluster.demand import hear
+from nemorouter.cluster.membership.member import Membership, boot_us
+from nemorouter.cluster.membership.propagation import install_id
+from nemorouter.cluster.membership.registry import Registry
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.leases import Leases
+from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from nemorouter.cluster.redis_bank import RedisBank
-from nemorouter.cluster.registry import Registry
-from nemorouter.cluster.wants import hear
-from nemorouter.datadir import AgentStatus, DataDir, boot_id, replace_file
+from nemorouter.datadir.files import replace_file
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.status import AgentStatus, boot_id
 from nemorouter.log import get_logger
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store

@@ -11,9 +11,9 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from nemorouter.control import api, pages, policy, problems
-from nemorouter.control.bridge import MAX_BODY
 from nemorouter.control.guards import guard
-from nemorouter.services.context import Context
+from nemorouter.control.process.bridge import MAX_BODY
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 
 Message = MutableMapping[str, Any]

@@ -12,9 +12,9 @@ from litestar.response import Response
 from nemorouter.control.problems import NotSignedInError
 from nemorouter.errors import RefusedError
 from nemorouter.roles import Actor
-from nemorouter.services import sessions
-from nemorouter.services.context import Context
-from nemorouter.services.sessions import Signed
+from nemorouter.services.access import sessions
+from nemorouter.services.access.sessions import Signed
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 
 SECURE_COOKIE: Final = "__Host-nemo"

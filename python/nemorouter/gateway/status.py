@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemorouter import carried
-from nemorouter.datadir import DataDir
+from nemorouter.datadir import retained_counters
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import Code
 from nemorouter.gateway import paths, problems
 from nemorouter.gateway.problems import Answer
@@ -141,7 +141,7 @@ class Status:
     def _counted(self) -> tuple[list["Journal"], dict[str, int]]:
         """The journals that are there, and the sums of the others: each journal is in one of both."""
         there = list(self._journals())  # first: one that goes meanwhile is in what is read then
-        kept = carried.read(self._data.counters_file)
+        kept = retained_counters.read(self._data.counters_file)
         gone = set(kept.journals)
         return [
             journal for journal in there if Path(journal.path or "").name not in gone

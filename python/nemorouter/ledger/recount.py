@@ -12,7 +12,9 @@ from contextlib import suppress
 import msgspec
 
 from nemorouter._core import Arena, Journal
-from nemorouter.datadir import ArenaNote, DataDir, replace_file
+from nemorouter.datadir.files import replace_file
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.status import ArenaNote
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import window_spend
 

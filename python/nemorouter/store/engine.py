@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.datadir import DataDir
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.store.backend import Backend, Dialect, backend_of

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, ExceptionContext, NullPool, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from nemorouter.datadir import DataDir
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError, ContentionError, StoreAwayError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import ledger_postgres

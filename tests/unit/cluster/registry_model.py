@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import count
 
-from nemorouter.cluster.hosts import Host, Look
+from nemorouter.cluster.membership.hosts import Host, Look
 
 _times = count()  # Redis's clock, as far as it is part of an epoch's name
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nemorouter.cluster.hosts import RENEW_US, Ask, Lease, Look, Wait
+from nemorouter.cluster.membership.hosts import RENEW_US, Ask, Lease, Look, Wait
 from tests.unit.cluster.registry_model import Model
 
 SECOND = 1_000_000

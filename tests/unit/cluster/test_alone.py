@@ -19,9 +19,9 @@ from tests.integration.test_crash import admits
 PROGRAM = """
 import asyncio, sys
 from nemorouter.app import App
-from nemorouter.services import keys
-from nemorouter.services.bootstrap import local_actor
-from nemorouter.services.context import Context
+from nemorouter.services.scopes import keys
+from nemorouter.services.operations.bootstrap import local_actor
+from nemorouter.services.transaction.context import Context
 import pytest
 
 from nemorouter.settings import Settings
@@ -74,7 +74,7 @@ async def test_no_process_of_a_server_loads_it(
     await world.close()
     imported = re.findall(r"^import time:.*\| +([\w.]+)$", told, re.MULTILINE)
     assert imported.count("nemorouter.gateway.pipeline") >= 2, "not every worker told"
-    assert "nemorouter.ledger.drainer" in imported
+    assert "nemorouter.drainer.thread" in imported
     many = [
         name
         for name in imported

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemorouter.cluster.bank import Answer, Ask, Books, decide, forget, pressed, settle
+from nemorouter.cluster.budgets.bank import Answer, Ask, Books, decide, forget, pressed, settle
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import open_windows, record, window_spend

@@ -1,6 +1,6 @@
 """The decisions of host and waiter, one by one. Times are microseconds of whoever decides."""
 
-from nemorouter.cluster.hosts import (
+from nemorouter.cluster.membership.hosts import (
     GRACE_US,
     LEASE_US,
     SILENCE_US,

@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nemorouter.cluster.ledger import Ask, Reply, replies
+from nemorouter.cluster.rates.messages import Ask, Reply, replies
 from nemorouter.cluster.scripts import Script
 from tests.cluster.model import Bank, State
 from tests.integration.redis_servers import RedisServer

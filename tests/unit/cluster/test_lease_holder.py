@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.holder import Holder, Terms
-from nemorouter.cluster.ledger import Ask, Reply
+from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.messages import Ask, Reply
 from tests.cluster.arena import Words
 
 SECOND = 1_000_000

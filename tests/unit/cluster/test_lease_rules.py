@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemorouter.cluster.ledger import Ask, Reply
+from nemorouter.cluster.rates.messages import Ask, Reply
 from tests.cluster.model import Bank
 
 TTL, SECOND = 2_000_000, 1_000_000

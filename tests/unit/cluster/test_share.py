@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.holder import Holder, Terms
-from nemorouter.cluster.share import SafeShare
+from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.offline_share import SafeShare
 from tests.cluster.arena import Words
 from tests.cluster.model import Bank
 from tests.oracle import Event, worst_window

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nemorouter.cluster import hosts
-from nemorouter.cluster.hosts import Ask, Host, Lease, Look, Silence, Step, Wait
+from nemorouter.cluster.membership import hosts
+from nemorouter.cluster.membership.hosts import Ask, Host, Lease, Look, Silence, Step, Wait
 from tests.unit.cluster import registry_model
 from tests.unit.cluster.simulation import play
 

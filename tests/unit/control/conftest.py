@@ -11,8 +11,10 @@ import pytest
 from nemorouter import ids
 from nemorouter.control.app import create_control
 from nemorouter.roles import Actor, Role
-from nemorouter.services import bootstrap, owners, sessions
-from nemorouter.services.context import Context
+from nemorouter.services.access import sessions
+from nemorouter.services.operations import bootstrap
+from nemorouter.services.scopes import owners
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from tests.unit.services.conftest import context, owner, template  # noqa: F401 - fixtures
 

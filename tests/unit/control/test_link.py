@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from nemorouter.control import link
-from nemorouter.control.bridge import asgi_scope
-from nemorouter.control.link import AsgiApp, BrokenLinkError, Message
+from nemorouter.control.process import link
+from nemorouter.control.process.bridge import asgi_scope
+from nemorouter.control.process.link import AsgiApp, BrokenLinkError, Message
 
 
 class Scope:

@@ -7,10 +7,13 @@ import pytest
 from nemorouter import ids
 from nemorouter.errors import NotFoundError, RefusedError
 from nemorouter.roles import Role
-from nemorouter.services import audit, keys, management, people, reset, sessions, signin, webhooks
-from nemorouter.services.audit import AuditFilter
-from nemorouter.services.context import Context
-from nemorouter.services.people import MemberPatch
+from nemorouter.services.access import management, people, reset, sessions, signin
+from nemorouter.services.access.people import MemberPatch
+from nemorouter.services.budgets import webhooks
+from nemorouter.services.reports import audit
+from nemorouter.services.reports.audit import AuditFilter
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 from tests.unit.control.conftest import Person, Plane, person
 
 PASSWORD = "correct horse battery"

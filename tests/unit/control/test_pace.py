@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemorouter.control.pace import Pace
+from nemorouter.control.process.throttle import Pace
 
 
 class Timers:

@@ -12,9 +12,11 @@ from nemorouter import ids
 from nemorouter.control import app as control_app
 from nemorouter.control import pages, policy
 from nemorouter.roles import ACTIONS, Actor, Role
-from nemorouter.services import budgets, invitations, keys, management, owners, webhooks
-from nemorouter.services.context import Context
-from nemorouter.services.limits import NewScope
+from nemorouter.services.access import invitations, management
+from nemorouter.services.budgets import budgets, webhooks
+from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.transaction.context import Context
 from nemorouter.store.schema import metadata
 from nemorouter.types import Kind
 from tests.unit.control.conftest import Person, Plane, person

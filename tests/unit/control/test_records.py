@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nemorouter.services import keys
-from nemorouter.services.context import Context
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 from tests.unit.control.conftest import Person, Plane
 
 

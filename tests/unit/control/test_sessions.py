@@ -9,10 +9,11 @@ from nemorouter import ids
 from nemorouter.control import auth
 from nemorouter.control.app import create_control
 from nemorouter.roles import Role
-from nemorouter.services import orgs, people, reset, sessions, signin, tokens
-from nemorouter.services.clock import now_ms
-from nemorouter.services.context import Context
-from nemorouter.services.people import MemberPatch
+from nemorouter.services.access import people, reset, sessions, signin, tokens
+from nemorouter.services.access.people import MemberPatch
+from nemorouter.services.operations import orgs
+from nemorouter.services.transaction.clock import now_ms
+from nemorouter.services.transaction.context import Context
 from nemorouter.store import schema
 from tests.unit.control.conftest import Person, Plane, person
 

@@ -8,8 +8,8 @@ from jinja2 import UndefinedError
 
 from nemorouter.control.pages import charts, diff, forms, render, series, words
 from nemorouter.errors import NotFoundError, RefusedError
-from nemorouter.services.budgets import NewBudget
-from nemorouter.services.overview import Sums
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.reports.overview import Sums
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import snapshot
 from nemorouter._core import Arena, Gate, Journal
-from nemorouter.datadir import DataDir
-from nemorouter.ledger.drain import Drain
+from nemorouter.arena import attach
+from nemorouter.datadir.paths import DataDir
+from nemorouter.ledger.move import Drain
 from nemorouter.store import ledger_postgres, ledger_sqlite
 from nemorouter.types import Kind
 from tests.faults.world import KEY, World
 
 _WORKER = """
 import asyncio, os, sys, pathlib
-from nemorouter import snapshot
+from nemorouter.arena import attach
 from nemorouter._core import Gate
-from nemorouter.pepper import load_peppers
+from nemorouter.datadir.secrets import load_peppers
 from nemorouter.settings import Settings
 s = Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096, journal_slots=64)
-arena = asyncio.run(snapshot.attach(s))
-journal = asyncio.run(snapshot.new_journal(s, ['echo']))
+arena = asyncio.run(attach.attach(s))
+journal = asyncio.run(attach.new_journal(s, ['echo']))
 gate = Gate(arena, journal, load_peppers(s.pepper_path))
 index = gate.identify('Bearer ' + sys.argv[2], '127.0.0.1', 0)
 ended, opened = int(sys.argv[3]), int(sys.argv[4])
@@ -125,7 +125,7 @@ async def desk(any_store: str, tmp_path: Path) -> AsyncIterator[Desk]:
     world = await World.make(tmp_path / "data", journal_slots=64)
     await world.key(cap=10**9)
     await world.price("m", input=1_000_000, output=0)
-    arena = await snapshot.attach(world.settings, world.store)
-    journal = await snapshot.new_journal(world.settings, ["echo"])
+    arena = await attach.attach(world.settings, world.store)
+    journal = await attach.new_journal(world.settings, ["echo"])
     yield Desk(world, arena, journal)
     await world.close()

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from nemorouter import snapshot
 from nemorouter._core import Journal
+from nemorouter.arena import attach
 from nemorouter.errors import Code, StoreError
-from nemorouter.ledger import drain as drain_module
+from nemorouter.ledger import move as drain_module
 from nemorouter.ledger import recount as recount_module
 from nemorouter.store import ledger
 from nemorouter.types import Duration, Kind, Outcome
@@ -165,7 +165,7 @@ async def test_a_changed_duration_is_recounted_from_the_ledger(desk: Desk) -> No
     desk.ask(2)
     pending = desk.admit()
     await desk.world.scope(Kind.KEY, KEY, cap=10**9, duration=Duration.DAILY)
-    await snapshot.catch_up_if_live(desk.world.settings, desk.world.store)
+    await attach.catch_up_if_live(desk.world.settings, desk.world.store)
     refusal = desk.gate.admit(desk.index, "m", 0, 0, 40, 0, 1, False)
     assert not isinstance(refusal, int)
     assert refusal.code == Code.NOT_READY
@@ -208,7 +208,7 @@ async def test_an_error_of_the_store_keeps_everything(
 
 async def test_refusals_reach_the_store_when_their_minute_is_over(desk: Desk) -> None:
     await desk.world.scope(Kind.KEY, KEY, status=2)
-    await snapshot.catch_up_if_live(desk.world.settings, desk.world.store)
+    await attach.catch_up_if_live(desk.world.settings, desk.world.store)
     for _ in range(3):
         assert (
             desk.gate.identify(f"Bearer {desk.world.keys[KEY]}", "127.0.0.1", 0)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from nemorouter.datadir import Flock
-from nemorouter.ledger import drainer as drainer_module
-from nemorouter.ledger.drainer import Drainer
+from nemorouter.datadir.locks import Flock
+from nemorouter.drainer import thread as drainer_module
+from nemorouter.drainer.thread import Drainer
 from nemorouter.ledger.retain import retain
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
@@ -46,7 +46,7 @@ async def test_it_drains_tells_and_stops(desk: Desk) -> None:
 
 async def test_one_of_many_drains_and_another_takes_over(desk: Desk) -> None:
     script = (
-        "import sys, pathlib\nfrom nemorouter.ledger.drainer import Drainer\nfrom nemorouter.settings import Settings\n"
+        "import sys, pathlib\nfrom nemorouter.drainer.thread import Drainer\nfrom nemorouter.settings import Settings\n"
         "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\nsys.stdin.read()\n"
     )
     command = [sys.executable, "-c", script, str(desk.data.root)]

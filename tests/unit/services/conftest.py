@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from nemorouter import ids, orphans, snapshot
-from nemorouter.datadir import DataDir
+from nemorouter import ids
+from nemorouter.arena import attach
+from nemorouter.datadir import orphaned_arenas
+from nemorouter.datadir.paths import DataDir
 from nemorouter.roles import Actor, Role
-from nemorouter.services import bootstrap, owners
-from nemorouter.services.context import Context
+from nemorouter.services.operations import bootstrap
+from nemorouter.services.scopes import owners
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from tests.integration.backends import PostgresServer
 from tests.sql import sql
@@ -91,10 +94,10 @@ def stranger() -> Actor:
 
 def end_serving(settings: Settings) -> None:
     """Stop being a server, and leave no memory behind."""
-    snapshot.detach(settings)
+    attach.detach(settings)
     note = DataDir(settings.data_dir).note()
     if note is not None:
-        orphans.remove(Path(note.path))
+        orphaned_arenas.remove(Path(note.path))
 
 
 async def scalar(context: Context, query: str) -> object:

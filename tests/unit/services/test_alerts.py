@@ -8,9 +8,10 @@ from structlog.testing import CapturingLogger
 
 from nemorouter import ids
 from nemorouter.roles import Actor
-from nemorouter.services import alerts, budgets, keys
-from nemorouter.services.budgets import NewBudget
-from nemorouter.services.context import Context
+from nemorouter.services.budgets import alerts, budgets
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import NANO, Kind

@@ -4,21 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter import snapshot
 from nemorouter._core import Gate
+from nemorouter.arena import attach
+from nemorouter.datadir.secrets import load_peppers
 from nemorouter.errors import Code, StoreError
-from nemorouter.pepper import load_peppers
 from nemorouter.roles import Actor
-from nemorouter.services import bootstrap, keys
-from nemorouter.services.context import Context
+from nemorouter.services.operations import bootstrap
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from tests.unit.services.conftest import end_serving
 
 
 async def gate_of(context: Context) -> Gate:
     """A worker of this host."""
-    arena = await snapshot.attach(context.settings, context.store)
-    journal = await snapshot.new_journal(context.settings, ["echo"])
+    arena = await attach.attach(context.settings, context.store)
+    journal = await attach.new_journal(context.settings, ["echo"])
     return Gate(arena, journal, load_peppers(context.settings.pepper_path))
 
 
@@ -70,7 +71,7 @@ async def test_a_revocation_that_did_not_arrive_is_tried_again(
         async def unreachable(*_: object) -> None:
             raise OSError("no")
 
-        monkeypatch.setattr(snapshot, "catch_up_if_live", unreachable)
+        monkeypatch.setattr(attach, "catch_up_if_live", unreachable)
         with pytest.raises(StoreError, match="stays queued"):
             await keys.revoke(context, owner, "k")
         monkeypatch.undo()

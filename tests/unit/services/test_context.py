@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from nemorouter.datadir.secrets import load_peppers
 from nemorouter.errors import ConfigurationError, ConflictError, NotFoundError, RefusedError
-from nemorouter.pepper import load_peppers
 from nemorouter.roles import Actor
-from nemorouter.services import bootstrap, keys, peppers
-from nemorouter.services.context import Context, audit_key_path
+from nemorouter.services.operations import bootstrap, peppers
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context, audit_key_path
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from nemorouter.store.marks import check_peppers
+from nemorouter.store.fingerprints import check_peppers
 from tests.unit.services.conftest import scalar, scalars
 
 OTHER = "ab" * 32

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from nemorouter.services import deliver
-from nemorouter.services.deliver import DeliveryError, is_public, pause_ms, post
+from nemorouter.services.budgets import deliver
+from nemorouter.services.budgets.deliver import DeliveryError, is_public, pause_ms, post
 from tests.integration.test_alerts import receiver
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import insert, select, update
 
 from nemorouter import ids
 from nemorouter.roles import Actor
-from nemorouter.services import deliver, webhooks
-from nemorouter.services.context import Context
-from nemorouter.services.deliver import ATTEMPTS, DELIVERED, GIVEN_UP, WAITING, pause_ms
-from nemorouter.services.webhooks import Delivery
+from nemorouter.services.budgets import deliver, webhooks
+from nemorouter.services.budgets.deliver import ATTEMPTS, DELIVERED, GIVEN_UP, WAITING, pause_ms
+from nemorouter.services.budgets.webhooks import Delivery
+from nemorouter.services.transaction.context import Context
 from nemorouter.store.schema import alerts, deliveries
 from nemorouter.store.schema import webhooks as webhook_table
 from nemorouter.types import Kind

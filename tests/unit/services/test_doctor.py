@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nemorouter import snapshot
-from nemorouter.services.check import Check
-from nemorouter.services.context import Context
-from nemorouter.services.doctor import examine
+from nemorouter.arena import attach
+from nemorouter.services.operations.check import Check
+from nemorouter.services.operations.doctor import examine
+from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.sqlite import database_path
 from tests.integration.servers import free_port
@@ -93,9 +93,9 @@ def test_a_journal_that_was_set_aside(settings: Settings) -> None:
 async def test_a_server_without_a_drainer_and_a_dead_journal(
     settings: Settings, context: Context
 ) -> None:
-    await snapshot.attach(settings, context.store)
+    await attach.attach(settings, context.store)
     try:
-        await snapshot.new_journal(settings, ["echo"])  # dropped at once: its worker is dead
+        await attach.new_journal(settings, ["echo"])  # dropped at once: its worker is dead
         assert (await asyncio.to_thread(found, settings, "arena")).state == "ok"
         assert (await asyncio.to_thread(found, settings, "drainer")).state == "fail"
     finally:

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
+from nemorouter.datadir.secrets import hash_key
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
-from nemorouter.pepper import hash_key
 from nemorouter.roles import Actor, Role
-from nemorouter.services import budgets, keys, owners
-from nemorouter.services.context import Context
-from nemorouter.services.limits import NewScope
+from nemorouter.services.budgets import budgets
+from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
 from tests.sql import sql

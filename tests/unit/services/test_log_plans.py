@@ -10,8 +10,9 @@ from sqlalchemy import event
 
 from nemorouter.ledger.retain import retain
 from nemorouter.roles import Actor
-from nemorouter.services import keys, logs, usage
-from nemorouter.services.context import Context
+from nemorouter.services.reports import logs, usage
+from nemorouter.services.scopes import keys
+from nemorouter.services.transaction.context import Context
 
 pytestmark = pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 

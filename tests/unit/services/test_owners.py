@@ -7,11 +7,12 @@ import pytest
 
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.roles import Actor, Role
-from nemorouter.services import budgets, owners, prices
-from nemorouter.services.context import Context
-from nemorouter.services.limits import NewScope, ScopePatch
-from nemorouter.services.page import every
-from nemorouter.services.scopes import text_id
+from nemorouter.services.budgets import budgets, prices
+from nemorouter.services.fields.page import every
+from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.limits import NewScope, ScopePatch
+from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.lookup import text_id
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
 from tests.unit.services.conftest import scalar
@@ -99,7 +100,7 @@ async def test_only_owners_make_owners(context: Context, owner: Actor, member: A
 async def test_a_budget_at_every_level(
     kind: Kind, context: Context, owner: Actor, member: Actor
 ) -> None:
-    from nemorouter.services import keys
+    from nemorouter.services.scopes import keys
 
     await keys.create(context, owner, keys.NewKey(name="k"))
     reference = {

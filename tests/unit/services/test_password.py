@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from nemorouter.errors import BusyError
-from nemorouter.services import password
+from nemorouter.services.access import password
 
 
 async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

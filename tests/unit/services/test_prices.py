@@ -4,9 +4,9 @@ import pytest
 
 from nemorouter.errors import RefusedError
 from nemorouter.roles import Actor
-from nemorouter.services import prices
-from nemorouter.services.context import Context
-from nemorouter.services.prices import Price
+from nemorouter.services.budgets import prices
+from nemorouter.services.budgets.prices import Price
+from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
 from tests.unit.services.conftest import scalar
 

@@ -7,11 +7,13 @@ import pytest
 from nemorouter import ids
 from nemorouter.errors import Code, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.roles import Actor
-from nemorouter.services import audit, budgets, keys, logs, overview, owners, usage
-from nemorouter.services.budgets import NewBudget
-from nemorouter.services.clock import now_ms
-from nemorouter.services.context import Context
-from nemorouter.services.logs import LogFilter
+from nemorouter.services.budgets import budgets
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.reports import audit, logs, overview, usage
+from nemorouter.services.reports.logs import LogFilter
+from nemorouter.services.scopes import keys, owners
+from nemorouter.services.transaction.clock import now_ms
+from nemorouter.services.transaction.context import Context
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS, month_of
 from nemorouter.types import Kind

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemorouter.errors import RefusedError
-from nemorouter.services import values
+from nemorouter.services.fields import values
 from nemorouter.types import MAX_LIMIT, MAX_SPEND_NANO, NANO
 
 NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z

@@ -11,7 +11,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
-from nemorouter.datadir import DataDir, Flock
+from nemorouter.datadir.locks import Flock
+from nemorouter.datadir.paths import DataDir
 from nemorouter.settings import Settings
 from nemorouter.store import migrate
 from nemorouter.store.backend import backend_of

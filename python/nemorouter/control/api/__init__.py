@@ -17,8 +17,8 @@ from nemorouter.control.api import csv_text, hooks, keys, money, openapi, people
 from nemorouter.control.api.call import Call, Route
 from nemorouter.control.problems import MediaTypeError
 from nemorouter.errors import NotFoundError, RefusedError
-from nemorouter.services import idempotency
-from nemorouter.services.page import MAX_LIMIT
+from nemorouter.services.fields.page import MAX_LIMIT
+from nemorouter.services.transaction import idempotency
 
 ROUTES: Final[tuple[Route, ...]] = (
     *keys.ROUTES,

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from nemorouter.roles import Actor
-from nemorouter.services.context import Context
-from nemorouter.services.sessions import Signed
+from nemorouter.services.access.sessions import Signed
+from nemorouter.services.transaction.context import Context
 
 
 class Empty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,8 +5,8 @@ from typing import Final
 import msgspec
 
 from nemorouter.control.api.call import Call, Paging, Route
-from nemorouter.services import alerts, webhooks
-from nemorouter.services.page import Page, sliced
+from nemorouter.services.budgets import alerts, webhooks
+from nemorouter.services.fields.page import Page, sliced
 
 
 class CreatedWebhook(webhooks.WebhookView, frozen=True, kw_only=True):

@@ -6,9 +6,9 @@ import msgspec
 
 from nemorouter.control.api.call import Call, Empty, Paging, Route, given
 from nemorouter.errors import ConflictError
-from nemorouter.services import keys
-from nemorouter.services.page import Page
-from nemorouter.services.views import BudgetView, KeyView
+from nemorouter.services.fields.page import Page
+from nemorouter.services.fields.views import BudgetView, KeyView
+from nemorouter.services.scopes import keys
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

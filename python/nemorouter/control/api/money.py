@@ -7,8 +7,9 @@ import msgspec
 from nemorouter import ids
 from nemorouter.control.api.call import Call, Paging, Route, given
 from nemorouter.errors import NotFoundError
-from nemorouter.services import budgets, prices, usage
-from nemorouter.services.page import Page
+from nemorouter.services.budgets import budgets, prices
+from nemorouter.services.fields.page import Page
+from nemorouter.services.reports import usage
 from nemorouter.types import Kind
 
 

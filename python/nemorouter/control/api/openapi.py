@@ -12,7 +12,7 @@ import msgspec
 from nemorouter.control import policy
 from nemorouter.control.api.call import Route
 from nemorouter.roles import ACTIONS
-from nemorouter.services.values import ENDPOINTS
+from nemorouter.services.fields.values import ENDPOINTS
 from nemorouter.types import MAX_LIMIT
 
 _TEXT: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"

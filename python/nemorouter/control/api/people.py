@@ -5,10 +5,12 @@ from typing import Final
 import msgspec
 
 from nemorouter.control.api.call import Call, Paging, Route
-from nemorouter.services import invitations, management, orgs, owners, people, reset
-from nemorouter.services.limits import NewScope, ScopePatch
-from nemorouter.services.page import Page, sliced
-from nemorouter.services.views import ScopeView, UserView
+from nemorouter.services.access import invitations, management, people, reset
+from nemorouter.services.fields.page import Page, sliced
+from nemorouter.services.fields.views import ScopeView, UserView
+from nemorouter.services.operations import orgs
+from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.limits import NewScope, ScopePatch
 from nemorouter.types import Kind
 
 

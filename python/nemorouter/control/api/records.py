@@ -5,9 +5,9 @@ from typing import Annotated, Final
 import msgspec
 
 from nemorouter.control.api.call import Call, Route, given
-from nemorouter.services import audit, logs
-from nemorouter.services.chain import Verdict
-from nemorouter.services.page import Page
+from nemorouter.services.fields.page import Page
+from nemorouter.services.reports import audit, logs
+from nemorouter.services.transaction.chain import Verdict
 
 
 class LogQuery(logs.LogFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):

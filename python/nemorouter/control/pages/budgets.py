@@ -12,7 +12,8 @@ from nemorouter.control.pages import forms, words
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
 from nemorouter.control.pages.render import go
 from nemorouter.errors import NotFoundError, RefusedError
-from nemorouter.services import alerts, budgets, overview
+from nemorouter.services.budgets import alerts, budgets
+from nemorouter.services.reports import overview
 from nemorouter.types import Kind
 
 PAGE: Final = 25

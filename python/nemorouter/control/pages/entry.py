@@ -15,7 +15,7 @@ from nemorouter.control.pages import forms
 from nemorouter.control.pages.frame import DONE, AnyRequest, home_path
 from nemorouter.control.pages.render import go, page, static
 from nemorouter.errors import BusyError, NotFoundError, RefusedError
-from nemorouter.services import invitations, reset, sessions, setup, signin
+from nemorouter.services.access import invitations, reset, sessions, setup, signin
 
 
 @get("/")

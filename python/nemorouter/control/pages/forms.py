@@ -11,8 +11,8 @@ from litestar.exceptions import ClientException
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
-from nemorouter.services.budgets import NewBudget
-from nemorouter.services.views import ScopeView
+from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.fields.views import ScopeView
 
 MAX_FIELDS: Final = 200
 MAX_BODY: Final = 200_000

@@ -11,10 +11,10 @@ from nemorouter.control import auth, policy
 from nemorouter.control.pages.render import page
 from nemorouter.errors import ForbiddenError, NotFoundError
 from nemorouter.roles import ACTIONS, Actor, require
-from nemorouter.services import overview
-from nemorouter.services.context import Context
-from nemorouter.services.orgs import slug
-from nemorouter.services.scopes import text_id
+from nemorouter.services.operations.orgs import slug
+from nemorouter.services.reports import overview
+from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.lookup import text_id
 from nemorouter.types import Kind
 
 AnyRequest = Request[Any, Any, Any]

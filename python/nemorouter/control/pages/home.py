@@ -8,7 +8,8 @@ from litestar.params import FromPath
 
 from nemorouter.control.pages import series
 from nemorouter.control.pages.frame import AnyRequest, open_frame
-from nemorouter.services import budgets, overview
+from nemorouter.services.budgets import budgets
+from nemorouter.services.reports import overview
 
 _MOST: Final = 6
 

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 
 from nemorouter.control.pages.frame import AnyRequest, open_frame
 from nemorouter.errors import ConflictError, StoreError
-from nemorouter.services import hosts
+from nemorouter.services.operations import hosts
 
 
 @get("/{org:str}/hosts")

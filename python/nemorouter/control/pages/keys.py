@@ -18,9 +18,10 @@ from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
 from nemorouter.control.pages.snippets import snippets
 from nemorouter.errors import RefusedError
-from nemorouter.services import keys, overview
-from nemorouter.services.values import ENDPOINTS
-from nemorouter.services.views import KeyView
+from nemorouter.services.fields.values import ENDPOINTS
+from nemorouter.services.fields.views import KeyView
+from nemorouter.services.reports import overview
+from nemorouter.services.scopes import keys
 from nemorouter.types import Kind
 
 PAGE: Final = 50

@@ -15,7 +15,7 @@ from nemorouter.control.pages.forms import Form
 from nemorouter.control.pages.frame import Frame
 from nemorouter.control.pages.render import go
 from nemorouter.errors import ConflictError
-from nemorouter.services import idempotency
+from nemorouter.services.transaction import idempotency
 
 FIELD: Final = "once"
 _BUSY: Final = (

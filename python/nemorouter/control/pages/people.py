@@ -16,8 +16,10 @@ from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
 from nemorouter.errors import RefusedError
 from nemorouter.roles import Role
-from nemorouter.services import invitations, overview, owners, people, reset
-from nemorouter.services.views import UserView
+from nemorouter.services.access import invitations, people, reset
+from nemorouter.services.fields.views import UserView
+from nemorouter.services.reports import overview
+from nemorouter.services.scopes import owners
 from nemorouter.types import Kind
 
 PAGE: Final = 50

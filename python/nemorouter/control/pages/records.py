@@ -16,8 +16,8 @@ from nemorouter.control.pages import diff, forms
 from nemorouter.control.pages.frame import AnyRequest, open_frame
 from nemorouter.errors import RefusedError
 from nemorouter.roles import require
-from nemorouter.services import audit, logs
-from nemorouter.services.page import Page
+from nemorouter.services.fields.page import Page
+from nemorouter.services.reports import audit, logs
 from nemorouter.types import Outcome
 
 PAGE: Final = 50

@@ -7,8 +7,8 @@ from decimal import Decimal
 import msgspec
 
 from nemorouter.control.pages import charts
-from nemorouter.services.overview import DAYS, Sums
-from nemorouter.services.values import usd_text
+from nemorouter.services.fields.values import usd_text
+from nemorouter.services.reports.overview import DAYS, Sums
 from nemorouter.types import NANO
 
 

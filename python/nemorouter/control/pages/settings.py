@@ -13,10 +13,12 @@ from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
 from nemorouter.control.pages.once import once
 from nemorouter.control.pages.render import go
 from nemorouter.errors import BusyError, NotFoundError, RefusedError
-from nemorouter.services import management, owners, prices, signin, webhooks
-from nemorouter.services.management import ManagementKeyView, NewManagementKey
-from nemorouter.services.views import ScopeView
-from nemorouter.services.webhooks import NewWebhook, WebhookView
+from nemorouter.services.access import management, signin
+from nemorouter.services.access.management import ManagementKeyView, NewManagementKey
+from nemorouter.services.budgets import prices, webhooks
+from nemorouter.services.budgets.webhooks import NewWebhook, WebhookView
+from nemorouter.services.fields.views import ScopeView
+from nemorouter.services.scopes import owners
 from nemorouter.types import Kind
 
 PAGE: Final = 50

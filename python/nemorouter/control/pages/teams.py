@@ -10,9 +10,10 @@ from nemorouter.control.pages import forms, series
 from nemorouter.control.pages.frame import AnyRequest, Frame, open_frame
 from nemorouter.control.pages.render import go
 from nemorouter.errors import RefusedError
-from nemorouter.services import keys, overview, owners
-from nemorouter.services.limits import NewScope, ScopePatch
-from nemorouter.services.views import ScopeView
+from nemorouter.services.fields.views import ScopeView
+from nemorouter.services.reports import overview
+from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes.limits import NewScope, ScopePatch
 from nemorouter.types import Kind
 
 PAGE: Final = 50

@@ -35,7 +35,7 @@ changes = Table(
     big_("id"),
     text_("model", null=True),
 )
-"""What changed for the request path, in order; ``snapshot`` applies it to the arena."""
+"""What changed for the request path, in order; ``arena.changes`` applies it to the arena."""
 
 orgs = Table("orgs", metadata, id_(), text_("name"), *limits_(), UniqueConstraint("name"))
 

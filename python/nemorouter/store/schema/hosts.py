@@ -58,4 +58,4 @@ money_leases = Table(
     Index(None, "host"),
     sqlite_with_rowid=False,
 )
-"""What each host may have committed of a budget's window; see ``cluster.bank``."""
+"""What each host may have committed of a budget's window; see ``cluster.budgets.bank``."""

@@ -1,0 +1,326 @@
+"""From the store to the arena: the one way by which a policy or a price reaches the request path.
+
+It owns the making, taking over and catching up of the host's arena, always under ``policy.lock``.
+It must never replace an arena that a live process uses, nor skip a change.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from nemorouter._core import LAYOUT, Arena, Journal
+from nemorouter.arena.changes import apply_changes
+from nemorouter.datadir import orphaned_arenas, retained_counters
+from nemorouter.datadir.locks import Flock, locked, take
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.secrets import Pepper, fingerprint, load_peppers
+from nemorouter.datadir.status import boot_id
+from nemorouter.errors import ConfigurationError
+from nemorouter.log import get_logger
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+from nemorouter.store.fingerprints import check_peppers
+from nemorouter.store.ledger import drain, open_windows
+from nemorouter.store.policies import all_policies, all_prices, change_seq
+from nemorouter.store.schema import keys, meta
+
+_CHUNK: Final = 4096
+_BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
+_ANSWER_DEADLINE_S: Final = 5.0
+_LOOKS: Final = 3
+_LOOK_S: Final = 0.002
+
+_log = get_logger(__name__)
+_serving: dict[
+    Path, tuple[Flock, ...]
+] = {}  # this process' shares of each serve.lock and arena, held while it lives
+
+
+async def attach(settings: Settings, store: Store | None = None) -> Arena:
+    """Map the arena of this boot, making it from the store if there is none; then catch up, and
+    count as serving.
+
+    An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot
+    be used, the peppers are not this store's, the arena has no room, or live processes use one that
+    was made under other settings.
+    """
+    data = DataDir(settings.data_dir).prepare()
+    async with (
+        _opened(settings, store) as store,
+        locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S),
+    ):
+        async with store.read() as connection:
+            install = (
+                await connection.execute(select(meta.c.value).where(meta.c.key == "install"))
+            ).scalar() or ""
+            identity = _identity(settings, data, install, await check_peppers(connection, settings))
+            newest = await change_seq(connection)
+        arena = _take_over(data, identity, newest) or await _rebuild(
+            settings, data, store, identity, install
+        )
+        await _count_as_serving(data)
+        (await apply_changes(arena, store)).check()
+    return arena
+
+
+async def join(settings: Settings) -> Arena | None:
+    """The arena that live processes of this data directory use, under these settings; None if there
+    is none.
+
+    It asks no store, so that a worker that is started while the store is away admits. Who made the
+    arena checked the peppers, and the drainer follows the changes.
+    """
+    data = DataDir(settings.data_dir)
+    if data.note() is None:
+        return None
+    async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
+        note, arena = data.note(), live(settings)
+        if note is None or arena is None:
+            return None
+        if (
+            note.identity
+            != _identity(settings, data, note.install, load_peppers(settings.pepper_path)).hex()
+        ):
+            return None
+        for _ in range(
+            _LOOKS
+        ):  # who looks whether somebody serves holds the lock for an instant, too
+            if not _is_served(data):
+                return None
+            await asyncio.sleep(_LOOK_S)
+        await _count_as_serving(data)
+    return arena
+
+
+def detach(settings: Settings) -> None:
+    """Stop counting as serving. The end of the process does it too."""
+    for share in _serving.pop(settings.data_dir, ()):
+        share.release()
+
+
+async def _count_as_serving(data: DataDir) -> None:
+    """Hold a share of ``serve.lock`` and of the arena, if this process does not yet;
+    ``policy.lock`` is held.
+    """
+    shares, note = _serving.get(data.root), data.note()
+    if note is not None and (shares is None or not all(share.held for share in shares)):
+        arena = Path(note.path)
+        orphaned_arenas.label(arena, data.root)
+        _serving[data.root] = (
+            await take(data.serve_lock, shared=True),
+            await take(arena, shared=True),
+        )
+
+
+async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
+    """This worker's journal. Made under ``policy.lock``, so that no recount can miss it."""
+    data = DataDir(settings.data_dir)
+    async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
+        try:
+            return Journal.create(str(data.journals), settings.journal_slots, upstreams)
+        except OSError as error:
+            raise ConfigurationError(
+                f"There is no room in {data.journals} for {settings.journal_slots} journal slots ({error.strerror}). "
+                "Make room, or lower journal_slots."
+            ) from error
+
+
+def live(settings: Settings) -> Arena | None:
+    """The arena of this boot, if there is one that can be reached from here."""
+    note = DataDir(settings.data_dir).note()
+    if note is not None:
+        with suppress(OSError, ValueError):
+            return Arena.open(note.path, bytes.fromhex(note.identity))
+    return None
+
+
+async def catch_up(arena: Arena, store: Store, data: DataDir) -> None:
+    """Apply to ``arena`` every change that the store committed before this call."""
+    async with locked(data.policy_lock):
+        (await apply_changes(arena, store)).check()
+
+
+async def follow(arena: Arena, store: Store, data: DataDir) -> int:
+    """The same; answers up to which change the arena now obeys the store.
+
+    A scope without room is refused, which obeys every change; an older state of one does not.
+    """
+    async with locked(data.policy_lock):
+        return (await apply_changes(arena, store)).obeyed
+
+
+async def catch_up_if_live(settings: Settings, store: Store) -> None:
+    """After a commit: make running servers of this data directory obey it before this returns.
+    Without one, nothing.
+
+    ConfigurationError: the change is saved, but a running server did not take it over in time.
+    """
+    data = DataDir(settings.data_dir)
+    arena = live(settings)
+    if arena is not None:
+        await catch_up(arena, store, data)
+    elif _is_served(data):
+        await _wait_for_drainer(data, store)  # its memory is out of reach, as in another container
+
+
+def _is_served(data: DataDir) -> bool:
+    if not data.serve_lock.exists():
+        return False
+    lock = Flock.attempt(data.serve_lock)
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+async def _wait_for_drainer(data: DataDir, store: Store) -> None:
+    async with store.read() as connection:
+        wanted = await change_seq(connection)
+    end = time.monotonic() + _ANSWER_DEADLINE_S
+    while (status := data.drainer_status()) is None or status.applied < wanted:
+        if time.monotonic() > end:
+            raise ConfigurationError(
+                "The change is saved, but the running server did not confirm it. See its log, or restart it."
+            )
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, store: Store | None) -> AsyncIterator[Store]:
+    if store is not None:
+        yield store
+        return
+    store = await Store.open(settings, migrate=True)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def _identity(settings: Settings, data: DataDir, install: str, peppers: Sequence[Pepper]) -> bytes:
+    """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store,
+    directory, capacity.
+    """
+    kind = "alone" if settings.redis_url is None else "clustered"
+    parts = (
+        str(LAYOUT),
+        boot_id(),
+        fingerprint(peppers).hex(),
+        install,
+        data.host_id(),
+        str(settings.capacity),
+        kind,
+    )
+    return blake3("\n".join(parts).encode()).digest()
+
+
+def _take_over(data: DataDir, identity: bytes, newest: int) -> Arena | None:
+    """The arena that the note names, if it is of this identity and of this store's past."""
+    note = data.note()
+    if note is None or note.identity != identity.hex():
+        return None
+    try:
+        arena = Arena.open(note.path, identity)
+    except (OSError, ValueError) as error:
+        _log.warning("arena_unusable", path=note.path, reason=str(error))
+        return None
+    if arena.applied > newest:  # a backup was restored: what was revoked since then lives again
+        _log.warning("store_older_than_arena", store=newest, arena=arena.applied)
+        return None
+    return arena
+
+
+async def _rebuild(
+    settings: Settings, data: DataDir, store: Store, identity: bytes, install: str
+) -> Arena:
+    """A new arena from the store, if no live process uses the old one."""
+    lock = Flock.attempt(data.serve_lock)
+    if lock is None:
+        raise ConfigurationError(
+            f"A running server uses {data.root} with other memory: its peppers or capacity differ, or it runs in "
+            "another container. Stop it first, or use its settings."
+        )
+    with lock:
+        old = data.note()
+        await _bury(store, data)
+        begun = time.monotonic()
+        arena, path = await _build(settings, data, store, identity)
+        data.write_note(path, identity, install)
+        if old is not None and old.path != str(path):
+            orphaned_arenas.remove(Path(old.path))
+    _log.info(
+        "arena_built",
+        path=str(path),
+        scopes=arena.scopes,
+        seconds=round(time.monotonic() - begun, 2),
+    )
+    return arena
+
+
+async def _bury(store: Store, data: DataDir) -> None:
+    """Bring what dead workers left into the store: the slots name places of the arena that is gone."""
+    for path in data.journal_paths():
+        journal = Journal.open(str(path))
+        if not journal.claim():
+            raise ConfigurationError(
+                f"The journal {path} is in use by a process that does not hold {data.serve_lock}."
+            )
+        journal.recover()
+        while await drain(store, [journal], journal.tallies(1 << 40)):
+            pass
+        retained_counters.add(data.counters_file, journal, path.name)
+        path.unlink()
+
+
+async def _build(
+    settings: Settings, data: DataDir, store: Store, identity: bytes
+) -> tuple[Arena, Path]:
+    async with store.read() as connection:
+        scopes = int(
+            (await connection.execute(select(func.count()).select_from(keys))).scalar_one()
+        )
+        path = data.arena_path(settings.capacity, scopes)
+        for stale in path.parent.glob(f"{path.name}.*.new"):
+            stale.unlink(missing_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+        try:
+            arena = Arena.create(str(draft), settings.capacity, identity)
+            if settings.redis_url is not None:
+                arena.clustered = True  # and fenced, until the host's agent holds a lease
+            await _fill(arena, connection, None if settings.redis_url is None else store.host)
+            arena.publish(str(path))
+        except (OSError, MemoryError, ValueError) as error:
+            raise ConfigurationError(
+                f"The arena at {path.parent} cannot hold the store's keys, teams, users and orgs ({error}). "
+                f"Make room there, or raise capacity (now {settings.capacity})."
+            ) from error
+        finally:
+            draft.unlink(missing_ok=True)
+    return arena, path
+
+
+async def _fill(arena: Arena, connection: AsyncConnection, host: int | None) -> None:
+    """Everything the store knows at one instant: owners before what they own, prices, spending of
+    open windows.
+
+    With ``host`` only what was spent through it: the host is one of several.
+    """
+    async for policies in all_policies(connection):
+        for start in range(0, len(policies), _CHUNK):
+            arena.put_many(policies[start : start + _CHUNK])
+    for entry in await all_prices(connection):
+        arena.put_price(entry)
+    wall_ms = time.time_ns() // 1_000_000
+    async for spendings in open_windows(connection, wall_ms, host):
+        for kind, id, digest, spent in spendings:
+            index = arena.find(kind, id, digest)
+            if index is not None:
+                arena.recount(index, arena.window(index, wall_ms)[0], spent, [])
+    arena.applied = await change_seq(connection)

@@ -1,0 +1,235 @@
+"""A host's membership: it follows the store's changes, holds the host's lease, and buries hosts
+that are gone.
+
+It runs in the host's agent, never in a worker. No error ends it: without Redis the lease runs out,
+and the arena says so to every worker by itself.
+"""
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from nemorouter._core import Arena
+from nemorouter.arena import attach
+from nemorouter.cluster.membership import disconnected
+from nemorouter.cluster.membership.hosts import LEASE_US, RENEW_US, Lease, Look, Silence
+from nemorouter.cluster.membership.registry import Registry
+from nemorouter.datadir.paths import DataDir
+from nemorouter.errors import ConfigurationError, NemoError
+from nemorouter.log import get_logger
+from nemorouter.store.engine import Store
+from nemorouter.store.policies import change_seq
+
+_RENEW_S: Final = RENEW_US / 1_000_000
+_ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
+_ADRIFT_US: Final = (
+    LEASE_US // 2
+)  # without a word from Redis for so long, the store must tell who lives
+_BLIND_US: Final = LEASE_US // 2  # who could not read the store for so long does not register
+_WATCH_S: Final = 3.0  # how often it looks at the others
+_SOON_S: Final = 0.05  # after a refusal, and after an error
+_RESTORED: Final = (
+    "was a backup restored? Stop all servers, run `nemorouter hosts reset`, and start them again."
+)
+_REPEAT_S: Final = 60.0  # the same error is logged this often
+
+_log = get_logger(__name__)
+
+
+class Messages(Protocol):
+    """redis-py's subscriber, as far as it is used."""
+
+    async def subscribe(self, *channels: str) -> object: ...
+    async def get_message(self, ignore_subscribe_messages: bool, timeout: float) -> Any: ...  # noqa: ANN401
+    async def aclose(self) -> None: ...
+
+
+class Membership:
+    """One host among several. ``run`` it until the end; what it knows is there to be read."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        store: Store,
+        data: DataDir,
+        registry: Registry,
+        messages: Callable[[], Messages],
+        about: Callable[[], str] = lambda: "{}",
+        *,
+        safe: bool = False,
+    ) -> None:
+        note = data.note()
+        if note is None:
+            raise ConfigurationError(f"The arena of {data.root} is gone. Restart all servers.")
+        self.id = note.host
+        self.name = socket.gethostname()
+        self.lease = Lease()
+        self.look: Look | None = None
+        self.renewed_us = 0  # when the newest renewal was granted
+        self.obeyed = 0  # every change up to here is obeyed by this host
+        self._arena, self._store, self._data = arena, store, data
+        self._registry, self._messages, self._about = registry, messages, about
+        self._silence = Silence()
+        self.adrift = False  # Redis is away, and the store alone lets this host admit
+        self._safe, self._heard_us = safe, boot_us()
+        self._following = asyncio.Lock()
+        self._read_us = boot_us()  # the store could be read then: the arena was just made from it
+        self._caught_us = 0  # when the newest reading of the store began that went well
+        self._hint, self._told = asyncio.Event(), asyncio.Event()
+        self._announced = 0  # a change that somebody committed, as the registry said
+        self._left = False
+        self._logged: dict[str, tuple[str, float]] = {}
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until ``stopping``; the lease is left to run out."""
+        parts = [
+            self._follow,
+            self._renew,
+            self._watch,
+            self._listen,
+            *([self._drift] if self._safe else []),
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._for_ever(part)) for part in parts]
+            await stopping.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def leave(self) -> None:
+        """When this host serves no more: admit nothing, and let nobody wait for us."""
+        self._left = True
+        self._arena.admit_until_us = 1
+        with suppress(Exception):  # it only saves others the wait for our silence
+            async with asyncio.timeout(_ANSWER_S):
+                await self._registry.leave(self.id)
+
+    async def _for_ever(self, part: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await part()
+            except Exception as error:
+                self._failed(part.__name__.strip("_"), error)
+                await asyncio.sleep(_SOON_S)
+
+    async def _follow(self) -> None:
+        """Apply what the store committed: when a hint came, and every second without one."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hint.wait(), _RENEW_S)
+        self._hint.clear()
+        begun, known, announced = boot_us(), max(self.obeyed, self._arena.applied), self._announced
+        async with self._store.read() as connection:
+            newest = await change_seq(connection)
+        if newest < known:  # numbers mean something else now
+            await self.leave()
+            raise ConfigurationError(
+                f"The store is at change {newest}, this host at {known}: {_RESTORED}"
+            )
+        if newest < announced:
+            raise ConfigurationError(
+                f"The store is at change {newest}, the registry at {announced}: {_RESTORED}"
+            )
+        await self._obey(newest)
+        self._caught_us = self._read_us = begun
+        self._told.set()
+
+    async def _obey(self, newest: int) -> None:
+        async with self._following:
+            if newest > self.obeyed:
+                self.obeyed = await attach.follow(self._arena, self._store, self._data)
+
+    async def _drift(self) -> None:
+        """Without Redis: say in the store that this host admits, and only then read what it must
+        obey.
+        """
+        begun = boot_us()
+        if begun - self._heard_us >= _ADRIFT_US and not self._left:
+            await disconnected.beat(self._store, self.id, self.name, self.obeyed)
+            async with self._store.read() as connection:
+                newest = await change_seq(connection)
+            if newest > self.obeyed:
+                await self._obey(newest)
+                await disconnected.beat(self._store, self.id, self.name, self.obeyed)
+            if newest <= self.obeyed and not self._left:
+                self._arena.admit_until_us = max(self._arena.admit_until_us, begun + LEASE_US)
+                self.adrift = True
+        elif self.adrift and self.lease.held(begun):
+            await disconnected.ashore(self._store, self.id)
+            self.adrift = False
+        await asyncio.sleep(_RENEW_S)
+
+    async def _renew(self) -> None:
+        """Register, or renew the lease; and at once when a change was applied, for somebody may
+        wait for our word.
+        """
+        sent = boot_us()
+        ask = None if self._left else self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
+        if ask is not None and ask.what == "register" and sent - self._read_us > _BLIND_US:
+            ask = None  # it would get no lease, and who waits for a change would take it for a sign of life
+        wait = _RENEW_S
+        if ask is not None:
+            call = self._registry.register if ask.what == "register" else self._registry.renew
+            async with asyncio.timeout(_ANSWER_S):
+                look = await call(self.id, ask.token, self.obeyed, self.name, self._about())
+            self._heard_us = boot_us()
+            if self.lease.answered(ask, look, sent, boot_us()):
+                if not self._left:  # meanwhile
+                    self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent
+            else:
+                wait = 0.0 if ask.what == "register" else _SOON_S
+                self._hint.set()
+            self._announced = look.announced
+            if look.announced > self.obeyed:
+                self._hint.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), wait)
+        self._told.clear()
+
+    async def _watch(self) -> None:
+        """Bury those who were silent for long enough, so that nobody needs to wait for them when a
+        key is revoked.
+        """
+        asked = boot_us()
+        async with asyncio.timeout(_ANSWER_S):
+            look = self.look = await self._registry.look()
+            self._silence.note(look, boot_us())
+            for host in look.hosts:
+                if host.id != self.id and self._silence.over(host, asked):
+                    _log.warning("host_buried", host=host.id, name=host.name)
+                    await self._registry.bury(look, host)
+            if not look.mature and self._silence.ripe(look, asked):
+                await self._registry.mature(look)
+        await asyncio.sleep(_WATCH_S)
+
+    async def _listen(self) -> None:
+        """Hear of changes at once. What is missed is found by ``_follow``."""
+        messages = self._messages()
+        try:
+            await messages.subscribe(self._registry.channel)
+            while True:
+                found = await messages.get_message(ignore_subscribe_messages=True, timeout=_RENEW_S)
+                if found is not None and int(found["data"]) > self.obeyed:
+                    self._hint.set()
+        finally:
+            await messages.aclose()
+
+    def _failed(self, part: str, error: Exception) -> None:
+        cause, now = f"{type(error).__name__}: {error}", time.monotonic()
+        before, at = self._logged.get(part, ("", 0.0))
+        if cause != before or now - at > _REPEAT_S:
+            self._logged[part] = (cause, now)
+            expected = (
+                isinstance(error, (NemoError, OSError, TimeoutError))
+                or type(error).__module__ == "redis.exceptions"
+            )
+            _log.error(
+                "membership_failed", part=part, reason=cause, exc_info=None if expected else error
+            )
+
+
+def boot_us() -> int:
+    """The boot clock, which goes on while the machine sleeps; the arena's too."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000

@@ -1,0 +1,1 @@
+"""Leases of rate limits: a host's side of them, and the bank in Redis that grants them."""

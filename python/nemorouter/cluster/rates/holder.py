@@ -1,0 +1,343 @@
+"""The host's side of one rate lease: what it says to the bank, and what it makes of the answer.
+
+A deterministic state machine: no clock, no network, time is a parameter (the host's boot clock,
+microseconds). It must never let the arena spend what the bank may have given to somebody else: it
+only raises ``granted`` by an answer to its newest question, until a moment counted from before that
+question was sent.
+"""
+
+from typing import Final, Protocol
+
+import msgspec
+
+from nemorouter.cluster.clock import DRIFT, BankClock
+from nemorouter.cluster.rates.messages import Ask, Reply
+
+NEVER: Final = 1 << 62
+_FORGET_US: Final = 240_000_000  # the bank remembers a dead holder for five minutes
+_KEEP_ALIVE_US: Final = 120_000_000
+_REST_US: Final = 1_000_000  # how often a quiet lease is looked at
+_QUIET_US: Final = 2_000_000
+_KEEP_US: Final = (10_000_000, 600_000_000)  # by resource: tokens may come back from a long stream
+_STALE_US: Final = 1_000  # age of the claims that are told: what a refusal takes for an instant is no longer in them
+_HORIZON: Final = 3  # ticks of use that are asked for ahead
+_AGAIN_US: Final = 1_500_000  # look again after a refusal, when others may give back
+_LONGEST_US: Final = 60_000_000
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What all leases of a deployment share, in microseconds."""
+
+    ttl: int = 2_000_000
+    tick: int = 100_000
+    idle: int = 1_000_000
+
+    @property
+    def margin(self) -> int:
+        """How much earlier than the bank the host gives up a lease."""
+        return self.ttl // DRIFT + 2_000
+
+
+class Look(Protocol):
+    """A lease in the arena at one instant: whole tokens since the arena was made."""
+
+    @property
+    def claimed(self) -> int: ...
+    @property
+    def returned(self) -> int: ...
+    @property
+    def granted(self) -> int: ...
+    @property
+    def until_us(self) -> int: ...
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def burst(self) -> int | None: ...
+    @property
+    def version(self) -> int: ...
+
+
+class Words(Protocol):
+    """What a holder does to the arena (``_core.Arena``)."""
+
+    def lease(self, index: int, resource: int, /) -> Look: ...
+    def grant(
+        self,
+        index: int,
+        resource: int,
+        granted: int,
+        until_us: int,
+        first_day: int = 0,
+        centre: int = 0,
+    ) -> None: ...
+    def withdraw(self, index: int, resource: int, most: int) -> int: ...
+    def void(self, index: int, resource: int) -> int: ...
+    def deny(
+        self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0
+    ) -> None: ...
+
+
+class Holder:
+    """One bucket at this host. ``ask`` when it may have something to say, then ``heard`` or
+    ``lost``, once.
+    """
+
+    def __init__(
+        self,
+        words: Words,
+        index: int,
+        resource: int,
+        terms: Terms,
+        nonce: int,
+        now: int,
+        owed: int = 0,
+        epoch: int = 0,
+    ) -> None:
+        """``owed``: what was spent without the bank, whose memory then began at ``epoch``."""
+        self.index, self.resource = index, resource
+        self._words, self._terms, self._nonce = words, terms, nonce
+        self._epoch, self._sequence = epoch, 0
+        self._sent: Ask | None = None
+        self._sent_at = self._contact = self._moved_at = now
+        self._needs: list[int] = []
+        self._low = self._pressed = self._bye = False
+        self._hold_until = self._hold_need = self._fits_at = self._version = self._chunk = 0
+        self._rate = 0.0  # tokens a microsecond
+        self._given = 0
+        self._open(now, owed)
+
+    def _open(self, now: int, owed: int = 0) -> None:
+        """Begin a new nonce, from zero: nothing of an older grant may be spent any more."""
+        self._words.void(self.index, self.resource)
+        look = self._words.lease(self.index, self.resource)
+        self._zero, self._owes = look.granted - owed, owed > 0
+        self._refunds_before = look.returned
+        self._told_place = self._told_spent = self._told_refunds = 0
+        self._refund_since: int | None = None
+        self._seen_refunds = 0
+        self._looks = ((now, look.claimed), (now, look.claimed))
+        self._contact = now
+
+    @property
+    def asked(self) -> Ask | None:
+        """The question that is on its way."""
+        return self._sent
+
+    @property
+    def finished(self) -> bool:
+        """The bank has heard all; nothing is left, and for a long time nothing happened."""
+        return self._bye and self._sent is None
+
+    def next_look(self, now: int) -> int:
+        """When ``ask`` should be tried again if nobody wants anything before."""
+        busy = (
+            self._needs or self._told_place > self._told_spent or now - self._moved_at < _QUIET_US
+        )
+        return now + (self._terms.tick if busy else _REST_US)
+
+    def want(self, need: int) -> None:
+        """A request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
+        if need:
+            self._needs.append(need)
+        else:
+            self._low = True
+
+    def ask(self, now: int, clock: BankClock, fresh_nonce: int) -> Ask | None:
+        """What to tell the bank now; None if there is nothing, or an answer is still awaited."""
+        if self._sent is not None:
+            return None
+        if now - self._contact > _FORGET_US:
+            self._nonce, self._epoch, self._sequence = fresh_nonce, 0, 0
+            self._open(now)
+        look = self._observe(now)
+        self._give_up(look, now)
+        look = self._words.lease(self.index, self.resource)
+        need, demand, want = self._wanted(look, now)
+        if not (need or want or self._news(look, now)):
+            return None
+        self._sequence += 1
+        self._sent, self._sent_at = self._message(look, need, demand, want, now, clock), now
+        return self._sent
+
+    def _observe(self, now: int) -> Look:
+        """Look at the words; learn the pace of use, and since when refunds have not been told."""
+        look = self._words.lease(self.index, self.resource)
+        then, claimed = self._looks[1]
+        refunds = look.returned - self._refunds_before
+        if refunds > self._seen_refunds:
+            self._refund_since = then if self._refund_since is None else self._refund_since
+            self._seen_refunds, self._moved_at = refunds, now
+        if look.claimed > claimed:
+            self._moved_at = now
+        if now - then >= _STALE_US:
+            span = now - then
+            pace = (look.claimed - claimed) / span
+            weight = span / (span + _HORIZON * self._terms.tick)
+            self._rate += (pace - self._rate) * weight
+            self._looks = ((then, claimed), (now, look.claimed))
+        return look
+
+    def _give_up(self, look: Look, now: int) -> None:
+        """Take from the arena what ran out, what lies idle, and what others are in need of."""
+        left = look.granted - look.claimed
+        if left <= 0:
+            return
+        if now >= look.until_us:
+            self._took(self._words.void(self.index, self.resource), refunds=False)
+        elif now - self._moved_at >= self._terms.idle or look.limit is None:
+            self._took(self._words.withdraw(self.index, self.resource, left), refunds=True)
+        elif self._pressed:
+            spare = left - int(self._rate * 2 * self._terms.tick) - sum(self._needs)
+            if spare > self._chunk // 4:
+                self._took(self._words.withdraw(self.index, self.resource, spare), refunds=True)
+        self._pressed = False
+
+    def _took(self, tokens: int, *, refunds: bool) -> None:
+        """Tokens that the arena claimed for us: they count as given back, neither as spent nor as a
+        refund.
+        """
+        self._zero += tokens
+        self._refunds_before += tokens if refunds else 0
+        (then, before), (now, claimed) = self._looks
+        self._looks = ((then, before + tokens), (now, claimed + tokens))
+
+    def _wanted(self, look: Look, now: int) -> tuple[int, int, int]:
+        """The least that helps a request, what requests wait for, and that with what will soon be
+        used.
+        """
+        if look.limit is None or look.burst is None:
+            self._needs.clear()
+            return 0, 0, 0
+        if look.version != self._version:
+            self._version, self._hold_until = look.version, 0
+        left = max(0, look.granted - look.claimed) if now < look.until_us else 0
+        short = [need for need in self._needs if need > left]
+        low, self._low = self._low, False
+        if short and now < self._hold_until:
+            self._words.deny(
+                self.index, self.resource, self._hold_need, self._hold_until, self._fits_at
+            )
+            short = [need for need in short if need - left < self._hold_need]
+        self._needs.clear()
+        ahead = int(self._rate * _HORIZON * self._terms.tick)
+        if now - self._contact < self._terms.tick:
+            ahead = max(ahead, 2 * self._given)  # the last grant was used up at once
+        if short:
+            demand = min(sum(short), look.burst) - left
+            return min(short) - left, max(demand, min(short) - left), max(demand, demand + ahead)
+        if low and now >= self._hold_until and ahead > left:
+            return 0, 0, ahead - left
+        return 0, 0, 0
+
+    def _news(self, look: Look, now: int) -> bool:
+        """Is there something that the bank should hear?"""
+        place, spent, refunds = (
+            self._place(look),
+            look.claimed - self._zero,
+            self._seen_refunds_now(look),
+        )
+        if self._owes or place < self._told_place or spent > place or refunds > self._told_refunds:
+            return True  # given back, in debt, refunded
+        quiet = now - self._contact
+        if (
+            place > self._told_spent
+        ):  # the bank still holds tokens for us: spent by now, or to be kept
+            return quiet >= self._terms.ttl // 2
+        keep = _KEEP_US[self.resource]
+        if now - self._moved_at >= keep and not self._bye:
+            self._bye = True
+            return self._told_spent > 0
+        return quiet >= _KEEP_ALIVE_US and not self._bye
+
+    def _seen_refunds_now(self, look: Look) -> int:
+        return min(look.returned - self._refunds_before, self._seen_refunds)
+
+    def _place(self, look: Look) -> int:
+        return look.granted - self._zero
+
+    def _message(
+        self, look: Look, need: int, demand: int, want: int, now: int, clock: BankClock
+    ) -> Ask:
+        since = now if self._refund_since is None else self._refund_since
+        bye = self._bye and not want
+        self._bye = bye
+        return Ask(
+            nonce=self._nonce,
+            sequence=self._sequence,
+            epoch=self._epoch,
+            place=self._place(look),
+            spent=min(self._looks[0][1], look.claimed) - self._zero,
+            refunded=self._seen_refunds_now(look),
+            refunded_at=clock.at_least(since),
+            need=need,
+            demand=demand,
+            want=want,
+            bye=bye,
+            limit=look.limit or 0,
+            burst=look.burst or 0,
+            version=look.version,
+        )
+
+    def resign(self, now: int, clock: BankClock) -> Ask | None:
+        """The last word of an agent that ends: all that is unspent goes back."""
+        if self._sent is not None or not self._told_place:
+            return None
+        look = self._observe(now)
+        left = look.granted - look.claimed
+        if left > 0:
+            self._took(self._words.withdraw(self.index, self.resource, left), refunds=True)
+            look = self._words.lease(self.index, self.resource)
+        self._bye = True
+        self._sequence += 1
+        self._sent, self._sent_at = self._message(look, 0, 0, 0, now, clock), now
+        return self._sent
+
+    def lost(self) -> None:
+        """No answer came. The next question says anew what we hold, so it does not matter whether
+        this one arrived.
+        """
+        self._sent, self._bye = None, False
+        self._needs.clear()
+
+    def heard(self, reply: Reply, now: int) -> None:
+        """Take the answer. One to an older question is void."""
+        ask = self._sent
+        if ask is None or reply.sequence != ask.sequence:
+            return
+        self._sent = None
+        self._contact, self._epoch, self._owes = now, reply.epoch, False
+        self._told_place, self._told_refunds, self._refund_since = reply.place, ask.refunded, None
+        self._told_spent = ask.place if reply.void else ask.spent
+        if reply.void:
+            self._words.void(self.index, self.resource)
+        until = self._sent_at + self._terms.ttl - self._terms.margin
+        if not ask.bye:
+            centre = max(0, reply.balance)
+            self._words.grant(
+                self.index, self.resource, self._zero + reply.place, until, centre=centre
+            )
+        self._needs.clear()
+        self._refused(ask, reply, now)
+        self._pressed, self._chunk = reply.pressed and not ask.need, reply.chunk
+
+    def _refused(self, ask: Ask, reply: Reply, now: int) -> None:
+        """Remember for how long there is nothing to be had, so that it is not asked again and
+        again.
+        """
+        given = self._given = reply.place - max(ask.place, ask.spent)
+        pace = self._sent_at + self._terms.tick if reply.chunk > 1 else 0
+        if given < ask.need:
+            wait = (
+                _LONGEST_US
+                if reply.wait < 0
+                else min(reply.wait, _AGAIN_US if reply.others else _LONGEST_US)
+            )
+            self._fits_at = max(now + reply.wait, pace) if reply.wait > 0 else 0
+            self._hold_until, self._hold_need = max(now + wait, pace), max(0, reply.balance) + 1
+        elif pace and reply.balance < min(ask.want - given, reply.chunk):
+            self._hold_until, self._hold_need, self._fits_at = pace, 1, 0
+        else:
+            return
+        self._words.deny(
+            self.index, self.resource, self._hold_need, self._hold_until, self._fits_at
+        )

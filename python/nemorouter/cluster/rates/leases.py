@@ -1,0 +1,276 @@
+"""The host's rate leases: carries what its holders have to say to the bank, and back. One task of
+the host's agent.
+
+It must never end by an error, and never wait for one call before it makes the next. Without Redis
+leases run out, and the workers refuse by themselves; unless the host is to go on with a safe share.
+"""
+
+import asyncio
+import heapq
+import secrets
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from nemorouter._core import Arena
+from nemorouter.cluster.clock import BankClock
+from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.messages import RESOURCES, TAGS, Ask, Bucket
+from nemorouter.cluster.rates.offline_share import SafeShare
+from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.log import get_logger
+
+_CALLS: Final = 4  # under way at once; what comes meanwhile goes together
+_BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+_REPEAT_S: Final = 60.0  # the same trouble is logged this often
+
+_SIZES: Final = ("leases", "tokens")
+
+_log = get_logger(__name__)
+_Lease = tuple[int, int]  # scope index, resource
+
+
+class Leases:
+    """``want`` and ``run`` in one event loop."""
+
+    def __init__(
+        self, arena: Arena, bank: RedisBank, terms: Terms, safe_share: float = 0.0
+    ) -> None:
+        self._arena, self._bank, self._terms, self._share = arena, bank, terms, safe_share
+        self._adrift: SafeShare | None = None
+        self._heard_us = (
+            boot_us()
+        )  # the newest answer: no lease is good for longer than its time after that
+        self._epochs = [0] * TAGS
+        self._holders: dict[_Lease, Holder] = {}
+        self._agenda: list[tuple[int, _Lease]] = []
+        self._next: dict[_Lease, int] = {}  # which of its entries in the agenda counts
+        self._woken: set[_Lease] = set()
+        self._clock = BankClock()
+        self._awake = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._pause_until = 0
+        self._epoch = 0
+        self._logged = float("-inf")
+        self._syncs = self._lost = 0
+
+    def want(self, index: int, resource: int, need: int) -> None:
+        """A request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
+        if self._adrift is not None:
+            with suppress(RuntimeError):  # its policy is being written: who waits asks again
+                self._adrift.serve(index, resource, need, boot_us())
+            return
+        lease = (index, resource)
+        self._holder(lease).want(need)
+        self._woken.add(lease)
+        self._awake.set()
+
+    def counters(self) -> dict[str, float]:
+        """What it did since it began."""
+        return {
+            "lease_calls": self._bank.calls,
+            "lease_syncs": self._syncs,
+            "lease_syncs_lost": self._lost,
+        }
+
+    def sizes(self) -> dict[str, float]:
+        """What it may spend now, unasked: so many leases, and tokens in them."""
+        now, sizes = (
+            boot_us(),
+            dict.fromkeys((f"held_{name}_{what}" for name in RESOURCES for what in _SIZES), 0.0),
+        )
+        for index, resource in list(self._holders):
+            with suppress(RuntimeError):  # its policy is being written
+                look = self._arena.lease(index, resource)
+                if now < look.until_us and look.granted > look.claimed:
+                    sizes[f"held_{RESOURCES[resource]}_leases"] += 1
+                    sizes[f"held_{RESOURCES[resource]}_tokens"] += look.granted - look.claimed
+        return sizes
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until ``stopping``; then give back what is unspent."""
+        begin = asyncio.get_running_loop().create_task(self._begin())
+        for lease in self._arena.leased():
+            if lease[1] < len(RESOURCES):
+                self._plan(lease, self._holder(lease).next_look(boot_us()))
+        while not stopping.is_set():
+            try:
+                self._turn()
+            except Exception as error:  # the next turn may do better; a lease that nobody renews runs out by itself
+                self._report(error)
+            await self._pause()
+        await begin
+        await self._finish()
+
+    async def _pause(self) -> None:
+        """Until somebody wants something, or the next look is due; only the tick while all calls
+        are under way.
+        """
+        left, may_call = self._terms.tick, self._may_call()
+        if self._agenda and may_call:
+            left = min(left, max(1_000, self._agenda[0][0] - boot_us()))
+        self._awake.clear()
+        if not (self._woken and may_call):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._awake.wait(), left / 1e6)
+        await asyncio.sleep(0)
+
+    def _may_call(self) -> bool:
+        return len(self._calls) < _CALLS and boot_us() >= self._pause_until
+
+    def _turn(self) -> None:
+        now = boot_us()
+        if not self._may_call():
+            return
+        if self._adrift is not None:
+            if not self._calls:
+                self._start(self._land(self._adrift))
+            return
+        due, self._woken = self._woken, set()
+        while self._agenda and self._agenda[0][0] <= now:
+            when, lease = heapq.heappop(self._agenda)
+            if self._next.get(lease) == when:
+                due.add(lease)
+        asks = [(lease, ask) for lease in due if (ask := self._ask(lease, now)) is not None]
+        buckets = [self._bucket(lease) for lease, _ in asks]
+        for lot in self._bank.batches(buckets):
+            self._start(self._call([(*asks[at], buckets[at]) for at in lot]))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    def _ask(self, lease: _Lease, now: int) -> Ask | None:
+        holder = self._holders.get(lease)
+        if holder is None:
+            return None
+        if holder.finished:
+            del self._holders[lease], self._next[lease]
+            return None
+        try:
+            ask = holder.ask(now, self._clock, _nonce())
+        except RuntimeError:  # its policy is being written
+            ask = None
+        self._plan(lease, holder.next_look(now))
+        return ask
+
+    async def _call(self, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
+        self._syncs += len(asks)
+        try:
+            async with asyncio.timeout(self._terms.ttl / 1e6):
+                theirs, replies = await self._bank.sync([(bucket, ask) for _, ask, bucket in asks])
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error, asks)
+            return
+        now = self._heard_us = boot_us()
+        self._failures = 0
+        self._clock.heard(theirs, now)
+        for (lease, ask, _), reply in zip(asks, replies, strict=True):
+            holder = self._holders.get(lease)
+            if holder is not None and holder.asked is ask:
+                holder.heard(reply, now)
+        if replies and replies[0].epoch > self._epoch:
+            self._epoch = replies[0].epoch
+            await self._begin()
+        self._awake.set()
+
+    async def _begin(self) -> None:
+        """Redis is new, or lost its data: let every epoch begin now, not when its first bucket is
+        used.
+        """
+        with suppress(RedisError, OSError, TimeoutError):  # it is only a comfort
+            async with asyncio.timeout(self._terms.ttl / 1e6):
+                self._epochs = await self._bank.begin()
+
+    def _drift(self, now: int) -> None:
+        """Redis is away, and every lease is over: go on with the share that this host may have by
+        itself.
+        """
+        _log.warning("leases_adrift", share=self._share)
+        self._adrift = SafeShare(self._arena, self._terms, self._share, now)
+        self._holders.clear()
+        self._next.clear()
+        self._agenda.clear()
+
+    async def _land(self, share: SafeShare) -> None:
+        """If Redis is back: spend nothing more of the share, and owe the bank what was spent."""
+        try:
+            async with asyncio.timeout(self._terms.ttl / 1e6):
+                epochs = await self._bank.begin()
+            now = boot_us()
+            owed = {lease: share.owed(*lease, now) for lease in share.leases}
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+            self._failed(error, [])
+            return
+        for lease, tokens in owed.items():
+            epoch = self._epochs[self._bucket(lease).org % TAGS]
+            self._holders[lease] = Holder(
+                self._arena, *lease, self._terms, _nonce(), now, tokens, epoch
+            )
+            self._plan(lease, now)
+        self._adrift, self._epochs, self._heard_us, self._failures = None, epochs, now, 0
+        _log.warning("leases_ashore", owed=sum(owed.values()))
+        self._awake.set()
+
+    def _failed(self, error: Exception, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
+        self._lost += len(asks)
+        for lease, ask, _ in asks:
+            holder = self._holders.get(lease)
+            if holder is not None and holder.asked is ask:
+                holder.lost()
+        self._pause_until = boot_us() + int(
+            _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)] * 1e6
+        )
+        self._failures += 1
+        self._report(error)
+        if self._share and self._adrift is None and boot_us() - self._heard_us >= self._terms.ttl:
+            self._drift(boot_us())
+
+    def _report(self, error: Exception) -> None:
+        if time.monotonic() - self._logged > _REPEAT_S:
+            self._logged = time.monotonic()
+            _log.error("leases_failed", reason=f"{type(error).__name__}: {error}")
+
+    async def _finish(self) -> None:
+        """Tell the bank what is unspent, so that others need not wait until it runs out."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=self._terms.ttl / 1e6)
+        asks: list[tuple[_Lease, Ask, Bucket]] = []
+        for lease, holder in self._holders.items():
+            with suppress(RuntimeError):
+                ask = holder.resign(boot_us(), self._clock)
+                if ask is not None:
+                    asks.append((lease, ask, self._bucket(lease)))
+        for lot in self._bank.batches([bucket for _, _, bucket in asks]):
+            if self._may_call():
+                await self._call([asks[at] for at in lot])
+
+    def _holder(self, lease: _Lease) -> Holder:
+        holder = self._holders.get(lease)
+        if holder is None:
+            holder = self._holders[lease] = Holder(
+                self._arena, *lease, self._terms, _nonce(), boot_us()
+            )
+        return holder
+
+    def _bucket(self, lease: _Lease) -> Bucket:
+        scope = self._arena.identity(lease[0])
+        return Bucket(scope.kind, scope.id, scope.org or scope.id, lease[1])
+
+    def _plan(self, lease: _Lease, when: int) -> None:
+        self._next[lease] = when
+        heapq.heappush(self._agenda, (when, lease))
+
+
+def boot_us() -> int:
+    """The arena's clock."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def _nonce() -> int:
+    return secrets.randbits(63)

@@ -1,0 +1,58 @@
+"""The bank of rate leases as its clients see it: asks in, replies out, one call to Redis for up to
+64 buckets.
+
+An unknown outcome is the asker's to deal with, by its next question. A call that the client repeats
+changes nothing more: the bank knows it by its sequence.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio.cluster import RedisCluster
+
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.messages import BATCH, TAGS, Ask, Bucket, Reply, day_of, replies
+from nemorouter.cluster.scripts import Script
+
+
+class RedisBank:
+    """``prefix`` begins the name of every key; ``share`` of a burst may lie unspent in leases."""
+
+    def __init__(self, client: Any, prefix: str, terms: Terms, *, share: float = 0.05) -> None:  # noqa: ANN401
+        self._client, self._prefix, self._terms = client, prefix, terms
+        self._spread = isinstance(client, RedisCluster)  # a call there may touch one hash tag
+        self._share = str(round(share * 1000))
+        self._sync, self._epochs = Script("sync"), Script("epoch")
+        self.calls = 0
+
+    def batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
+        """Places of ``buckets`` that fit into one call each."""
+        lots: dict[int, list[int]] = {}
+        for place, bucket in enumerate(buckets):
+            lots.setdefault(bucket.org % TAGS if self._spread else 0, []).append(place)
+        return [lot[at : at + BATCH] for lot in lots.values() for at in range(0, len(lot), BATCH)]
+
+    async def sync(self, asks: Sequence[tuple[Bucket, Ask]]) -> tuple[int, list[Reply]]:
+        """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows
+        whether it arrived.
+        """
+        self.calls += 1
+        day = day_of(time.time())
+        keys = [key for bucket, _ in asks for key in bucket.keys(self._prefix, day)]
+        numbers = [argument for _, ask in asks for argument in ask.arguments()]
+        answer = await self._sync.run(
+            self._client, keys, ["0", str(self._terms.ttl), self._share, *numbers]
+        )
+        return replies(answer)
+
+    async def begin(self) -> list[int]:
+        """Let all epochs begin that have not, so that what is counted later is known to be new;
+        answers all.
+        """
+        names = [f"{self._prefix}:{{{tag}}}:epoch" for tag in range(TAGS)]
+        found: list[int] = []
+        for lot in [[name] for name in names] if self._spread else [names]:
+            self.calls += 1
+            found += [int(epoch) for epoch in await self._epochs.run(self._client, lot, [])]
+        return found

@@ -1,0 +1,176 @@
+"""From the gateway's front door to the control plane: RSGI dressed up as ASGI, and sent to the
+plane's process.
+
+Where there is none (``serve`` starts it), the app is made here when it is first needed. Nothing
+heavy is imported: what is, is imported and built in a thread, so that model calls go on meanwhile.
+"""
+
+import asyncio
+import importlib
+from typing import Any, Final
+
+from nemorouter.control.process import link
+from nemorouter.control.process.link import AsgiApp, Message
+from nemorouter.control.process.throttle import Pace
+from nemorouter.datadir.paths import DataDir
+from nemorouter.errors import StoreError
+from nemorouter.services.transaction.context import Context
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+MAX_BODY: Final = 1 << 20
+
+_JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
+_TOO_LARGE: Final = b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
+
+_GONE: Final = (
+    b'{"error":{"message":"This process ended before it had answered. Look whether the change took effect.",'
+    b'"type":"server_error","code":"not_ready"}}'
+)
+_AWAY: Final = (
+    b'{"error":{"message":"The store does not answer.","type":"server_error","code":"not_ready"}}'
+)
+
+
+class Control:
+    """Answers what the gateway does not; callable as the gateway's own parts are."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._socket = DataDir(settings.data_dir).control_socket
+        self._app: AsgiApp | None = None
+        self._making = asyncio.Lock()
+        self._pace = Pace()
+
+    async def __call__(self, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects, or ASGI's in their dress
+        """Answer one request."""
+        raw = getattr(connection, "raw", None)
+        if raw is not None:
+            await (self._app or await self._make())(*raw)
+            return
+        await self._pace()
+        body = await _body(connection)
+        await self._pace()
+        if body is None:
+            connection.response_bytes(413, [*_JSON, ("connection", "close")], _TOO_LARGE)
+            return
+        answer = _Answer(connection)
+        try:
+            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send):
+                await serve(self._app or await self._make(), scope, body, answer)
+        except link.BrokenLinkError as error:
+            if error.begun:
+                raise
+            connection.response_bytes(503, [*_JSON, ("retry-after", "1")], _GONE)
+        except StoreError:  # before there is an app that says so itself
+            connection.response_bytes(503, [*_JSON, ("retry-after", "1")], _AWAY)
+        finally:
+            answer.close()
+
+    async def _make(self) -> AsgiApp:
+        async with self._making:
+            if self._app is None:
+                context = await Context.attach(self._store, self._settings)
+                self._app = await asyncio.to_thread(_build, context, self._settings)
+            return self._app
+
+
+def _build(context: Context, settings: Settings) -> AsgiApp:
+    app: AsgiApp = importlib.import_module("nemorouter.control.app").create_control(
+        context, settings
+    )
+    return app
+
+
+async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> None:  # noqa: ANN401 - RSGI's scope
+    """One RSGI request through an ASGI app of this process."""
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await answer.done.wait()
+            return {"type": "http.disconnect"}
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    await app(asgi_scope(scope), receive, answer.send)
+
+
+async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
+    """The whole body; None if it is larger than ``MAX_BODY``."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in connection:
+        size += len(chunk)
+        if size > MAX_BODY:
+            return None
+        chunks.append(bytes(chunk))
+    return b"".join(chunks)
+
+
+def asgi_scope(scope: Any) -> Message:  # noqa: ANN401 - RSGI's scope
+    """The ASGI 3 scope of an RSGI request."""
+    host, _, port = scope.client.rpartition(":")
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()
+    ]
+    listed = {name for name, _ in headers}
+    # A value outside ASCII is not listed, but its name is: what is there must not seem to be
+    # absent.
+    hidden = {name.encode("latin-1") for name in scope.headers.keys()} - listed  # noqa: SIM118 - no dict
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": scope.http_version,
+        "method": scope.method,
+        "scheme": scope.scheme,
+        "path": scope.path,
+        "raw_path": scope.path.encode(),
+        "query_string": scope.query_string.encode("latin-1", "replace"),
+        "root_path": "",
+        "headers": [*headers, *((name, b"\xff") for name in sorted(hidden))],
+        "client": (host.strip("[]"), int(port or 0)),
+        "server": None,
+        "state": {},
+        "extensions": {},
+    }
+
+
+class _Answer:
+    """ASGI's messages as one RSGI answer, whole where it comes whole."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - RSGI's connection
+        self._connection = connection
+        self._start: tuple[int, list[tuple[str, str]]] = (500, [])
+        self._stream: Any = None
+        self.done = asyncio.Event()
+
+    def close(self) -> None:
+        """Let go of the stream: Granian ends it when nobody holds it any more, and the app may hold
+        us.
+        """
+        self._stream = self._connection = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in message["headers"]
+            ]
+            self._start = message["status"], headers
+            return
+        if message["type"] != "http.response.body":
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if not more:
+            self.done.set()
+        if self._stream is None and not more:
+            self._connection.response_bytes(*self._start, bytes(body))
+            return
+        if self._stream is None:
+            headers = [(name, value) for name, value in self._start[1] if name != "content-length"]
+            self._stream = self._connection.response_stream(self._start[0], headers)
+        if body:
+            await self._stream.send_bytes(bytes(body))

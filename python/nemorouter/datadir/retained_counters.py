@@ -1,0 +1,45 @@
+"""What the journals of dead workers had counted, kept when their files go: a counter of the metrics
+must never fall.
+
+One process at a time adds to it (the drainer, or who rebuilds the arena); any process reads it.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from nemorouter.datadir.files import replace_file
+
+if TYPE_CHECKING:
+    from nemorouter._core import Journal
+
+_REMEMBERED: Final = 64  # names of files that are gone; a reader may have opened one just before
+
+
+class Carried(msgspec.Struct):
+    """Sums of counters by name, and the names of the journals that are in them, the newest last."""
+
+    counters: dict[str, int]
+    journals: list[str]
+
+
+def read(file: Path) -> Carried:
+    """What was carried over; nothing if there is no file. Look at the journals before, not after."""
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(file.read_bytes(), type=Carried)
+    return Carried({}, [])
+
+
+def add(file: Path, journal: "Journal", name: str) -> None:
+    """Add a dead worker's counters, once, whoever tries it again; its file may go when this
+    returns.
+    """
+    kept = read(file)
+    if name in kept.journals:
+        return
+    for counter, value in journal.counters().items():
+        kept.counters[counter] = kept.counters.get(counter, 0) + value
+    kept.journals = [*kept.journals, name][-_REMEMBERED:]
+    replace_file(file, msgspec.json.encode(kept))

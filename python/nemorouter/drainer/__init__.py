@@ -1,0 +1,1 @@
+"""The drainer of a host: which process does the work of the ledger, and when."""

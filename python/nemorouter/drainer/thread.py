@@ -1,0 +1,226 @@
+"""The drainer's thread: every serving process has one, and the holder of ``drainer.lock`` works for
+the host.
+
+It must never end before it is told to: an error is logged, and the work begun again. Until a row is
+committed its slot stays, so an error loses nothing.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from nemorouter._core import Arena
+from nemorouter.arena import attach
+from nemorouter.datadir.files import replace_file
+from nemorouter.datadir.locks import Flock
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.status import DrainerStatus, boot_id
+from nemorouter.datadir.stop import Stop
+from nemorouter.errors import NemoError, StoreError
+from nemorouter.ledger.move import Drain
+from nemorouter.ledger.retain import retain
+from nemorouter.log import get_logger
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+if TYPE_CHECKING:
+    from nemorouter.cluster.agent import Agent
+
+_CANDIDATE_S: Final = 0.25  # how often the lock is tried
+_PAUSES_S: Final = {
+    "process": (0.040, 0.050),
+    "commit": (0.002, 0.005),
+}  # between turns: with rows, without
+_DOZE_S: Final = 0.25
+_RETAIN_MORE_S: Final = 0.050
+_BEAT_S: Final = 1.0  # how often the others are told
+_FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well
+_RETAIN_S: Final = 60.0
+_REFRESH_S: Final = 600.0  # how often words that nobody came to are brought up to date
+_BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+_REPEAT_S: Final = 60.0  # the same error is logged this often
+
+_log = get_logger(__name__)
+
+
+class Drainer:
+    """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's
+    one drainer.
+    """
+
+    def __init__(self, settings: Settings, *, leaves: bool = False) -> None:
+        self._settings = settings
+        self._leaves = leaves  # the host serves no more when this one is stopped
+        self._data = DataDir(settings.data_dir)
+        self._stopping = Stop()
+        self._thread: threading.Thread | None = None
+        self._rows = self._commit_ms = self._beat_ms = 0
+        self._told = 0.0
+        self._failures = 0
+        self._logged: tuple[str, float] = ("", 0.0)
+
+    def start(self) -> None:
+        """Begin to compete for the lock."""
+        self._thread = threading.Thread(target=self._live, name="nemorouter-drainer", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 10.0) -> None:
+        """Drain once more if nobody else does, and end. The caller has ended its own requests."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(deadline_s)
+
+    @property
+    def status(self) -> DrainerStatus | None:
+        """What the host's drainer last told."""
+        return self._data.drainer_status()
+
+    @property
+    def healthy(self) -> bool:
+        """True if some process of this host drains, and its last turn went well."""
+        status = self.status
+        return status is not None and not status.error and _now_ms() - status.beat_ms < _FRESH_MS
+
+    def _live(self) -> None:
+        while True:
+            try:
+                asyncio.run(self._compete())
+                return
+            except Exception as error:
+                self._failed(error)
+                if self._stopping.wait(_BACKOFF_S[-1]):
+                    return
+
+    async def _compete(self) -> None:
+        self._data.prepare()
+        while True:
+            last = self._stopping.is_set()
+            lock = Flock.attempt(self._data.drainer_lock)
+            if lock is not None:
+                with lock:
+                    await self._hold()
+                return
+            if last:
+                return
+            await self._stopping.sleep(_CANDIDATE_S)
+
+    async def _hold(self) -> None:
+        """Work until the end; an error leaves by the door, and the lock is free for a process that
+        may do better.
+        """
+        busy_s, idle_s = _PAUSES_S[self._settings.durability]
+        arena = await attach.join(self._settings)
+        store = (
+            Store.unseen(self._settings)
+            if arena is not None
+            else await Store.open(self._settings, migrate=False)
+        )
+        agent = None
+        try:
+            if arena is None:
+                arena = await attach.attach(self._settings, store)
+            drain = Drain(self._data, arena, store)
+            agent = self._agent(arena)
+            retain_at = refresh_at = time.monotonic()
+            while not self._stopping.is_set():
+                moved = await self._turn(drain)
+                if moved is None:
+                    await self._stopping.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
+                    continue
+                if time.monotonic() >= retain_at:
+                    retain_at = time.monotonic() + (
+                        _RETAIN_MORE_S if await self._retain(store) else _RETAIN_S
+                    )
+                if time.monotonic() >= refresh_at:
+                    arena.turn()
+                    refresh_at = time.monotonic() + _REFRESH_S
+                if moved:
+                    self._stopping.wait(
+                        busy_s
+                    )  # it blocks the loop, which is nobody else's, and costs a tenth
+                else:
+                    self._doze(drain, idle_s)
+            self._went_well(await drain.last_turn())
+            self._tell(drain.applied)
+        finally:
+            if agent is not None:
+                agent.stop(leave=self._leaves and self._stopping.is_set())
+            await store.close()
+
+    def _agent(self, arena: Arena) -> "Agent | None":
+        """What speaks for this host among others; it has a thread of its own, so that neither waits
+        for the other.
+        """
+        if self._settings.redis_url is None:
+            return None
+        from nemorouter.cluster.agent import (
+            Agent,
+        )  # only here, so that one machine loads nothing of it
+
+        agent = Agent(self._settings, arena)
+        agent.start()
+        return agent
+
+    async def _retain(self, store: Store) -> bool:
+        """True if there may be more to drop. The store may be away: the agent and the drain go on."""
+        try:
+            return await retain(store, self._settings.log_retention_days, _now_ms())
+        except StoreError as error:
+            self._failed(error)
+            return False
+
+    def _doze(self, drain: Drain, nap_s: float) -> None:
+        """Look for rows alone for a while: a turn costs as much as ten looks."""
+        end = time.monotonic() + _DOZE_S
+        while not self._stopping.wait(nap_s) and time.monotonic() < end and drain.is_quiet():
+            pass
+
+    async def _turn(self, drain: Drain) -> int | None:
+        """One turn; None if it failed in a way that the next may not."""
+        try:
+            moved = await drain.turn()
+        except (NemoError, OSError) as error:
+            self._failed(error)
+            self._tell(drain.applied, str(error))
+            return None
+        self._went_well(moved)
+        if time.monotonic() - self._told > _BEAT_S:
+            self._tell(drain.applied)
+        return moved
+
+    def _went_well(self, moved: int) -> None:
+        self._failures = 0
+        self._beat_ms = _now_ms()
+        if moved:
+            self._rows += moved
+            self._commit_ms = self._beat_ms
+
+    def _tell(self, applied: int, error: str = "") -> None:
+        self._told = time.monotonic()
+        status = DrainerStatus(
+            boot_id(), os.getpid(), self._beat_ms, self._commit_ms, self._rows, applied, error
+        )
+        with suppress(OSError):  # a full disk: the store says so too
+            replace_file(self._data.status_file, msgspec.json.encode(status))
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        cause, now = f"{type(error).__name__}: {error}", time.monotonic()
+        if cause != self._logged[0] or now - self._logged[1] > _REPEAT_S:
+            self._logged = (cause, now)
+            expected = isinstance(error, NemoError)
+            _log.error(
+                "drain_failed",
+                reason=cause,
+                failures=self._failures,
+                exc_info=None if expected else error,
+            )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,252 @@
+"""One turn of the drainer: rows to the store, dead workers to their end, money words to the truth.
+
+It must never free a slot before its row is committed, nor recount while a row is in both places.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nemorouter._core import Arena, Journal
+from nemorouter.arena import attach
+from nemorouter.datadir import retained_counters
+from nemorouter.datadir.locks import locked
+from nemorouter.datadir.paths import DataDir
+from nemorouter.errors import ConfigurationError
+from nemorouter.ledger.recount import Recounts, recount
+from nemorouter.log import get_logger
+from nemorouter.store.engine import Store
+from nemorouter.store.ledger import drain
+from nemorouter.store.policies import change_seq
+
+if TYPE_CHECKING:
+    from nemorouter._core import Tally
+
+_LOT: Final = 64  # recounts under one hold of policy.lock, so that a revocation waits little
+_EVERY_MINUTE: Final = 1 << 40
+_ROWS: Final = 4096  # of each journal in one transaction
+_LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be trusted alone
+_DEFERRED_EVERY_S: Final = 0.25
+_FROZEN_EVERY_S: Final = 5.0
+_CHANGES_EVERY_S: Final = 1.0
+_QUIET_EVERY_S: Final = (
+    5.0  # where the store's mark says that nobody wrote since the last look but one
+)
+_CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
+_UNFIT_EVERY_S: Final = 20.0
+
+_log = get_logger(__name__)
+
+
+class Drain:
+    """What the holder of ``drainer.lock`` works with. Its state may be lost at any instant."""
+
+    def __init__(self, data: DataDir, arena: Arena, store: Store) -> None:
+        note = data.note()
+        if note is None:
+            raise ConfigurationError(f"The arena of {data.root} is gone. Restart all servers.")
+        self._data = data
+        self._arena = arena
+        self._store = store
+        self._recounts = Recounts(data, arena, note)
+        self._live: dict[Path, Journal] = {}
+        self._dead: dict[Path, Journal] = {}
+        self._tallies: list[Tally] = []
+        self._minute = 0
+        self._look_at_frozen = self._look_at_changes = self._look_at_deferred = (
+            self._look_at_journals
+        ) = 0.0
+        self._looked_at_changes = 0.0
+        self._store_mark: tuple[int, ...] = ()
+        self._listed: tuple[int, ...] = ()
+        self._applied = -1
+        self._unfit = False  # a change does not fit into the arena
+
+    async def turn(self) -> int:
+        """Do what there is to do; answer how many rows went to the store. StoreError: nothing was
+        lost, come again.
+        """
+        await self._find_journals()
+        moved = await self._move(list(self._live.values()))
+        for path, journal in list(self._dead.items()):
+            moved += await self._end(path, journal)
+        await self._follow_changes()
+        await self._mend()
+        return moved
+
+    def is_quiet(self) -> bool:
+        """No row waits in a journal, and there is no new one: only deaths and changes may be found
+        by a turn.
+        """
+        return _mark(self._data.journals) == self._listed and not any(
+            j.rows(1) for j in self._live.values()
+        )
+
+    async def last_turn(self) -> int:
+        """Before the end of the process: leave as little as can be in the journals of this host."""
+        self._minute = _EVERY_MINUTE
+        total = 0
+        while moved := await self.turn():
+            total += moved
+        return total
+
+    @property
+    def applied(self) -> int:
+        """Change sequence that the arena has seen."""
+        return self._arena.applied
+
+    async def _find_journals(self) -> None:
+        """Open new journals, forget those that are gone, and claim those whose worker died."""
+        now, mark = time.monotonic(), _mark(self._data.journals)
+        if mark != self._listed or now >= self._look_at_journals:
+            self._listed, self._look_at_journals = mark, now + _LIST_EVERY_S
+            await self._list_journals()
+        for path, journal in list(self._live.items()):
+            if journal.claim():
+                self._dead[path] = self._live.pop(path)
+                self._recounts.recover(journal)
+
+    async def _list_journals(self) -> None:
+        paths = self._data.journal_paths()
+        if any(path not in self._live and path not in self._dead for path in paths):
+            async with locked(
+                self._data.policy_lock
+            ):  # a journal is made under it: none is seen half made
+                for path in self._data.journal_paths():
+                    self._open(path)
+        for path in [path for path in self._live if path not in paths]:
+            if not path.exists():
+                del self._live[path]
+
+    def _open(self, path: Path) -> None:
+        if path in self._live or path in self._dead:
+            return
+        try:
+            self._live[path] = Journal.open(str(path))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            aside = path.with_suffix(".damaged")
+            path.rename(aside)
+            _log.error("journal_damaged", path=str(aside), reason=str(error))
+
+    async def _move(self, journals: Sequence[Journal]) -> int:
+        """One group-committed transaction over all given journals."""
+        minute = int(time.time() // 60)
+        if minute != self._minute:
+            for journal in journals:
+                self._tallies += journal.tallies(max(minute, self._minute))
+            self._minute = minute
+        moved = await drain(self._store, journals, self._tallies, _ROWS)
+        self._tallies = []
+        return moved
+
+    async def _end(self, path: Path, journal: Journal) -> int:
+        """Bring a dead worker's tickets into the ledger; remove its journal when that and the
+        recounts are done.
+        """
+        total = 0
+        while moved := await drain(self._store, [journal], (), _ROWS):
+            total += moved
+        self._tallies += journal.tallies(_EVERY_MINUTE)
+        await drain(self._store, [], self._tallies)
+        self._tallies = []
+        retained_counters.add(self._data.counters_file, journal, path.name)
+        path.unlink(missing_ok=True)
+        del self._dead[path]
+        _log.info("worker_recovered", journal=path.name, rows=total)
+        return total
+
+    async def _follow_changes(self) -> None:
+        """Catch up if the store changed: services do it themselves, this is for those that died in
+        between.
+        """
+        now = time.monotonic()
+        if now >= self._looked_at_changes + _CHANGES_APART_S:
+            await self._look_for_changes(now)
+        if (
+            self._arena.applied != self._applied
+        ):  # whoever applied it: a budget's duration may have changed
+            self._applied = self._arena.applied
+            self._look_at_frozen = 0.0
+
+    async def _look_for_changes(self, now: float) -> None:
+        self._looked_at_changes = now
+        mark, due = self._store.mark(), self._look_at_changes
+        if mark != self._store_mark and not self._unfit:
+            due = now
+        if now >= due:
+            quiet = mark and mark == self._store_mark
+            self._store_mark = mark
+            self._look_at_changes = now + (_QUIET_EVERY_S if quiet else _CHANGES_EVERY_S)
+            try:
+                if mark or await self._newest() != self._arena.applied:
+                    await attach.catch_up(self._arena, self._store, self._data)
+                self._unfit = False
+            except (
+                ConfigurationError
+            ):  # logged by the snapshot; only a restart makes room, so it need not be soon
+                self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
+
+    async def _newest(self) -> int:
+        """Asked before the lock is taken: a store that is away must not keep a new worker waiting
+        for it.
+        """
+        async with self._store.read() as connection:
+            return await change_seq(connection)
+
+    async def _mend(self) -> None:
+        """Recount what waits: after a death, after a settlement that met a frozen word, after a
+        changed duration.
+        """
+        wanted, deferred = set(self._recounts.waiting), {}
+        now = time.monotonic()
+        if now >= self._look_at_frozen:
+            self._look_at_frozen = now + _FROZEN_EVERY_S
+            wanted.update(self._arena.frozen())
+        if wanted or now >= self._look_at_deferred:
+            self._look_at_deferred = now + _DEFERRED_EVERY_S
+            deferred = {
+                path: indices
+                for path, journal in self._live.items()
+                if (indices := journal.deferred())
+            }
+            wanted.update(*deferred.values())
+        if not wanted:
+            return
+        self._look_at_deferred = (
+            0.0  # a settlement may have met a word that is frozen for its recount
+        )
+        done: set[int] = set()
+        order = sorted(wanted)
+        for start in range(0, len(order), _LOT):
+            done.update(await self._recount(order[start : start + _LOT]))
+        for path, indices in deferred.items():
+            if done.issuperset(indices):
+                self._live[path].finish_deferred()
+        self._recounts.done(done)
+        if len(done) < len(order):
+            self._look_at_frozen = 0.0  # a worker stood in transition: come again
+
+    async def _recount(self, indices: Sequence[int]) -> list[int]:
+        async with locked(self._data.policy_lock):
+            for path in self._data.journal_paths():
+                self._open(path)
+            journals = [*self._live.values(), *self._dead.values()]
+            while await drain(self._store, journals, (), _ROWS):
+                pass  # also what a drainer before us committed and did not free
+            return await recount(self._arena, self._store, indices, journals)
+
+
+def _mark(*paths: Path) -> tuple[int, ...]:
+    """Changes when somebody writes; costs a system call each, where asking the store costs two
+    threads a visit.
+    """
+    mark: list[int] = []
+    for path in paths:
+        with suppress(OSError):
+            found = path.stat()
+            mark += (found.st_mtime_ns, found.st_size)
+    return tuple(mark)

@@ -1,0 +1,1 @@
+"""``nemorouter serve``: the master, its workers and the drainer's process."""

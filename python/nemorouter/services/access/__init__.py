@@ -1,0 +1,1 @@
+"""Who may enter: users, sign-in, passwords, sessions, invitations, management keys."""

@@ -1,0 +1,124 @@
+"""People of an org: their role, their removal, and what they change about themselves. An org always
+has an owner.
+"""
+
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+from sqlalchemy import Row, delete, func, select, update
+
+from nemorouter import ids
+from nemorouter.errors import ConflictError, RefusedError
+from nemorouter.roles import Actor, Role
+from nemorouter.services.access import sessions
+from nemorouter.services.access.sessions import Signed
+from nemorouter.services.fields import values
+from nemorouter.services.fields.views import UserView, view
+from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.limits import ScopePatch
+from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.lookup import find, text_id
+from nemorouter.services.transaction.unit import Unit, change, own_change
+from nemorouter.store.schema import keys, management_keys, memberships, users
+from nemorouter.types import Kind, Status
+
+
+class MemberPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is UNSET stays."""
+
+    role: str | UnsetType = UNSET
+
+
+async def patch_member(
+    context: Context, actor: Actor, reference: str, given: MemberPatch
+) -> UserView:
+    """Change a person's role, state, limits or name. Another role, or none any more, ends their
+    sessions.
+    """
+    async with change(context, actor, "member.update") as unit:
+        old = await find(unit.connection, actor, Kind.USER, reference)
+        role = None if given.role is UNSET else owners.parse_role(given.role)
+        was = await _role(unit, old.id)
+        disabled = given.status not in (UNSET, "active")
+        if (role is not None and role is not was) or disabled:
+            await _may_lose(unit, was, wanted=role)
+            await sessions.end_all(unit.connection, old.id)
+        found: UserView = await owners.write_patch(unit, Kind.USER, old, given, role)
+        await _require_owner(unit)
+        return found
+
+
+async def remove_member(context: Context, actor: Actor, reference: str) -> None:
+    """A person leaves: their keys are revoked, their sessions end, their spend and log rows stay."""
+    async with change(context, actor, "member.remove") as unit:
+        old = await find(unit.connection, actor, Kind.USER, reference)
+        await _may_lose(unit, await _role(unit, old.id))
+        before = await view(unit.connection, Kind.USER, old.id, unit.now_ms)
+        await sessions.end_all(unit.connection, old.id)
+        place = (memberships.c.user_id == old.id) & (memberships.c.org_id == actor.org)
+        await unit.connection.execute(delete(memberships).where(place))
+        await _require_owner(unit)
+        gone = {"status": int(Status.REVOKED), "password_hash": None, "email": _gone(old)}
+        await unit.connection.execute(update(users).where(users.c.id == old.id).values(**gone))
+        await _revoke_keys(unit, old.id)
+        await unit.touch(Kind.USER, old.id)
+        await unit.record("member.removed", text_id(Kind.USER, old.id), before)
+
+
+async def rename_me(context: Context, signed: Signed, name: str) -> UserView:
+    """Change how one is shown."""
+    actor = signed.actor
+    async with own_change(context, actor) as unit:
+        before = await view(unit.connection, Kind.USER, actor.user, unit.now_ms)
+        row = {"name": values.name(name)}
+        await unit.connection.execute(update(users).where(users.c.id == actor.user).values(**row))
+        await unit.touch(Kind.USER, actor.user)
+        after: UserView = await view(unit.connection, Kind.USER, actor.user, unit.now_ms)
+        await unit.record("member.updated", text_id(Kind.USER, actor.user), before, after)
+        return after
+
+
+async def _role(unit: Unit, user: int) -> Role:
+    place = (memberships.c.user_id == user) & (memberships.c.org_id == unit.actor.org)
+    return Role(
+        (await unit.connection.execute(select(memberships.c.role).where(place))).scalar_one()
+    )
+
+
+async def _may_lose(unit: Unit, was: Role, wanted: Role | None = None) -> None:
+    """Owners are made and unmade by owners."""
+    if Role.OWNER in (was, wanted) and unit.actor.role is not Role.OWNER:
+        raise RefusedError("Only an owner makes, changes or removes owners.", field="role")
+
+
+async def _require_owner(unit: Unit) -> None:
+    """ConflictError if the change would leave the org without an active owner."""
+    query = (
+        select(func.count())
+        .select_from(memberships.join(users, users.c.id == memberships.c.user_id))
+        .where(memberships.c.org_id == unit.actor.org, memberships.c.role == int(Role.OWNER))
+        .where(users.c.status == int(Status.ACTIVE))
+    )
+    if not (await unit.connection.execute(query)).scalar_one():
+        raise ConflictError("The last owner stays: make another person owner first.", field="role")
+
+
+async def _revoke_keys(unit: Unit, user: int) -> None:
+    ended: dict[str, Any] = {"status": int(Status.REVOKED), "revoked_ms": unit.now_ms}
+    live = (keys.c.user_id == user) & (keys.c.status != int(Status.REVOKED))
+    found = (await unit.connection.execute(select(keys.c.id).where(live))).scalars().all()
+    await unit.connection.execute(update(keys).where(live).values(**ended))
+    for id in found:
+        await unit.touch(Kind.KEY, id)
+        await unit.record(
+            "key.revoked", text_id(Kind.KEY, id), {"status": "active"}, {"status": "revoked"}
+        )
+    query = update(management_keys).where(
+        management_keys.c.user_id == user, management_keys.c.status == 1
+    )
+    await unit.connection.execute(query.values(**ended))
+
+
+def _gone(row: Row[Any]) -> str:
+    """The address is free again for another invitation."""
+    return f"{row.email} (removed {ids.to_text('user', row.id)})"

@@ -1,0 +1,158 @@
+"""Prices of models, in USD a million tokens; one table for the whole installation."""
+
+import tomllib
+from collections.abc import Sequence
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+
+from nemorouter.errors import RefusedError
+from nemorouter.roles import Actor, require
+from nemorouter.services.fields import values
+from nemorouter.services.fields.page import Page, checked, every, page
+from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.store.schema import prices
+from nemorouter.types import MAX_MODEL_BYTES, NANO
+
+_HIGHEST = 1_000_000 * NANO  # of a price: keeps every product of tokens and price within range
+_MOST_OUTPUT = 100_000_000
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """USD as decimal strings: a million input, cached and output tokens; a request (or image). No
+    ``input``: unknown.
+
+    ``max_output``: output tokens that are reserved when the client states no maximum.
+    """
+
+    model: str
+    input: str | None = None
+    cached: str | None = None
+    output: str = "0"
+    request: str = "0"
+    max_output: int = 4096
+
+
+async def page_prices(
+    context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
+) -> Page[Price]:
+    """Prices by model; the cursor is the last model of the page before."""
+    require(actor, "price.read")
+    query = select(prices).order_by(prices.c.model).limit(checked(limit) + 1)
+    if cursor is not None:
+        query = query.where(prices.c.model > cursor)
+    async with context.store.read() as connection:
+        rows, after = page(list((await connection.execute(query)).all()), limit)
+    return Page(data=[_view(row) for row in rows], next_cursor=after.model if after else None)
+
+
+async def list_prices(context: Context, actor: Actor) -> list[Price]:
+    """All prices, by model."""
+    return await every(partial(page_prices, context, actor))
+
+
+async def set_price(context: Context, actor: Actor, new: Price) -> Price:
+    """Set the price of a model; it holds for requests admitted from now on."""
+    async with change(context, actor, "price.set") as unit:
+        before = (
+            await unit.connection.execute(select(prices).where(prices.c.model == new.model))
+        ).first()
+        await _write(unit, new)
+        await unit.record("price.set", new.model, _view(before) if before else None, new)
+    return new
+
+
+async def import_prices(
+    context: Context, actor: Actor, new: Sequence[Price], *, replace: bool = True
+) -> int:
+    """Set many prices at once, all or none; without ``replace`` only those not there yet. Answers
+    how many.
+    """
+    async with change(context, actor, "price.set") as unit:
+        return await write_prices(unit, new, replace=replace)
+
+
+async def write_prices(unit: Unit, new: Sequence[Price], *, replace: bool) -> int:
+    """The same within a transaction that is open."""
+    there = {row.model: _view(row) for row in await unit.connection.execute(select(prices))}
+    todo = [price for price in new if replace or price.model not in there]
+    todo = [
+        price
+        for price in todo
+        if price.model not in there or _row(price) != _row(there[price.model])
+    ]
+    for price in todo:
+        await _write(unit, price)
+    if todo:
+        await unit.record(
+            "prices.imported", "prices", None, {"models": [price.model for price in todo]}
+        )
+    return len(todo)
+
+
+def builtin_prices() -> list[Price]:
+    """The list that comes with the package: the built-in ``echo`` models and well-known public list
+    prices.
+    """
+    return parse_prices((resources.files("nemorouter.store") / "prices.toml").read_text("utf-8"))
+
+
+def parse_prices(text: str) -> list[Price]:
+    """Prices of a TOML text: one ``[[prices]]`` table a model, the fields of ``Price``."""
+    try:
+        tables: Any = tomllib.loads(text)
+        return msgspec.convert(tables, dict[str, list[Price]])["prices"]
+    except tomllib.TOMLDecodeError as error:
+        raise RefusedError(f"The prices are not valid TOML: {error}.") from None
+    except (msgspec.ValidationError, KeyError) as error:
+        raise RefusedError(f"The prices are not usable: {str(error).replace('`', '')}.") from None
+
+
+async def _write(unit: Unit, new: Price) -> None:
+    row = _row(new)
+    done = await unit.connection.execute(
+        update(prices).where(prices.c.model == new.model).values(**row)
+    )
+    if not done.rowcount:
+        await unit.connection.execute(insert(prices).values(model=new.model, **row))
+    await unit.touch_price(new.model)
+
+
+def _row(new: Price) -> dict[str, int | None]:
+    """The columns of a price, checked."""
+    if not new.model or len(new.model.encode()) > MAX_MODEL_BYTES or "*" in new.model:
+        raise RefusedError(
+            f"model must be a name of 1 to {MAX_MODEL_BYTES} bytes, without *.", field="model"
+        )
+    values.name(new.model, "model")
+    if not 1 <= new.max_output <= _MOST_OUTPUT:
+        raise RefusedError(f"max_output must be between 1 and {_MOST_OUTPUT}.", field="max_output")
+    return {
+        "input": None if new.input is None else _nano(new.input, "input"),
+        "cached": None if new.cached is None else _nano(new.cached, "cached"),
+        "output": _nano(new.output, "output"),
+        "request": _nano(new.request, "request"),
+        "max_output": new.max_output,
+    }
+
+
+def _nano(text: str, field: str) -> int:
+    nano = values.usd(text, field)
+    if nano > _HIGHEST:
+        raise RefusedError(f"{field} must be at most {_HIGHEST // NANO:,} USD.", field=field)
+    return nano
+
+
+def _view(row: Row[Any]) -> Price:
+    return Price(
+        model=row.model,
+        input=None if row.input is None else values.usd_text(row.input),
+        cached=None if row.cached is None else values.usd_text(row.cached),
+        output=values.usd_text(row.output),
+        request=values.usd_text(row.request),
+        max_output=row.max_output,
+    )

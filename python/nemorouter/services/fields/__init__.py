@@ -1,0 +1,1 @@
+"""Values that callers give, checked, and the views, pages and cursors that services answer."""

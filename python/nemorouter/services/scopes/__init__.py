@@ -1,0 +1,1 @@
+"""Keys, teams, users and orgs: what carries limits and budgets."""

@@ -1,0 +1,254 @@
+"""API keys: create, duplicate, list, show, change, revoke. The full key leaves here once, when it
+is made.
+"""
+
+import json
+import secrets
+import string
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy import ColumnElement, Row, insert, select, update
+
+from nemorouter import ids
+from nemorouter.datadir.secrets import hash_key
+from nemorouter.errors import ConflictError, RefusedError
+from nemorouter.roles import Actor, Reach, require
+from nemorouter.services.budgets import budgets
+from nemorouter.services.fields import values
+from nemorouter.services.fields.page import Page, checked, cursor_id, page
+from nemorouter.services.fields.views import KeyView, view, views
+from nemorouter.services.scopes.limits import RATES, NewScope, ScopePatch, columns
+from nemorouter.services.transaction.clock import now_ms
+from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.lookup import DEFAULT_TEAM, find, text_id
+from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.store.schema import keys
+from nemorouter.types import Kind, Status
+
+_PREFIX: Final = "sk-nemo-"
+_ALPHABET: Final = string.ascii_letters + string.digits
+_LENGTH: Final = 20
+_LAST: Final = 4
+
+
+class NewKey(NewScope, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``team`` and ``user`` by id or name; no team: the org's ``Default``. Empty: all that the team
+    may use.
+    """
+
+    team: str | None = None
+    user: str | None = None
+    allowed_endpoints: tuple[str, ...] = ()
+    allowed_ips: tuple[str, ...] = ()
+    expires_at: str | None = None
+
+
+class KeyPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is UNSET stays. A key's team and person never change, for its spend is theirs."""
+
+    allowed_endpoints: tuple[str, ...] | UnsetType = UNSET
+    allowed_ips: tuple[str, ...] | UnsetType = UNSET
+    expires_at: str | UnsetType | None = UNSET
+
+
+class CreatedKey(msgspec.Struct, frozen=True):
+    """The one time that the full key is told."""
+
+    key: str
+    view: KeyView
+
+    def __repr__(self) -> str:
+        return f"CreatedKey({self.view.alias})"
+
+
+async def create(context: Context, actor: Actor, new: NewKey) -> CreatedKey:
+    """Make a key; it works when this returns."""
+    async with change(context, actor, "key.create") as unit:
+        return await insert_key(unit, new)
+
+
+async def insert_key(unit: Unit, new: NewKey) -> CreatedKey:
+    """The same within a transaction that is open."""
+    team = await find(unit.connection, unit.actor, Kind.TEAM, new.team or DEFAULT_TEAM)
+    user = await _owner(unit, new.user)
+    row = columns(new) | _own_columns(new, unit.now_ms) | {"team_id": team.id, "user_id": user}
+    return await _insert(unit, row, new.budget)
+
+
+async def duplicate(
+    context: Context, actor: Actor, reference: str, name: str | None = None
+) -> CreatedKey:
+    """A new secret with the policy of an old key: the first step of a rotation. The old key stays
+    as it is.
+    """
+    async with change(context, actor, "key.create") as unit:
+        old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
+        taken = (
+            "team_id",
+            "user_id",
+            *RATES,
+            "allowed_models",
+            "allowed_endpoints",
+            "allowed_ips",
+            "expires_ms",
+        )
+        row = {column: getattr(old, column) for column in taken}
+        row["name"] = values.name(
+            f"{old.name[: values.MAX_NAME - 7]} (copy)" if name is None else name
+        )
+        if old.expires_ms is not None and old.expires_ms <= unit.now_ms:
+            raise ConflictError(
+                "The key has expired, and its copy would have too; create a new one.",
+                field="expires_at",
+            )
+        return await _insert(unit, row, await budgets.current_budget(unit, Kind.KEY, old.id))
+
+
+async def show(context: Context, actor: Actor, reference: str) -> KeyView:
+    """One key, without its secret."""
+    reach = require(actor, "key.read")
+    async with context.store.read() as connection:
+        row = await find(connection, actor, Kind.KEY, reference, reach)
+        found: KeyView = await view(connection, Kind.KEY, row.id, now_ms())
+        return found
+
+
+async def list_keys(
+    context: Context,
+    actor: Actor,
+    *,
+    team: str | None = None,
+    status: str | None = None,
+    q: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[KeyView]:
+    """The org's keys, newest first; ``q`` is a part of the name, or the last four characters."""
+    reach = require(actor, "key.read")
+    query = select(keys.c.id).where(keys.c.org_id == actor.org).order_by(keys.c.id.desc())
+    if reach is Reach.OWN:
+        query = query.where(keys.c.user_id == actor.user)
+    if status is not None:
+        query = query.where(keys.c.status == int(_status(status)))
+    if cursor is not None:
+        query = query.where(keys.c.id < cursor_id("key", cursor))
+    async with context.store.read() as connection:
+        if team is not None:
+            query = query.where(
+                keys.c.team_id == (await find(connection, actor, Kind.TEAM, team)).id
+            )
+        if q:
+            query = query.where(_matches(q, connection.dialect.name))
+        some = query.limit(
+            checked(limit) + 1
+        )  # ids alone, so that an index answers however many are looked at
+        whole = select(keys).where(keys.c.id.in_(some)).order_by(keys.c.id.desc())
+        rows, after = page(list((await connection.execute(whole)).all()), limit)
+        found = await views(connection, Kind.KEY, rows, now_ms())
+    return Page(data=found, next_cursor=text_id(Kind.KEY, after.id) if after else None)
+
+
+async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch) -> KeyView:
+    """Change what was given; obeyed at the next request. A revoked key cannot be changed."""
+    async with change(context, actor, "key.update") as unit:
+        old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
+        if old.status == Status.REVOKED:
+            raise ConflictError("A revoked key cannot be changed.", field="status")
+        before: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
+        row = columns(given) | _own_columns(given, unit.now_ms)
+        if row:
+            await unit.connection.execute(update(keys).where(keys.c.id == old.id).values(**row))
+        await budgets.patch_budget(unit, Kind.KEY, old.id, given.budget)
+        await unit.touch(Kind.KEY, old.id)
+        after: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
+        await unit.record("key.updated", text_id(Kind.KEY, old.id), before, after)
+        return after
+
+
+async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
+    """End a key for ever. No request that starts after this returned is admitted. A second time
+    changes nothing.
+    """
+    async with change(context, actor, "key.revoke") as unit:
+        old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
+        if old.status != Status.REVOKED:
+            ended = {"status": int(Status.REVOKED), "revoked_ms": unit.now_ms}
+            await unit.connection.execute(update(keys).where(keys.c.id == old.id).values(**ended))
+            await unit.touch(Kind.KEY, old.id)
+            before = {"status": Status(old.status).name.lower()}
+            await unit.record(
+                "key.revoked", text_id(Kind.KEY, old.id), before, {"status": "revoked"}
+            )
+        else:
+            unit.touched = (
+                True  # the first time may have failed to reach the server: try that part again
+            )
+        found: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
+        return found
+
+
+async def _insert(unit: Unit, row: dict[str, Any], budget: budgets.NewBudget | None) -> CreatedKey:
+    pepper_id, pepper = unit.context.peppers[0]
+    secret = _PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    row |= {
+        "id": ids.new_id(),
+        "org_id": unit.actor.org,
+        "digest": hash_key(secret, pepper),
+        "pepper_id": pepper_id,
+        "last4": secret[-_LAST:],
+        "created_by": unit.actor.name,
+        "created_ms": unit.now_ms,
+    }
+    await unit.connection.execute(insert(keys).values(**row))
+    if budget is not None:
+        await budgets.write_budget(unit, Kind.KEY, row["id"], budget)
+    await unit.touch(Kind.KEY, row["id"])
+    found: KeyView = await view(unit.connection, Kind.KEY, row["id"], unit.now_ms)
+    await unit.record("key.created", found.id, None, found)
+    return CreatedKey(secret, found)
+
+
+async def _owner(unit: Unit, reference: str | None) -> int | None:
+    """The person a key belongs to; a member's keys are the member's own."""
+    if unit.reach is Reach.OWN:
+        own: Row[Any] = await find(
+            unit.connection, unit.actor, Kind.USER, reference or text_id(Kind.USER, unit.actor.user)
+        )
+        if own.id != unit.actor.user:
+            raise RefusedError("A member creates keys for themselves only.", field="user")
+        return int(own.id)
+    if reference is None:
+        return None
+    return int((await find(unit.connection, unit.actor, Kind.USER, reference)).id)
+
+
+def _own_columns(given: NewKey | KeyPatch, at_ms: int) -> dict[str, Any]:
+    """The columns that only keys have."""
+    row: dict[str, Any] = {}
+    if given.allowed_endpoints is not UNSET:
+        row["allowed_endpoints"] = values.endpoints(given.allowed_endpoints)
+    if given.allowed_ips is not UNSET:
+        row["allowed_ips"] = json.dumps(values.networks(given.allowed_ips))
+    if given.expires_at is not UNSET:
+        row["expires_ms"] = (
+            None if given.expires_at is None else values.expiry(given.expires_at, at_ms)
+        )
+    return row
+
+
+def _matches(q: str, dialect: str) -> ColumnElement[bool]:
+    """Part of the name, in small or capital letters; or the last four characters."""
+    likes = (
+        keys.c.name.contains if dialect == "sqlite" else keys.c.name.icontains
+    )  # SQLite's LIKE folds by itself
+    named = likes(q, autoescape=True)
+    return named | (keys.c.last4 == q) if len(q) == _LAST else named
+
+
+def _status(text: str) -> Status:
+    try:
+        return Status[text.upper()]
+    except KeyError:
+        raise RefusedError("status must be active, disabled or revoked.", field="status") from None

@@ -1,0 +1,1 @@
+"""What every action consists of: one transaction with role check, rows, audit event and change."""

@@ -1,0 +1,45 @@
+"""The one place where a committed change is handed to those who must obey it: this host, then all
+others.
+"""
+
+from nemorouter.datadir.paths import DataDir
+from nemorouter.errors import NemoError, StoreError
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+
+
+async def apply(settings: Settings, store: Store, sequence: int = 0) -> None:
+    """Returns when every worker of every host obeys the change ``sequence`` (0: all that the store
+    holds).
+
+    StoreError: it is saved, but not in force everywhere yet.
+    """
+    if DataDir(
+        settings.data_dir
+    ).serve_lock.exists():  # else no server ever ran here, so there is no arena
+        await _apply_here(settings, store)
+    if settings.redis_url is not None:
+        from nemorouter.cluster.membership import (
+            propagation,  # with Redis's client: only where there are other hosts
+        )
+
+        try:
+            await propagation.obeyed(settings, store, sequence)
+        except (NemoError, OSError) as error:
+            raise StoreError(
+                f"The change is saved, but it is not certain yet that every host obeys it: {error}"
+            ) from error
+
+
+async def _apply_here(settings: Settings, store: Store) -> None:
+    from nemorouter.arena import (
+        attach,  # with the native module: only when there may be something to apply to
+    )
+
+    try:
+        await attach.catch_up_if_live(settings, store)
+    except (NemoError, OSError, MemoryError, ValueError) as error:
+        raise StoreError(
+            f"The change is saved, but a running server does not obey it yet: {error} "
+            "It stays queued, and the server tries again by itself."
+        ) from error

@@ -1,0 +1,126 @@
+"""One change: role check, rows, audit event and change sequence in a single transaction; then the
+arena.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, Text, cast, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from nemorouter.roles import Actor, Reach, require
+from nemorouter.services.transaction import chain
+from nemorouter.services.transaction.apply import apply
+from nemorouter.services.transaction.clock import now_ms
+from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.lookup import TABLES
+from nemorouter.store.schema import PRICE_CHANGE, audit, changes, meta, prices
+from nemorouter.types import Kind
+
+
+class Unit:
+    """A transaction on behalf of ``actor``. What it writes is there whole, with its audit event, or
+    not at all.
+    """
+
+    def __init__(
+        self, context: Context, connection: AsyncConnection, actor: Actor, reach: Reach
+    ) -> None:
+        self.context = context
+        self.connection = connection
+        self.actor = actor
+        self.reach = reach
+        self.now_ms = now_ms()
+        self.touched = False
+        self.sequence = 0  # of the newest change
+        self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
+
+    async def touch(self, kind: Kind, id: int) -> None:
+        """The policy of this scope changed: number the change, and give the row its version."""
+        seq = await self._next_change()
+        await self.connection.execute(insert(changes).values(seq=seq, kind=int(kind), id=id))
+        table = TABLES[kind]
+        await self.connection.execute(update(table).where(table.c.id == id).values(version=seq))
+
+    async def touch_price(self, model: str) -> None:
+        """The same for a price."""
+        seq = await self._next_change()
+        await self.connection.execute(
+            insert(changes).values(seq=seq, kind=PRICE_CHANGE, id=0, model=model)
+        )
+        await self.connection.execute(
+            update(prices).where(prices.c.model == model).values(version=seq)
+        )
+
+    async def record(
+        self,
+        action: str,
+        resource: str,
+        before: Any = None,  # noqa: ANN401 - any JSON value
+        after: Any = None,  # noqa: ANN401
+    ) -> None:
+        """Append an event to the audit chain; ``before`` and ``after`` are kept as JSON."""
+        newest = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+        last = (await self.connection.execute(newest)).first()
+        event = chain.Event(
+            seq=last.seq + 1 if last else 1,
+            at_ms=self.now_ms,
+            org_id=self.actor.org,
+            actor=self.actor.name,
+            source_ip=self.actor.source_ip,
+            action=action,
+            resource=resource,
+            before=_json(before),
+            after=_json(after),
+        )
+        digest = chain.link(self.context.audit_key, last.hash if last else b"", event)
+        await self.connection.execute(
+            insert(audit).values(**msgspec.structs.asdict(event), hash=digest)
+        )
+        await chain.set_head(self.connection, self.context.audit_key, event.seq, digest)
+        self.recorded = event.seq, digest
+
+    async def _next_change(self) -> int:
+        self.touched = True
+        bumped = cast(cast(meta.c.value, BigInteger) + 1, Text)
+        query = (
+            update(meta)
+            .where(meta.c.key == "change_seq")
+            .values(value=bumped)
+            .returning(meta.c.value)
+        )
+        self.sequence = int((await self.connection.execute(query)).scalar_one())
+        return self.sequence
+
+
+@asynccontextmanager
+async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[Unit]:
+    """The transaction of ``action``. When the block ends well it is committed, and in force on
+    every host.
+    """
+    async with _unit(context, actor, require(actor, action)) as unit:
+        yield unit
+
+
+@asynccontextmanager
+async def own_change(context: Context, actor: Actor) -> AsyncIterator[Unit]:
+    """The same for what everybody may do to themselves: the caller has made sure that it is them."""
+    async with _unit(context, actor, Reach.OWN) as unit:
+        yield unit
+
+
+@asynccontextmanager
+async def _unit(context: Context, actor: Actor, reach: Reach) -> AsyncIterator[Unit]:
+    async with context.store.begin() as connection:
+        unit = Unit(context, connection, actor, reach)
+        yield unit
+    if unit.recorded is not None:
+        chain.write_anchor(context.settings.data_dir, *unit.recorded)
+    if unit.touched:
+        await apply(context.settings, context.store, unit.sequence)
+
+
+def _json(value: Any) -> str | None:  # noqa: ANN401 - any view
+    return None if value is None else msgspec.json.encode(value).decode()
