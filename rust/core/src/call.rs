@@ -7,11 +7,18 @@ use crate::{
     units::{AMOUNT_MAX, Price, TOKENS_MAX, estimate},
 };
 
-/// `types.Endpoint`, as far as a price depends on it.
+/// The numbers of `types.Endpoint`.
 pub mod endpoint {
-    pub const GENERATES_TEXT: [u8; 3] = [0, 1, 2];
+    pub const CHAT_COMPLETIONS: u8 = 0;
+    pub const COMPLETIONS: u8 = 1;
+    pub const RESPONSES: u8 = 2;
+    pub const EMBEDDINGS: u8 = 3;
     pub const IMAGES: u8 = 4;
+    pub const MODERATIONS: u8 = 5;
     pub const MODELS: u8 = 6;
+    /// A guarded path that is no call of the API.
+    pub const OTHER: u8 = 7;
+    pub const GENERATES_TEXT: [u8; 3] = [CHAT_COMPLETIONS, COMPLETIONS, RESPONSES];
 }
 pub const OUTCOME_OK: u8 = 1;
 

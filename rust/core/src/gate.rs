@@ -3,7 +3,7 @@
 
 use crate::{
     arena::Arena,
-    calendar::Windows,
+    calendar::{Duration, Windows},
     call::{OUTCOME_OK, Size, endpoint, size},
     clock::Clock,
     credential::{Credential, parse},
@@ -27,6 +27,14 @@ pub use crate::call::{Request, Usage};
 /// How often an admission reads everything again when a policy, a window or a recount moves under
 /// it.
 const TRIES: usize = 64;
+
+/// The window of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetWindow {
+    pub duration: Duration,
+    /// The day after the last of the window, since 1970-01-01.
+    pub end_day: u64,
+}
 
 /// What a check saw: buckets of this host alone, or leases.
 enum Plan<'a> {
@@ -79,7 +87,17 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         address: impl FnOnce() -> S,
         endpoint: u8,
     ) -> std::result::Result<u32, Code> {
-        self.find_key(authorization)
+        self.identify_key(parse(authorization), address, endpoint)
+    }
+
+    /// As [`identify`](Self::identify), for a credential that was read already.
+    pub fn identify_key<S: AsRef<str>>(
+        &self,
+        credential: Credential,
+        address: impl FnOnce() -> S,
+        endpoint: u8,
+    ) -> std::result::Result<u32, Code> {
+        self.find_key(credential)
             .and_then(|index| self.may_enter(index, address, endpoint))
             .inspect_err(|code| self.tickets().count_refusal(*code))
     }
@@ -93,8 +111,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         }
     }
 
-    fn find_key(&self, authorization: &[u8]) -> std::result::Result<u32, Code> {
-        let key = match parse(authorization) {
+    fn find_key(&self, credential: Credential) -> std::result::Result<u32, Code> {
+        let key = match credential {
             Credential::Missing => return Err(Code::MissingApiKey),
             Credential::Malformed => return Err(Code::KeyMalformed),
             Credential::Key(key) => key,
@@ -319,6 +337,22 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     fn correct_leased(&self, slot: Slot, tokens: u64, cost: u64) -> bool {
         let records = slot.indices().map(|index| self.arena().record(index));
         correct::<true>(slot, records, tokens, cost, || self.clock.boot_us())
+    }
+
+    /// True if the host lost its lease among the hosts: it admits nothing.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.arena().fenced()
+    }
+
+    /// The current window of the budget that refused.
+    #[must_use]
+    pub fn budget_window(&self, refusal: &Refusal) -> Option<BudgetWindow> {
+        let scopes = self.scopes(refusal.index)?;
+        let level = scopes.iter().flatten().find(|level| level.view.kind == refusal.kind)?;
+        let duration = level.view.duration;
+        let end_day = duration.end_day(duration.ordinal(self.clock.wall_ms()));
+        Some(BudgetWindow { duration, end_day })
     }
 
     /// True if the allow-lists of the key and its team allow the model.

@@ -1,10 +1,25 @@
-//! What clients and providers of OpenAI's API say: requests, answers, streams and their usage.
+//! What clients and providers of `OpenAI`'s API say, and the order in which a request is answered.
+//!
+//! [`exchange`] knows the order: a head is located ([`paths`]), its credential chosen
+//! ([`credential`]) and its source found ([`source`]); the body is looked at ([`peek`]) and
+//! admitted; an upstream's answer passes by ([`sse`], [`usage`]) and is charged ([`charge`]).
+//! [`refusals`] and [`headers`] are what the client gets.
 //!
 //! The crate performs no I/O and knows neither Python nor a runtime, so that every rule in it is
 //! reached by `cargo test`.
 
+pub mod charge;
+pub mod credential;
 pub mod echo;
+pub mod exchange;
+pub mod headers;
+pub mod media;
 mod members;
+pub mod paths;
 pub mod peek;
+pub mod refusals;
+pub mod routes;
+pub mod source;
 pub mod sse;
 pub mod usage;
+pub mod worker;

@@ -3,7 +3,10 @@
 //! The limiter and the upstream must see the same values, so a field that is given twice, in
 //! whatever spelling, is a fault.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+};
 
 use serde::{
     Deserializer,
@@ -27,12 +30,28 @@ const PROMPTS: usize = 2048;
 pub struct Seen {
     pub model: String,
     pub stream: bool,
-    /// The stream will end without a usage chunk, unless one is asked for.
-    pub lacks_usage: bool,
+    /// What to write into the body, so that the stream ends with a usage chunk; `None` where it
+    /// does, or is no stream that can.
+    pub usage_edit: Option<Edit>,
     /// The most tokens a choice may produce, as the client says.
     pub output: Option<u64>,
     /// How many answers, or images, are asked for.
     pub choices: u64,
+}
+
+/// A piece of text that takes the place of some bytes of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    pub at: Range<usize>,
+    pub text: &'static str,
+}
+
+impl Edit {
+    /// The body with the edit made; all other bytes stay as they are.
+    #[must_use]
+    pub fn apply(&self, body: &[u8]) -> Vec<u8> {
+        [&body[..self.at.start], self.text.as_bytes(), &body[self.at.end..]].concat()
+    }
 }
 
 /// Why a body cannot be used.
@@ -103,7 +122,7 @@ pub fn peek(body: &[u8], endpoint: u8) -> Result<Seen, Fault> {
     let mut seen = Seen { choices: 1, ..Seen::default() };
     let [mut n, mut best_of] = [1, 1];
     let mut prompts = 1;
-    let mut asks_usage = false;
+    let mut asked = Asked::Nothing;
     let mut given = 0_u16;
     members(
         text,
@@ -113,13 +132,16 @@ pub fn peek(body: &[u8], endpoint: u8) -> Result<Seen, Fault> {
             once(name, given >> field as u16 & 1 == 1)?;
             given |= 1 << field as u16;
             if raw == "null" {
+                if matches!(field, Field::StreamOptions) {
+                    asked = Asked::Instead(place(text, raw), ONLY_USAGE);
+                }
                 return Ok(());
             }
             match field {
                 Field::Model if !raw.starts_with('"') => return Err(expected(name, "a string")),
                 Field::Model => seen.model = serde_json::from_str(raw).map_err(|_| Fault::Json)?,
                 Field::Stream => seen.stream = boolean(name, raw)?,
-                Field::StreamOptions => asks_usage = include_usage(raw)?,
+                Field::StreamOptions => asked = include_usage(text, raw)?,
                 Field::MaxTokens | Field::MaxCompletionTokens | Field::MaxOutputTokens => {
                     seen.output = seen.output.max(Some(number(name, raw, TOKENS)?));
                 }
@@ -137,10 +159,75 @@ pub fn peek(body: &[u8], endpoint: u8) -> Result<Seen, Fault> {
         return Err(Fault::Field(format!("model: at most {MODEL_BYTES} bytes.")));
     }
     seen.choices = n.max(best_of) * prompts;
-    seen.lacks_usage =
-        seen.stream && !asks_usage && Field::of("stream_options", endpoint).is_some();
+    if !is_printable(&seen.model) {
+        return Err(Fault::Field("model: no control characters.".to_owned()));
+    }
+    if seen.stream && Field::of("stream_options", endpoint).is_some() {
+        seen.usage_edit = match asked {
+            Asked::Usage => None,
+            Asked::Instead(at, text) => Some(Edit { at, text }),
+            Asked::Nothing => {
+                let start = text.find('{').map_or(0, |at| at + 1);
+                Some(Edit { at: start..start, text: WITH_USAGE })
+            }
+        };
+    }
     Ok(seen)
 }
+
+/// What a body's stream options say of the usage chunk.
+enum Asked {
+    /// There are no options.
+    Nothing,
+    Usage,
+    /// What to write in the place of some bytes, to ask for it.
+    Instead(Range<usize>, &'static str),
+}
+
+const WITH_USAGE: &str = r#""stream_options":{"include_usage":true},"#;
+const ONLY_USAGE: &str = r#"{"include_usage":true}"#;
+
+/// Where `part` stands in `text`, of which it is a slice.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// True without control and format characters, separators but the space, and private use: names of
+/// models are logged and shown.
+fn is_printable(name: &str) -> bool {
+    name.chars().all(|c| match c {
+        ' '..='~' => true,
+        '\0'..='\u{a0}' | '\u{ad}' => false,
+        _ => !c.is_whitespace() && !FORMAT.iter().any(|range| range.contains(&c)),
+    })
+}
+
+/// Characters of Unicode's categories Cf, Co and Zs above U+00AD, and noncharacters at the end of
+/// the basic plane.
+const FORMAT: [RangeInclusive<char>; 21] = [
+    '\u{600}'..='\u{605}',
+    '\u{61c}'..='\u{61c}',
+    '\u{6dd}'..='\u{6dd}',
+    '\u{70f}'..='\u{70f}',
+    '\u{890}'..='\u{891}',
+    '\u{8e2}'..='\u{8e2}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{e000}'..='\u{f8ff}',
+    '\u{fdd0}'..='\u{fdef}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{fffe}'..='\u{ffff}',
+    '\u{110bd}'..='\u{110bd}',
+    '\u{110cd}'..='\u{110cd}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{10ffff}',
+];
 
 /// More arrays and objects than [`DEPTH`] inside of each other. Nearly every body has too few of
 /// them to need a closer look.
@@ -187,7 +274,7 @@ fn boolean(name: &str, raw: &str) -> Result<bool, Fault> {
     raw.parse().map_err(|_| expected(name, "true or false"))
 }
 
-fn include_usage(raw: &str) -> Result<bool, Fault> {
+fn include_usage(text: &str, raw: &str) -> Result<Asked, Fault> {
     const NAME: &str = "stream_options.include_usage";
     if !raw.starts_with('{') {
         return Err(expected("stream_options", "an object"));
@@ -198,11 +285,21 @@ fn include_usage(raw: &str) -> Result<bool, Fault> {
         |name| (name == "include_usage").then_some(()),
         |(), raw| {
             once(NAME, found.is_some())?;
-            found = Some(raw != "null" && boolean(NAME, raw)?);
+            found = Some((raw != "null" && boolean(NAME, raw)?, place(text, raw)));
             Ok(())
         },
     )?;
-    Ok(found.unwrap_or(false))
+    Ok(match found {
+        Some((true, _)) => Asked::Usage,
+        Some((false, at)) => Asked::Instead(at, "true"),
+        None if raw[1..].trim_start().starts_with('}') => {
+            Asked::Instead(place(text, raw), ONLY_USAGE)
+        }
+        None => {
+            let start = place(text, raw).start + 1;
+            Asked::Instead(start..start, r#""include_usage":true,"#)
+        }
+    })
 }
 
 /// One array of tokens is one prompt; strings and arrays are a prompt each.
@@ -326,13 +423,7 @@ mod tests {
         let seen = peek(body, 0).expect("a body");
         assert_eq!(
             seen,
-            Seen {
-                model: "m".into(),
-                stream: true,
-                lacks_usage: false,
-                output: Some(7),
-                choices: 3
-            }
+            Seen { model: "m".into(), stream: true, usage_edit: None, output: Some(7), choices: 3 }
         );
         assert_eq!(peek(body, 3).expect("a body").output, None);
         assert_eq!(peek(body, 1).expect("a body").output, Some(5));
@@ -360,6 +451,76 @@ mod tests {
             peek(br#"{"model":"a","best_of":1,"best_of":2}"#, 0).is_ok(),
             "nobody looks at it there"
         );
+    }
+
+    #[test]
+    fn usage_is_asked_for_and_all_else_stays() {
+        let edited = |body: &str| {
+            let seen = peek(body.as_bytes(), 0).expect("a body");
+            seen.usage_edit
+                .map(|edit| String::from_utf8(edit.apply(body.as_bytes())).expect("UTF-8"))
+        };
+        for (body, asking) in [
+            (
+                r#" { "model":"m","stream":true}"#,
+                r#" {"stream_options":{"include_usage":true}, "model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"x":"\ud83d"}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true,"x":"\ud83d"}"#,
+            ),
+            (
+                r#"{"stream_options":null,"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"stream_options": { },"model":"m","stream":true}"#,
+                r#"{"stream_options": {"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":{"a":1},"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true,"a":1},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"stream_\u006fptions":{"a":1,"include_usage":false},"model":"m","stream":true}"#,
+                r#"{"stream_\u006fptions":{"a":1,"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":null},"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+            ),
+        ] {
+            assert_eq!(edited(body).as_deref(), Some(asking), "{body}");
+        }
+        for body in [
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            r#"{"model":"m","stream":false,"stream_options":null}"#,
+            r#"{"model":"m"}"#,
+        ] {
+            assert_eq!(edited(body), None, "{body}");
+        }
+        assert_eq!(peek(br#"{"model":"m","stream":true}"#, 2).expect("a body").usage_edit, None);
+    }
+
+    #[test]
+    fn a_models_name_is_printable() {
+        for name in ["gpt-4o", "a b", "mod\u{e8}le", "\u{6a21}\u{578b}", "\u{1f600}"] {
+            assert!(is_printable(name), "{name:?}");
+        }
+        for name in [
+            "a\0b",
+            "\u{7f}",
+            "a\u{85}",
+            "\u{202e}gpt",
+            "a\u{200b}",
+            "a\u{a0}b",
+            "\u{feff}",
+            "\u{2028}",
+            "\u{e000}",
+            "\u{e0041}",
+        ] {
+            assert!(!is_printable(name), "{name:?}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Peek {
 
     #[getter]
     fn lacks_usage(&self) -> bool {
-        self.seen.lacks_usage
+        self.seen.usage_edit.is_some()
     }
 }
 
@@ -71,22 +71,10 @@ pub fn peek<'py>(
         Err(Fault::Model) => refuse(code::MISSING_MODEL, None),
         Err(Fault::Field(message)) => refuse(code::INVALID_REQUEST, Some(&message)),
         Ok(seen) => {
-            let model = PyString::new(py, &seen.model);
-            if is_printable(&model, &seen.model)? {
-                Ok(Bound::new(py, Peek { model: model.unbind(), seen })?.into_any())
-            } else {
-                refuse(code::INVALID_REQUEST, Some("model: no control characters."))
-            }
+            let model = PyString::new(py, &seen.model).unbind();
+            Ok(Bound::new(py, Peek { model, seen })?.into_any())
         }
     }
-}
-
-/// Python knows Unicode's tables; nearly every name is ASCII and does not need them.
-fn is_printable(model: &Bound<'_, PyString>, text: &str) -> PyResult<bool> {
-    if text.is_ascii() {
-        return Ok(text.bytes().all(|byte| (b' '..0x7f).contains(&byte)));
-    }
-    model.call_method0(intern!(model.py(), "isprintable"))?.extract()
 }
 
 /// The one Authorization value, and the bytes of the body that the headers announce: -1 if they do

@@ -162,6 +162,14 @@ fn month_of(day: u64) -> u64 {
     year * 12 + month
 }
 
+/// A day since 1970-01-01 as ISO 8601 writes it.
+#[must_use]
+pub fn date(day: u64) -> String {
+    let month = month_of(day);
+    let of_month = day - first_day_of_month(month) + 1;
+    format!("{:04}-{:02}-{of_month:02}", month / 12, month % 12 + 1)
+}
+
 fn first_day_of_month(ordinal: u64) -> u64 {
     let (mut year, month) = (ordinal / 12, ordinal % 12);
     let mp = (month + 10) % 12;
@@ -176,6 +184,18 @@ fn first_day_of_month(ordinal: u64) -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates() {
+        for (day, text) in [
+            (0, "1970-01-01"),
+            (19_722, "2023-12-31"),
+            (19_723, "2024-01-01"),
+            (19_782, "2024-02-29"),
+        ] {
+            assert_eq!(date(day), text);
+        }
+    }
 
     fn ms(day: u64) -> u64 {
         day * DAY_MS

@@ -27,9 +27,20 @@ pub fn parse(value: &[u8]) -> Credential<'_> {
     if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first() != Some(&b' ') {
         return Credential::Malformed;
     }
-    let key = rest.trim_ascii_start();
+    bare(&rest[spaces(rest)..])
+}
+
+/// Read a header's value that is a key without a scheme. Blanks around it are trimmed; nothing else
+/// is forgiven.
+#[must_use]
+pub fn parse_key(value: &[u8]) -> Credential<'_> {
+    let value = trim(value);
+    if value.is_empty() { Credential::Missing } else { bare(value) }
+}
+
+fn bare(key: &[u8]) -> Credential<'_> {
     match <&[u8; KEY_BYTES]>::try_from(key) {
-        Ok(key) if rest.len() - key.len() == spaces(rest) && is_key(key) => Credential::Key(key),
+        Ok(key) if is_key(key) => Credential::Key(key),
         _ => Credential::Malformed,
     }
 }
