@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benches.micro.pairs import Round, compare
 from nemorouter.bench.world import CHAT, MODEL, OK, PEPPER, World, secret
 from nemorouter.errors import Code
-from nemorouter.types import MAX_LIMIT
+from nemorouter.types import MAX_LIMIT, per_rate
 
 TIMES = 1_000
 ROUNDS = 40
@@ -108,13 +108,13 @@ def test_settle(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize(
     ("code", "fields"),
     [
-        (Code.RATE_LIMIT_EXCEEDED, {"rpm": 0}),
-        (Code.TPM_LIMIT_EXCEEDED, {"tpm": 0}),
+        (Code.RATE_LIMIT_EXCEEDED, {"limits": per_rate(rpm=0)}),
+        (Code.TPM_LIMIT_EXCEEDED, {"limits": per_rate(tpm=0)}),
         (Code.BUDGET_EXCEEDED, {"cap": 0}),
     ],
     ids=["429-rpm", "429-tpm", "402"],
 )
-def test_admit_refused(benchmark: BenchmarkFixture, code: Code, fields: dict[str, int]) -> None:
+def test_admit_refused(benchmark: BenchmarkFixture, code: Code, fields: dict[str, Any]) -> None:
     def make(module: ModuleType) -> Round:
         world = World(module, 10, **fields)
         admit = world.gate.admit

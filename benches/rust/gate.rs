@@ -14,6 +14,7 @@ use nemorouter_core::{
     model::ModelName,
     policy::Policy,
     price::Known,
+    quota::{RATE_COUNT, RATES},
     units::Price,
     verdict::Code,
 };
@@ -41,10 +42,9 @@ fn scope(kind: u8, id: u64) -> Policy {
         team: of(2, kind == 4),
         user: of(3, kind == 4),
         digest: vec![],
-        rpm: Some(1_000_000_000),
-        rpm_burst: None,
-        tpm: Some(1_000_000_000),
-        tpm_burst: None,
+        // A user's rates are left out, as they were before users had any: counts stay comparable.
+        limits: if kind == 3 { [None; RATE_COUNT] } else { RATES.map(|rate| Some(rate.most)) },
+        bursts: [None; RATE_COUNT],
         cap: Some(5_000_000_000_000_000),
         duration: 3,
         expires_ms: None,
@@ -141,8 +141,8 @@ fn whole(c: &mut Criterion) {
 fn refusals(c: &mut Criterion) {
     let mut group = c.benchmark_group("refuse");
     let spoilt: [Spoilt; 3] = [
-        ("rpm", Code::RateLimitExceeded, |p| p.rpm = Some(0)),
-        ("tpm", Code::TpmLimitExceeded, |p| p.tpm = Some(0)),
+        ("rpm", Code::RateLimitExceeded, |p| p.limits[0] = Some(0)),
+        ("tpm", Code::TpmLimitExceeded, |p| p.limits[1] = Some(0)),
         ("budget", Code::BudgetExceeded, |p| p.cap = Some(0)),
     ];
     for (name, code, change) in spoilt {

@@ -19,6 +19,9 @@ LAYOUT: Final[int]
 MOST_TOKENS: Final[int]
 """More tokens than any answer has; a usage that tells more is a fault, not a bill."""
 
+RATES: Final[tuple[tuple[str, str, int, int, str], ...]]
+"""The fields of ``types.RATES``, row by row: name, resource, period in seconds, most, code."""
+
 MAX_PRICES: Final[int]
 """Models whose price an arena holds at most."""
 
@@ -98,10 +101,8 @@ class Meters:
     """What a scope has left, at one instant. None = unlimited."""
 
     @property
-    def rpm_remaining(self) -> int | None: ...
-    @property
-    def tpm_remaining(self) -> int | None:
-        """Tokens; negative while in debt."""
+    def remaining(self) -> tuple[int | None, ...]:
+        """Requests or tokens, in the order of ``RATES``; negative while in debt."""
 
     @property
     def committed(self) -> int:
@@ -172,8 +173,12 @@ class Refusal:
         """types.Kind of the scope that refused (0 where none did)."""
 
     @property
+    def rate(self) -> int | None:
+        """Place in ``RATES`` of the limit that refused, where one did."""
+
+    @property
     def limit(self) -> int:
-        """RPM, TPM, or budget cap of that scope."""
+        """Rate limit or budget cap of that scope."""
 
     @property
     def used(self) -> int:

@@ -5,6 +5,7 @@ store; a number once given is never given another meaning.
 """
 
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -15,13 +16,49 @@ MAX_SPEND_NANO = 10_000_000 * NANO
 """The largest budget of one window: what the arena's money word holds with room for overruns."""
 
 MAX_LIMIT = 1_000_000_000
-"""The largest RPM or TPM limit and burst: a bucket word is exact up to here."""
+"""The largest limit and burst of a rate a minute: a bucket word is exact up to here."""
 
 MAX_MODEL_BYTES = 120
 """The longest model name, in UTF-8 bytes, that a journal slot carries."""
 
 MAX_PRICES = 2048
 """The most models whose prices an arena holds."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """One kind of rate limit.
+
+    ``resource`` says what it counts: "requests" or "tokens". ``most`` is the largest limit and
+    burst, ``code`` the member of ``errors.Code`` that its refusal has, in lower case.
+    """
+
+    name: str
+    resource: str
+    period_s: int
+    most: int
+    code: str
+
+
+RATES: Final = (
+    Rate("rpm", "requests", 60, MAX_LIMIT, "rate_limit_exceeded"),
+    Rate("tpm", "tokens", 60, MAX_LIMIT, "tpm_limit_exceeded"),
+)
+"""All kinds of rate limits, in the order in which they are checked.
+
+The place of a row is its number in policies, meters, leases and refusals. The native module has the
+same table (``_core.RATES``); a test compares the two.
+"""
+
+
+def per_rate(**values: int | None) -> tuple[int | None, ...]:
+    """Order values that are given by the names of their rates as ``RATES`` orders them.
+
+    A rate without a value gets None. ValueError: no rate has such a name.
+    """
+    unknown = values.keys() - {rate.name for rate in RATES}
+    if unknown:
+        raise ValueError(f"no such rate: {', '.join(sorted(unknown))}")
+    return tuple(values.get(rate.name) for rate in RATES)
 
 
 class Kind(IntEnum):
@@ -92,10 +129,8 @@ class Policy(msgspec.Struct, frozen=True):
     team: int = 0
     user: int = 0
     digest: bytes = b""  # keys: 32-byte keyed BLAKE3; other kinds: empty
-    rpm: int | None = None
-    rpm_burst: int | None = None  # None = rpm
-    tpm: int | None = None
-    tpm_burst: int | None = None  # None = tpm
+    limits: tuple[int | None, ...] = (None,) * len(RATES)  # in the order of RATES
+    bursts: tuple[int | None, ...] = (None,) * len(RATES)  # in the order of RATES; None = the limit
     cap: int | None = None  # nano-USD a window
     duration: int = Duration.MONTHLY
     expires_ms: int | None = None  # Unix milliseconds

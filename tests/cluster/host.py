@@ -39,10 +39,8 @@ def create(plan: Plan) -> Arena:
         team=1,
         digest=digest,
         last4="RRRR",
-        rpm=plan.limit,
-        rpm_burst=plan.burst,
-        tpm=plan.tpm,
-        tpm_burst=plan.tpm,
+        limits=(plan.limit, plan.tpm),
+        bursts=(plan.burst, plan.tpm),
     )
     arena.put(key)
     arena.publish(str(folder / "arena"))

@@ -12,6 +12,7 @@ from nemorouter._core import Arena, Gate, Journal, ManualClock, hash_key
 from nemorouter.errors import Code
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Status
 from tests.faults.world import KEY, ORG, TEAM, USER, a_key
+from tests.rates import by_name
 
 PEPPERS = [(1, bytes(32))]
 
@@ -44,7 +45,9 @@ class Scene:
 
     def change(self, kind: Kind, **fields: Any) -> None:
         self.version += 1
-        policy = msgspec.structs.replace(self.policies[kind], version=self.version, **fields)
+        policy = msgspec.structs.replace(
+            self.policies[kind], version=self.version, **by_name(fields)
+        )
         self.policies[kind] = policy
         self.arena.put(policy)
 
@@ -62,7 +65,7 @@ class Scene:
             self.arena.meters(index, boot_us=1_000_000, wall_ms=wall)
             for index in range(self.arena.scopes)
         )
-        return [(m.rpm_remaining, m.tpm_remaining, m.committed, m.frozen) for m in found]
+        return [(*m.remaining, m.committed, m.frozen) for m in found]
 
 
 def changed(code: Code, kind: Kind, **fields: Any) -> Any:

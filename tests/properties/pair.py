@@ -13,8 +13,8 @@ PEPPERS = [(2, b"current pepper".ljust(32, b".")), (1, b"previous pepper".ljust(
 SLOTS = 12
 START_MS = 1_767_225_600_000 + 86_400_000 * 3  # Sunday 2026-01-04: day, week and month turn soon
 
-REFUSAL_FIELDS = ("code", "index", "kind", "limit", "used", "retry_after_us")
-METER_FIELDS = ("rpm_remaining", "tpm_remaining", "committed", "cap", "duration", "frozen")
+REFUSAL_FIELDS = ("code", "index", "kind", "rate", "limit", "used", "retry_after_us")
+METER_FIELDS = ("remaining", "committed", "cap", "duration", "frozen")
 IDENTITY_FIELDS = ("kind", "id", "org", "team", "user", "name", "last4", "status")
 
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from nemorouter.reference import hash_key
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
 from tests.properties.pair import PEPPERS, SLOTS, START_MS, Pair
+from tests.rates import by_name
 
 DAY_MS = 86_400_000
 KEYS = {1: "sk-nemo-" + "1" * 20, 2: "sk-nemo-" + "2" * 20, 3: "sk-nemo-" + "3" * 20}
@@ -96,7 +97,12 @@ class Histories(RuleBasedStateMachine):
                 "last4": KEYS[id][-4:],
             }
         policy = Policy(
-            kind=kind, id=id, version=self.version, name=f"{kind.name} {id}", **owners, **fields
+            kind=kind,
+            id=id,
+            version=self.version,
+            name=f"{kind.name} {id}",
+            **owners,
+            **by_name(fields),
         )
         self.index[kind, id] = self.pair.put(policy)
         self.policies[kind, id] = policy

@@ -13,6 +13,7 @@ from nemorouter.errors import Code
 from nemorouter.reference import hash_key
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy
 from tests.oracle import Event, issued, worst_window
+from tests.rates import by_name
 
 PEPPER = b"p" * 32
 SECRET = "sk-nemo-" + "P" * 20
@@ -26,6 +27,7 @@ class Host:
     """One key with the given fields, under an unlimited team, user and org."""
 
     def __init__(self, module: ModuleType, kind: Kind = Kind.KEY, **fields: Any) -> None:
+        fields = by_name(fields)
         self.clock = module.ManualClock(7_777_777)
         self.now_us = 7_777_777
         self.arena = module.Arena.private(8)

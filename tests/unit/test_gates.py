@@ -8,6 +8,7 @@ import pytest
 from nemorouter._core import Peek, Scanner, peek
 from nemorouter.errors import Code, TicketError
 from nemorouter.types import NANO, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
+from tests.rates import by_name
 
 PEPPER, OLD_PEPPER = b"n" * 32, b"o" * 32
 SECRET = "sk-nemo-" + "R" * 20
@@ -39,7 +40,7 @@ class World:
             owners |= {"team": 1, "user": 1}
             fields = {"digest": self.digest, "last4": "RRRR"} | fields
         index: int = self.arena.put(
-            Policy(kind=kind, id=1, version=self.version, **owners, **fields)
+            Policy(kind=kind, id=1, version=self.version, **owners, **by_name(fields))
         )
         return index
 
@@ -207,7 +208,7 @@ def test_what_was_produced_is_charged(
     world.put(Kind.KEY, rpm=5, tpm=100)
     assert world.settle(world.admit(), tokens, outcome) == cost
     meters = world.arena.meters(world.key)
-    assert (meters.rpm_remaining, meters.tpm_remaining, meters.committed) == (4, 100 - tokens, cost)
+    assert (meters.remaining, meters.committed) == ((4, 100 - tokens), cost)
 
 
 def test_images_are_charged_by_the_piece(world: World) -> None:
@@ -245,7 +246,7 @@ def test_a_user_has_budgets_only(world: World) -> None:
     world.put(Kind.USER, rpm=0, tpm=0)
     assert isinstance(world.admit(), int)
     meters = world.arena.meters(world.user)
-    assert (meters.rpm_remaining, meters.tpm_remaining) == (None, None)
+    assert meters.remaining == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def test_an_old_version_is_not_heard(world: World) -> None:
         kind=Kind.KEY, id=1, version=world.version, org=1, team=1, user=1, digest=world.digest
     )
     assert world.arena.put(stale) == world.key
-    assert world.arena.meters(world.key).rpm_remaining == 1
+    assert world.arena.meters(world.key).remaining[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -288,8 +289,8 @@ def test_an_old_version_is_not_heard(world: World) -> None:
         Policy(kind=Kind.KEY, id=9, version=9, org=1, team=1, digest=b"short"),
         Policy(kind=Kind.KEY, id=9, version=9, org=1, team=9, digest=b"x" * 32),
         Policy(kind=Kind.TEAM, id=9, version=9, org=9),
-        Policy(kind=Kind.ORG, id=9, version=9, rpm=1_000_000_001),
-        Policy(kind=Kind.ORG, id=9, version=9, tpm=-1),
+        Policy(kind=Kind.ORG, id=9, version=9, limits=(1_000_000_001, None)),
+        Policy(kind=Kind.ORG, id=9, version=9, limits=(None, -1)),
         Policy(kind=Kind.ORG, id=9, version=9, cap=10_000_000 * NANO + 1),
         Policy(kind=9, id=9, version=9),
     ],

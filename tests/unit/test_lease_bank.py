@@ -12,6 +12,7 @@ from nemorouter import _core
 from nemorouter.errors import Code
 from nemorouter.types import Kind, Outcome, Policy
 from tests.oracle import PERIOD_US, worst_window
+from tests.rates import by_name
 
 PEPPER = b"n" * 32
 RPM, TPM = 0, 1
@@ -66,7 +67,7 @@ class Host:
         self.arena.put(Policy(kind=Kind.ORG, id=1, version=1))
         self.arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
         self.key = self.arena.put(
-            Policy(kind=Kind.KEY, id=3, version=1, org=1, team=2, digest=PEPPER, **limits)
+            Policy(kind=Kind.KEY, id=3, version=1, org=1, team=2, digest=PEPPER, **by_name(limits))
         )
         journals = (_core.Journal.private(256, ("u",)) for _ in range(2))
         self.gates = [_core.Gate(self.arena, journal, [(1, PEPPER)], clock) for journal in journals]

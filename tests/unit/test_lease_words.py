@@ -11,6 +11,7 @@ import pytest
 from nemorouter import _core
 from nemorouter.errors import Code
 from nemorouter.types import NANO, Kind, ModelPrice, Outcome, Policy
+from tests.rates import by_name
 
 PEPPER = b"n" * 32
 SECRET = "sk-nemo-" + "R" * 20
@@ -40,7 +41,9 @@ class World:
         owners: dict[str, Any] = {"org": 1} if kind != Kind.ORG else {}
         if kind == Kind.KEY:
             owners |= {"team": 1, "user": 1, "digest": _core.hash_key(SECRET, PEPPER)}
-        return self.arena.put(Policy(kind=kind, id=1, version=self.version, **owners, **fields))
+        return self.arena.put(
+            Policy(kind=kind, id=1, version=self.version, **owners, **by_name(fields))
+        )
 
     def admit(self, tokens: int = 10) -> Any:
         """A ticket for ``tokens`` of output, at a thousand nano-USD each, or the refusal."""
@@ -184,7 +187,7 @@ def test_headers_promise_no_more_than_host_and_centre() -> None:
     headers = dict(world.gate.rate_headers(world.key))
     assert headers["x-ratelimit-remaining-requests"] == "11"
     assert headers["x-ratelimit-reset-requests"] == "49s"
-    assert world.arena.meters(world.key).rpm_remaining == 11
+    assert world.arena.meters(world.key).remaining[RPM] == 11
     world.clock.advance(10)
     assert dict(world.gate.rate_headers(world.key))["x-ratelimit-remaining-requests"] == "0"
     world.arena.grant(world.key, RPM, 5, FOREVER, centre=1000)

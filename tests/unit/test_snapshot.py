@@ -66,7 +66,7 @@ async def test_a_second_attach_takes_over_the_meters(world: World) -> None:
     assert isinstance(gate_of(world, first).admit(index, "m", 0, 0, 4, 1, 1, False), int)
     attach.detach(world.settings)
     again = await attach.attach(world.settings)
-    assert again.meters(index).rpm_remaining == 1
+    assert again.meters(index).remaining[0] == 1
 
 
 async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from nemorouter.reference import hash_key
 from nemorouter.types import (
-    MAX_LIMIT,
     MAX_SPEND_NANO,
     NANO,
+    RATES,
     Endpoint,
     Kind,
     ModelPrice,
@@ -25,6 +25,10 @@ CHAT = int(Endpoint.CHAT_COMPLETIONS)
 OK = int(Outcome.OK)
 SLOTS = 4096
 _SEED = 5
+_WIDE: dict[str, Any] = {
+    "limits": tuple(rate.most for rate in RATES),
+    "cap": MAX_SPEND_NANO,
+}
 
 
 def secret(number: int) -> str:
@@ -33,21 +37,26 @@ def secret(number: int) -> str:
 
 
 def owners() -> list[Policy]:
-    """Return the policies of the org, the team and the user, each with every limit it can have."""
-    wide: dict[str, Any] = {"rpm": MAX_LIMIT, "tpm": MAX_LIMIT, "cap": MAX_SPEND_NANO}
+    """Return the policies of the org, the team and the user. The user has a budget only."""
     return [
-        Policy(kind=Kind.ORG, id=1, version=1, **wide),
-        Policy(kind=Kind.TEAM, id=1, version=1, org=1, **wide),
+        Policy(kind=Kind.ORG, id=1, version=1, **_WIDE),
+        Policy(kind=Kind.TEAM, id=1, version=1, org=1, **_WIDE),
         Policy(kind=Kind.USER, id=1, version=1, org=1, cap=MAX_SPEND_NANO),
     ]
 
 
 def key_policy(number: int, **fields: Any) -> Policy:
     """Return the policy of key ``number``: wide limits, replaced by ``fields`` where given."""
-    wide: dict[str, Any] = {"rpm": MAX_LIMIT, "tpm": MAX_LIMIT, "cap": MAX_SPEND_NANO}
     digest = hash_key(secret(number), PEPPER)
     return Policy(
-        kind=Kind.KEY, id=number, version=1, org=1, team=1, user=1, digest=digest, **(wide | fields)
+        kind=Kind.KEY,
+        id=number,
+        version=1,
+        org=1,
+        team=1,
+        user=1,
+        digest=digest,
+        **(_WIDE | fields),
     )
 
 

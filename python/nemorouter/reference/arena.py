@@ -88,8 +88,10 @@ class Arena:
             policy = scope.policy
             counts = ahead(scope.window, window_at(policy.duration, wall_ms)) >= 0
             return Meters(
-                None if scope.rpm is None else scope.rpm.remaining(boot_us),
-                None if scope.tpm is None else scope.tpm.remaining(boot_us),
+                tuple(
+                    None if bucket is None else bucket.remaining(boot_us)
+                    for bucket in scope.buckets
+                ),
                 scope.committed if counts else 0,
                 policy.cap,
                 policy.duration,

@@ -17,7 +17,7 @@ from nemorouter.reference.journal import Journal
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.slot import Slot, State
 from nemorouter.reference.values import Refusal
-from nemorouter.types import MAX_MODEL_BYTES, Endpoint, Outcome
+from nemorouter.types import MAX_MODEL_BYTES, RATES, Endpoint, Outcome
 
 if TYPE_CHECKING:
     from nemorouter._core import Peek
@@ -114,7 +114,12 @@ class Gate:
             for scope, window in zip(key.payers, windows, strict=True):
                 scope.commit(window, nano)
             seq = self.journal.next_seq()
-            taken = [level for level in key.levels if level.tpm is not None]
+            taken = [
+                (level, rate)
+                for level in key.levels
+                for rate, bucket in enumerate(level.buckets)
+                if bucket is not None and RATES[rate].resource == "tokens"
+            ]
             sizes = (tokens_in, tokens_out, nano)
             slot = Slot(
                 seq,
@@ -192,9 +197,7 @@ class Gate:
         with self._lock:
             boot_us = self._read_clocks()[0]
             levels = self.arena.records[index].levels
-            return rate_headers(
-                [level.rpm for level in levels], [level.tpm for level in levels], boot_us
-            )
+            return rate_headers([level.buckets for level in levels], boot_us)
 
     def request_id(self, ticket: int) -> str:
         """``req_`` + 32 hex digits: boot and seq of the ticket, or a fresh number for -1."""
@@ -262,13 +265,14 @@ def _source_refusal(key: Scope, client: str | Client, endpoint: int) -> int:
 def _correct(slot: Slot, now_us: int) -> None:
     """Bring every meter from what was reserved to what was used, and end the slot."""
     over = slot.input + slot.output - slot.reserved_in - slot.reserved_out
-    for scope in slot.charged:
-        if scope.tpm is None:
+    for scope, rate in slot.charged:
+        bucket = scope.buckets[rate]
+        if bucket is None:
             continue  # unlimited by now: whatever limit comes next begins full
         if over > 0:
-            scope.tpm.owe(over, now_us)
+            bucket.owe(over, now_us)
         else:
-            scope.tpm.give(-over)
+            bucket.give(-over)
     slot.state = State.ENDED
     difference = (slot.cost or 0) - slot.reserved_cost
     if difference == 0:

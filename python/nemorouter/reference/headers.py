@@ -1,6 +1,7 @@
 """OpenAI's x-ratelimit-* headers of the tightest level, and Go-style durations."""
 
 from nemorouter.reference.bucket import Bucket
+from nemorouter.types import RATES
 
 
 def go_duration(us: int) -> str:
@@ -22,15 +23,20 @@ def go_duration(us: int) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def rate_headers(
-    requests: list[Bucket | None], tokens: list[Bucket | None], boot_us: int
-) -> list[tuple[str, str]]:
-    """Header pairs of the tightest bucket of each resource; a resource without any limit is left
-    out.
+def rate_headers(levels: list[list[Bucket | None]], boot_us: int) -> list[tuple[str, str]]:
+    """Return the header pairs of the tightest bucket of each resource.
+
+    ``levels`` has the buckets of each scope in the order of RATES. A resource without any limit is
+    left out.
     """
     limits, remaining, resets = [], [], []
-    for name, buckets in (("requests", requests), ("tokens", tokens)):
-        limited = [bucket for bucket in buckets if bucket is not None]
+    for name in ("requests", "tokens"):
+        limited = [
+            bucket
+            for buckets in levels
+            for rate, bucket in zip(RATES, buckets, strict=True)
+            if bucket is not None and rate.resource == name
+        ]
         if not limited:
             continue
         tightest = min(limited, key=lambda bucket: max(0, bucket.remaining(boot_us)))

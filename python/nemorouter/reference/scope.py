@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.cost import AMOUNT_MAX
 from nemorouter.reference.windows import Window, window_at
-from nemorouter.types import MAX_LIMIT, MAX_SPEND_NANO, Duration, Kind, Policy, Status
+from nemorouter.types import MAX_SPEND_NANO, RATES, Duration, Kind, Policy, Status
 
 DIGEST_BYTES = 32
 _V4_MAPPED, _V4_OFFSET = 0xFFFF << 32, 96
@@ -20,14 +20,13 @@ class Scope:
         "_exact",
         "_networks",
         "_prefixes",
+        "buckets",
         "committed",
         "frozen",
         "index",
         "levels",
         "payers",
         "policy",
-        "rpm",
-        "tpm",
         "window",
     )
 
@@ -35,8 +34,8 @@ class Scope:
         self, index: int, policy: Policy, owners: tuple["Scope", ...], wall_ms: int
     ) -> None:
         self.index = index
-        self.rpm: Bucket | None = None
-        self.tpm: Bucket | None = None
+        self.buckets: list[Bucket | None] = [None] * len(RATES)
+        """One for each of RATES; None = unlimited."""
         # The money word: the window, nano-USD posted + reserved in it, and whether it waits for a
         # recount.
         self.window: Window = window_at(policy.duration, wall_ms)
@@ -54,8 +53,8 @@ class Scope:
         if policy.duration != self.policy.duration:
             self.window, self.committed, self.frozen = window_at(policy.duration, wall_ms), 0, True
         if policy.kind != Kind.USER:  # a user has budgets only
-            self.rpm = _relimited(self.rpm, policy.rpm, policy.rpm_burst, boot_us)
-            self.tpm = _relimited(self.tpm, policy.tpm, policy.tpm_burst, boot_us)
+            limits = zip(self.buckets, policy.limits, policy.bursts, strict=True)
+            self.buckets = [_relimited(*limit, boot_us) for limit in limits]
         self._exact = frozenset(model for model in policy.models if not model.endswith("*"))
         self._prefixes = tuple(model[:-1] for model in policy.models if model.endswith("*"))
         self._networks = tuple(_network(text) for text in policy.ips)
@@ -114,9 +113,10 @@ def check_policy(policy: Policy) -> None:
         raise ValueError("unknown kind, status or duration")
     if len(policy.digest) != (DIGEST_BYTES if policy.kind == Kind.KEY else 0):
         raise ValueError("a key needs a digest of 32 bytes, other kinds have none")
-    for limit in (policy.rpm, policy.rpm_burst, policy.tpm, policy.tpm_burst):
-        if limit is not None and not 0 <= limit <= MAX_LIMIT:
-            raise ValueError(f"a limit must be between 0 and {MAX_LIMIT}")
+    for rate, *numbers in zip(RATES, policy.limits, policy.bursts, strict=True):
+        for number in numbers:
+            if number is not None and not 0 <= number <= rate.most:
+                raise ValueError(f"{rate.name} must be between 0 and {rate.most}")
     if policy.cap is not None and not 0 <= policy.cap <= MAX_SPEND_NANO:
         raise ValueError(f"a cap must be between 0 and {MAX_SPEND_NANO}")
     for text in policy.ips:

@@ -23,7 +23,7 @@ class Slot:
     seq: int
     at_ms: int
     payers: tuple[Scope, ...]
-    charged: list[Scope]  # those whose tokens were taken
+    charged: list[tuple[Scope, int]]  # scope and rate of each bucket that tokens were taken from
     model: str
     endpoint: int
     upstream: int

@@ -21,8 +21,7 @@ class Identity:
 class Meters:
     """What a scope has left, at one instant. None = unlimited."""
 
-    rpm_remaining: int | None
-    tpm_remaining: int | None
+    remaining: tuple[int | None, ...]  # in the order of RATES
     committed: int
     cap: int | None
     duration: int
@@ -36,6 +35,7 @@ class Refusal:
     code: int
     index: int
     kind: int = 0
+    rate: int | None = None  # place in RATES
     limit: int = 0
     used: int = 0
     retry_after_us: int | None = None

@@ -9,7 +9,7 @@ from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.scope import Scope
 from nemorouter.reference.values import Refusal
 from nemorouter.reference.windows import Window, ahead, window_at, window_start_ms
-from nemorouter.types import ModelPrice, Status
+from nemorouter.types import RATES, ModelPrice, Status
 
 
 def standing(key: Scope, wall_ms: int) -> int:
@@ -39,21 +39,22 @@ Charge = tuple[Bucket, int]
 
 
 def rate_charges(key: Scope, tokens: int, boot_us: int) -> list[Charge] | Refusal:
-    """RPM and TPM of key, team and org: what to take from them, or the first that has not enough."""
+    """Rates of key, team and org: what to take from them, or the first that has not enough."""
     charges: list[Charge] = []
     for scope in key.levels:
-        rpm, tpm = scope.rpm, scope.tpm
-        if rpm is not None:
-            word = rpm.decide(1, boot_us)
+        for rate, (bucket, n) in enumerate(zip(scope.buckets, needs(tokens), strict=True)):
+            if bucket is None:
+                continue
+            word = bucket.decide(n, boot_us)
             if word is None:
-                return _limited(Code.RATE_LIMIT_EXCEEDED, rpm, scope, key, tokens, boot_us)
-            charges.append((rpm, word))
-        if tpm is not None:
-            word = tpm.decide(tokens, boot_us)
-            if word is None:
-                return _limited(Code.TPM_LIMIT_EXCEEDED, tpm, scope, key, tokens, boot_us)
-            charges.append((tpm, word))
+                return _limited(rate, bucket.limit, scope, key, tokens, boot_us)
+            charges.append((bucket, word))
     return charges
+
+
+def needs(tokens: int) -> list[int]:
+    """What a request of ``tokens`` takes from each of RATES."""
+    return [1 if rate.resource == "requests" else tokens for rate in RATES]
 
 
 def may_use(key: Scope, model: str) -> bool:
@@ -69,7 +70,11 @@ def budget_refusal(key: Scope, cost: int, windows: Sequence[Window]) -> Refusal 
         cap = scope.policy.cap
         if cap is not None and scope.committed_in(window) + cost > cap:
             return Refusal(
-                Code.BUDGET_EXCEEDED, key.index, scope.policy.kind, cap, scope.committed_in(window)
+                Code.BUDGET_EXCEEDED,
+                key.index,
+                scope.policy.kind,
+                limit=cap,
+                used=scope.committed_in(window),
             )
     return None
 
@@ -93,17 +98,17 @@ def book(key: Scope, wall_ms: int) -> tuple[int, list[Window]]:
         at_ms = max(later)
 
 
-def _limited(
-    code: int, bucket: Bucket, scope: Scope, key: Scope, tokens: int, boot_us: int
-) -> Refusal:
-    """The refusal by one bucket; its wait is that of the whole request, so that a retry then
-    succeeds.
+def _limited(rate: int, limit: int, scope: Scope, key: Scope, tokens: int, boot_us: int) -> Refusal:
+    """Return the refusal by one bucket.
+
+    Its wait is that of the whole request, so that a retry then succeeds.
     """
-    longest = 0
-    for level in key.levels:
-        for each, n in ((level.rpm, 1), (level.tpm, tokens)):
-            wait = 0 if each is None else each.wait_us(n, boot_us)
-            if wait is None:
-                return Refusal(code, key.index, scope.policy.kind, bucket.limit, 0, None)
-            longest = max(longest, wait)
-    return Refusal(code, key.index, scope.policy.kind, bucket.limit, 0, longest)
+    waits = [
+        bucket.wait_us(n, boot_us)
+        for level in key.levels
+        for bucket, n in zip(level.buckets, needs(tokens), strict=True)
+        if bucket is not None
+    ]
+    longest = None if None in waits else max(wait for wait in waits if wait is not None)
+    code = Code[RATES[rate].code.upper()]
+    return Refusal(code, key.index, scope.policy.kind, rate, limit, 0, longest)

@@ -39,7 +39,7 @@ pub use memory::{demand, record, slot};
 #[cfg(not(loom))]
 pub use memory::{heap, journal, map, price, refusal_count, table};
 pub use meters::{bucket, denial, lease, money, money_grant, recount};
-pub use values::{calendar, credential, digest, model, numbers, units, verdict};
+pub use values::{calendar, credential, digest, model, numbers, quota, units, verdict};
 #[cfg(not(loom))]
 pub use values::{clock, error};
 

@@ -5,7 +5,8 @@ use crate::{
     calendar::Duration,
     error::{Error, Result},
     heap::{Block, Cidr},
-    units::{CAP_MAX, LIMIT_MAX, NONE},
+    quota::{RATE_COUNT, RATES, Rate},
+    units::{CAP_MAX, NONE},
     verdict::Kind,
 };
 
@@ -20,10 +21,10 @@ pub struct Policy {
     pub team: u64,
     pub user: u64,
     pub digest: Vec<u8>,
-    pub rpm: Option<u64>,
-    pub rpm_burst: Option<u64>,
-    pub tpm: Option<u64>,
-    pub tpm_burst: Option<u64>,
+    /// Limits in the order of [`RATES`]; `None` = unlimited.
+    pub limits: [Option<u64>; RATE_COUNT],
+    /// Bursts in the order of [`RATES`]; `None` = the limit.
+    pub bursts: [Option<u64>; RATE_COUNT],
     pub cap: Option<u64>,
     pub duration: u8,
     pub expires_ms: Option<u64>,
@@ -34,15 +35,14 @@ pub struct Policy {
     pub last4: String,
 }
 
-fn limit(what: &str, limit: Option<u64>, burst: Option<u64>) -> Result<Limit> {
-    let Some(rate) = limit else { return Ok(Limit::UNLIMITED) };
+fn limit(rate: &Rate, limit: Option<u64>, burst: Option<u64>) -> Result<Limit> {
+    let Some(limit) = limit else { return Ok(Limit::UNLIMITED) };
     // Zero blocks everything, whatever the burst.
-    let burst = if rate == 0 { 0 } else { burst.unwrap_or(rate) };
-    let limit = Limit { limit: rate, burst };
-    if limit.limit > LIMIT_MAX || limit.burst > LIMIT_MAX {
-        return Err(Error::Value(format!("{what} is above {LIMIT_MAX}")));
+    let burst = if limit == 0 { 0 } else { burst.unwrap_or(limit) };
+    if limit.max(burst) > rate.most {
+        return Err(Error::Value(format!("{} is above {}", rate.name, rate.most)));
     }
-    Ok(limit)
+    Ok(Limit { limit, burst })
 }
 
 impl Policy {
@@ -65,7 +65,8 @@ impl Policy {
         if self.kind()? == Kind::User {
             return Ok((Limit::UNLIMITED, Limit::UNLIMITED));
         }
-        Ok((limit("rpm", self.rpm, self.rpm_burst)?, limit("tpm", self.tpm, self.tpm_burst)?))
+        let of = |i: usize| limit(&RATES[i], self.limits[i], self.bursts[i]);
+        Ok((of(0)?, of(1)?))
     }
 
     pub fn cap(&self) -> Result<u64> {

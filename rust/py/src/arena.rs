@@ -11,6 +11,7 @@ use nemorouter_core::{
     money::Money,
     policy,
     price::Known,
+    quota::RATE_COUNT,
     units::{CAP_MAX, Price},
     verdict::Kind,
 };
@@ -36,10 +37,8 @@ struct PyPolicy {
     team: u64,
     user: u64,
     digest: PyBackedBytes,
-    rpm: Option<u64>,
-    rpm_burst: Option<u64>,
-    tpm: Option<u64>,
-    tpm_burst: Option<u64>,
+    limits: [Option<u64>; RATE_COUNT],
+    bursts: [Option<u64>; RATE_COUNT],
     cap: Option<u64>,
     duration: u8,
     expires_ms: Option<u64>,
@@ -61,10 +60,8 @@ impl From<PyPolicy> for policy::Policy {
             team: p.team,
             user: p.user,
             digest: p.digest.to_vec(),
-            rpm: p.rpm,
-            rpm_burst: p.rpm_burst,
-            tpm: p.tpm,
-            tpm_burst: p.tpm_burst,
+            limits: p.limits,
+            bursts: p.bursts,
             cap: p.cap,
             duration: p.duration,
             expires_ms: p.expires_ms,
@@ -242,8 +239,7 @@ impl Arena {
                 .map(|bucket| bucket.remaining)
         };
         Ok(Meters {
-            rpm_remaining: left(Resource::Rpm),
-            tpm_remaining: left(Resource::Tpm),
+            remaining: [left(Resource::Rpm), left(Resource::Tpm)],
             committed: money.committed(Tag::at(view.duration, wall_ms)),
             cap: optional(view.cap),
             duration: view.duration as u8,

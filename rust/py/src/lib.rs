@@ -14,7 +14,7 @@ mod peek;
 mod sse;
 mod views;
 
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyTuple};
 
 #[pymodule(gil_used = false)]
 mod _core {
@@ -36,11 +36,18 @@ mod _core {
     use super::sse::{Scanner, produced, read_usage};
     #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
-    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+    use nemorouter_core::quota::{RATES, Rate};
+
+    use super::{Bound, PyModule, PyModuleMethods, PyResult, PyTuple};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("LAYOUT", nemorouter_core::LAYOUT)?;
+        let row = |rate: Rate| {
+            let period_s = rate.period_us / 1_000_000;
+            (rate.name, rate.counts.name(), period_s, rate.most, rate.code.name())
+        };
+        module.add("RATES", PyTuple::new(module.py(), RATES.map(row))?)?;
         module.add("MOST_TOKENS", nemorouter_openai::usage::MOST)?;
         module.add("MAX_PRICES", nemorouter_core::price::PRICES_MAX)
     }

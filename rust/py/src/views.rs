@@ -5,10 +5,11 @@ use std::sync::Arc;
 use nemorouter_core::{
     arena::LeaseView,
     clock::{Clock, Manual},
+    quota::RATE_COUNT,
     units::NONE,
     verdict,
 };
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyTuple};
 
 /// `NONE` is Python's `None`.
 pub fn optional(value: u64) -> Option<u64> {
@@ -53,14 +54,25 @@ pub struct Identity {
     pub status: u8,
 }
 
-#[pyclass(frozen, get_all, module = "nemorouter._core")]
+#[pyclass(frozen, module = "nemorouter._core")]
 pub struct Meters {
-    pub rpm_remaining: Option<i64>,
-    pub tpm_remaining: Option<i64>,
+    pub remaining: [Option<i64>; RATE_COUNT],
+    #[pyo3(get)]
     pub committed: u64,
+    #[pyo3(get)]
     pub cap: Option<u64>,
+    #[pyo3(get)]
     pub duration: u8,
+    #[pyo3(get)]
     pub frozen: bool,
+}
+
+#[pymethods]
+impl Meters {
+    #[getter]
+    fn remaining<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.remaining)
+    }
 }
 
 #[pyclass(frozen, module = "nemorouter._core")]
@@ -134,6 +146,11 @@ impl Refusal {
     #[getter]
     fn kind(&self) -> u8 {
         self.0.kind.map_or(0, |kind| kind as u8)
+    }
+
+    #[getter]
+    fn rate(&self) -> Option<u8> {
+        self.0.rate
     }
 
     #[getter]

@@ -15,6 +15,7 @@ from nemorouter.settings import Settings
 from nemorouter.types import Kind, ModelPrice, Policy
 from nemorouter.upstream.base import Upstream
 from nemorouter.upstream.routes import Route
+from tests.rates import by_name
 
 KEY = "sk-nemo-" + "a" * 20
 PEPPER = bytes(range(32))
@@ -98,7 +99,7 @@ def gate(module: ModuleType, *, clustered: bool = False, **limits: Any) -> Any:
             digest=digest,
             name="k",
             last4="aaaa",
-            **limits,
+            **by_name(limits),
         )
     )
     arena.put_price(ModelPrice(model="m", version=1, input=10**9, output=10**9))

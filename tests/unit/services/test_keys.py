@@ -60,7 +60,7 @@ async def test_the_arena_is_told_everything(context: Context, owner: Actor) -> N
     created = await keys.create(context, owner, FULL)
     policy = await newest(context)
     assert policy.digest == hash_key(created.key, context.peppers[0][1])
-    assert (policy.rpm, policy.rpm_burst, policy.tpm, policy.tpm_burst) == (60, None, None, 7)
+    assert (policy.limits, policy.bursts) == ((60, None), (None, 7))
     assert (policy.cap, policy.duration) == (250_000_000, 1)
     assert (policy.models, policy.endpoints, policy.ips) == (("gpt-*",), 8, ("10.0.0.0/8",))
     assert (policy.org, policy.user, policy.last4) == (owner.org, 0, created.key[-4:])

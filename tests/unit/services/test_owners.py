@@ -33,10 +33,10 @@ async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
     view = await owners.create_team(context, owner, new)
     policy = await newest(context)
     assert policy is not None
-    assert (policy.kind, policy.org, policy.tpm, policy.cap) == (
+    assert (policy.kind, policy.org, policy.limits, policy.cap) == (
         Kind.TEAM,
         owner.org,
-        1000,
+        (None, 1000),
         1_500_000_000,
     )
     assert policy.models == ("o3",)
@@ -75,7 +75,7 @@ async def test_people(context: Context, owner: Actor, member: Actor) -> None:
     await owners.patch_owner(context, owner, Kind.USER, "member@acme.test", ScopePatch(rpm=3))
     policy = await newest(context)
     assert policy is not None
-    assert (policy.kind, policy.id, policy.rpm) == (Kind.USER, member.user, 3)
+    assert (policy.kind, policy.id, policy.limits) == (Kind.USER, member.user, (3, None))
     assert (
         await scalar(context, f"SELECT role FROM memberships WHERE user_id = {member.user}")
         == Role.MEMBER

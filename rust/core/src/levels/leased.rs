@@ -259,6 +259,7 @@ impl Leased<'_, '_> {
         };
         Stop::Refused(Refusal {
             kind: level.view.kind,
+            rate: Some(resource as u8),
             limit: limit.limit,
             retry_after_us: self.wait(cost),
             ..Refusal::new(code, self.levels.key())

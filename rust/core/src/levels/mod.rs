@@ -226,9 +226,11 @@ impl<'a> Levels<'a> {
 
     #[cold]
     fn short(&self, level: &Level, code: Code, cost: Cost) -> Stop {
-        let limit = if code == Code::RateLimitExceeded { level.view.rpm } else { level.view.tpm };
+        let (rate, limit) =
+            if code == Code::RateLimitExceeded { (0, level.view.rpm) } else { (1, level.view.tpm) };
         Stop::Refused(Refusal {
             kind: level.view.kind,
+            rate: Some(rate),
             limit: limit.limit,
             retry_after_us: self.wait(cost),
             ..Refusal::new(code, self.key())

@@ -5,6 +5,7 @@ pub mod credential;
 pub mod digest;
 pub mod model;
 pub mod numbers;
+pub mod quota;
 pub mod units;
 pub mod verdict;
 

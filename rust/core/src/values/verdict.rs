@@ -43,6 +43,12 @@ impl Code {
         (Self::NotReady, "not_ready"),
         (Self::LeaseWanted, "lease_wanted"),
     ];
+
+    /// The name of its counter, and of its member of `nemorouter.errors.Code` in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(code, _)| *code == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// What a scope stands for. The discriminants are those of `nemorouter.types.Kind`.
@@ -77,6 +83,8 @@ pub struct Refusal {
     pub index: u32,
     /// The scope that refused, where one did.
     pub kind: Option<Kind>,
+    /// The rate limit that refused: its place in [`RATES`](super::quota::RATES).
+    pub rate: Option<u8>,
     /// Limit or cap of that scope.
     pub limit: u64,
     /// Nano-USD committed in that scope, for a budget.
@@ -87,6 +95,6 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(code: Code, index: u32) -> Self {
-        Self { code, index, kind: None, limit: 0, used: 0, retry_after_us: None }
+        Self { code, index, kind: None, rate: None, limit: 0, used: 0, retry_after_us: None }
     }
 }
