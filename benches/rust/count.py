@@ -1,9 +1,10 @@
-"""Instructions of admit, refuse, settle and a chunk, against the baseline: `python -m
-benches.rust.count`.
+"""Count the instructions of each operation of the core, and compare them with a baseline.
 
-Callgrind's counts repeat on a noisy machine, where times do not. They depend on the compiler and on
-the instructions that the processor offers (valgrind hides AVX-512), so the baseline has an entry
-for each such pair; without one, it fails.
+python -m benches.rust.count [--write] [--json FILE]
+
+Callgrind counts the same on a busy machine as on an idle one, where times differ. Counts depend on
+the compiler and on the instruction set of the processor (valgrind hides AVX-512), so the baseline
+has an entry for each such pair, and the program fails where there is none.
 """
 
 import argparse
@@ -20,44 +21,44 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 BASELINE: Final = Path(__file__).with_name("baseline.json")
-TIMES: Final = 1_000  # as in count.rs
+TIMES: Final = 1_000
+"""How often ``count.rs`` runs an operation; its ``TIMES`` has the same value."""
 TOLERANCE: Final = 0.03
 OPERATIONS: Final = (
-    *("identify", "admit", "settle"),
-    *("refuse-rpm", "refuse-tpm", "refuse-budget", "refuse-unknown", "refuse-malformed"),
-    "chunk",  # of a streamed answer, on its way through the scanner
+    "identify",
+    "admit",
+    "settle",
+    "refuse-rpm",
+    "refuse-tpm",
+    "refuse-budget",
+    "refuse-unknown",
+    "refuse-malformed",
+    "chunk",
 )
+"""The arguments that ``count.rs`` takes; ``chunk`` is a chunk of a stream in the scanner."""
 
 Counts = dict[str, float]
+"""Instructions for one run of an operation, by its name."""
 
 
 def build() -> Path:
-    """The binary that is counted."""
-    command = [
-        "cargo",
-        "bench",
-        "--locked",
-        "-p",
-        "nemorouter-openai",
-        "--bench",
-        "count",
-        "--no-run",
-    ]
-    # Valgrind shows a program no vDSO, and rustix' own calls look for one; with libc it has none of
-    # its own.
+    """Compile ``count.rs``; return the path of the program."""
+    command = "cargo bench --locked -p nemorouter-openai --bench count --no-run"
+    # rustix' own system calls look for a vDSO, and valgrind shows none to a program. With libc,
+    # rustix makes no system calls of its own.
     env = os.environ | {
         "RUSTFLAGS": "--cfg rustix_use_libc",
         "CARGO_TARGET_DIR": str(ROOT / "target" / "count"),
     }
-    lines = subprocess.run(
-        [*command, "--message-format", "json"],
+    built = subprocess.run(
+        [*command.split(), "--message-format", "json"],
         cwd=ROOT,
         env=env,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-    ).stdout.splitlines()
-    artifacts = [json.loads(line) for line in lines if line.startswith("{")]
+    )
+    artifacts = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
     (found,) = [
         each["executable"] for each in artifacts if each.get("target", {}).get("name") == "count"
     ]
@@ -65,7 +66,7 @@ def build() -> Path:
 
 
 def instructions(binary: Path, operation: str, folder: Path) -> int:
-    """Instructions below ``counted_step`` in one run."""
+    """Run ``operation`` once under callgrind; return the instructions inside ``counted_step``."""
     out = folder / operation
     options = [
         "--tool=callgrind",
@@ -85,7 +86,7 @@ def instructions(binary: Path, operation: str, folder: Path) -> int:
 
 
 def count() -> Counts:
-    """Instructions of one operation, the empty loop taken off."""
+    """Count each operation; the instructions of an empty loop are subtracted."""
     binary = build()
     with tempfile.TemporaryDirectory() as text:
         empty = instructions(binary, "nothing", Path(text))
@@ -95,7 +96,7 @@ def count() -> Counts:
 
 
 def signature() -> str:
-    """What counts depend on, beside the sources."""
+    """Name what counts depend on beside the sources: instruction set and compiler."""
     flags = (
         Path("/proc/cpuinfo").read_text("utf-8").partition("flags")[2].partition("\n")[0].split()
     )
@@ -107,9 +108,7 @@ def signature() -> str:
 
 
 def compare(found: Counts, baseline: Counts) -> list[str]:
-    """One line for each operation that costs over 3 % more than the baseline, or that the baseline
-    does not know.
-    """
+    """Return a line for each operation that costs over 3 % more than its baseline, or has none."""
     worse = []
     for name, instructions_now in found.items():
         before = baseline.get(name)
@@ -123,35 +122,36 @@ def compare(found: Counts, baseline: Counts) -> list[str]:
 
 
 def table(found: Counts, baseline: Counts) -> str:
-    """One line an operation."""
+    """Format the counts as text, an operation on a line."""
     lines = [f"{'operation':20}{'instructions':>14}{'baseline':>12}{'change':>10}"]
     for name, now in found.items():
         before = baseline.get(name)
-        told = f"{before:>12.1f}{now / before - 1:>+10.1%}" if before else f"{'-':>12}{'':>10}"
-        lines.append(f"{name:20}{now:>14.1f}{told}")
+        change = f"{before:>12.1f}{now / before - 1:>+10.1%}" if before else f"{'-':>12}{'':>10}"
+        lines.append(f"{name:20}{now:>14.1f}{change}")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Compare, or write the baseline anew."""
+    """Compare with the baseline, or write a new one; exit with 1 if an operation grew."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--write", action="store_true", help="make what is found the baseline")
-    parser.add_argument("--json", type=Path, help="write what is found there, too")
+    parser.add_argument("--write", action="store_true", help="write the counts as the baseline")
+    parser.add_argument("--json", type=Path, help="also write the counts to this file")
     arguments = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is needed (Debian: apt-get install valgrind).")
     entries: dict[str, Counts] = (
         json.loads(BASELINE.read_text("utf-8")) if BASELINE.exists() else {}
     )
-    key, found = signature(), count()
+    key = signature()
+    found = count()
     print(key)
     print(table(found, entries.get(key, {})))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        told = {"key": key, "counts": found, "baseline": entries.get(key, {})}
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        written = {"key": key, "counts": found, "baseline": entries.get(key, {})}
+        arguments.json.write_text(json.dumps(written, indent=1) + "\n", "utf-8")
     if arguments.write:
         entries[key] = found
         BASELINE.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")

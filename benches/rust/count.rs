@@ -1,6 +1,7 @@
-//! What a decision costs in instructions: run under callgrind, which counts them the same on a busy
-//! machine as on an idle one. `make bench-gate` runs it once per operation; its name is the only
-//! argument. Every answer is checked.
+//! Run one operation of the core many times, so that callgrind can count its instructions.
+//!
+//! The name of the operation is the only argument; `make bench-gate` runs the program once for
+//! each. Every answer is checked.
 #![allow(clippy::unwrap_used)]
 
 use std::{convert::Infallible, env, hint::black_box, process::ExitCode, sync::Arc};
@@ -20,11 +21,11 @@ use nemorouter_core::{
 };
 use nemorouter_openai::sse::{Scanner, Shown};
 
-/// How often an operation is counted; the verb divides by it.
+/// How often an operation runs; `count.py` divides by this number.
 const TIMES: u64 = 1_000;
 const KEYS: u64 = 64;
 
-/// One call of what is counted; callgrind counts only what happens below this name.
+/// Run one step. Callgrind is told to count the instructions below this function alone.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "Rust" fn counted_step(step: &mut dyn FnMut(u64), at: u64) {
@@ -150,10 +151,14 @@ fn refuse_key(header: &str) {
     run(|_| assert!(gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0).is_err()));
 }
 
-/// A chunk of a streamed answer, as most are: one whole event with a few letters of text.
-const CHUNK: &[u8] =
-    b"data: {\"id\":\"chatcmpl-00000000000000000000000000000000\",\"object\":\"chat.completion.chunk\",\"created\":1704067200,\
-    \"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+/// A chunk of a streamed answer as most chunks are: one whole event with a few letters of text.
+const CHUNK: &[u8] = concat!(
+    r#"data: {"id":"chatcmpl-00000000000000000000000000000000","object":"chat.completion.chunk","#,
+    r#""created":1704067200,"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"word"},"#,
+    r#""logprobs":null,"finish_reason":null}]}"#,
+    "\n\n",
+)
+.as_bytes();
 
 fn chunk() {
     let mut stream = Scanner::new(true);

@@ -1,5 +1,6 @@
-//! The native decision without Python, by criterion: admit and settle, each refusal, identify.
-//! Every group first checks its answer. `make bench-rust` runs it.
+//! Time the decision in the core without Python, by criterion: whole requests, and each refusal.
+//!
+//! Every group checks its answer before it is timed. `make bench-rust` runs the program.
 #![allow(clippy::unwrap_used)]
 
 use std::{hint::black_box, sync::Arc};
@@ -19,7 +20,7 @@ use nemorouter_core::{
     verdict::Code,
 };
 
-/// Tickets between two drains: what a busy worker admits in one tick of the drainer.
+/// The number of tickets between two drains: what a busy worker admits in a cycle of the drainer.
 const BATCH: usize = 256;
 
 /// A refusal: its name, its code, and the change of policy that causes it.
@@ -56,8 +57,9 @@ fn scope(kind: u8, id: u64) -> Policy {
     }
 }
 
-/// `keys` keys of one team, user and org, all with limits and budgets; `change` spoils the keys'
-/// policy.
+/// Build a gate with `keys` keys of one team, user and org, all with limits and budgets.
+///
+/// `change` alters the policy of each key.
 fn world(keys: u64, change: impl Fn(&mut Policy)) -> World {
     let arena = Arc::new(Arena::private(keys as usize + 8).unwrap());
     let journal = Arc::new(Journal::private(16_384, &[], 1).unwrap());
@@ -75,7 +77,7 @@ fn world(keys: u64, change: impl Fn(&mut Policy)) -> World {
         change(&mut policy);
         arena.put(&policy).unwrap();
     }
-    // A fixed walk over all keys: no two neighbours in memory.
+    // The keys come in a fixed order in which no two neighbours are neighbours in memory.
     let headers =
         (0..BATCH as u64).map(|i| format!("Bearer {}", name(i * 2_654_435_761 % keys))).collect();
     let gate = Gate::new(arena, journal.clone(), vec![pepper], Clock::System).unwrap();
@@ -110,11 +112,13 @@ const USAGE: Usage = Usage {
 };
 
 impl World {
+    /// Free the slots of all tickets that have ended.
     fn drain(&self) {
         let ended: Vec<usize> = self.journal.ended().map(|(at, ..)| at).collect();
         self.journal.free(ended.into_iter());
     }
 
+    /// Identify, admit and settle one request for each header.
     fn whole(&self) {
         for header in &self.headers {
             let index = self.gate.identify(header.as_bytes(), || "127.0.0.1", 0).unwrap();
