@@ -1,7 +1,7 @@
-"""Makes pieces of the report of what pytest-benchmark, criterion and callgrind wrote.
+"""Turn the files of pytest-benchmark, criterion and callgrind into pieces of the report.
 
-python -m benches.micro.collect --into FOLDER [--micro FILE...] [--criterion FOLDER] [--counts FILE]
-[--sizes FILE]
+python -m benches.micro.collect --into FOLDER
+    [--micro FILE...] [--criterion FOLDER] [--counts FILE] [--sizes FILE]
 """
 
 import argparse
@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
-    """Whichever of the files there are."""
+    """Write a piece for each of the files that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--into", type=Path, required=True)
-    parser.add_argument("--micro", type=Path, nargs="+", help="one file a pass")
+    parser.add_argument("--micro", type=Path, nargs="+", help="one file for each pass")
     parser.add_argument("--criterion", type=Path)
     parser.add_argument("--counts", type=Path)
     parser.add_argument("--sizes", type=Path)
@@ -63,22 +63,18 @@ def main() -> None:
 
 
 def micro(found: dict[str, Any]) -> list[Step]:
-    """Nanoseconds of each step and implementation, from a file of pytest-benchmark: the median of a
-    pass.
+    """Read a file of pytest-benchmark: the nanoseconds of each step, by implementation.
+
+    A value is the median over the rounds of the file.
     """
     return [step for each in found["benchmarks"] for step in _steps(each)]
 
 
 def _steps(each: dict[str, Any]) -> Iterator[Step]:
-    """Of a limiter of PyPI, or of the reference and the native gate, which took turns."""
-    test = (
-        each["name"]
-        .partition("[")[0]
-        .removeprefix("test_")
-        .removesuffix("_rival")
-        .replace("_", " ")
-    )
-    params, extra = each["params"] or {}, each["extra_info"]
+    """Read one benchmark: of a limiter of PyPI, or of the reference and the native gate."""
+    test = each["name"].partition("[")[0].removeprefix("test_").removesuffix("_rival")
+    params = each["params"] or {}
+    extra = each["extra_info"]
     by = params.get("name", "reference")
     ids = [] if "keys" in params or not each["param"] else each["param"].split("-")
     case = "-".join(part for part in ids if part not in by.split("-"))
@@ -87,7 +83,7 @@ def _steps(each: dict[str, Any]) -> Iterator[Step]:
         timed["native"] = extra["native"]
     for name, seconds in timed.items():
         yield Step(
-            step=f"{test} {case}".strip(),
+            step=f"{test.replace('_', ' ')} {case}".strip(),
             by=name,
             ns=[pieces.middle(seconds) / extra["times"] * 1e9],
             keys=params.get("keys", 0),
@@ -97,7 +93,7 @@ def _steps(each: dict[str, Any]) -> Iterator[Step]:
 
 
 def versions(steps: list[Step]) -> dict[str, str]:
-    """Of the limiters that took part."""
+    """Return the version of each limiter's package that took part."""
     from importlib.metadata import version
 
     packages = {"limits": "limits", "throttled": "throttled-py", "pyrate_limiter": "pyrate-limiter"}
@@ -106,18 +102,24 @@ def versions(steps: list[Step]) -> dict[str, str]:
 
 
 def criterion(folder: Path) -> list[Step]:
-    """Nanoseconds of each benchmark below ``folder``: the median, and its 95 % interval."""
+    """Read criterion's results below ``folder``: nanoseconds of each benchmark.
+
+    The values of a benchmark are the median and the two ends of its 95 % interval.
+    """
     steps = []
     for file in sorted(folder.glob("*/*/new/estimates.json")):
-        told = json.loads((file.parent / "benchmark.json").read_text("utf-8"))
+        about = json.loads((file.parent / "benchmark.json").read_text("utf-8"))
         median = json.loads(file.read_text("utf-8"))["median"]
-        elements = (told["throughput"] or {}).get("Elements", 1)
-        sides = (
-            median["confidence_interval"]["lower_bound"],
-            median["confidence_interval"]["upper_bound"],
+        elements = (about["throughput"] or {}).get("Elements", 1)
+        interval = median["confidence_interval"]
+        values = (interval["lower_bound"], median["point_estimate"], interval["upper_bound"])
+        steps.append(
+            Step(
+                step=f"{about['group_id']}: {about['function_id']}",
+                by="core",
+                ns=[value / elements for value in values],
+            )
         )
-        values = [value / elements for value in (sides[0], median["point_estimate"], sides[1])]
-        steps.append(Step(step=f"{told['group_id']}: {told['function_id']}", by="core", ns=values))
     return steps
 
 

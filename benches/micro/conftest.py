@@ -1,4 +1,4 @@
-"""The vectors of the tests: a benchmark is only worth something if the answer is right."""
+"""Give the benchmarks the test vectors, so that each can check its answer before it is timed."""
 
 from tests.conftest import vectors
 

@@ -1,7 +1,7 @@
-"""One decision in memory, as each limiter is meant to be called: a key, a limit, yes or no.
+"""Call each in-memory limiter of PyPI as its documentation does: one key, one limit, yes or no.
 
-The gates do more: they check the key's hash, requests, tokens and money of four scopes, and write a
-slot that survives.
+The gates do more in a step. They check the hash of the key, the requests, tokens and money of four
+scopes, and write a slot that survives the process.
 """
 
 import importlib
@@ -17,15 +17,17 @@ Step = Callable[[str], object]
 
 
 def key_names(keys: int, spread: str) -> Sequence[str]:
-    """The keys of one round: one over and over, or a fixed walk over all."""
+    """Return the keys of a round: the same one each time if "hot", else a fixed random draw."""
     if spread == "hot":
         return ["key 7"] * STEPS
     return [f"key {number}" for number in random.Random(5).choices(range(keys), k=STEPS)]
 
 
 def gate(world: World, spread: str) -> tuple[Callable[[], None], World]:
-    """What a round runs on a gate."""
-    identify, admit, settle = world.gate.identify, world.gate.admit, world.gate.settle
+    """Return a function that runs a round on the gate of ``world``, and ``world`` itself."""
+    identify = world.gate.identify
+    admit = world.gate.admit
+    settle = world.gate.settle
     headers = world.headers[:1] * STEPS if spread == "hot" else world.headers
 
     def run() -> None:
@@ -39,7 +41,7 @@ def gate(world: World, spread: str) -> tuple[Callable[[], None], World]:
 
 
 def limits_window(keys: int, limit: int) -> Step:
-    """``limits``, sliding window counter: an estimate, not exact."""
+    """Make a sliding window counter of ``limits``, which estimates and is not exact."""
     limits = importlib.import_module("limits")
     limiter = limits.strategies.SlidingWindowCounterRateLimiter(limits.storage.MemoryStorage())
     item = limits.RateLimitItemPerMinute(limit)
@@ -47,7 +49,7 @@ def limits_window(keys: int, limit: int) -> Step:
 
 
 def limits_fixed(keys: int, limit: int) -> Step:
-    """``limits``, fixed window: its quickest, twice the limit at a window's edge."""
+    """Make a fixed window of ``limits``: its quickest, which admits twice the limit at an edge."""
     limits = importlib.import_module("limits")
     limiter = limits.strategies.FixedWindowRateLimiter(limits.storage.MemoryStorage())
     item = limits.RateLimitItemPerMinute(limit)
@@ -55,7 +57,7 @@ def limits_fixed(keys: int, limit: int) -> Step:
 
 
 def throttled(keys: int, limit: int) -> Step:
-    """``throttled-py``, GCRA, with room for all keys."""
+    """Make a GCRA limiter of ``throttled-py``, with room for all keys."""
     module = importlib.import_module("throttled")
     store = module.MemoryStore(options={"MAX_SIZE": keys + 16})
     quota = module.per_min(limit, burst=limit)
@@ -64,7 +66,7 @@ def throttled(keys: int, limit: int) -> Step:
 
 
 def pyrate(keys: int, limit: int) -> Step:
-    """``pyrate-limiter``, GCRA, a bucket a key."""
+    """Make a GCRA limiter of ``pyrate-limiter``, with a bucket for each key."""
     module: Any = importlib.import_module("pyrate_limiter")
 
     class Buckets(module.BucketFactory):  # type: ignore[misc]
@@ -94,3 +96,4 @@ RIVALS: dict[str, tuple[str, Callable[[int, int], Step]]] = {
     "throttled": ("throttled", throttled),
     "pyrate": ("pyrate_limiter", pyrate),
 }
+"""By name: the module to import, and a function of the number of keys and the limit a minute."""

@@ -1,7 +1,8 @@
-"""A real store and a real server with many keys: how long until the arena is loaded, and until a
-new worker admits.
+"""Measure how long a real server with many keys takes to load its arena and to replace a worker.
 
-`python -m benches.micro.live <keys>` prints one JSON object. Every key has limits and a budget.
+python -m benches.micro.live KEYS
+
+It prints one JSON object. Every key has limits and a budget.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +21,8 @@ import msgspec
 
 from benches.report.pieces import Live
 from nemorouter.arena import attach
-from nemorouter.bench.process import free_port
+from nemorouter.bench.client import ask, request
+from nemorouter.bench.process import free_port, is_drainer
 from nemorouter.bench.world import secret
 from nemorouter.datadir import orphaned_arenas
 from nemorouter.datadir.paths import DataDir
@@ -32,7 +33,8 @@ from nemorouter.store.engine import Store
 
 _FIRST_ID = 10**6
 _BODY = b'{"model":"echo","messages":[{"role":"user","content":"hi"}],"max_tokens":5}'
-_SETTLED_S = 2.5  # a worker that dies younger is not replaced at once
+_SETTLED_S = 2.5
+"""The age in seconds from which a worker that dies is replaced at once."""
 _PATIENCE_S = 120.0
 _WORKER = """
 import asyncio, json, sys, time
@@ -46,7 +48,7 @@ print(json.dumps([arena.scopes, time.perf_counter() - began]))
 
 
 async def _fill(settings: Settings, keys: int) -> None:
-    """A store with ``keys`` keys beside the first one, each with limits and a budget of its own."""
+    """Create a store with ``keys`` keys beside the first one, each with limits and a budget."""
     store = await Store.open(settings, migrate=True)
     await bootstrap(store, settings)
     await store.close()
@@ -55,22 +57,24 @@ async def _fill(settings: Settings, keys: int) -> None:
         org, team, user = db.execute("SELECT org_id, team_id, user_id FROM keys").fetchone()
         owners = (org, team, user)
         db.executemany(
-            "INSERT INTO keys (id, name, digest, last4, org_id, team_id, user_id, pepper_id, version, rpm, tpm) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, 1, 1, 600, 1000000)",
+            "INSERT INTO keys (id, name, digest, last4, org_id, team_id, user_id, "
+            "pepper_id, version, rpm, tpm) VALUES (?, ?, ?, ?, ?, ?, ?, 1, 1, 600, 1000000)",
             (
                 (_FIRST_ID + n, f"key {n}", hash_key(secret(n), pepper), secret(n)[-4:], *owners)
                 for n in range(1, keys + 1)
             ),
         )
         db.executemany(
-            "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) VALUES (?, 4, ?, 50000000000, 3)",
+            "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) "
+            "VALUES (?, 4, ?, 50000000000, 3)",
             ((_FIRST_ID + n, _FIRST_ID + n) for n in range(1, keys + 1)),
         )
 
 
 def _attach(settings: Settings) -> tuple[float, int]:
-    """Seconds of a process of its own to map the arena, made from the store if there is none; bytes
-    of its file.
+    """Map the arena in a new process; return its seconds, and the file's bytes for each scope.
+
+    The arena is built from the store if there is none yet.
     """
     made = subprocess.run(
         [sys.executable, "-c", _WORKER],
@@ -85,19 +89,16 @@ def _attach(settings: Settings) -> tuple[float, int]:
 
 
 def _ask(port: int, key: str) -> int:
-    """The status of a request on a connection of its own; 0 if there was no answer."""
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
-    head += f"content-type: application/json\r\ncontent-length: {len(_BODY)}\r\n\r\n"
+    """Send a request over a new connection; return its status, or 0 if there was no answer."""
+    payload = request("/v1/chat/completions", _BODY, key, connection="close")
     try:
-        with socket.create_connection(("127.0.0.1", port), 10) as client:
-            client.sendall(head.encode() + _BODY)
-            return int(client.recv(4096).split()[1])
-    except (OSError, IndexError):
+        return ask(port, payload, timeout=10).status
+    except (OSError, ValueError):
         return 0
 
 
 def _until_admitted(port: int, key: str) -> float:
-    """Seconds until a request is answered."""
+    """Ask until a request is admitted; return the seconds. RuntimeError on any other answer."""
     began = time.perf_counter()
     while (status := _ask(port, key)) != 200:
         if status or time.perf_counter() - began > _PATIENCE_S:
@@ -107,8 +108,9 @@ def _until_admitted(port: int, key: str) -> float:
 
 
 def _respawn(settings: Settings, keys: int, kills: int = 5) -> tuple[float, float]:
-    """Seconds from the start of a server, and the longest from the death of its only worker, to the
-    next answer.
+    """Start a server and kill its only worker ``kills`` times; measure until it admits again.
+
+    Return the seconds from the start, and the most seconds from a kill, to the next answer.
     """
     with subprocess.Popen(
         [sys.executable, "-c", "from nemorouter.cli import main; main()", "serve"],
@@ -128,16 +130,13 @@ def _respawn(settings: Settings, keys: int, kills: int = 5) -> tuple[float, floa
 
 
 def _worker(master: int) -> int:
+    """Return the id of the only worker of ``master``, a child that is not the drainer."""
     children = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
-    return next(
-        int(pid)
-        for pid in children
-        if b"import drain" not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
+    return next(pid for pid in map(int, children) if not is_drainer(pid))
 
 
 def measure(keys: int) -> Live:
-    """All figures of one size."""
+    """Fill a store with ``keys`` keys and measure a server on it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             data_dir=Path(folder) / "data",

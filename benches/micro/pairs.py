@@ -1,5 +1,6 @@
-"""Native gate and reference in turns: a slow moment of the machine meets both, so their ratio
-holds.
+"""Measure native gate and reference in turns, so that a slow moment of the machine meets both.
+
+Times then vary from run to run, and their ratio does not.
 """
 
 import gc
@@ -16,26 +17,24 @@ REFERENCE: Final = "nemorouter.reference"
 
 
 class Round(NamedTuple):
-    """``run``, timed, does its steps; ``setup``, untimed, makes ready for that; ``check`` looks at
-    the outcome.
-    """
+    """What a round does: ``setup`` is not timed, ``run`` is, and ``check`` verifies the outcome."""
 
     run: Callable[[], object]
     setup: Callable[[], object]
     check: Callable[[int], None] = lambda rounds: None
-    """With the number of rounds that ran so far."""
+    """Called after all rounds with their number; AssertionError if the outcome is wrong."""
 
 
 def compare(
     benchmark: BenchmarkFixture, make: Callable[[ModuleType], Round], times: int, rounds: int
 ) -> None:
-    """Measure ``times`` steps of both implementations, ``rounds`` times, after a round of each that
-    is only checked.
+    """Measure ``rounds`` rounds of both implementations; a round has ``times`` steps.
 
-    pytest-benchmark takes the time of the reference; ``extra_info["native"]`` has the seconds of
-    the native round right before each of its rounds.
+    pytest-benchmark times the reference. ``extra_info["native"]`` has, for each of its rounds, the
+    CPU seconds of the native round right before. A first round of each is checked and not timed.
     """
-    native, reference = (make(importlib.import_module(name)) for name in (NATIVE, REFERENCE))
+    native = make(importlib.import_module(NATIVE))
+    reference = make(importlib.import_module(REFERENCE))
     for each in (native, reference):
         each.setup()
         each.run()
@@ -46,8 +45,8 @@ def compare(
     def setup() -> None:
         nonlocal begun
         begun += 1
-        # One more, untimed: the reference left nothing of the native gate in the processor's
-        # caches.
+        # The first of two native rounds is not timed: the reference has pushed all memory of the
+        # native gate out of the processor's caches.
         for keep in (False, True):
             native.setup()
             started = time.process_time()
@@ -56,8 +55,8 @@ def compare(
                 beside.append(time.process_time() - started)
         reference.setup()
 
-    # A million keys of the reference are objects that the collector would look through again and
-    # again.
+    # The reference holds a million keys as objects. Frozen objects are not scanned by the garbage
+    # collector, which would otherwise add its own time to the rounds.
     gc.collect()
     gc.freeze()
     # pytest-benchmark carries no types.

@@ -1,4 +1,7 @@
-"""Prints what pytest-benchmark wrote as ratios of one run: `python -m benches.micro.report FILE`."""
+"""Print a file of pytest-benchmark as ratios of reference to native.
+
+python -m benches.micro.report FILE
+"""
 
 import json
 import sys
@@ -8,10 +11,11 @@ from typing import Any
 from benches.micro.collect import micro
 
 Medians = dict[str, dict[str, float]]
+"""Nanoseconds by step and implementation."""
 
 
 def medians(found: dict[str, Any]) -> Medians:
-    """Nanoseconds of one step, by step and implementation."""
+    """Take the median of each step and implementation from a file of pytest-benchmark."""
     steps: Medians = {}
     for each in micro(found):
         steps.setdefault(each.step, {})[each.by] = each.ns[0]
@@ -19,7 +23,7 @@ def medians(found: dict[str, Any]) -> Medians:
 
 
 def table(steps: Medians) -> str:
-    """One line a step."""
+    """Format the medians as text, a step on a line."""
     lines = [f"{'step':34}{'native':>10}{'reference':>12}{'ratio':>9}"]
     for step, both in steps.items():
         ratio = both["reference"] / both["native"]
@@ -30,14 +34,13 @@ def table(steps: Medians) -> str:
 
 
 def main() -> None:
-    """Machine and method on top, then the table."""
+    """Print machine, method and table."""
     found = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     machine = found["machine_info"]
     cpu = machine["cpu"].get("brand_raw", machine["machine"])
     print(f"{cpu}, Python {machine['python_version']}, {found['datetime']}")
-    print(
-        "CPU time, median of 40 rounds of 1,000 steps, called from Python, one thread, in turns.\n"
-    )
+    print("CPU time of a step called from Python, on one thread: median of 40 rounds.")
+    print("A round has 1,000 steps; the two implementations take turns.\n")
     print(table(medians(found)))
 
 

@@ -1,8 +1,9 @@
-"""How cost, memory and load time grow with the number of keys: `python -m benches.micro.size
-[--json FILE]`.
+"""Measure how the cost of a decision, memory and load time grow with the number of keys.
 
-Each size is measured in a process of its own. The arena lies in a file, as for a server, and its
-blocks are counted.
+python -m benches.micro.size [--json FILE]
+
+Each size is measured in a process of its own. The arena is in a file, as it is for a server, and
+its memory is the blocks of that file.
 """
 
 import statistics
@@ -20,42 +21,31 @@ from nemorouter.bench.world import CHAT, MODEL, OK, PEPPER, World, key_policy, o
 
 SIZES = (1_000, 1_000_000)
 ROUNDS = 30
-AIMS = """aims: cost at 1 M keys at most 2x that at 1 k; at most 400 bytes a key
-      1 M keys: loaded from the store within 10 s; a new worker admits within 1 s of the death of the old one"""
+AIMS = """Aims: the cost at 1 M keys is at most 2x that at 1 k, and a key takes at most 400 bytes.
+1 M keys load from the store within 10 s; a new worker admits within 1 s of the last one's end.
+"""
 
 
 def cost_ns(keys: int) -> float:
-    """Median CPU nanoseconds of identify + admit + settle over random keys."""
+    """Measure identify, admit and settle together over random keys: median nanoseconds of CPU."""
     world = World(native, keys)
     gate = world.gate
-    assert (
-        gate.settle(
-            world.admit(gate.identify(world.headers[0], "192.0.2.1", CHAT)),
-            480,
-            0,
-            60,
-            200,
-            OK,
-            1,
-            1,
-        )
-        == 108_000
-    )
+    first = gate.identify(world.headers[0], "192.0.2.1", CHAT)
+    assert world.settle(world.admit(first)) == 108_000
     rounds = []
     for _ in range(ROUNDS):
         world.drain()
         began = time.process_time_ns()
         for header in world.headers:
-            ticket = gate.admit(
-                gate.identify(header, "192.0.2.1", CHAT), MODEL, CHAT, 0, 2_000, 100, 1, False
-            )
+            index = gate.identify(header, "192.0.2.1", CHAT)
+            ticket = gate.admit(index, MODEL, CHAT, 0, 2_000, 100, 1, False)
             gate.settle(ticket, 480, 0, 60, 200, OK, 250_000, 80_000)
         rounds.append((time.process_time_ns() - began) / len(world.headers))
     return statistics.median(rounds)
 
 
 def load(keys: int) -> tuple[float, float]:
-    """Seconds to put the keys into a file arena, and bytes of the file for each."""
+    """Put ``keys`` keys into an arena in a file; return seconds, and bytes of the file a key."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "arena")
         arena = native.Arena.create(path, keys + 16, PEPPER)
@@ -73,20 +63,20 @@ def load(keys: int) -> tuple[float, float]:
 
 
 def one(keys: int) -> Size:
-    """All figures of one size, but for those of a server."""
+    """Measure all figures of one size but those of a server."""
     seconds, bytes_a_key = load(keys)
     return Size(keys=keys, cost_ns=cost_ns(keys), bytes_a_key=bytes_a_key, load_s=seconds)
 
 
 def apart(module: str, keys: int) -> bytes:
-    """What a process of its own prints."""
+    """Run ``module`` with ``keys`` as its argument in a new process; return what it prints."""
     return subprocess.run(
         [sys.executable, "-m", module, str(keys)], check=True, stdout=subprocess.PIPE
     ).stdout
 
 
 def main() -> None:
-    """Every size in its own process, then the comparison."""
+    """Measure every size in a process of its own, and print the comparison."""
     if len(sys.argv) > 1 and sys.argv[1].isdecimal():
         print(msgspec.json.encode(one(int(sys.argv[1]))).decode())
         return
@@ -105,7 +95,7 @@ def main() -> None:
         print(f"{live.start_s:>8.2f} s{live.respawn_s:>12.2f} s")
     if sys.argv[1:2] == ["--json"]:
         Path(sys.argv[2]).write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-    print(f"cost grows {found[-1].cost_ns / found[0].cost_ns:.2f}x; {AIMS}")
+    print(f"\nCost grows {found[-1].cost_ns / found[0].cost_ns:.2f}x.\n{AIMS}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One decision in memory: both gates, and the limiters of PyPI; few keys and many, one hot or all
-even, threads.
+"""Measure one decision in memory: both gates, and the limiters of PyPI.
 
-A limiter takes one request from one limit. A gate does its whole work: it checks the key, takes
-requests, tokens and money at four scopes, writes a slot and settles it.
+The cases are few keys and many, one hot key and all drawn evenly, one thread and two. A limiter
+takes one request from one limit. A gate does all its work: it checks the key, takes requests,
+tokens and money at four scopes, writes a slot and settles it.
 """
 
 import os
@@ -31,9 +31,10 @@ THREADS = pytest.mark.parametrize("threads", [1, 2], ids=["1 thread", "2 threads
 
 @pytest.fixture
 def on_all(threads: int) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Runs a round on all threads at once, each on a core of its own where there are as many.
+    """Return a function that runs a round on all threads at once.
 
-    Left to themselves, both rounds may end up in the one thread that is free first.
+    Each thread is a pool of its own, for one pool might run both rounds in the same thread. Each
+    has a core of its own where there are as many.
     """
     if threads == 1:
         yield lambda run: run()
@@ -114,13 +115,13 @@ def test_decide_rival(
 
 @lru_cache(maxsize=2)
 def filled_gate(module: ModuleType, keys: int) -> World:
-    """With all keys; one of each implementation at a time, since a million of them fill a memory."""
+    """Return a gate with ``keys`` keys; two are kept, since one of a million keys is large."""
     return World(module, keys)
 
 
 @lru_cache(maxsize=1)
 def filled_rival(name: str, keys: int) -> Step:
-    """A limiter that has seen all keys."""
+    """Return a limiter that has decided once for each of ``keys`` keys."""
     step = rival(name)(keys, WIDE)
     for number in range(keys):
         step(f"key {number}")
@@ -156,7 +157,9 @@ def test_refuse_rival(benchmark: BenchmarkFixture, name: str) -> None:
 def test_refuse(benchmark: BenchmarkFixture, code: Code, fields: dict[str, Any]) -> None:
     def make(module: ModuleType) -> Round:
         world = World(module, 10, **fields)
-        header, identify, admit = world.headers[0], world.gate.identify, world.gate.admit
+        header = world.headers[0]
+        identify = world.gate.identify
+        admit = world.gate.admit
         index = identify(header, "192.0.2.1", CHAT)
 
         def run_identify() -> None:
@@ -177,7 +180,7 @@ def test_refuse(benchmark: BenchmarkFixture, code: Code, fields: dict[str, Any])
 
 
 def rival(name: str) -> Callable[[int, int], Step]:
-    """Makes the limiter; skips where it is not installed."""
+    """Return the function that makes a limiter; skip the test if its package is missing."""
     module, make = RIVALS[name]
     pytest.importorskip(
         module, reason=f"{module} is not installed: pip install -r requirements/bench.txt"
