@@ -6,6 +6,9 @@ from typing import Any
 from sqlalchemy import BigInteger, CursorResult, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nemorouter.store.policies import policies_of, prices_of
+from nemorouter.types import Kind, ModelPrice, Policy
+
 
 async def sql(
     connection: AsyncConnection, query: str, values: Sequence[Any] = ()
@@ -26,3 +29,15 @@ async def sql(
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int)
+
+
+async def a_policy(connection: AsyncConnection, kind: int, id: int) -> Policy | None:
+    """Read the policy of one scope; None if there is none."""
+    found = await policies_of(connection, Kind(kind), [id])
+    return found[0] if found else None
+
+
+async def a_price(connection: AsyncConnection, model: str) -> ModelPrice | None:
+    """Read the price of one model; None if there is none."""
+    found = await prices_of(connection, [model])
+    return found[0] if found else None

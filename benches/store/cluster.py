@@ -240,7 +240,7 @@ async def changes(world: World, server: Meter) -> None:
         await world.scope(Kind.KEY, id, status=Status.REVOKED)
 
         async def follow() -> None:
-            await attach.follow(arena, world.store, data)
+            await attach.catch_up(arena, world.store, data)
 
         total += await server.per(1, follow)
     newest = arena.applied

@@ -13,7 +13,8 @@ from nemorouter.arena import attach
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import Code
 from nemorouter.settings import Upstream
-from nemorouter.store.ledger import drain, window_spend
+from nemorouter.store.journals import move
+from nemorouter.store.ledger import window_spend
 from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 from tests.faults.server import Client, Server, chat, clients, free_port
@@ -184,12 +185,12 @@ async def test_windows_turn_with_money_in_flight(tmp_path: Path, seed: int) -> N
     for _ in range(400):
         turning.step()
         if turning.rng.random() < 0.1:
-            await drain(world.store, journals)
+            await move(world.store, data, journals)
         for kind, index in turning.scopes.items():
             assert arena.meters(index, wall_ms=turning.wall).committed <= CAPS[kind], f"seed {seed}"
     while turning.tickets:
         turning.settle()
-    while await drain(world.store, journals):
+    while await move(world.store, data, journals):
         pass
     async with world.store.read() as connection:
         for kind, index in turning.scopes.items():

@@ -17,7 +17,7 @@ from nemorouter.arena import attach
 from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
 from nemorouter.settings import Upstream
-from nemorouter.store.ledger import drain
+from nemorouter.store.journals import move
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Duration, Kind
 from tests.faults.server import Answer, Client, Server, chat, clients, free_port
@@ -133,7 +133,7 @@ async def test_fifty_race_for_a_budget_while_its_window_turns(tmp_path: Path, ro
             midnight = (FIRST_DAY + 2 * number) * DAY_MS
             served[id] = await one_round(server, made, world.keys[id], arena, index, midnight)
     journals = [Journal.open(str(path)) for path in data.journal_paths()]
-    while await drain(world.store, journals):
+    while await move(world.store, data, journals):
         pass
     drainer.release()
     rows = await world.all(

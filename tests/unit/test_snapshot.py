@@ -17,6 +17,7 @@ from nemorouter.arena import attach, changes
 from nemorouter.datadir.locks import Flock, locked
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import Code, ConfigurationError
+from nemorouter.store import policies
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Duration, Endpoint, Kind, Status
@@ -103,40 +104,12 @@ async def test_without_a_server_a_change_needs_nobody(world: World) -> None:
 
 async def test_catch_up_in_bulk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     arena = await attach.attach(world.settings, world.store)
-    monkeypatch.setattr(changes, "_BULK", 3)
     monkeypatch.setattr(changes, "_BATCH", 4)
+    monkeypatch.setattr(policies, "_SOME", 3)
     for id in range(KEY + 1, KEY + 10):
         await world.key(id)
     await attach.catch_up(arena, world.store, DataDir(world.settings.data_dir))
     assert all(enter(world, gate_of(world, arena), id) >= 0 for id in world.keys)
-
-
-async def test_what_does_not_fit_hinders_nothing_else(tmp_path: Path) -> None:
-    world = await World.make(tmp_path / "data", capacity=16)
-    for id in range(KEY, KEY + 13):
-        await world.key(id)
-    arena = await attach.attach(world.settings, world.store)
-    gate = gate_of(world, arena)
-    before = arena.applied
-    await world.key(KEY + 99)
-    with pytest.raises(ConfigurationError, match="capacity"):
-        await attach.catch_up_if_live(world.settings, world.store)
-    assert arena.applied == before
-    await world.scope(Kind.KEY, KEY, status=Status.REVOKED)
-    await attach.catch_up_if_live(world.settings, world.store)
-    assert enter(world, gate) == -Code.KEY_REVOKED
-    assert arena.applied == before
-    await world.close()
-
-
-async def test_a_store_too_large_for_the_capacity_is_explained(tmp_path: Path) -> None:
-    world = await World.make(tmp_path / "data", capacity=16)
-    for id in range(KEY, KEY + 14):
-        await world.key(id)
-    with pytest.raises(ConfigurationError, match="raise capacity"):
-        await attach.attach(world.settings, world.store)
-    assert DataDir(world.settings.data_dir).note() is None
-    await world.close()
 
 
 async def test_a_foreign_arena_in_use_is_never_replaced(world: World) -> None:

@@ -19,7 +19,7 @@ from nemorouter.gateway.status import Status
 from nemorouter.reference import Arena, Gate, Journal
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from nemorouter.store.ledger import drain
+from nemorouter.store.journals import move
 from nemorouter.store.policies import all_policies, all_prices
 
 _TICK_S = 0.05
@@ -46,17 +46,17 @@ class PureApp(App):
         routes = upstream_routes(settings)
         self._open.push_async_callback(routes.close)
         pipeline = Pipeline(gate, settings, routes.resolve, Forwarder(ietf_headers=False))
-        self._drainer = asyncio.ensure_future(_drain(store, journal))
+        self._drainer = asyncio.ensure_future(_drain(store, DataDir(settings.data_dir), journal))
         self._open.callback(self._drainer.cancel)
         self._answer = Front(
             pipeline, Models(pipeline, routes, _no_names), Status(gate, DataDir(settings.data_dir))
         )
 
 
-async def _drain(store: Store, journal: Any) -> None:
+async def _drain(store: Store, data: DataDir, journal: Any) -> None:
     while True:
         await asyncio.sleep(_TICK_S)
-        await drain(store, [journal], ())
+        await move(store, data, [journal])
 
 
 async def _no_names() -> list[str]:

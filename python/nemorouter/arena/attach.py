@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter._core import LAYOUT, Arena, Journal
-from nemorouter.arena.changes import apply_changes
-from nemorouter.datadir import orphaned_arenas, retained_counters
+from nemorouter.arena.changes import apply_changes, fill, retry
+from nemorouter.datadir import orphaned_arenas, retained_counters, set_aside
 from nemorouter.datadir.locks import Flock, locked, take
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.secrets import Pepper, fingerprint, load_peppers
@@ -28,11 +28,11 @@ from nemorouter.log import get_logger
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.fingerprints import check_peppers
-from nemorouter.store.ledger import drain, open_windows
-from nemorouter.store.policies import all_policies, all_prices, change_seq
+from nemorouter.store.journals import move, open_journal, set_unfit_aside
+from nemorouter.store.ledger import open_windows
+from nemorouter.store.policies import change_seq
 from nemorouter.store.schema import keys, meta
 
-_CHUNK: Final = 4096
 _BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
 _ANSWER_DEADLINE_S: Final = 5.0
 _LOOKS: Final = 3
@@ -67,7 +67,8 @@ async def attach(settings: Settings, store: Store | None = None) -> Arena:
             settings, data, store, identity, install
         )
         await _count_as_serving(data)
-        (await apply_changes(arena, store)).check()
+        await apply_changes(arena, store, data)
+        await retry(arena, store, data, everything=True)
     return arena
 
 
@@ -142,26 +143,27 @@ def live(settings: Settings) -> Arena | None:
     return None
 
 
-async def catch_up(arena: Arena, store: Store, data: DataDir) -> None:
-    """Apply to ``arena`` every change that the store committed before this call."""
-    async with locked(data.policy_lock):
-        (await apply_changes(arena, store)).check()
+async def catch_up(arena: Arena, store: Store, data: DataDir) -> int:
+    """Apply every change that the store committed before this call; answer the newest number.
 
-
-async def follow(arena: Arena, store: Store, data: DataDir) -> int:
-    """The same; answers up to which change the arena now obeys the store.
-
-    A scope without room is refused, which obeys every change; an older state of one does not.
+    What the arena cannot hold is set aside, and refused: so it obeys every change up to that number.
     """
     async with locked(data.policy_lock):
-        return (await apply_changes(arena, store)).obeyed
+        await apply_changes(arena, store, data)
+        return arena.applied
 
 
-async def catch_up_if_live(settings: Settings, store: Store) -> None:
-    """After a commit: make running servers of this data directory obey it before this returns.
-    Without one, nothing.
+async def try_again(arena: Arena, store: Store, data: DataDir) -> None:
+    """Apply what is set aside, as far as it can be by now."""
+    async with locked(data.policy_lock):
+        await retry(arena, store, data)
 
-    ConfigurationError: the change is saved, but a running server did not take it over in time.
+
+async def catch_up_if_live(settings: Settings, store: Store, changes: range = range(0)) -> None:
+    """Make running servers of this data directory obey what was committed before this call. Without
+    a server, do nothing.
+
+    ConfigurationError: no server took it over in time, or one of ``changes`` was set aside.
     """
     data = DataDir(settings.data_dir)
     arena = live(settings)
@@ -169,6 +171,9 @@ async def catch_up_if_live(settings: Settings, store: Store) -> None:
         await catch_up(arena, store, data)
     elif _is_served(data):
         await _wait_for_drainer(data, store)  # its memory is out of reach, as in another container
+    else:
+        return
+    set_aside.check(data, changes)
 
 
 def _is_served(data: DataDir) -> bool:
@@ -267,13 +272,16 @@ async def _rebuild(
 async def _bury(store: Store, data: DataDir) -> None:
     """Bring what dead workers left into the store: the slots name places of the arena that is gone."""
     for path in data.journal_paths():
-        journal = Journal.open(str(path))
+        journal = open_journal(path)
+        if journal is None:
+            continue
         if not journal.claim():
             raise ConfigurationError(
                 f"The journal {path} is in use by a process that does not hold {data.serve_lock}."
             )
         journal.recover()
-        while await drain(store, [journal], journal.tallies(1 << 40)):
+        set_unfit_aside(data, journal)
+        while await move(store, data, [journal], journal.tallies(1 << 40)):
             pass
         retained_counters.add(data.counters_file, journal, path.name)
         path.unlink()
@@ -294,29 +302,27 @@ async def _build(
             arena = Arena.create(str(draft), settings.capacity, identity)
             if settings.redis_url is not None:
                 arena.clustered = True  # and fenced, until the host's agent holds a lease
-            await _fill(arena, connection, None if settings.redis_url is None else store.host)
+            await _fill(arena, connection, data, None if settings.redis_url is None else store.host)
             arena.publish(str(path))
         except (OSError, MemoryError, ValueError) as error:
             raise ConfigurationError(
-                f"The arena at {path.parent} cannot hold the store's keys, teams, users and orgs ({error}). "
-                f"Make room there, or raise capacity (now {settings.capacity})."
+                f"There is no room for an arena at {path.parent} ({error}). Make room there, or lower "
+                f"capacity (now {settings.capacity})."
             ) from error
         finally:
             draft.unlink(missing_ok=True)
     return arena, path
 
 
-async def _fill(arena: Arena, connection: AsyncConnection, host: int | None) -> None:
-    """Everything the store knows at one instant: owners before what they own, prices, spending of
-    open windows.
+async def _fill(arena: Arena, connection: AsyncConnection, data: DataDir, host: int | None) -> None:
+    """Write what the store knows at one instant: policies, prices, and the spending of open windows.
 
-    With ``host`` only what was spent through it: the host is one of several.
+    With ``host`` only what was spent through it: the host is one of several. OSError: the file
+    system has no room. What the arena itself cannot hold is set aside.
     """
-    async for policies in all_policies(connection):
-        for start in range(0, len(policies), _CHUNK):
-            arena.put_many(policies[start : start + _CHUNK])
-    for entry in await all_prices(connection):
-        arena.put_price(entry)
+    failures = await fill(arena, connection, data)
+    if failures.no_room is not None:
+        raise failures.no_room
     wall_ms = time.time_ns() // 1_000_000
     async for spendings in open_windows(connection, wall_ms, host):
         for kind, id, digest, spent in spendings:

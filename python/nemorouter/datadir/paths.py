@@ -32,6 +32,7 @@ _OURS: Final = (
         "drainer",
         "policy",
         "serve",
+        "set-aside",
     ),
     *("agent", ".", "lost+"),
 )
@@ -49,6 +50,7 @@ class DataDir:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.journals = root / "journal"
+        self.set_aside = root / "set-aside"
         self.host_id_file = root / "host-id"
         self.note_file = root / "arena.note"
         self.recount_file = root / "recount"

@@ -4,21 +4,22 @@ It must never free a slot before its row is committed, nor recount while a row i
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nemorouter._core import Arena, Journal
 from nemorouter.arena import attach
-from nemorouter.datadir import retained_counters
+from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.locks import locked
 from nemorouter.datadir.paths import DataDir
-from nemorouter.errors import ConfigurationError
+from nemorouter.datadir.set_aside import Queue
+from nemorouter.errors import ConfigurationError, StoreError
 from nemorouter.ledger.recount import Recounts, recount
 from nemorouter.log import get_logger
 from nemorouter.store.engine import Store
-from nemorouter.store.ledger import drain
+from nemorouter.store.journals import move, open_journal, set_unfit_aside
 from nemorouter.store.policies import change_seq
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ _QUIET_EVERY_S: Final = (
     5.0  # where the store's mark says that nobody wrote since the last look but one
 )
 _CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
-_UNFIT_EVERY_S: Final = 20.0
+_RETRY_EVERY_S: Final = 20.0  # what the arena cannot hold: only a removed price makes room for some
+
+T = TypeVar("T")
 
 _log = get_logger(__name__)
 
@@ -62,19 +65,35 @@ class Drain:
         self._store_mark: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
         self._applied = -1
-        self._unfit = False  # a change does not fit into the arena
+        self._retry_at = 0.0  # what is set aside may fit by then
+        self._errors: list[Exception] = []
 
     async def turn(self) -> int:
-        """Do what there is to do; answer how many rows went to the store. StoreError: nothing was
-        lost, come again.
+        """Do what there is to do; answer how many rows went to the store.
+
+        A step that fails hinders none of the others: its error is raised after them. StoreError: the
+        store cannot be used, so that nothing else was tried; nothing was lost, come again.
         """
-        await self._find_journals()
-        moved = await self._move(list(self._live.values()))
+        self._errors.clear()
+        moved = 0
+        await self._attempt(self._find_journals())
+        moved += await self._attempt(self._move(list(self._live.values()))) or 0
         for path, journal in list(self._dead.items()):
-            moved += await self._end(path, journal)
-        await self._follow_changes()
-        await self._mend()
+            moved += await self._attempt(self._end(path, journal)) or 0
+        await self._attempt(self._follow_changes())
+        await self._attempt(self._mend())
+        if self._errors:
+            raise self._errors[0]
         return moved
+
+    async def _attempt(self, step: Coroutine[Any, Any, T]) -> T | None:
+        try:
+            return await step
+        except StoreError:
+            raise
+        except Exception as error:
+            self._errors.append(error)
+            return None
 
     def is_quiet(self) -> bool:
         """No row waits in a journal, and there is no new one: only deaths and changes may be found
@@ -119,18 +138,15 @@ class Drain:
         for path in [path for path in self._live if path not in paths]:
             if not path.exists():
                 del self._live[path]
+        for journal in self._live.values():
+            set_unfit_aside(self._data, journal)
 
     def _open(self, path: Path) -> None:
         if path in self._live or path in self._dead:
             return
-        try:
-            self._live[path] = Journal.open(str(path))
-        except FileNotFoundError:
-            return
-        except ValueError as error:
-            aside = path.with_suffix(".damaged")
-            path.rename(aside)
-            _log.error("journal_damaged", path=str(aside), reason=str(error))
+        journal = open_journal(path)
+        if journal is not None:
+            self._live[path] = journal
 
     async def _move(self, journals: Sequence[Journal]) -> int:
         """One group-committed transaction over all given journals."""
@@ -139,7 +155,7 @@ class Drain:
             for journal in journals:
                 self._tallies += journal.tallies(max(minute, self._minute))
             self._minute = minute
-        moved = await drain(self._store, journals, self._tallies, _ROWS)
+        moved = await move(self._store, self._data, journals, self._tallies, _ROWS)
         self._tallies = []
         return moved
 
@@ -148,10 +164,11 @@ class Drain:
         recounts are done.
         """
         total = 0
-        while moved := await drain(self._store, [journal], (), _ROWS):
+        set_unfit_aside(self._data, journal)
+        while moved := await move(self._store, self._data, [journal], (), _ROWS):
             total += moved
         self._tallies += journal.tallies(_EVERY_MINUTE)
-        await drain(self._store, [], self._tallies)
+        await move(self._store, self._data, [], self._tallies)
         self._tallies = []
         retained_counters.add(self._data.counters_file, journal, path.name)
         path.unlink(missing_ok=True)
@@ -175,20 +192,18 @@ class Drain:
     async def _look_for_changes(self, now: float) -> None:
         self._looked_at_changes = now
         mark, due = self._store.mark(), self._look_at_changes
-        if mark != self._store_mark and not self._unfit:
+        if mark != self._store_mark:
             due = now
         if now >= due:
             quiet = mark and mark == self._store_mark
             self._store_mark = mark
             self._look_at_changes = now + (_QUIET_EVERY_S if quiet else _CHANGES_EVERY_S)
-            try:
-                if mark or await self._newest() != self._arena.applied:
-                    await attach.catch_up(self._arena, self._store, self._data)
-                self._unfit = False
-            except (
-                ConfigurationError
-            ):  # logged by the snapshot; only a restart makes room, so it need not be soon
-                self._unfit, self._look_at_changes = True, now + _UNFIT_EVERY_S
+            if mark or await self._newest() != self._arena.applied:
+                await attach.catch_up(self._arena, self._store, self._data)
+        if now >= self._retry_at:
+            self._retry_at = now + _RETRY_EVERY_S
+            if set_aside.read(self._data, Queue.CHANGES).total:
+                await attach.try_again(self._arena, self._store, self._data)
 
     async def _newest(self) -> int:
         """Asked before the lock is taken: a store that is away must not keep a new worker waiting
@@ -201,7 +216,8 @@ class Drain:
         """Recount what waits: after a death, after a settlement that met a frozen word, after a
         changed duration.
         """
-        wanted, deferred = set(self._recounts.waiting), {}
+        wanted = set(self._recounts.waiting)
+        deferred: dict[Path, set[int]] = {}
         now = time.monotonic()
         if now >= self._look_at_frozen:
             self._look_at_frozen = now + _FROZEN_EVERY_S
@@ -209,12 +225,12 @@ class Drain:
         if wanted or now >= self._look_at_deferred:
             self._look_at_deferred = now + _DEFERRED_EVERY_S
             deferred = {
-                path: indices
+                path: self._recounts.real(listed)
                 for path, journal in self._live.items()
-                if (indices := journal.deferred())
+                if (listed := journal.deferred())
             }
             wanted.update(*deferred.values())
-        if not wanted:
+        if not wanted and not deferred:
             return
         self._look_at_deferred = (
             0.0  # a settlement may have met a word that is frozen for its recount
@@ -235,7 +251,7 @@ class Drain:
             for path in self._data.journal_paths():
                 self._open(path)
             journals = [*self._live.values(), *self._dead.values()]
-            while await drain(self._store, journals, (), _ROWS):
+            while await move(self._store, self._data, journals, (), _ROWS):
                 pass  # also what a drainer before us committed and did not free
             return await recount(self._arena, self._store, indices, journals)
 

@@ -39,9 +39,9 @@ class Recounts:
         with suppress(OSError, msgspec.MsgspecError):
             kept = msgspec.json.decode(data.recount_file.read_bytes(), type=Waiting)
             if kept.identity == note.identity:  # a new arena was counted when it was made
-                self.waiting.update(kept.indices)
+                self.waiting.update(self.real(kept.indices))
                 if kept.unsure:
-                    self.waiting.update(i for i in range(arena.scopes) if arena.meters(i).committed)
+                    self.waiting.update(i for i in range(arena.scopes) if _may_be_wrong(arena, i))
 
     def recover(self, journal: Journal) -> None:
         """End what a dead worker left; what it names waits. Dying in here makes the next drainer
@@ -49,14 +49,14 @@ class Recounts:
         """
         self._unsure = True
         self._keep()
-        self.waiting.update(journal.recover(), journal.deferred())
+        self.waiting.update(self.real([*journal.recover(), *journal.deferred()]))
         journal.finish_deferred()
         self._unsure = False
         self._keep()
 
     def add(self, indices: Iterable[int]) -> None:
         """These wait from now on, also if this process dies."""
-        fresh = set(indices) - self.waiting
+        fresh = self.real(indices) - self.waiting
         if fresh:
             self.waiting |= fresh
             self._keep()
@@ -67,12 +67,24 @@ class Recounts:
             self.waiting.difference_update(indices)
             self._keep()
 
+    def real(self, indices: Iterable[int]) -> set[int]:
+        """Keep those of ``indices`` that name a scope: a corrupt slot may hold any number."""
+        return {index for index in indices if index < self._arena.scopes}
+
     def _keep(self) -> None:
         if self.waiting or self._unsure:
             kept = Waiting(self._identity, sorted(self.waiting), self._unsure)
             replace_file(self._data.recount_file, msgspec.json.encode(kept))
         else:
             self._data.recount_file.unlink(missing_ok=True)
+
+
+def _may_be_wrong(arena: Arena, index: int) -> bool:
+    """True if the scope's money word holds anything, or cannot be looked at now."""
+    try:
+        return arena.meters(index).committed > 0
+    except RuntimeError:
+        return True
 
 
 async def recount(
@@ -88,7 +100,10 @@ async def recount(
     host = store.host if arena.clustered else None  # one of several is answerable for its own rows
     async with store.read() as connection:
         for index in indices:
-            scope, (first_day, end_day) = arena.identity(index), arena.window(index, wall_ms)
+            try:
+                scope, (first_day, end_day) = arena.identity(index), arena.window(index, wall_ms)
+            except (RuntimeError, ValueError):  # its policy is being written: another turn
+                continue
             spent = await window_spend(connection, scope.kind, scope.id, first_day, end_day, host)
             if arena.recount(index, first_day, spent, journals):
                 done.append(index)

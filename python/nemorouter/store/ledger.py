@@ -19,7 +19,7 @@ from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 
 if TYPE_CHECKING:
-    from nemorouter._core import Journal, Row, Tally
+    from nemorouter._core import Row, Tally
 
 _SCOPE_COLUMN: Final = {
     Kind.ORG: "org_id",
@@ -27,24 +27,6 @@ _SCOPE_COLUMN: Final = {
     Kind.USER: "user_id",
     Kind.KEY: "key_id",
 }
-
-
-async def drain(
-    store: Store, journals: Sequence["Journal"], tallies: Sequence["Tally"] = (), limit: int = 4096
-) -> int:
-    """Move up to ``limit`` ended tickets of each journal into the store, in one transaction, then
-    free their slots.
-
-    Answers how many rows there were. A crash or an error between commit and free hands the same
-    rows over again, which changes nothing. StoreError: nothing was written, nothing was freed.
-    """
-    ended = [(journal, rows) for journal in journals if (rows := journal.rows(limit))]
-    rows = ended[0][1] if len(ended) == 1 else [row for _, rows in ended for row in rows]
-    if rows or tallies:
-        await record(store, rows, tallies)
-    for journal, mine in ended:
-        journal.free([row[0] for row in mine])
-    return len(rows)
 
 
 async def record(store: Store, rows: Sequence["Row"], tallies: Sequence["Tally"] = ()) -> int:

@@ -5,10 +5,10 @@ instant.
 """
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.store.bulk import lots
@@ -16,6 +16,7 @@ from nemorouter.store.schema import changes, meta, prices
 from nemorouter.types import Kind, ModelPrice, Policy
 
 _BATCH: Final = 1000  # small enough to stay in the cache
+_SOME: Final = 500  # parameters of one statement
 
 _COMMON: Final = (
     "s.id, s.version, s.status, s.rpm, s.rpm_burst, s.tpm, s.tpm_burst, s.allowed_models, s.name, "
@@ -35,6 +36,21 @@ _QUERIES: Final = {
         ),
     )
 }
+
+
+_DIGEST_AT: Final = 14  # place of the digest in a key's row
+
+
+class Unreadable(NamedTuple):
+    """A scope whose row is no policy. ``digest`` is a key's, as far as it can be read."""
+
+    kind: Kind
+    id: int
+    digest: bytes
+    error: Exception
+
+
+Skip = Callable[[Unreadable], None]
 
 
 class Change(NamedTuple):
@@ -67,29 +83,67 @@ async def changes_since(connection: AsyncConnection, seq: int, limit: int = 10_0
     return [Change(*row) for row in await connection.execute(query)]
 
 
-async def policy(connection: AsyncConnection, kind: int, id: int) -> Policy | None:
-    """The policy of one scope as of now; None if there is none."""
-    row = (
-        await connection.execute(text(_QUERIES[Kind(kind)] + " WHERE s.id = :id"), {"id": id})
-    ).first()
-    return None if row is None else _MAKERS[Kind(kind)](tuple(row))
+async def policies_of(
+    connection: AsyncConnection, kind: Kind, ids: Sequence[int], skip: Skip | None = None
+) -> list[Policy]:
+    """Read the policies of scopes of one kind as of now; of ids that do not exist there is none.
+
+    ``skip``: see ``all_policies``.
+    """
+    query = text(f"{_QUERIES[kind]} WHERE s.id IN :ids").bindparams(
+        bindparam("ids", expanding=True)
+    )
+    found: list[Policy] = []
+    for start in range(0, len(ids), _SOME):
+        rows = await connection.execute(query, {"ids": list(ids[start : start + _SOME])})
+        found += _policies(kind, [tuple(row) for row in rows], skip)
+    return found
 
 
-async def all_policies(connection: AsyncConnection) -> AsyncIterator[list[Policy]]:
-    """Every policy in batches: orgs, teams, users, keys."""
+async def all_policies(
+    connection: AsyncConnection, skip: Skip | None = None
+) -> AsyncIterator[list[Policy]]:
+    """Read every policy in batches: orgs, teams, users, keys.
+
+    ``skip`` is called for each row that is no policy, such as one with a list that is no JSON;
+    without it such a row is an exception.
+    """
     for kind, query in _QUERIES.items():
-        make = _MAKERS[kind]
         async for rows in lots(connection, query, size=_BATCH):
-            yield [make(row) for row in rows]
+            yield _policies(kind, rows, skip)
+
+
+def _policies(kind: Kind, rows: Sequence[tuple[Any, ...]], skip: Skip | None) -> list[Policy]:
+    make = _MAKERS[kind]
+    if skip is None:
+        return [make(row) for row in rows]
+    try:
+        return [make(row) for row in rows]
+    except Exception:
+        return [policy for row in rows if (policy := _policy(kind, row, skip)) is not None]
+
+
+def _policy(kind: Kind, row: tuple[Any, ...], skip: Skip) -> Policy | None:
+    try:
+        return _MAKERS[kind](row)
+    except Exception as error:  # whatever is wrong with it, it must not stop the rows behind it
+        digest = row[_DIGEST_AT] if kind is Kind.KEY else b""
+        skip(Unreadable(kind, row[0], digest if isinstance(digest, bytes) else b"", error))
+        return None
 
 
 async def all_prices(connection: AsyncConnection) -> list[ModelPrice]:
+    """Read all prices, in no order."""
     return [_price(row) for row in await connection.execute(select(*_PRICE))]
 
 
-async def price(connection: AsyncConnection, model: str) -> ModelPrice | None:
-    row = (await connection.execute(select(*_PRICE).where(prices.c.model == model))).first()
-    return None if row is None else _price(row)
+async def prices_of(connection: AsyncConnection, models: Sequence[str]) -> list[ModelPrice]:
+    """Read the prices of models as of now; of a model without a price there is none."""
+    found: list[ModelPrice] = []
+    for start in range(0, len(models), _SOME):
+        some = prices.c.model.in_(models[start : start + _SOME])
+        found += [_price(row) for row in await connection.execute(select(*_PRICE).where(some))]
+    return found
 
 
 _PRICE: Final = (

@@ -15,7 +15,7 @@ from nemorouter.arena import attach
 from nemorouter.errors import Code, StoreError
 from nemorouter.ledger import move as drain_module
 from nemorouter.ledger import recount as recount_module
-from nemorouter.store import ledger
+from nemorouter.store import journals, ledger
 from nemorouter.types import Duration, Kind, Outcome
 from tests.faults.world import KEY, ORG
 from tests.unit.ledger.conftest import Desk, everywhere, in_each_ledger
@@ -82,13 +82,15 @@ def _before_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def _between_commit_and_free(patch: pytest.MonkeyPatch) -> None:
-    real = ledger.drain
+    real = journals.move
 
-    async def drain(store: Any, journals: Any, tallies: Any = (), limit: int = 4096) -> int:
+    async def dying(
+        store: Any, data: Any, journals: Any, tallies: Any = (), limit: int = 4096
+    ) -> int:
         unfreeable: Any = [_Unfreeable(journal) for journal in journals]
-        return await real(store, unfreeable, tallies, limit)
+        return await real(store, data, unfreeable, tallies, limit)
 
-    patch.setattr(drain_module, "drain", drain)
+    patch.setattr(drain_module, "move", dying)
 
 
 class _Unfreeable:

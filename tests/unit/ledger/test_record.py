@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import StoreError
-from nemorouter.store.ledger import drain, open_windows, record, total_spend, window_spend
+from nemorouter.store.journals import move
+from nemorouter.store.ledger import open_windows, record, total_spend, window_spend
 from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind, Outcome
 from tests.faults.world import KEY, ORG, TEAM, USER, World
@@ -122,13 +124,13 @@ async def test_drain_frees_only_what_is_committed(
     with monkeypatch.context() as patch:
         in_each_ledger(patch, "_DAY", "INSERT INTO nowhere VALUES (?)")
         with pytest.raises(StoreError):
-            await drain(world.store, [journal])
+            await move(world.store, DataDir(world.settings.data_dir), [journal])
     assert len(journal.kept) == 5
     assert await world.one("SELECT count(*) FROM requests") == (0,)
-    assert await drain(world.store, [journal], limit=3) == 3
+    assert await move(world.store, DataDir(world.settings.data_dir), [journal], limit=3) == 3
     assert [row[2] for row in journal.kept] == [3, 4]
-    assert await drain(world.store, [journal]) == 2
-    assert await drain(world.store, [journal]) == 0
+    assert await move(world.store, DataDir(world.settings.data_dir), [journal]) == 2
+    assert await move(world.store, DataDir(world.settings.data_dir), [journal]) == 0
     assert await world.one("SELECT count(*) FROM requests") == (5,)
 
 
@@ -140,16 +142,18 @@ async def test_a_crash_between_commit_and_free_counts_once(world: World) -> None
 
     journal.free = crash
     with pytest.raises(KeyboardInterrupt):
-        await drain(world.store, [journal])
+        await move(world.store, DataDir(world.settings.data_dir), [journal])
     del journal.free
-    assert await drain(world.store, [journal]) == 5
+    assert await move(world.store, DataDir(world.settings.data_dir), [journal]) == 5
     assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (5, 25)
     assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (5, 25)
 
 
 async def test_refusals_add_up(world: World) -> None:
-    await drain(world.store, [], [(5, KEY, 11, 3), (5, KEY, 12, 1)])
-    await drain(world.store, [], [(5, KEY, 11, 4)])
+    await move(
+        world.store, DataDir(world.settings.data_dir), [], [(5, KEY, 11, 3), (5, KEY, 12, 1)]
+    )
+    await move(world.store, DataDir(world.settings.data_dir), [], [(5, KEY, 11, 4)])
     assert await world.all("SELECT * FROM refusals ORDER BY code") == [
         (5, KEY, 11, 7),
         (5, KEY, 12, 1),

@@ -17,7 +17,7 @@ from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
-from tests.sql import sql
+from tests.sql import a_policy, sql
 from tests.unit.services.conftest import scalar
 
 BUDGET = budgets.NewBudget(max_spend="0.25", duration="daily")
@@ -38,7 +38,7 @@ async def newest(context: Context) -> Policy:
     async with context.store.read() as connection:
         seq = await policies.change_seq(connection)
         (change,) = await policies.changes_since(connection, seq - 1)
-        policy = await policies.policy(connection, change.kind, change.id)
+        policy = await a_policy(connection, change.kind, change.id)
     assert policy is not None
     assert policy.version == seq
     return policy

@@ -15,6 +15,7 @@ from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import text_id
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
+from tests.sql import a_policy
 from tests.unit.services.conftest import scalar
 
 DAILY = budgets.NewBudget(max_spend="1.5", duration="daily")
@@ -25,7 +26,7 @@ async def newest(context: Context) -> Policy | None:
         (change,) = await policies.changes_since(
             connection, await policies.change_seq(connection) - 1
         )
-        return await policies.policy(connection, change.kind, change.id)
+        return await a_policy(connection, change.kind, change.id)
 
 
 async def test_a_team_with_limits(context: Context, owner: Actor) -> None:

@@ -8,6 +8,7 @@ from nemorouter.services.budgets import prices
 from nemorouter.services.budgets.prices import Price
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
+from tests.sql import a_price
 from tests.unit.services.conftest import scalar
 
 
@@ -18,7 +19,7 @@ async def test_a_price_reaches_the_arena_exactly(context: Context, owner: Actor)
     async with context.store.read() as connection:
         seq = await policies.change_seq(connection)
         assert await policies.changes_since(connection, seq - 1) == [(seq, 0, 0, "m")]
-        price = await policies.price(connection, "m")
+        price = await a_price(connection, "m")
     assert price is not None
     assert (price.input, price.cached, price.output, price.request, price.max_output) == (
         1,
@@ -33,7 +34,7 @@ async def test_a_price_reaches_the_arena_exactly(context: Context, owner: Actor)
 async def test_a_price_may_be_made_unknown(context: Context, owner: Actor) -> None:
     await prices.set_price(context, owner, Price(model="echo"))
     async with context.store.read() as connection:
-        price = await policies.price(connection, "echo")
+        price = await a_price(connection, "echo")
     assert price is not None
     assert price.input is None
 

@@ -3,7 +3,7 @@
 from nemorouter.store import policies
 from nemorouter.store.engine import Store
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Status
-from tests.sql import sql
+from tests.sql import a_policy, a_price, sql
 
 ORG = "INSERT INTO orgs (id, name, version) VALUES (1, 'o', 11)"
 TEAM = (
@@ -30,10 +30,10 @@ async def fill(store: Store) -> None:
 async def test_every_column_arrives(store: Store) -> None:
     await fill(store)
     async with store.read() as connection:
-        team = await policies.policy(connection, Kind.TEAM, 2)
-        user = await policies.policy(connection, Kind.USER, 3)
-        key = await policies.policy(connection, Kind.KEY, 4)
-        assert await policies.policy(connection, Kind.KEY, 99) is None
+        team = await a_policy(connection, Kind.TEAM, 2)
+        user = await a_policy(connection, Kind.USER, 3)
+        key = await a_policy(connection, Kind.KEY, 4)
+        assert await a_policy(connection, Kind.KEY, 99) is None
     assert team == Policy(
         kind=Kind.TEAM,
         id=2,
@@ -72,7 +72,7 @@ async def test_in_bulk_they_are_the_same_owners_first(store: Store) -> None:
     await fill(store)
     async with store.read() as connection:
         bulk = [policy async for lot in policies.all_policies(connection) for policy in lot]
-        singly = [await policies.policy(connection, policy.kind, policy.id) for policy in bulk]
+        singly = [await a_policy(connection, policy.kind, policy.id) for policy in bulk]
     assert bulk == singly
     assert [policy.kind for policy in bulk] == [Kind.ORG, Kind.TEAM, Kind.USER, Kind.KEY, Kind.KEY]
     assert bulk[-1].user == 0
@@ -104,6 +104,6 @@ async def test_prices(store: Store) -> None:
         model="a", version=6, input=1, cached=None, output=3, request=4, max_output=5
     )
     async with store.read() as connection:
-        assert await policies.price(connection, "a") == known
-        assert await policies.price(connection, "c") is None
+        assert await a_price(connection, "a") == known
+        assert await a_price(connection, "c") is None
         assert sorted(price.model for price in await policies.all_prices(connection)) == ["a", "b"]

@@ -139,7 +139,7 @@ class Membership:
     async def _obey(self, newest: int) -> None:
         async with self._following:
             if newest > self.obeyed:
-                self.obeyed = await attach.follow(self._arena, self._store, self._data)
+                self.obeyed = await attach.catch_up(self._arena, self._store, self._data)
 
     async def _drift(self) -> None:
         """Without Redis: say in the store that this host admits, and only then read what it must

@@ -8,36 +8,35 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 
-async def apply(settings: Settings, store: Store, sequence: int = 0) -> None:
-    """Returns when every worker of every host obeys the change ``sequence`` (0: all that the store
-    holds).
+async def apply(settings: Settings, store: Store, changes: range = range(0)) -> None:
+    """Return when every worker of every host obeys ``changes`` (empty: all that the store holds).
 
-    StoreError: it is saved, but not in force everywhere yet.
+    StoreError: they are saved, but not in force everywhere yet.
     """
     if DataDir(
         settings.data_dir
     ).serve_lock.exists():  # else no server ever ran here, so there is no arena
-        await _apply_here(settings, store)
+        await _apply_here(settings, store, changes)
     if settings.redis_url is not None:
         from nemorouter.cluster.membership import (
             propagation,  # with Redis's client: only where there are other hosts
         )
 
         try:
-            await propagation.obeyed(settings, store, sequence)
+            await propagation.obeyed(settings, store, changes[-1] if changes else 0)
         except (NemoError, OSError) as error:
             raise StoreError(
                 f"The change is saved, but it is not certain yet that every host obeys it: {error}"
             ) from error
 
 
-async def _apply_here(settings: Settings, store: Store) -> None:
+async def _apply_here(settings: Settings, store: Store, changes: range) -> None:
     from nemorouter.arena import (
-        attach,  # with the native module: only when there may be something to apply to
-    )
+        attach,
+    )  # with the native module: only when there may be something to apply to
 
     try:
-        await attach.catch_up_if_live(settings, store)
+        await attach.catch_up_if_live(settings, store, changes)
     except (NemoError, OSError, MemoryError, ValueError) as error:
         raise StoreError(
             f"The change is saved, but a running server does not obey it yet: {error} "

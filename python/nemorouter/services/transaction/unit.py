@@ -34,7 +34,8 @@ class Unit:
         self.reach = reach
         self.now_ms = now_ms()
         self.touched = False
-        self.sequence = 0  # of the newest change
+        self.changes = range(0)
+        """Numbers of this transaction's changes, which follow each other."""
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def touch(self, kind: Kind, id: int) -> None:
@@ -91,8 +92,9 @@ class Unit:
             .values(value=bumped)
             .returning(meta.c.value)
         )
-        self.sequence = int((await self.connection.execute(query)).scalar_one())
-        return self.sequence
+        newest = int((await self.connection.execute(query)).scalar_one())
+        self.changes = range(self.changes.start or newest, newest + 1)
+        return newest
 
 
 @asynccontextmanager
@@ -119,7 +121,7 @@ async def _unit(context: Context, actor: Actor, reach: Reach) -> AsyncIterator[U
     if unit.recorded is not None:
         chain.write_anchor(context.settings.data_dir, *unit.recorded)
     if unit.touched:
-        await apply(context.settings, context.store, unit.sequence)
+        await apply(context.settings, context.store, unit.changes)
 
 
 def _json(value: Any) -> str | None:  # noqa: ANN401 - any view
