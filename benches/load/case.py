@@ -1,4 +1,4 @@
-"""The words of the load benchmarks: a server, a case, a scenario, and why a rival could not be had."""
+"""Define the terms of the load benchmarks: server, case, scenario."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,18 +7,22 @@ from typing import NamedTuple
 
 from nemorouter.bench.process import Running, cores, free_port, running
 
-SERVE_CORE, LOAD_CORE = cores()[0], cores()[-1]
-"""Server and load never share a core. A local upstream stands on the load's side."""
+SERVE_CORE = cores()[0]
+"""The core of the server under measurement. The load never shares it where there are two cores."""
+LOAD_CORE = cores()[-1]
 UPSTREAM_CORE = cores()[1] if len(cores()) > 2 else LOAD_CORE
+"""The core of the local provider: the load's, unless there is a third one."""
 
 
 class UnavailableError(Exception):
-    """A rival cannot be had or started here; the text says why, and goes into the report."""
+    """A rival cannot be installed or started here; the text is the reason, for the report."""
 
 
 class Server(NamedTuple):
-    """How to start what is measured. ``check`` asks it questions before any time is taken;
-    AssertionError if wrong.
+    """A server to measure, and how to start it.
+
+    ``command``, ``ready``, ``check`` and ``env`` take its port. ``check`` raises AssertionError if
+    an answer is wrong; it runs before the server is measured.
     """
 
     name: str
@@ -29,10 +33,10 @@ class Server(NamedTuple):
     env: Callable[[int], Mapping[str, str]] = lambda _: {}
     cwd: Path | None = None
     port_of: Callable[[Running], int] | None = None
-    """For a server that chooses its port itself."""
+    """Finds the port of a server that chooses it itself."""
 
     def start(self, folder: Path, core: int = SERVE_CORE) -> AbstractContextManager[Running]:
-        """Run it pinned to ``core``."""
+        """Start the server pinned to ``core``; it ends with the context."""
         port = free_port()
         log = folder / f"{self.name.replace(' ', '-').replace('/', '-')}-{port}.log"
         return running(
@@ -47,18 +51,18 @@ class Server(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One bar of a scenario: requests (sent in turn) to a server, and the status each must have."""
+    """Requests to one server, sent in turn, and the status that each answer must have."""
 
     name: str
     server: str
     payloads: tuple[bytes, ...]
     status: int = 200
     remark: str = ""
-    """What it leaves out, or what favours it."""
+    """What the server leaves out, or what favours it."""
 
 
 class Scenario(NamedTuple):
-    """Cases that answer the same question, each compared with ``base``."""
+    """Cases that are comparable, since each does the same for a request; ``base`` is their base."""
 
     name: str
     title: str

@@ -1,8 +1,8 @@
-"""Envoy: API keys, a local rate limit with one descriptor a key, and a constant answer or a local
-provider behind it.
+"""Configure Envoy: API keys, and a local rate limit with one descriptor for each key.
 
-It counts requests only: no tokens, no money, no log. The buffer filter stands first: without it,
-Envoy refuses before it has read the body, and closes the connection.
+A constant answer or the local provider is behind it. Envoy counts requests only: no tokens, no
+money, no log. The buffer filter comes first, since without it Envoy refuses before it has read the
+body, and closes the connection.
 """
 
 from pathlib import Path
@@ -21,29 +21,21 @@ _FOR_EVER = "86400s"
 
 
 def envoy(folder: Path, upstream_port: int = 0) -> Server:
-    """With a constant answer, or in front of the local provider."""
+    """Make Envoy with a constant answer, or in front of the local provider on ``upstream_port``."""
     binary = next(environment("envoy").parent.glob("lib/*/site-packages/envoy/_bin/envoy"))
     name = "Envoy, proxied" if upstream_port else "Envoy"
     number = 41 if upstream_port else 40
 
     def command(port: int) -> list[str]:
         file = write_json(folder / f"envoy-{port}.json", config(port, upstream_port))
-        options = [
-            "--concurrency",
-            "1",
-            "--base-id",
-            str(number),
-            "--disable-hot-restart",
-            "--log-level",
-            "error",
-        ]
-        return [str(binary), "-c", str(file), *options]
+        options = f"--concurrency 1 --base-id {number} --disable-hot-restart --log-level error"
+        return [str(binary), "-c", str(file), *options.split()]
 
     return Server(name, version("envoy"), command, responds(), check)
 
 
 def check(port: int) -> None:
-    """Keys are checked, and a limit of five admits five."""
+    """Check that keys are known or refused, and that a limit of five admits five."""
 
     def status(key: str) -> int:
         return ask(port, request(CHAT, BODY, key)).status
@@ -57,7 +49,7 @@ def check(port: int) -> None:
 
 
 def config(port: int, upstream_port: int) -> dict[str, Any]:
-    """The bootstrap."""
+    """Return Envoy's bootstrap configuration."""
     action: dict[str, Any] = {
         "direct_response": {"status": 200, "body": {"inline_string": _CONSTANT}}
     }

@@ -1,7 +1,7 @@
-"""The servers of a run: each is started and checked when it is first needed, and ended with the
-run.
+"""Start and check each server of a run when it is first needed, and end it with the run.
 
-A wrong answer ends the run, unless it is a rival's: that rival is then left out, with the reason.
+A wrong answer ends the run. A rival's wrong answer does not: the rival is then left out, and the
+reason goes into the report.
 """
 
 import os
@@ -16,14 +16,16 @@ from nemorouter.bench.process import Running
 Say = Callable[[str], None]
 
 
-class _Known(NamedTuple):
+class _Entry(NamedTuple):
+    """A server of the fleet that may not have been started yet."""
+
     make: Callable[[], Server]
     core: int
     rival: bool
 
 
 class Fleet:
-    """Servers by name."""
+    """The servers of a run by name; ``skipped`` has the reason for each that was left out."""
 
     def __init__(self, folder: Path, stack: ExitStack, say: Say) -> None:
         self.folder = folder
@@ -31,24 +33,24 @@ class Fleet:
         self.versions: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self._stack = stack
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Entry] = {}
         self._running: dict[str, Running] = {}
         os.sched_setaffinity(0, {LOAD_CORE})
 
     def know(self, server: Server, core: int = SERVE_CORE) -> None:
-        """One of ours, or a floor."""
-        self._known[server.name] = _Known(lambda: server, core, rival=False)
+        """Add a server that is no rival; the run ends if it cannot be measured."""
+        self._known[server.name] = _Entry(lambda: server, core, rival=False)
 
     def know_rival(self, name: str, make: Callable[[], Server]) -> None:
-        """``make`` may install it; UnavailableError says why that failed."""
-        self._known[name] = _Known(make, SERVE_CORE, rival=True)
+        """Add a rival. ``make`` may install it, and raises UnavailableError where that fails."""
+        self._known[name] = _Entry(make, SERVE_CORE, rival=True)
 
     def is_rival(self, name: str) -> bool:
-        """May it be left out?"""
+        """Tell whether server ``name`` is a rival, which may be left out."""
         return self._known[name].rival
 
     def need(self, name: str) -> Running | None:
-        """The running server; None if it cannot be had, and the reason is in ``skipped``."""
+        """Return server ``name``, started if it does not run; None if it had to be left out."""
         if name in self._running or name in self.skipped:
             return self._running.get(name)
         try:
@@ -60,7 +62,7 @@ class Fleet:
             return None
 
     def skip(self, name: str, reason: Exception) -> None:
-        """Leave it out."""
+        """Leave a server or a case out, and keep the reason."""
         self.skipped[name] = " ".join(str(reason).split())[:300] or type(reason).__name__
         self.say(f"skipped {name}: {self.skipped[name]}")
 

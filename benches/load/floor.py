@@ -1,7 +1,9 @@
-"""Servers that decide nothing: bare Granian, and Granian with an HTTP client or FastAPI. The
-denominators.
+"""Make the servers that decide nothing, by whose cost the cost of the others is divided.
+
+They are bare Granian, Granian with an HTTP client, FastAPI, and the local provider.
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,109 +14,99 @@ from nemorouter.bench.servers import BODY, CHAT, granian, responds
 
 ROOT = Path(__file__).parents[2]
 FAKE_KEY = "sk-nemo-" + "a" * 20
+PLAIN = "Granian RSGI"
+USUAL = "Granian RSGI, usual slice"
+CONTRACT = "Granian RSGI, the contract's headers"
+PLAIN_ASGI = "Granian ASGI"
+CHUNKS = "Granian RSGI, chunks"
+CHUNKS_ASGI = "Granian ASGI, chunks"
+FASTAPI = "FastAPI"
+FORWARD = "Granian RSGI, pyreqwest"
 _GRANIAN = version("granian")
-_ready = responds("/unread")
+_CONSTANT = "nemorouter.bench.constant:app"
 
 
 def rsgi() -> Server:
-    """A constant on RSGI."""
-    return Server(
-        "Granian RSGI",
-        _GRANIAN,
-        lambda p: granian("nemorouter.bench.constant:app", p),
-        _ready,
-        _constant,
-    )
+    """Make Granian with a handler on RSGI that answers a constant."""
+    return _server(PLAIN, _CONSTANT, "/unread", _check_constant)
 
 
 def usual() -> Server:
-    """The same with the time slice that Linux gives to everybody."""
-    command = lambda p: granian("nemorouter.bench.constant:app", p, prompt=False)  # noqa: E731 - as the others
-    return Server(USUAL, _GRANIAN, command, _ready, _constant)
+    """Make the constant handler on RSGI with the time slice that Linux gives to all processes."""
+    return _server(USUAL, _CONSTANT, "/unread", _check_constant, prompt=False)
 
 
 def contract() -> Server:
-    """Constants on RSGI, of the gateway's shape."""
-    target = "benches.load.apps.contract_rsgi:app"
-    return Server(
-        CONTRACT, _GRANIAN, lambda p: granian(target, p), responds("/unread"), _contract, cwd=ROOT
-    )
+    """Make Granian with a handler that answers constants with the gateway's headers."""
+    return _server(CONTRACT, "benches.load.apps.contract_rsgi:app", "/unread", _check_contract)
 
 
 def asgi() -> Server:
-    """A constant on ASGI."""
+    """Make Granian with a handler on ASGI that answers a constant."""
     target = "benches.load.apps.constant_asgi:app"
-    return Server(
-        "Granian ASGI",
-        _GRANIAN,
-        lambda p: granian(target, p, "asginl"),
-        _ready,
-        _constant,
-        cwd=ROOT,
-    )
+    return _server(PLAIN_ASGI, target, "/unread", _check_constant, "asginl")
 
 
 def stream() -> Server:
-    """Constant chunks on RSGI."""
-    target = "benches.load.apps.stream_rsgi:app"
-    return Server(
-        "Granian RSGI, chunks",
-        _GRANIAN,
-        lambda p: granian(target, p),
-        responds("/1"),
-        _chunks,
-        cwd=ROOT,
-    )
+    """Make Granian with a handler on RSGI that sends constant chunks."""
+    return _server(CHUNKS, "benches.load.apps.stream_rsgi:app", "/1", _check_chunks)
 
 
 def stream_asgi() -> Server:
-    """Constant chunks on ASGI."""
-    target, name = "benches.load.apps.stream_asgi:app", "Granian ASGI, chunks"
-    return Server(
-        name, _GRANIAN, lambda p: granian(target, p, "asginl"), responds("/1"), _chunks, cwd=ROOT
-    )
+    """Make Granian with a handler on ASGI that sends constant chunks."""
+    return _server(CHUNKS_ASGI, "benches.load.apps.stream_asgi:app", "/1", _check_chunks, "asginl")
 
 
 def fastapi() -> Server:
-    """A constant through FastAPI."""
+    """Make a FastAPI app that answers a constant."""
     target = "benches.load.apps.fastapi_app:bare"
-    name = f"{version('fastapi')}, Granian {_GRANIAN}"
-    return Server(
-        "FastAPI", name, lambda p: granian(target, p, "asgi"), responds(), _completion, cwd=ROOT
-    )
+    made = _server(FASTAPI, target, "/healthz", _check_completion, "asgi")
+    return made._replace(version=f"{version('fastapi')}, Granian {_GRANIAN}")
 
 
 def upstream() -> Server:
-    """The local provider."""
+    """Make the local provider."""
     target = "benches.load.apps.upstream_rsgi:app"
-    return Server(
-        "local provider", _GRANIAN, lambda p: granian(target, p), responds(), _provider, cwd=ROOT
-    )
+    return _server("local provider", target, "/healthz", _check_provider)
 
 
 def forward(upstream_port: int) -> Server:
-    """Granian with the gateway's HTTP client, in front of the local provider."""
-    return Server(
-        "Granian RSGI, pyreqwest",
-        f"{_GRANIAN}, pyreqwest {version('pyreqwest')}",
-        lambda p: granian("benches.load.apps.forward_rsgi:app", p),
-        responds(CHAT),
-        _provider,
+    """Make Granian with the gateway's HTTP client, in front of the local provider."""
+    made = _server(FORWARD, "benches.load.apps.forward_rsgi:app", CHAT, _check_provider)
+    return made._replace(
+        version=f"{_GRANIAN}, pyreqwest {version('pyreqwest')}",
         env=lambda _: {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream_port}"},
-        cwd=ROOT,
     )
 
 
-def _bare(name: str, server: str = "Granian RSGI", *, status: int = 200, remark: str = "") -> Case:
-    """A constant answer; to ``/unread`` where the name says that the body is not read."""
+def _server(
+    name: str,
+    target: str,
+    path: str,
+    check: Callable[[int], None],
+    interface: str = "rsgi",
+    *,
+    prompt: bool = True,
+) -> Server:
+    """Make Granian with the app ``target``, which is ready when it answers ``path``."""
+
+    def command(port: int) -> list[str]:
+        return granian(target, port, interface, prompt=prompt)
+
+    return Server(name, _GRANIAN, command, responds(path), check, cwd=ROOT)
+
+
+def _bare(name: str, server: str = PLAIN, *, status: int = 200, remark: str = "") -> Case:
+    """Make a case of a constant answer; its path says whether the handler reads the body."""
     path = "/unread" if "body not read" in name else CHAT
     return Case(name, server, (request(path, BODY, FAKE_KEY),), status, remark)
 
 
 _USUAL = "with the time slice of all processes, not with ours"
-_HEADERS = "looks at the request's headers and answers with ours: what the contract costs before anything is decided"
-CONTRACT = "Granian RSGI, the contract's headers"
-USUAL = "Granian RSGI, usual slice"
+_HEADERS = (
+    "reads the request's headers and answers with ours: "
+    "what the contract costs before anything is decided"
+)
 READ = _bare("bare Granian RSGI, body read")
 UNREAD = _bare("bare Granian RSGI, body not read")
 READ_USUAL = _bare("bare Granian RSGI, body read, usual slice", USUAL, remark=_USUAL)
@@ -128,18 +120,18 @@ UNREAD_CONTRACT = _bare(
     status=401,
     remark=_HEADERS,
 )
-READ_ASGI = _bare("bare Granian ASGI, body read", "Granian ASGI")
-UNREAD_ASGI = _bare("bare Granian ASGI, body not read", "Granian ASGI")
+READ_ASGI = _bare("bare Granian ASGI, body read", PLAIN_ASGI)
+UNREAD_ASGI = _bare("bare Granian ASGI, body not read", PLAIN_ASGI)
 
 
-def _constant(port: int) -> None:
+def _check_constant(port: int) -> None:
     for path in ("/unread", CHAT):
         answer = ask(port, request(path, BODY, FAKE_KEY))
         assert answer.status == 200, answer
         assert answer.body.startswith(b'{"id":"chatcmpl-0"'), answer
 
 
-def _contract(port: int) -> None:
+def _check_contract(port: int) -> None:
     for path, status, body in (
         (CHAT, 200, contract_rsgi.BODY),
         ("/unread", 401, contract_rsgi.REFUSAL),
@@ -148,19 +140,19 @@ def _contract(port: int) -> None:
         assert (answer.status, answer.body) == (status, body), answer
 
 
-def _chunks(port: int) -> None:
+def _check_chunks(port: int) -> None:
     answer = ask(port, request("/50", BODY))
     assert answer.status == 200
     assert answer.body == stream_rsgi.CHUNK * 50
 
 
-def _completion(port: int) -> None:
+def _check_completion(port: int) -> None:
     answer = ask(port, request(CHAT, BODY, FAKE_KEY))
     assert answer.status == 200, answer
     assert answer.body == upstream_rsgi.BODY, answer
 
 
-def _provider(port: int) -> None:
-    _completion(port)
+def _check_provider(port: int) -> None:
+    _check_completion(port)
     answer = ask(port, request(CHAT, b'{"stream":true}', FAKE_KEY))
     assert answer.body == b"".join(upstream_rsgi.CHUNKS), answer

@@ -1,4 +1,4 @@
-"""What a request costs as things grow: keys, workers, the body, the stream, the log in the store."""
+"""Measure how the cost of a request grows with keys, workers, body, stream and request log."""
 
 import random
 import sqlite3
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from benches.load import floor
 from benches.load.case import Case
@@ -32,7 +32,10 @@ _SAMPLE = 997
 
 
 class Growth(NamedTuple):
-    """A piece of the report: its title, and what measures its rows."""
+    """A piece of the report: its title, and the function that measures its rows.
+
+    The function takes the number of rounds, the seconds of each, and a function for progress.
+    """
 
     title: str
     measure: Callable[[int, float, Say], list[Row]]
@@ -41,7 +44,7 @@ class Growth(NamedTuple):
 def _each(
     sizes: Sequence[int], point: Callable[[Bench, int], Row]
 ) -> Callable[[int, float, Say], list[Row]]:
-    """Every size on servers of its own."""
+    """Return a function that measures ``point`` at each of ``sizes``, on servers of its own."""
 
     def measure(rounds: int, seconds: float, say: Say) -> list[Row]:
         rows = []
@@ -56,38 +59,37 @@ def _each(
 
 
 def _keys(bench: Bench, count: int) -> Row:
-    """Everything on; requests of 997 keys drawn from all."""
+    """Measure with ``count`` keys and everything on; requests come from 997 of the keys."""
     ours = Ours(bench.fleet.folder)
     server = ours.rsgi(capacity=count + 1000)
     drawn = add_keys(ours.settings[server.name], count)
     bench.fleet.know(server)
     up = bench.fleet.need(server.name)
-    if up is not None and not wait_until_quiet(up.pid):  # its first look at all budgets
-        bench.fleet.say(f"the server with {count} keys was still busy with itself after a minute")
+    # A server that starts reads all budgets once, which is not what is measured.
+    if up is not None and not wait_until_quiet(up.pid):
+        bench.fleet.say(f"the server with {count} keys was still busy after a minute")
     case = Case(f"{count} keys", server.name, tuple(request(CHAT, BODY, key) for key in drawn))
     return bench.row(case, floor.READ, count)
 
 
 def _workers(bench: Bench, count: int) -> Row:
-    """Both workers on the server's one core: what sharing costs, not what it gains."""
+    """Measure ``count`` workers on one core: what sharing costs, and not what it gains."""
     ours = Ours(bench.fleet.folder)
     server = ours.rsgi(workers=count)
     bench.fleet.know(server)
-    case = Case(
-        f"{count} workers", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),)
-    )
+    payload = request(CHAT, BODY, ours.keys[server.name].everything)
+    case = Case(f"{count} workers", server.name, (payload,))
     return bench.row(case, floor.READ, count)
 
 
 def _log_rows(bench: Bench, count: int) -> Row:
-    """The drainer adds to a log that holds ``count`` rows already."""
+    """Measure while the drainer adds to a log that already has ``count`` rows."""
     ours = Ours(bench.fleet.folder)
     server = ours.rsgi()
     add_log_rows(ours.settings[server.name], count)
     bench.fleet.know(server)
-    case = Case(
-        f"{count} rows", server.name, (request(CHAT, BODY, ours.keys[server.name].everything),)
-    )
+    payload = request(CHAT, BODY, ours.keys[server.name].everything)
+    case = Case(f"{count} rows", server.name, (payload,))
     return bench.row(case, floor.READ, count)
 
 
@@ -97,7 +99,7 @@ def _bodies(rounds: int, seconds: float, say: Say) -> list[Row]:
         return [
             bench.row(
                 Case(f"{size} bytes", server, (request(CHAT, body_of(size), key),)),
-                Case("floor", "Granian RSGI", (request(CHAT, body_of(size), key),)),
+                Case("floor", floor.PLAIN, (request(CHAT, body_of(size), key),)),
                 size,
             )
             for size in BODIES
@@ -110,7 +112,7 @@ def _streams(rounds: int, seconds: float, say: Say) -> list[Row]:
         return [
             bench.row(
                 Case(f"{chunks} chunks", server, (request(CHAT, stream_body(chunks), key),)),
-                Case("floor", "Granian RSGI, chunks", (request(f"/{chunks}", BODY),)),
+                Case("floor", floor.CHUNKS, (request(f"/{chunks}", BODY),)),
                 chunks,
             )
             for chunks in CHUNKS
@@ -120,8 +122,9 @@ def _streams(rounds: int, seconds: float, say: Say) -> list[Row]:
 def _one_server(
     folder: Path, stack: ExitStack, rounds: int, seconds: float, say: Say
 ) -> tuple[Bench, str, str]:
-    """The gateway and the floors, the gateway's name, and a key with everything on."""
-    ours, fleet = Ours(folder), Fleet(folder, stack, say)
+    """Make gateway and floors; return the bench, the gateway's name, and a key of everything."""
+    ours = Ours(folder)
+    fleet = Fleet(folder, stack, say)
     server = ours.rsgi()
     for each in (floor.rsgi(), floor.stream(), server):
         fleet.know(each)
@@ -138,8 +141,9 @@ GROWTH: Final = {
 
 
 def body_of(size: int) -> bytes:
-    """A chat request of exactly ``size`` bytes, most of it in a system message, so that the answer
-    stays small.
+    """Build the body of a chat request of exactly ``size`` bytes.
+
+    Most of it is a system message, which echo does not repeat, so that the answer stays small.
     """
     head = b'{"model":"gpt-4o","messages":[{"role":"system","content":"'
     tail = b'"},{"role":"user","content":"Hi"}]}'
@@ -147,19 +151,21 @@ def body_of(size: int) -> bytes:
 
 
 def add_keys(settings: Settings, count: int) -> Sequence[str]:
-    """Put ``count`` keys with limits and budgets into the store before a server reads it; a sample
-    of them.
+    """Put ``count`` keys with limits and budgets into a store that no server has open.
+
+    Return a sample of the keys.
     """
     pepper_id, pepper = load_peppers(settings.pepper_path)[0]
     names = [f"sk-nemo-{number:020d}" for number in range(count)]
     with sqlite3.connect(settings.data_dir / "nemorouter.db") as connection:
-        query = "SELECT t.id, t.org_id, k.user_id, t.version FROM teams AS t JOIN keys AS k ON k.team_id = t.id "
         team, org, user, version = connection.execute(
-            query + "WHERE t.name = 'everything'"
+            "SELECT t.id, t.org_id, k.user_id, t.version "
+            "FROM teams AS t JOIN keys AS k ON k.team_id = t.id WHERE t.name = 'everything'"
         ).fetchone()
         fixed = (org, team, user, pepper_id, version)
         connection.executemany(
-            "INSERT INTO keys (id, name, digest, last4, org_id, team_id, user_id, pepper_id, version, rpm, tpm) "
+            "INSERT INTO keys (id, name, digest, last4, org_id, team_id, user_id, "
+            "pepper_id, version, rpm, tpm) "
             f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {MAX_LIMIT}, {MAX_LIMIT})",
             (
                 (_FIRST_ID + i, f"k{i}", hash_key(name, pepper), name[-4:], *fixed)
@@ -167,7 +173,8 @@ def add_keys(settings: Settings, count: int) -> Sequence[str]:
             ),
         )
         connection.executemany(
-            "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) VALUES (?, 4, ?, 1000000000000000, 3)",
+            "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) "
+            "VALUES (?, 4, ?, 1000000000000000, 3)",
             ((_FIRST_ID + i, _FIRST_ID + i) for i in range(count)),
         )
     connection.close()
@@ -176,40 +183,35 @@ def add_keys(settings: Settings, count: int) -> Sequence[str]:
 
 def add_log_rows(settings: Settings, count: int) -> None:
     """Put ``count`` rows of the last month into the request log."""
-    columns = (
-        "boot, seq, at_ms, key_id, team_id, user_id, org_id, model, upstream, endpoint, status, outcome, stream, "
-        "input_tokens, cached_tokens, output_tokens, cost_nano, reserved_nano, latency_us"
-    )
     drawn = random.Random(7)
     now = 1_795_000_000_000
+    same = {
+        "boot": 1,
+        "team_id": 1,
+        "user_id": 1,
+        "org_id": 1,
+        "model": "gpt-4o",
+        "upstream": "echo",
+        "endpoint": 0,
+        "status": 200,
+        "outcome": 1,
+        "stream": 0,
+        "input_tokens": 20,
+        "cached_tokens": 0,
+        "output_tokens": 10,
+        "cost_nano": 100,
+        "reserved_nano": 200,
+        "latency_us": 300,
+    }
+    columns = ", ".join(("seq", "at_ms", "key_id", *same))
+    marks = ", ".join("?" * (3 + len(same)))
 
-    def row(i: int) -> tuple[Any, ...]:
+    def row(number: int) -> tuple[object, ...]:
         at = now - drawn.randrange(30 * 86_400_000)
-        return (
-            1,
-            i,
-            at,
-            drawn.randrange(1000),
-            1,
-            1,
-            1,
-            "gpt-4o",
-            "echo",
-            0,
-            200,
-            1,
-            0,
-            20,
-            0,
-            10,
-            100,
-            200,
-            300,
-        )
+        return (number, at, drawn.randrange(1000), *same.values())
 
     with sqlite3.connect(settings.data_dir / "nemorouter.db") as connection:
-        marks = ", ".join("?" * 19)
         connection.executemany(
-            f"INSERT INTO requests ({columns}) VALUES ({marks})", (row(i) for i in range(count))
+            f"INSERT INTO requests ({columns}) VALUES ({marks})", map(row, range(count))
         )
     connection.close()

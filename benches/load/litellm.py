@@ -1,7 +1,7 @@
-"""The LiteLLM proxy, one worker: its master key, or keys with RPM and TPM through ``custom_auth``;
-its best case.
+"""Configure the LiteLLM proxy with one worker, in the two ways that suit it best.
 
-Virtual keys, budgets and a log would need a database, whose engine is downloaded at run time.
+It knows the master key alone, or keys with RPM and TPM through ``custom_auth``. Virtual keys,
+budgets and a log would need a database, whose engine is downloaded at run time.
 """
 
 import shutil
@@ -25,14 +25,17 @@ _ANSWER = "Say hello to the world, and be brief about it."
 
 
 def litellm(folder: Path, *, limits: bool, upstream_port: int = 0) -> Server:
-    """``limits``: authenticate through ``custom_auth``, with RPM and TPM; else by the master key."""
+    """Make LiteLLM with RPM and TPM through ``custom_auth`` if ``limits``, else with a master key.
+
+    Model ``gpt-4o`` has a mocked answer; model ``real`` goes to the provider on ``upstream_port``.
+    """
     name = "LiteLLM, custom_auth" if limits else "LiteLLM, master key"
     folder = folder / name.replace(" ", "-").replace(",", "")
     folder.mkdir(exist_ok=True)
     shutil.copy(_AUTH, folder)
-    auth = {"master_key": MASTER} | (
-        {"custom_auth": "litellm_auth.user_api_key_auth"} if limits else {}
-    )
+    auth = {"master_key": MASTER}
+    if limits:
+        auth["custom_auth"] = "litellm_auth.user_api_key_auth"
     mocked = {"model": "openai/gpt-4o", "api_key": "none", "mock_response": _ANSWER}
     forwarded = {
         "model": "openai/gpt-4o",
@@ -47,17 +50,8 @@ def litellm(folder: Path, *, limits: bool, upstream_port: int = 0) -> Server:
     program = environment("litellm") / "litellm"
 
     def command(port: int) -> list[str]:
-        return [
-            str(program),
-            "--config",
-            str(file),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--num_workers",
-            "1",
-        ]
+        options = f"--host 127.0.0.1 --port {port} --num_workers 1"
+        return [str(program), "--config", str(file), *options.split()]
 
     def ready(port: int) -> bool:
         return ask(port, request("/health/liveliness", method="GET"), 5).status == 200

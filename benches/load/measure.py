@@ -1,5 +1,6 @@
-"""Measures cases on running servers: answers first, then pairs of base and case in turn, or latency
-at fixed rates.
+"""Measure cases on running servers: base and case in turns, or latency at fixed rates.
+
+The answers of each case are checked before it is measured.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,11 @@ from nemorouter.bench.process import Running, cpu_seconds, is_drainer, resident_
 Figures = dict[str, float]
 _SHARES = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
 _BEHIND = 1.05
-"""A rate was not kept when its answers took that much longer than the requests were spread over."""
+"""A rate was not kept if the answers took more than this times the duration of the requests."""
 
 
 class Bench:
-    """How often, and how long each time."""
+    """A measurement of ``rounds`` rounds, each of which lasts ``seconds``."""
 
     def __init__(self, fleet: Fleet, rounds: int, seconds: float) -> None:
         self.fleet = fleet
@@ -26,23 +27,24 @@ class Bench:
         self.seconds = seconds
 
     def scenario(self, scenario: Scenario) -> list[Row]:
-        """Every case against the base, in pairs whose order alternates; the base first, against
-        itself.
+        """Measure every case against the base, in pairs whose order alternates.
+
+        The first row is the base against itself: it shows how far two equal things differ.
         """
         cases = [case for case in (scenario.base, *scenario.cases) if self.fleet.need(case.server)]
         cases = [case for case in cases if self._answers(case)]
-        return [self._told(scenario.name, self._pairs(scenario.base, case)) for case in cases]
+        return [self._report(scenario.name, self._pairs(scenario.base, case)) for case in cases]
 
     def row(self, case: Case, base: Case, size: int) -> Row:
-        """One point of a growth."""
+        """Measure ``case`` against ``base``: the point of a growth at ``size``."""
         for each in (base, case):
             self.fleet.need(each.server)
             self._answers(each)
-        return self._told("growth", self._pairs(base, case, size))
+        return self._report("growth", self._pairs(base, case, size))
 
-    def _told(self, what: str, row: Row) -> Row:
+    def _report(self, what: str, row: Row) -> Row:
         self.fleet.say(
-            f"{what:14} {row.name:40} {middle(row.cpu_us):9.1f} us {middle(row.ratio):7.3f}x"
+            f"{what:14} {row.name:40} {middle(row.cpu_us):9.1f} µs {middle(row.ratio):7.3f}x"
         )
         return row
 
@@ -52,14 +54,13 @@ class Bench:
         return up
 
     def _answers(self, case: Case) -> bool:
-        """Every status of a short run, checked one by one."""
+        """Check every status of a short load; return False if a rival fails."""
         port = self._up(case.server).port
         try:
             for payload in dict.fromkeys(case.payloads[:4]):
-                ask(port, payload)  # the first answer of some takes longer than the run
-                assert load(port, payload, case.status, 0.2, 4).answers, (
-                    f"{case.name} answers nothing"
-                )
+                ask(port, payload)  # some servers take longer for their first answer than the load
+                found = load(port, payload, case.status, 0.2, 4)
+                assert found.answers, f"{case.name} answers nothing"
         except (AssertionError, OSError) as error:
             if not self.fleet.is_rival(case.server):
                 raise
@@ -96,10 +97,12 @@ class Bench:
         )
 
     def _once(self, case: Case) -> Figures:
+        """Saturate the case's server once; times are in microseconds."""
         up = self._up(case.server)
         pids = tree(up.pid)
         workers = [pid for pid in pids if not is_drainer(pid)]
-        before, before_workers = cpu_seconds(pids), cpu_seconds(workers)
+        before = cpu_seconds(pids)
+        before_workers = cpu_seconds(workers)
         found = wrk.flood(self.fleet.folder, up.port, case.payloads, case.status, self.seconds)
         return {
             "cpu_us": (cpu_seconds(pids) - before) / found.answers * 1e6,
@@ -110,8 +113,9 @@ class Bench:
         }
 
     def latency(self, cases: Sequence[Case], rates: Sequence[int]) -> list[Pace]:
-        """Open loop: each rate in turn, each case in turn; a rate that a case cannot keep ends its
-        row.
+        """Measure the latency of each case at each of ``rates`` (requests a second), open loop.
+
+        A rate that a case cannot keep is its last one.
         """
         paces = []
         for case in cases:
@@ -120,8 +124,8 @@ class Bench:
             for rate in rates:
                 pace = self._pace(case, rate)
                 paces.append(pace)
-                told = f"p50 {middle(pace.p50_us):8.0f} p99 {middle(pace.p99_us):8.0f} us"
-                self.fleet.say(f"open loop {rate:5}/s {case.name:40} {told}")
+                figures = f"p50 {middle(pace.p50_us):8.0f} p99 {middle(pace.p99_us):8.0f} µs"
+                self.fleet.say(f"open loop {rate:5}/s {case.name:40} {figures}")
                 if not pace.kept:
                     break
         return paces
@@ -132,7 +136,7 @@ class Bench:
         for _ in range(self.rounds):
             found.append(paced(port, case.payloads[0], case.status, self.seconds, rate))
             if not _in_time(found[-1], self.seconds):
-                break  # once is enough: the queue would only grow
+                break  # the queue would only grow in further rounds
         shares = {
             name: [percentile(each.latencies, share) * 1e6 for each in found]
             for name, share in _SHARES.items()

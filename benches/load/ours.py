@@ -1,5 +1,6 @@
-"""NemoRouter in all its forms, each checked: answers, headers, and that limits, budgets and the log
-are real.
+"""Make NemoRouter in all its forms: on RSGI and ASGI, around an app, and with the reference gate.
+
+Each is checked before it is measured: answers, headers, limits, budgets and the request log.
 """
 
 import tomllib
@@ -22,7 +23,7 @@ Command = Callable[[int], Sequence[str]]
 
 
 class Ours:
-    """Each server has a data directory of its own, with the same kinds of keys."""
+    """NemoRouter's servers; each has a data directory of its own, with the same kinds of keys."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,29 +31,29 @@ class Ours:
         self.settings: dict[str, Settings] = {}
 
     def rsgi(self, name: str = "NemoRouter RSGI", upstream_port: int = 0, **options: int) -> Server:
-        """As ``nemorouter serve`` runs."""
+        """Make the gateway as ``nemorouter serve`` runs it."""
         return self._server(name, lambda _: gateway(), upstream_port, **options)
 
     def under(self, name: str, options: Sequence[str]) -> Server:
-        """The whole gateway under other settings of Granian; its drainer is a thread of the worker."""
+        """Make the gateway with other settings of Granian; its worker has a thread that drains."""
         return self._server(
             name, lambda port: granian("nemorouter.app:app", port, "rsgi", *options)
         )
 
     def asgi(self, name: str = "NemoRouter ASGI", upstream_port: int = 0) -> Server:
-        """The whole gateway on Granian's ASGI; its drainer is a thread of the worker."""
+        """Make the gateway on Granian's ASGI; its worker has a thread that drains."""
         return self._server(
             name, lambda port: granian("nemorouter.app:app", port, "asgi"), upstream_port
         )
 
     def fastapi(self) -> Server:
-        """NemoAuth around a FastAPI app."""
+        """Make a FastAPI app with NemoAuth around it."""
         target = "benches.load.apps.fastapi_app:guarded"
         server = self._server("NemoAuth around FastAPI", lambda port: granian(target, port, "asgi"))
         return server._replace(ready=responds("/healthz"), cwd=ROOT)
 
     def pure(self) -> Server:
-        """The gateway with the gate in pure Python."""
+        """Make the gateway with the gate in pure Python."""
         target = "benches.load.apps.pure_gate:app"
         server = self._server("NemoRouter, pure-Python gate", lambda port: granian(target, port))
         return server._replace(cwd=ROOT)
@@ -69,7 +70,8 @@ class Ours:
             upstream = Upstream(name="local", base_url=f"http://127.0.0.1:{upstream_port}/v1")
             options["upstreams"] = (upstream,)
         settings, keys = prepare(folder, **options)
-        self.keys[name], self.settings[name] = keys, settings
+        self.keys[name] = keys
+        self.settings[name] = settings
 
         def env(port: int) -> dict[str, str]:
             return msgspec.structs.replace(settings, port=port).to_env()
@@ -81,5 +83,5 @@ class Ours:
 
 
 def spray(count: int = 997) -> tuple[bytes, ...]:
-    """Requests with as many different unknown keys."""
+    """Build ``count`` requests, each with another unknown key."""
     return tuple(request(CHAT, BODY, f"sk-nemo-{number:020d}") for number in range(count))

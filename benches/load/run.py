@@ -1,8 +1,9 @@
-"""Measures whole servers, piece by piece, each into a file of its own: `python -m benches.load.run
---into FOLDER`.
+"""Measure whole servers, piece by piece, and write each piece into a file of its own.
 
-A piece is a scenario, a growth, or the latency at fixed rates; `--only` names some, so that a run
-can be made in parts.
+python -m benches.load.run --into FOLDER [--only PIECE,PIECE]
+
+A piece is a scenario, a growth, or the latency at fixed rates. With ``--only``, a run can be made
+in parts.
 """
 
 import argparse
@@ -45,17 +46,19 @@ ALL: Final = (*SCENARIOS, LATENCY, *GROWTH)
 
 
 def main() -> None:
-    """Parse the arguments, run, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure with the options of the command line, and write the pieces."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--into", type=Path, default=Path(".benchmarks/run"), help="folder of the run"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="with each set of servers")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds on each set of servers")
     parser.add_argument(
         "--starts",
         type=int,
         default=3,
-        help="how often the servers of the scenarios are started anew",
+        help="how often a new set of servers is started for the scenarios",
     )
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--only", help=f"pieces, separated by commas, of: {', '.join(ALL)}")
@@ -66,7 +69,8 @@ def main() -> None:
     only = arguments.only.split(",") if arguments.only else list(ALL)
     if unknown := set(only) - set(ALL):
         sys.exit(f"No piece is called {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended, too
+    # An exit ends the servers; the default action of the signal would leave them running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     found: dict[str, Piece] = {}
     for start in range(arguments.starts):
         again = [name for name in only if name in SCENARIOS or not start]
@@ -78,7 +82,7 @@ def main() -> None:
 
 
 def run(rounds: int, seconds: int, only: list[str], *, rivals: bool) -> Iterable[Piece]:
-    """The pieces that ``only`` names, each as soon as it is measured, on one set of servers."""
+    """Measure the pieces in ``only`` on one set of servers; yield each as soon as it is there."""
     method = {"rounds": rounds, "seconds": seconds, "connections": wrk.CONNECTIONS}
     yield from _on_servers(rounds, seconds, only, method, rivals=rivals)
     for name, growth in GROWTH.items():
@@ -114,7 +118,7 @@ def _on_servers(
 
 
 def _about(fleet: Fleet, scenario: Scenario) -> dict[str, Any]:
-    """Versions of the servers that took part, and why others did not."""
+    """Return the versions of the servers that took part, and the reasons why others did not."""
     servers = {case.server for case in (scenario.base, *scenario.cases)}
     names = servers | {case.name for case in scenario.cases}
     return {
@@ -124,11 +128,9 @@ def _about(fleet: Fleet, scenario: Scenario) -> dict[str, Any]:
 
 
 def latency_cases(ours: Ours) -> Scenario:
-    """Who is asked at fixed rates."""
-    key, forwarded = (
-        ours.keys[scenarios.RSGI].everything,
-        ours.keys[scenarios.FORWARD_RSGI].everything,
-    )
+    """Return the cases whose latency is measured at fixed rates."""
+    key = ours.keys[scenarios.RSGI].everything
+    forwarded = ours.keys[scenarios.FORWARD_RSGI].everything
     cases = [
         floor.READ,
         Case("NemoRouter RSGI, everything on", scenarios.RSGI, (request(CHAT, BODY, key),)),
@@ -161,7 +163,7 @@ def _floor_versions() -> dict[str, str]:
 
 
 def say(text: str) -> None:
-    """A line of progress, for people."""
+    """Print a line of progress to stderr, with the time."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 

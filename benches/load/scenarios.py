@@ -1,6 +1,10 @@
-"""The questions that are asked of whole servers, and who answers each of them."""
+"""Define the scenarios that whole servers are measured in, and the servers that take part in each.
 
-from collections.abc import Callable, Iterator
+Names of servers and cases are keys of the measured data: an old run and a new one are compared by
+them, so they stay as they are.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,13 +16,18 @@ from benches.load.ours import Ours, spray
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT, Keys
 
-RSGI, ASGI, FASTAPI, PURE = (
-    "NemoRouter RSGI",
-    "NemoRouter ASGI",
-    "NemoAuth around FastAPI",
-    "NemoRouter, pure-Python gate",
-)
-FORWARD_RSGI, FORWARD_ASGI = "NemoRouter RSGI, forwarding", "NemoRouter ASGI, forwarding"
+RSGI = "NemoRouter RSGI"
+ASGI = "NemoRouter ASGI"
+FASTAPI = "NemoAuth around FastAPI"
+PURE = "NemoRouter, pure-Python gate"
+FORWARD_RSGI = "NemoRouter RSGI, forwarding"
+FORWARD_ASGI = "NemoRouter ASGI, forwarding"
+ENVOY = "Envoy"
+ENVOY_PROXIED = "Envoy, proxied"
+TENSORZERO = "TensorZero"
+LITELLM_MASTER = "LiteLLM, master key"
+LITELLM_CUSTOM = "LiteLLM, custom_auth"
+
 CHUNKS = 50
 _LITELLM_AUTH = (
     "master key only: no key of a database, no limit, no budget, no log; answer mocked inside"
@@ -27,17 +36,24 @@ _LITELLM_LIMITS = (
     "keys through custom_auth, limits in its memory; no budget, no log; answer mocked inside"
 )
 _ENVOY = "no body parsed, no tokens, no money, no log, no rate headers; one constant answer"
-_PURE = "gate and drainer in the one worker; nothing is shared or survives a crash"
-_FASTAPI = "compare with FastAPI alone"
-
-
-ENVOY, ENVOY_PROXIED = "Envoy", "Envoy, proxied"
-TENSORZERO = "TensorZero"
-LITELLM_MASTER, LITELLM_CUSTOM = "LiteLLM, master key", "LiteLLM, custom_auth"
+_TENSORZERO = (
+    "requests and tokens by tag; no authentication, no budget, no log; the CPU of its Redis counts"
+)
+_FORMS: Mapping[str, str] = {
+    RSGI: "",
+    ASGI: "",
+    FASTAPI: "compare with FastAPI alone",
+    PURE: "gate and drainer in the one worker; nothing is shared or survives a crash",
+}
+"""NemoRouter's servers without an upstream, and the remark on each."""
 
 
 def muster(fleet: Fleet, *, rivals: bool) -> Ours:
-    """Make every server known; only the local provider is started, since others need its port."""
+    """Add every server to ``fleet``; return NemoRouter's.
+
+    The local provider is started at once, since others need its port. Without ``rivals``, each
+    rival is left out.
+    """
     ours = Ours(fleet.folder)
     provider = floor.upstream()
     fleet.know(provider, UPSTREAM_CORE)
@@ -52,12 +68,14 @@ def muster(fleet: Fleet, *, rivals: bool) -> Ours:
         floor.stream(),
         floor.stream_asgi(),
         floor.forward(up.port),
+        ours.rsgi(RSGI),
+        ours.asgi(ASGI),
+        ours.fastapi(),
+        ours.pure(),
+        ours.rsgi(FORWARD_RSGI, up.port),
+        ours.asgi(FORWARD_ASGI, up.port),
     ):
         fleet.know(server)
-    for server in (ours.rsgi(RSGI), ours.asgi(ASGI), ours.fastapi(), ours.pure()):
-        fleet.know(server)
-    fleet.know(ours.rsgi(FORWARD_RSGI, up.port))
-    fleet.know(ours.asgi(FORWARD_ASGI, up.port))
     for name, make in _rivals(fleet.folder, up.port).items():
         fleet.know_rival(name, make if rivals else _left_out)
     return ours
@@ -77,50 +95,56 @@ def _left_out() -> Server:
     raise UnavailableError("left out by --no-rivals")
 
 
-def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
-    """In the order of the report; each adds one thing to the one before."""
+def scenarios(keys: Mapping[str, Keys]) -> Iterator[Scenario]:
+    """Yield the scenarios in the order of the report; each adds one thing to the one before.
+
+    ``keys`` are those of NemoRouter's servers, by server.
+    """
     yield Scenario(
         "unread",
         "A constant answer, the body not read",
         floor.UNREAD,
         [floor.UNREAD_USUAL, floor.UNREAD_ASGI],
     )
-    others = [floor.READ_USUAL, floor.READ_ASGI, _fastapi()]
-    yield Scenario("read", "A constant answer, the body read", floor.READ, others)
+    yield Scenario(
+        "read",
+        "A constant answer, the body read",
+        floor.READ,
+        [floor.READ_USUAL, floor.READ_ASGI, _chat("FastAPI alone, body read", floor.FASTAPI)],
+    )
+    yield from _admissions(keys)
+    yield from _refusals(keys)
+    yield _stream(keys)
+    yield _provider(keys)
+
+
+def _admissions(keys: Mapping[str, Keys]) -> Iterator[Scenario]:
+    """Yield the scenarios in which every request is admitted and answered without an upstream."""
     yield Scenario(
         "authenticate",
         "The key is checked (for NemoRouter: no limit and no budget; the log is always on)",
         floor.READ,
         [
-            *_ours(keys, lambda k: k.free, all_of_them=False),
-            Case(
-                "Envoy, API key", ENVOY, (request(CHAT, BODY, envoy.KEYS["free"]),), remark=_ENVOY
-            ),
-            Case(
-                "LiteLLM, master key",
-                LITELLM_MASTER,
-                (request(CHAT, BODY, litellm.MASTER),),
-                remark=_LITELLM_AUTH,
-            ),
+            _chat(RSGI, RSGI, keys[RSGI].free),
+            _chat(ASGI, ASGI, keys[ASGI].free),
+            _chat("Envoy, API key", ENVOY, envoy.KEYS["free"], remark=_ENVOY),
+            _chat("LiteLLM, master key", LITELLM_MASTER, litellm.MASTER, remark=_LITELLM_AUTH),
         ],
-    )
-    limited = Case(
-        "Envoy, API key and local rate limit",
-        ENVOY,
-        (request(CHAT, BODY, envoy.KEYS["limited"]),),
-        remark=_ENVOY,
     )
     yield Scenario(
         "limits",
         "+ requests and tokens a minute, at key and team",
         floor.READ,
         [
-            *_ours(keys, lambda k: k.limited, all_of_them=False),
-            limited,
-            Case(
+            _chat(RSGI, RSGI, keys[RSGI].limited),
+            _chat(ASGI, ASGI, keys[ASGI].limited),
+            _chat(
+                "Envoy, API key and local rate limit", ENVOY, envoy.KEYS["limited"], remark=_ENVOY
+            ),
+            _chat(
                 "LiteLLM, custom_auth, RPM and TPM",
                 LITELLM_CUSTOM,
-                (request(CHAT, BODY, litellm.LIMITED),),
+                litellm.LIMITED,
                 remark=_LITELLM_LIMITS,
             ),
         ],
@@ -129,33 +153,31 @@ def scenarios(keys: dict[str, Keys]) -> Iterator[Scenario]:
         "everything",
         "+ budgets at key and team, and the request log: everything on",
         floor.READ,
-        [floor.READ_USUAL, floor.READ_CONTRACT, *_ours(keys, lambda k: k.everything)],
+        [
+            floor.READ_USUAL,
+            floor.READ_CONTRACT,
+            *(
+                _chat(name, name, keys[name].everything, remark=remark)
+                for name, remark in _FORMS.items()
+            ),
+        ],
     )
-    yield from _refusals(keys)
-    yield from _answers(keys)
 
 
-def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
+def _refusals(keys: Mapping[str, Keys]) -> Iterator[Scenario]:
+    """Yield the scenarios in which every request is refused."""
+    litellm_none = _chat("LiteLLM, over its limit", LITELLM_CUSTOM, litellm.NONE)
     yield Scenario(
         "429",
         "A key at its limit: every answer is a 429",
         floor.READ,
         [
-            *_ours(keys, lambda k: k.none, status=429),
-            Case(
-                "Envoy, over its limit",
-                ENVOY,
-                (request(CHAT, BODY, envoy.KEYS["none"]),),
-                429,
-                _ENVOY,
+            *(
+                _chat(name, name, keys[name].none, remark=remark, status=429)
+                for name, remark in _FORMS.items()
             ),
-            Case(
-                "LiteLLM, over its limit",
-                LITELLM_CUSTOM,
-                (request(CHAT, BODY, litellm.NONE),),
-                429,
-                _LITELLM_LIMITS,
-            ),
+            _chat("Envoy, over its limit", ENVOY, envoy.KEYS["none"], remark=_ENVOY, status=429),
+            litellm_none._replace(remark=_LITELLM_LIMITS, status=429),
         ],
     )
     unknown = spray()
@@ -166,120 +188,75 @@ def _refusals(keys: dict[str, Keys]) -> Iterator[Scenario]:
         [
             floor.UNREAD_USUAL,
             floor.UNREAD_CONTRACT,
-            *(Case(name, name, unknown, 401, remark) for name, remark in _forms()),
-            Case("Envoy, unknown keys", "Envoy", unknown, 401, _ENVOY),
+            *(Case(name, name, unknown, 401, remark) for name, remark in _FORMS.items()),
+            Case("Envoy, unknown keys", ENVOY, unknown, 401, _ENVOY),
             Case("LiteLLM, unknown keys", LITELLM_CUSTOM, unknown, 401, "through custom_auth"),
         ],
     )
 
 
-def _answers(keys: dict[str, Keys]) -> Iterator[Scenario]:
-    base = Case(
-        "bare Granian RSGI, 50 chunks", "Granian RSGI, chunks", (request(f"/{CHUNKS}", BODY),)
-    )
+def _stream(keys: Mapping[str, Keys]) -> Scenario:
+    """Return the scenario of a streamed answer, by the gateway itself and through a provider."""
     question = stream_body(CHUNKS)
-    yield Scenario(
+    constant = (request(f"/{CHUNKS}", BODY),)
+    made = [
+        _chat(name, name, keys[name].everything, question, remark="each chunk is made by echo")
+        for name in (RSGI, ASGI)
+    ]
+    forwarded = [
+        _chat(name, name, keys[name].everything, question, remark="from the local provider")
+        for name in (FORWARD_RSGI, FORWARD_ASGI)
+    ]
+    return Scenario(
         "stream",
         f"A streamed answer of {CHUNKS} chunks, everything on",
-        base,
+        Case("bare Granian RSGI, 50 chunks", floor.CHUNKS, constant),
         [
-            Case(
-                "bare Granian ASGI, 50 chunks",
-                "Granian ASGI, chunks",
-                (request(f"/{CHUNKS}", BODY),),
-            ),
-            *(
-                Case(
-                    name,
-                    name,
-                    (request(CHAT, question, keys[name].everything),),
-                    remark="each chunk is made by echo",
-                )
-                for name in (RSGI, ASGI)
-                if name in keys
-            ),
-            Case(
-                "bare Granian RSGI and the same HTTP client",
-                "Granian RSGI, pyreqwest",
-                (request(CHAT, question),),
-            ),
-            *(
-                Case(
-                    name,
-                    name,
-                    (request(CHAT, question, keys[name].everything),),
-                    remark="from the local provider",
-                )
-                for name in (FORWARD_RSGI, FORWARD_ASGI)
-                if name in keys
-            ),
+            Case("bare Granian ASGI, 50 chunks", floor.CHUNKS_ASGI, constant),
+            *made,
+            _chat("bare Granian RSGI and the same HTTP client", floor.FORWARD, "", question),
+            *forwarded,
         ],
     )
+
+
+def _provider(keys: Mapping[str, Keys]) -> Scenario:
+    """Return the scenario of a whole answer from the local provider."""
     real = BODY.replace(b'"gpt-4o"', b'"real"')
-    yield Scenario(
+    asked = (request(tensorzero.PATH, tensorzero.body("bench")),)
+    return Scenario(
         "provider",
         "Through a local provider over HTTP, everything on",
-        Case(
-            "bare Granian RSGI and the same HTTP client",
-            "Granian RSGI, pyreqwest",
-            (request(CHAT, BODY),),
-        ),
+        _chat("bare Granian RSGI and the same HTTP client", floor.FORWARD, ""),
         [
-            *(
-                Case(name, name, (request(CHAT, BODY, keys[name].everything),))
-                for name in (FORWARD_RSGI, FORWARD_ASGI)
-                if name in keys
-            ),
-            Case(
-                "Envoy, proxied",
-                ENVOY_PROXIED,
-                (request(CHAT, BODY, envoy.KEYS["limited"]),),
-                remark=_ENVOY,
-            ),
-            Case(
-                "TensorZero and its Redis",
-                TENSORZERO,
-                (request(tensorzero.PATH, tensorzero.body("bench")),),
-                remark="requests and tokens by tag; no authentication, no budget, no log; Redis' time counts",
-            ),
-            Case(
-                "LiteLLM, proxied",
-                LITELLM_MASTER,
-                (request(CHAT, real, litellm.MASTER),),
-                remark="no limit",
-            ),
+            _chat(FORWARD_RSGI, FORWARD_RSGI, keys[FORWARD_RSGI].everything),
+            _chat(FORWARD_ASGI, FORWARD_ASGI, keys[FORWARD_ASGI].everything),
+            _chat("Envoy, proxied", ENVOY_PROXIED, envoy.KEYS["limited"], remark=_ENVOY),
+            Case("TensorZero and its Redis", TENSORZERO, asked, remark=_TENSORZERO),
+            _chat("LiteLLM, proxied", LITELLM_MASTER, litellm.MASTER, real, remark="no limit"),
         ],
     )
+
+
+def _chat(
+    name: str,
+    server: str,
+    key: str = floor.FAKE_KEY,
+    body: bytes = BODY,
+    *,
+    remark: str = "",
+    status: int = 200,
+) -> Case:
+    """Make a case of one chat completion; an empty ``key`` sends no credential."""
+    return Case(name, server, (request(CHAT, body, key),), status, remark)
 
 
 def stream_body(chunks: int) -> bytes:
-    """A question whose echoed answer has that many chunks: role, words of four letters, finish,
-    [DONE].
+    """Build a question to which echo answers in exactly ``chunks`` chunks.
+
+    These are the role, words of four letters, the finish and ``[DONE]``.
     """
     words = "word" * (chunks - 3)
     message = {"role": "user", "content": words}
     asked = {"model": "gpt-4o", "messages": [message], "max_tokens": chunks, "stream": True}
     return msgspec.json.encode(asked)
-
-
-def _fastapi() -> Case:
-    return Case("FastAPI alone, body read", "FastAPI", (request(CHAT, BODY, floor.FAKE_KEY),))
-
-
-def _forms(*, all_of_them: bool = True) -> list[tuple[str, str]]:
-    both = [(RSGI, ""), (ASGI, "")]
-    return [*both, (FASTAPI, _FASTAPI), (PURE, _PURE)] if all_of_them else both
-
-
-def _ours(
-    keys: dict[str, Keys],
-    key: Callable[[Keys], str],
-    status: int = 200,
-    *,
-    all_of_them: bool = True,
-) -> list[Case]:
-    return [
-        Case(name, name, (request(CHAT, BODY, key(keys[name])),), status, remark)
-        for name, remark in _forms(all_of_them=all_of_them)
-        if name in keys
-    ]

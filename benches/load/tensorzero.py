@@ -1,8 +1,7 @@
-"""TensorZero with Redis: requests and tokens a minute, with reservation, by a tag, in front of the
-local provider.
+"""Configure TensorZero with a Redis, in front of the local provider.
 
-The wheel's gateway has no authentication, no budget and no log here. Redis is its child, so its
-time counts.
+It limits requests and tokens a minute by a tag, and reserves them. The wheel's gateway has no
+authentication, no budget and no log here. Redis is a child of it, so Redis' CPU time counts.
 """
 
 import shutil
@@ -48,7 +47,7 @@ api_key_location = "none"
 
 
 def body(user: str) -> bytes:
-    """The same question, with the tag by which it limits."""
+    """Build the benchmark's question with the tag ``user``, by which TensorZero limits."""
     return msgspec.json.encode(
         {
             "model": "tensorzero::model_name::gpt-4o",
@@ -63,10 +62,11 @@ def body(user: str) -> bytes:
 
 
 def tensorzero(folder: Path, upstream_port: int) -> Server:
-    """In front of the local provider."""
+    """Make TensorZero in front of the local provider on ``upstream_port``."""
     if shutil.which("redis-server") is None:
         raise UnavailableError("redis-server is not installed")
-    file, redis_port = folder / "tensorzero.port", free_port()
+    file = folder / "tensorzero.port"
+    redis_port = free_port()
     config = folder / "tensorzero.toml"
     config.write_text(_CONFIG.format(port=upstream_port), "utf-8")
     python = environment("tensorzero") / "python"
@@ -78,10 +78,10 @@ def tensorzero(folder: Path, upstream_port: int) -> Server:
         return int(file.read_text("ascii"))
 
     def ready(_: int) -> bool:
-        return (
-            file.exists()
-            and ask(int(file.read_text("ascii")), request("/health", method="GET"), 2).status > 0
-        )
+        if not file.exists():
+            return False
+        port = int(file.read_text("ascii"))
+        return ask(port, request("/health", method="GET"), 2).status > 0
 
     env = {"RUST_LOG": "error"}
     return Server(
@@ -90,7 +90,7 @@ def tensorzero(folder: Path, upstream_port: int) -> Server:
 
 
 def check(port: int) -> None:
-    """It answers, and a limit of five admits five."""
+    """Check an answer, and that a limit of five admits five."""
     answer = ask(port, request(PATH, body("bench")))
     assert answer.status == 200, answer
     assert msgspec.json.decode(answer.body)["object"] == "chat.completion"

@@ -1,5 +1,6 @@
-"""Saturation by wrk: one thread, keep-alive, one request in flight a connection. What it counts is
-checked.
+"""Saturate a server with wrk: one thread, and one request in flight on each kept connection.
+
+The statuses that wrk counts are checked.
 """
 
 import json
@@ -24,7 +25,7 @@ end
 
 
 class Flood(NamedTuple):
-    """What came back under saturation."""
+    """The result of a saturation: answers, its duration, and two percentiles of the latency."""
 
     answers: int
     seconds: float
@@ -33,48 +34,42 @@ class Flood(NamedTuple):
 
 
 def have() -> bool:
-    """Is wrk installed?"""
+    """Tell whether wrk is installed."""
     return shutil.which("wrk") is not None
 
 
 def script(payloads: Sequence[bytes]) -> str:
-    """A wrk script that sends ``payloads`` in turn, without building anything at run time."""
+    """Return a wrk script that sends ``payloads`` in turn and builds none of them at run time."""
     listed = ",\n".join(_quoted(payload) for payload in payloads)
     turn = "i = i % #all + 1; return all[i]" if len(payloads) > 1 else "return all[1]"
     return f"local all = {{{listed}}}\nlocal i = 0\nfunction request() {turn} end\n{_DONE}"
 
 
 def _quoted(data: bytes) -> str:
-    return (
-        '"'
-        + "".join(chr(b) if 32 <= b < 127 and b not in (34, 92) else f"\\{b:03d}" for b in data)
-        + '"'
-    )
+    """Write ``data`` as a string of Lua."""
+    plain = {*range(32, 127)} - {*b'"\\'}
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03d}" for b in data) + '"'
 
 
 def flood(folder: Path, port: int, payloads: Sequence[bytes], status: int, seconds: float) -> Flood:
-    """Saturate; AssertionError if an answer was broken, or refused where it should not be, or the
+    """Saturate the server on ``port`` for ``seconds``.
+
+    AssertionError if an answer is broken, or if one is a 4xx or 5xx and ``status`` is not, or the
     other way round.
     """
     file = folder / f"wrk-{port}.lua"
     file.write_text(script(payloads), "ascii")
-    command = [
-        "taskset",
-        "-c",
-        str(LOAD_CORE),
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{max(1, round(seconds))}s",
-    ]
+    options = f"-t1 -c{CONNECTIONS} -d{max(1, round(seconds))}s --timeout 30s"
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", *options.split()]
     done = subprocess.run(
-        [*command, "--timeout", "30s", "-s", str(file), f"http://127.0.0.1:{port}"],
+        [*command, "-s", str(file), f"http://127.0.0.1:{port}"],
         check=True,
         stdout=subprocess.PIPE,
         timeout=seconds * 3 + 60,
     ).stdout.decode()
     found = json.loads(done.rpartition("JSON")[2])
-    answers, refused = found["answers"], found["refused"]
+    answers = found["answers"]
+    refused = found["refused"]
     assert answers, done
     assert found["broken"] == 0, f"{found['broken']} broken answers: {done}"
     assert refused == (answers if status >= 400 else 0), (

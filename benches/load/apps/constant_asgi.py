@@ -1,5 +1,6 @@
-"""The floor on ASGI: a handler that answers a constant, with and without reading the body. It must
-do nothing else.
+"""Answer every request with a constant on ASGI: the least work that an ASGI handler can do.
+
+Measurements divide by the cost of this handler, so it must do nothing else.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ _BODY = {
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Path ``/unread`` answers without the body; any other path reads it first."""
+    """Answer path ``/unread`` without reading the body, and any other path after reading it."""
     if scope["type"] != "http":
         return
     if scope["path"] != "/unread":

@@ -1,5 +1,7 @@
-"""What the contract asks of a handler before anything is decided: it looks at the request's
-headers, and answers with as many headers and bytes as the gateway does. All of it constant.
+"""Answer with constants that have the gateway's headers and as many bytes as its answers.
+
+The cost of this handler is what the contract costs before anything is decided: it reads the
+request's headers and writes those of the answer, and does nothing else.
 """
 
 from typing import Any
@@ -21,17 +23,21 @@ HEADERS = [
     ("x-nemo-request-cost", "0.000167500"),
 ]
 BODY = (
-    b'{"id":"chatcmpl-476a66a21d42840b0000000000000001","object":"chat.completion","created":1704067200,'
-    b'"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"Say hello to the world, and be '
-    b'brief about it.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":19,'
-    b'"completion_tokens":12,"total_tokens":31}}'
+    b'{"id":"chatcmpl-476a66a21d42840b0000000000000001","object":"chat.completion",'
+    b'"created":1704067200,"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":"Say hello to the world, and be brief about it.","refusal":null},'
+    b'"logprobs":null,"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":19,"completion_tokens":12,"total_tokens":31}}'
 )
 REFUSED = [JSON, ("www-authenticate", 'Bearer realm="nemorouter", error="invalid_token"'), *OURS]
-REFUSAL = b'{"error":{"message":"Invalid API key provided.","type":"authentication_error","code":"invalid_api_key"}}'
+REFUSAL = (
+    b'{"error":{"message":"Invalid API key provided.",'
+    b'"type":"authentication_error","code":"invalid_api_key"}}'
+)
 
 
 async def app(scope: Any, protocol: Any) -> None:
-    """Path ``/unread`` answers 401 without the body; any other path reads it and answers 200."""
+    """Answer path ``/unread`` with 401, and any other path with 200 after reading the body."""
     sent = dict(scope.headers.items())
     if "authorization" not in sent:
         protocol.response_bytes(400, [], b"")

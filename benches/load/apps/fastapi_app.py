@@ -1,4 +1,4 @@
-"""A FastAPI app that answers a constant: ``bare``, and ``guarded`` by NemoAuth."""
+"""Answer a constant through FastAPI: ``bare`` as it is, and ``guarded`` behind NemoAuth."""
 
 from typing import Any
 
@@ -11,12 +11,13 @@ bare = FastAPI(openapi_url=None)
 
 @bare.post("/v1/chat/completions")
 async def chat(request: Request) -> Response:
-    """Read the body, answer the provider's constant."""
+    """Read the body and answer the local provider's constant."""
     await request.body()
     return Response(BODY, media_type="application/json")
 
 
 def __getattr__(name: str) -> Any:
+    """Build ``guarded`` when it is first imported: it needs settings, and ``bare`` does not."""
     if name == "guarded":
         from nemorouter import NemoAuth, Settings
 

@@ -1,4 +1,4 @@
-"""Runs in LiteLLM's own environment: keys with limits, without a database."""
+"""Authenticate keys with limits for LiteLLM, in its own environment and without a database."""
 
 from fastapi import HTTPException, Request
 from litellm.proxy._types import UserAPIKeyAuth  # type: ignore[import-not-found, unused-ignore]
@@ -7,7 +7,7 @@ _RPM = {"sk-nemo-" + "l" * 20: 10_000_000, "sk-nemo-" + "f" * 20: 5, "sk-nemo-" 
 
 
 async def user_api_key_auth(request: Request, api_key: str) -> UserAPIKeyAuth:
-    """A key, its requests and its tokens a minute."""
+    """Return a key with its requests and tokens a minute; HTTPException (401) if it is unknown."""
     limit = _RPM.get(api_key)
     if limit is None:
         raise HTTPException(status_code=401, detail="Invalid API key provided.")

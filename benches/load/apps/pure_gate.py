@@ -1,8 +1,7 @@
-"""The gateway with the gate in pure Python: the same app and the same pipeline, one worker, its
-memory its own.
+"""Run the gateway with the gate in pure Python: the app of ``serve``, in one worker.
 
-Ended tickets are written into the store by a task of the worker, since no other process can see its
-journal.
+Arena and journal are private memory of the worker. No other process can read the journal, so a task
+of the worker writes its rows into the store.
 """
 
 import asyncio
@@ -26,17 +25,15 @@ _TICK_S = 0.05
 
 
 class PureApp(App):
-    """``App``, composed from the reference."""
+    """The gateway's app, with gate, arena and journal of the reference."""
 
     async def start(self) -> None:
-        """Policies once, from the store."""
+        """Load all policies from the store, once, and start the task that writes rows."""
         settings = self._settings
         store = await Store.open(settings, migrate=True)
         self._open.push_async_callback(store.close)
-        arena, journal = (
-            Arena.private(settings.capacity),
-            Journal.private(settings.journal_slots, ("echo",)),
-        )
+        arena = Arena.private(settings.capacity)
+        journal = Journal.private(settings.journal_slots, ("echo",))
         async with store.read() as connection:
             async for lot in all_policies(connection):
                 arena.put_many(lot)
@@ -54,6 +51,7 @@ class PureApp(App):
 
 
 async def _drain(store: Store, data: DataDir, journal: Any) -> None:
+    """Move the rows of ``journal`` into ``store``, twenty times a second."""
     while True:
         await asyncio.sleep(_TICK_S)
         await move(store, data, [journal])

@@ -1,7 +1,8 @@
-"""Runs in TensorZero's own environment: a Redis, and the gateway of the wheel, which chooses its
-port itself.
+"""Run TensorZero's gateway and a Redis, in TensorZero's own environment.
 
 python tensorzero_gateway.py CONFIG PORT-FILE REDIS-PORT
+
+The gateway of the wheel chooses its port itself; this program writes the number into PORT-FILE.
 """
 
 import signal
@@ -15,7 +16,7 @@ from tensorzero import tensorzero  # type: ignore[import-not-found, unused-ignor
 
 
 def main() -> None:
-    """Until SIGTERM."""
+    """Start both, and run until SIGTERM."""
     config, port_file, redis_port = sys.argv[1:]
     redis = subprocess.Popen(
         ["redis-server", "--port", redis_port, "--save", "", "--appendonly", "no"]
