@@ -115,7 +115,7 @@ class Worker:
     def drain(self) -> None:
         journal = self.gate.journal
         if journal.free_slots < 2048:
-            journal.free([row[0] for row in journal.rows(4096)])
+            journal.free([row.slot for row in journal.rows(4096)])
 
 
 if __name__ == "__main__":

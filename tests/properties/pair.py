@@ -93,7 +93,7 @@ class Pair:
         """Rows without slot, boot and seq, which are each side's own; freed on both."""
         rows = [journal.rows(limit) for _, _, journal, _ in self.sides]
         for (_, _, journal, _), mine in zip(self.sides, rows, strict=True):
-            journal.free([row[0] for row in mine])
+            journal.free([row.slot for row in mine])
         kept = [[row[3:] for row in mine] for mine in rows]
         if limit >= SLOTS:  # which rows come first is each side's own choice
             self._same("rows", *(sorted(mine, key=repr) for mine in kept))

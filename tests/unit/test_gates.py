@@ -165,7 +165,7 @@ def test_model_lists(world: World, kind: Kind) -> None:
 def test_an_unpriced_model_cannot_be_budgeted(world: World, kind: Kind) -> None:
     ticket = world.admit("unpriced")
     assert world.settle(ticket) == -1
-    assert world.journal.rows()[0][17] is None
+    assert world.journal.rows()[0].cost_nano is None
     world.put(kind, cap=NANO)
     assert world.admit("unpriced").code == Code.MODEL_PRICE_UNKNOWN
 
@@ -177,7 +177,7 @@ def test_no_slot_no_admission(gate_module: ModuleType) -> None:
     assert world.journal.free_slots == 0
     world.settle(tickets[0])
     assert world.admit().code == Code.OVERLOADED, "not before the row is in the ledger"
-    world.journal.free([row[0] for row in world.journal.rows()])
+    world.journal.free([row.slot for row in world.journal.rows()])
     assert isinstance(world.admit(), int)
 
 
@@ -271,7 +271,7 @@ def test_a_budget_turns_however_long_nobody_came(world: World, days: int) -> Non
     ticket = world.admit()
     assert isinstance(ticket, int)
     world.settle(ticket)
-    assert world.journal.rows()[0][3] == 1_767_225_600_000 + days * 86_400_000
+    assert world.journal.rows()[0].at_ms == 1_767_225_600_000 + days * 86_400_000
 
 
 def test_an_old_version_is_not_heard(world: World) -> None:

@@ -88,7 +88,7 @@ class Host:
         if self.open:
             gate, ticket = self.open.pop(0)
             gate.settle(ticket, 0, 0, used, 200, Outcome.OK, 1, -1)
-            gate.journal.free([row[0] for row in gate.journal.rows()])
+            gate.journal.free([row.slot for row in gate.journal.rows()])
 
     def tick(
         self, resource: int, bank: Bank, events: list[tuple[int, int]], *, silent: bool

@@ -75,8 +75,8 @@ def test_a_row_that_the_ledger_cannot_hold_is_told_apart(tmp_path: Path, word: i
         gate.settle(ticket, 1, 0, 1, 200, 1, 1, -1)
     (path,) = tmp_path.glob("*.journal")
     _write(path, _slot(path, 0) + word, 1 << 63)
-    assert [row[0] for row in journal.rows()] == [1]
-    assert [row[0] for row in journal.unfit()] == [0]
+    assert [row.slot for row in journal.rows()] == [1]
+    assert [row.slot for row in journal.unfit()] == [0]
     assert 1 << 63 in journal.unfit()[0]
     journal.free([0, 1])
     assert journal.rows() == journal.unfit() == []

@@ -85,7 +85,7 @@ class World:
 
     def drain(self) -> None:
         """Free every slot whose ticket has ended, as the drainer does."""
-        self.journal.free([row[0] for row in self.journal.rows(SLOTS)])
+        self.journal.free([row.slot for row in self.journal.rows(SLOTS)])
 
     def admit(self, index: int) -> Any:  # noqa: ANN401 - a ticket or a refusal of either module
         """Admit a chat completion of 2,000 bytes and at most 100 tokens of output."""

@@ -8,6 +8,7 @@ from threading import Lock
 
 from nemorouter.errors import Code
 from nemorouter.reference.slot import Slot, State
+from nemorouter.reference.values import Row
 from nemorouter.types import Outcome
 
 GATE_CODES = (*(code for code in Code if code <= Code.NOT_READY), Code.LEASE_WANTED)
@@ -88,8 +89,8 @@ class Journal:
                 slot.state = State.ENDED
             self._listed = []
 
-    def rows(self, limit: int = 1000) -> list[tuple[int | str | None, ...]]:
-        """Up to ``limit`` ended tickets, oldest first; they stay until ``free``."""
+    def rows(self, limit: int = 1000) -> list[Row]:
+        """List up to ``limit`` ended tickets, oldest first; they stay until ``free``."""
         with self.lock:
             ended = [slot for slot in self.live.values() if slot.state == State.ENDED][:limit]
             return [slot.row(self.boot, self.upstreams) for slot in ended]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from nemorouter.reference.scope import Scope
+from nemorouter.reference.values import Row
 from nemorouter.types import Kind, ModelPrice
 
 
@@ -48,31 +49,29 @@ class Slot:
         """What the money words hold, or will hold, for this ticket."""
         return self.reserved_cost if self.state == State.OPEN else self.cost or 0
 
-    def row(self, boot: int, upstreams: Sequence[str]) -> tuple[int | str | None, ...]:
-        """The ticket as the ledger takes it, in the order of ``_core.Row``; its sequence number is
-        also its place.
-        """
+    def row(self, boot: int, upstreams: Sequence[str]) -> Row:
+        """Make the ticket's row of the request log; its sequence number is also its place."""
         ids = {scope.policy.kind: scope.policy.id for scope in self.payers}
-        return (
-            self.seq,
-            boot,
-            self.seq,
-            self.at_ms,
-            ids[Kind.KEY],
-            ids[Kind.TEAM],
-            ids.get(Kind.USER, 0),
-            ids[Kind.ORG],
-            self.model,
-            upstreams[self.upstream] if self.upstream < len(upstreams) else "",
-            self.endpoint,
-            self.status,
-            self.outcome,
-            int(self.stream),
-            self.input,
-            self.cached,
-            self.output,
-            self.cost,
-            self.reserved_cost,
-            self.latency_us,
-            self.ttft_us,
+        return Row(
+            slot=self.seq,
+            boot=boot,
+            seq=self.seq,
+            at_ms=self.at_ms,
+            key_id=ids[Kind.KEY],
+            team_id=ids[Kind.TEAM],
+            user_id=ids.get(Kind.USER, 0),
+            org_id=ids[Kind.ORG],
+            model=self.model,
+            upstream=upstreams[self.upstream] if self.upstream < len(upstreams) else "",
+            endpoint=self.endpoint,
+            status=self.status,
+            outcome=self.outcome,
+            stream=int(self.stream),
+            input_tokens=self.input,
+            cached_tokens=self.cached,
+            output_tokens=self.output,
+            cost_nano=self.cost,
+            reserved_nano=self.reserved_cost,
+            latency_us=self.latency_us,
+            ttft_us=self.ttft_us,
         )

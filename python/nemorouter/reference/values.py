@@ -1,6 +1,7 @@
-"""What the gate answers: Identity, Meters, Refusal. Frozen values without behaviour."""
+"""What gate and journal answer: Identity, Meters, Refusal, Row. Frozen values without behaviour."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,29 @@ class Refusal:
     limit: int = 0
     used: int = 0
     retry_after_us: int | None = None
+
+
+class Row(NamedTuple):
+    """A row of the request log, with the fields of the native ``Row``."""
+
+    slot: int
+    boot: int
+    seq: int
+    at_ms: int
+    key_id: int
+    team_id: int
+    user_id: int
+    org_id: int
+    model: str
+    upstream: str
+    endpoint: int
+    status: int
+    outcome: int
+    stream: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_nano: int | None
+    reserved_nano: int
+    latency_us: int
+    ttft_us: int | None

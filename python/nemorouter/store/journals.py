@@ -56,7 +56,7 @@ async def move(
     if rows or tallies:
         await _record(store, data, rows, tallies)
     for journal, mine in ended:
-        journal.free([row[0] for row in mine])
+        journal.free([row.slot for row in mine])
     return len(rows)
 
 
@@ -65,7 +65,7 @@ def set_unfit_aside(data: DataDir, journal: Journal) -> int:
     unfit = journal.unfit()
     if unfit:
         _set_aside(data, unfit, _UNFIT)
-        journal.free([row[0] for row in unfit])
+        journal.free([row.slot for row in unfit])
     return len(unfit)
 
 
@@ -98,5 +98,5 @@ async def _record(
 
 
 def _set_aside(data: DataDir, rows: Sequence["Row"], reason: str) -> None:
-    items = [Item(f"row {row[1]:016x}-{row[2]}", reason, row=row[1:]) for row in rows]
+    items = [Item(f"row {row.boot:016x}-{row.seq}", reason, row=row[1:]) for row in rows]
     set_aside.update(data, Queue.ROWS, items)

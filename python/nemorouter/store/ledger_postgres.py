@@ -13,41 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from nemorouter._core import Row
 from nemorouter.store import weeks
-from nemorouter.store.sums import sums
+from nemorouter.store.sums import LOG_COLUMNS, sums
 from nemorouter.types import Kind
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import Tally
 
-_COLUMNS: Final = (
-    *(
-        "boot",
-        "seq",
-        "at_ms",
-        "key_id",
-        "team_id",
-        "user_id",
-        "org_id",
-        "model",
-        "upstream",
-        "endpoint",
-        "status",
-    ),
-    *(
-        "outcome",
-        "stream",
-        "input_tokens",
-        "cached_tokens",
-        "output_tokens",
-        "cost_nano",
-        "reserved_nano",
-    ),
-    *("latency_us", "ttft_us"),
-)
 _STAGE: Final = "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
 _LOG: Final = (
-    f"INSERT INTO requests ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} FROM drained "  # noqa: S608 - constants
+    f"INSERT INTO requests ({', '.join(LOG_COLUMNS)}) SELECT {', '.join(LOG_COLUMNS)} FROM drained "  # noqa: S608 - constants
     "ON CONFLICT DO NOTHING RETURNING boot, seq"
 )
 _SUMS: Final = (
@@ -124,15 +100,15 @@ class Ledger:
         )
 
     async def write(
-        self, connection: asyncpg.Connection, rows: Sequence["Row"], tallies: Sequence["Tally"]
+        self, connection: asyncpg.Connection, rows: Sequence[Row], tallies: Sequence["Tally"]
     ) -> int:
         """One transaction; answer how many rows were not there before.
 
         Log, sums and ``last_used_ms`` move together or not at all.
         """
-        entries = {row[1:3]: row for row in map(_fit, rows)}
+        entries = {(row.boot, row.seq): row for row in map(_fit, rows)}
         try:
-            await self._weeks.ensure(connection, (row[3] for row in entries.values()))
+            await self._weeks.ensure(connection, (row.at_ms for row in entries.values()))
             async with connection.transaction():
                 await self._seen(connection, now=bool(tallies))
                 fresh = await _log(connection, entries) if entries else []
@@ -155,7 +131,7 @@ class Ledger:
             )
             self._see = time.monotonic() + _SEEN_EVERY_S
 
-    async def _add(self, connection: asyncpg.Connection, fresh: Sequence["Row"]) -> None:
+    async def _add(self, connection: asyncpg.Connection, fresh: Sequence[Row]) -> None:
         """The rows that all hosts want come last, so that they are held for the time of the commit
         only.
         """
@@ -177,17 +153,22 @@ class Ledger:
         await _lines(connection, _REFUSED, _together(tallies))
 
 
-async def _log(connection: asyncpg.Connection, entries: dict[Any, "Row"]) -> list["Row"]:
+async def _log(connection: asyncpg.Connection, entries: dict[Any, Row]) -> list[Row]:
     """Add rows to the request log; answer those that were not there."""
     await connection.execute(_STAGE)
     lines = [row[1:] for row in entries.values()]  # without the slot
-    await connection.copy_records_to_table("drained", records=lines, columns=_COLUMNS)
+    await connection.copy_records_to_table("drained", records=lines, columns=LOG_COLUMNS)
     return [entries[record["boot"], record["seq"]] for record in await connection.fetch(_LOG)]
 
 
-def _fit(row: "Row") -> "Row":
-    """A text of PostgreSQL holds no NUL; a model's name may, if its key lets it."""
-    return row if "\0" not in row[8] else (*row[:8], row[8].replace("\0", "\ufffd"), *row[9:])
+def _fit(row: Row) -> Row:
+    """Replace the NULs of a model's name, which a key may allow and a text of PostgreSQL cannot
+    hold.
+    """
+    if "\0" not in row.model:
+        return row
+    plain = row.model.replace("\0", "\ufffd")
+    return Row(plain if value is row.model else value for value in row)
 
 
 def _of_host(daily: Sequence[tuple[Any, ...]], host: int) -> list[tuple[Any, ...]]:

@@ -8,22 +8,19 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from nemorouter.store.sums import sums
+from nemorouter.store.sums import LOG_COLUMNS, sums
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
-_COLUMNS: Final = (
-    "boot, seq, at_ms, key_id, team_id, user_id, org_id, model, upstream, endpoint, status, outcome, stream, "
-    "input_tokens, cached_tokens, output_tokens, cost_nano, reserved_nano, latency_us, ttft_us"
-)
 _LOT: Final = 64  # rows of one statement: what a statement costs by itself is half of a row's cost
 
 
 def _log_of(rows: int) -> str:
-    row = f"({', '.join('?' for _ in _COLUMNS.split())})"
+    row = f"({', '.join('?' for _ in LOG_COLUMNS)})"
     return (
-        f"INSERT INTO requests ({_COLUMNS}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+        f"INSERT INTO requests ({', '.join(LOG_COLUMNS)}) "  # noqa: S608 - constants
+        f"VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"
     )
 
 
@@ -104,7 +101,7 @@ def _place(row: "Row") -> tuple[int, int, int, int]:
     """(boot, seq) is a row's id; a ticket's time and org, which never change, say where in the log
     it lies.
     """
-    return row[1], row[2], row[3], row[7]
+    return row.boot, row.seq, row.at_ms, row.org_id
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence["Row"]) -> int:

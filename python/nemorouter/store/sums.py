@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import cache
 from operator import add
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from nemorouter._core import Row
 from nemorouter.types import Duration, Kind
 
-if TYPE_CHECKING:
-    from nemorouter._core import Row
+LOG_COLUMNS: Final[tuple[str, ...]] = Row.__match_args__[1:]
+"""The columns of the request log that a row of a journal fills, in its order; the slot is none."""
 
 DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
@@ -35,7 +36,7 @@ class Sums(NamedTuple):
     """Unix ms of the last request, key"""
 
 
-def sums(rows: Iterable["Row"]) -> Sums:
+def sums(rows: Iterable[Row]) -> Sums:
     """Add up rows that are new to the ledger."""
     daily = _daily(rows)
     last: dict[int, int] = {}
@@ -45,40 +46,20 @@ def sums(rows: Iterable["Row"]) -> Sums:
     return Sums(lines, _scopes(lines), _months(lines), [(at, key) for key, at in last.items()])
 
 
-def _daily(rows: Iterable["Row"]) -> dict[tuple[Any, ...], list[int]]:
+def _daily(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[int]]:
     """By day, scopes and model; behind the sums stands the time of the last request."""
     found: dict[tuple[Any, ...], list[int]] = {}
-    for (
-        _,
-        _,
-        _,
-        at,
-        key,
-        team,
-        user,
-        org,
-        model,
-        _,
-        _,
-        _,
-        _,
-        _,
-        input,
-        cached,
-        output,
-        cost,
-        _,
-        _,
-        _,
-    ) in rows:
-        entry = (at // DAY_MS, org, team, user, key, model)
+    for row in rows:
+        at = row.at_ms
+        cost = row.cost_nano
+        entry = (at // DAY_MS, row.org_id, row.team_id, row.user_id, row.key_id, row.model)
         total = found.get(entry)
         if total is None:
             total = found[entry] = [0, 0, 0, 0, 0, 0, 0]
         total[0] += 1
-        total[1] += input
-        total[2] += cached
-        total[3] += output
+        total[1] += row.input_tokens
+        total[2] += row.cached_tokens
+        total[3] += row.output_tokens
         if cost is None:
             total[5] += 1
         else:

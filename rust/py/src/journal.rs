@@ -2,14 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use nemorouter_core::{journal, model::ModelName, slot::Slot, units::NONE};
-use pyo3::{
-    exceptions::PyOSError,
-    prelude::*,
-    types::{PyInt, PyString, PyTuple},
-};
+use nemorouter_core::journal;
+use pyo3::{exceptions::PyOSError, prelude::*};
 
-use crate::errors::raise;
+use crate::{errors::raise, row::Rows};
 
 #[pyclass(frozen, module = "nemorouter._core")]
 pub struct Journal(pub Arc<journal::Journal>);
@@ -87,17 +83,13 @@ impl Journal {
     }
 
     #[pyo3(signature = (limit = 1_000))]
-    fn rows<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let mut rows = Rows::new(py, &self.0);
-        let fit = self.0.ended().filter(|(_, _, slot)| slot.fits_ledger());
-        fit.take(limit).map(|(at, head, slot)| rows.row(at, head.seq(), slot)).collect()
+    fn rows<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.ended(py, limit, true)
     }
 
     #[pyo3(signature = (limit = 1_000))]
-    fn unfit<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let mut rows = Rows::new(py, &self.0);
-        let unfit = self.0.ended().filter(|(_, _, slot)| !slot.fits_ledger());
-        unfit.take(limit).map(|(at, head, slot)| rows.row(at, head.seq(), slot)).collect()
+    fn unfit<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.ended(py, limit, false)
     }
 
     fn free(&self, slots: Vec<usize>) {
@@ -113,86 +105,16 @@ impl Journal {
     }
 }
 
-/// Makes rows. What equals the row before, as owners and model mostly do, is that row's object.
-struct Rows<'py> {
-    py: Python<'py>,
-    boot: u64,
-    upstreams: Vec<Bound<'py, PyAny>>,
-    unknown: Bound<'py, PyAny>,
-    model: Option<(ModelName, Bound<'py, PyAny>)>,
-    numbers: [Option<(u64, Bound<'py, PyAny>)>; COLUMNS],
-}
-
-/// Fields of `_core.Row`.
-const COLUMNS: usize = 21;
-
-impl<'py> Rows<'py> {
-    fn new(py: Python<'py>, journal: &journal::Journal) -> Self {
-        let text = |name: &str| PyString::new(py, name).into_any();
-        let upstreams = journal.upstreams().iter().map(|name| text(name)).collect();
-        Self {
-            py,
-            boot: journal.boot(),
-            upstreams,
-            unknown: text(""),
-            model: None,
-            numbers: [const { None }; COLUMNS],
-        }
-    }
-
-    /// The fields of `_core.Row`, in its order.
-    fn row(&mut self, at: usize, seq: u64, slot: Slot) -> PyResult<Bound<'py, PyTuple>> {
-        let ([key, team, user, org], meta, end) = (slot.ids(), slot.meta(), slot.end());
-        let cost = if meta.priced { end.cost } else { NONE };
-        let fields = [
-            self.number(0, at as u64),
-            self.number(1, self.boot),
-            self.number(2, seq),
-            self.number(3, slot.at_ms()),
-            self.number(4, key),
-            self.number(5, team),
-            self.number(6, user),
-            self.number(7, org),
-            self.model(slot.model()),
-            self.upstreams.get(usize::from(meta.upstream)).unwrap_or(&self.unknown).clone(),
-            self.number(10, u64::from(meta.endpoint)),
-            self.number(11, u64::from(end.status)),
-            self.number(12, u64::from(end.outcome)),
-            self.number(13, u64::from(meta.stream)),
-            self.number(14, end.input),
-            self.number(15, end.cached),
-            self.number(16, end.output),
-            self.number(17, cost),
-            self.number(18, slot.reserved_nano()),
-            self.number(19, end.latency_us),
-            self.number(20, end.ttft_us),
-        ];
-        PyTuple::new(self.py, fields)
-    }
-
-    /// `NONE` is Python's `None`.
-    fn number(&mut self, column: usize, value: u64) -> Bound<'py, PyAny> {
-        match &self.numbers[column] {
-            Some((last, object)) if *last == value => object.clone(),
-            _ => {
-                let object = match value {
-                    NONE => self.py.None().into_bound(self.py),
-                    _ => PyInt::new(self.py, value).into_any(),
-                };
-                self.numbers[column] = Some((value, object.clone()));
-                object
-            }
-        }
-    }
-
-    fn model(&mut self, name: ModelName) -> Bound<'py, PyAny> {
-        match &self.model {
-            Some((last, object)) if *last == name => object.clone(),
-            _ => {
-                let object = PyString::new(self.py, &name.text()).into_any();
-                self.model = Some((name, object.clone()));
-                object
-            }
-        }
+impl Journal {
+    /// The rows of up to `limit` ended tickets: those that fit the ledger's columns, or the others.
+    fn ended<'py>(
+        &self,
+        py: Python<'py>,
+        limit: usize,
+        fit: bool,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut rows = Rows::new(py, &self.0)?;
+        let chosen = self.0.ended().filter(|(_, _, slot)| slot.fits_ledger() == fit);
+        chosen.take(limit).map(|(at, head, slot)| rows.make(at, head.seq(), slot)).collect()
     }
 }

@@ -11,6 +11,7 @@ mod functions;
 mod gate;
 mod journal;
 mod peek;
+mod row;
 mod sse;
 mod views;
 
@@ -42,6 +43,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("Row", super::row::row_type(module.py())?)?;
         module.add("LAYOUT", nemorouter_core::LAYOUT)?;
         let row = |rate: Rate| {
             let period_s = rate.period_us / 1_000_000;

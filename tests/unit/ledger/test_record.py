@@ -3,21 +3,22 @@
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from nemorouter._core import Row
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import StoreError
+from nemorouter.reference import values as reference
 from nemorouter.store.journals import move
 from nemorouter.store.ledger import open_windows, record, total_spend, window_spend
+from nemorouter.store.schema import requests
 from nemorouter.store.sums import DAY_MS, window_days
-from nemorouter.types import Duration, Kind, Outcome
+from nemorouter.types import Duration, Kind
 from tests.faults.world import KEY, ORG, TEAM, USER, World
+from tests.support.rows import row
 from tests.unit.ledger.conftest import in_each_ledger
-
-if TYPE_CHECKING:
-    from nemorouter._core import Row
 
 DAY = 20_700
 AT = DAY * DAY_MS + 5_000
@@ -39,41 +40,42 @@ def a_row(
     key: int = KEY,
     cost: int | None = 5,
     model: str = "m",
-) -> "Row":
-    ids = (key, TEAM, USER, ORG)
-    return (
-        seq % 16,
-        boot,
-        seq,
-        at,
-        *ids,
-        model,
-        "echo",
-        0,
-        200,
-        Outcome.OK,
-        1,
-        10,
-        2,
-        3,
-        cost,
-        9,
-        1500,
-        None,
+) -> Row:
+    return row(
+        slot=seq % 16,
+        boot=boot,
+        seq=seq,
+        at_ms=at,
+        key_id=key,
+        team_id=TEAM,
+        user_id=USER,
+        org_id=ORG,
+        model=model,
+        stream=1,
+        cached_tokens=2,
+        output_tokens=3,
+        cost_nano=cost,
+        reserved_nano=9,
     )
 
 
 class Slots:
     """A journal of given rows, that remembers what was freed."""
 
-    def __init__(self, rows: list[Any]) -> None:
+    def __init__(self, rows: list[Row]) -> None:
         self.kept = rows
 
-    def rows(self, limit: int) -> list[Any]:
+    def rows(self, limit: int) -> list[Row]:
         return self.kept[:limit]
 
     def free(self, slots: list[int]) -> None:
-        self.kept = [row for row in self.kept if row[0] not in slots]
+        self.kept = [row for row in self.kept if row.slot not in slots]
+
+
+def test_names_of_a_row_are_columns_of_the_log() -> None:
+    """Native, reference and schema name the same fields in the same order."""
+    assert ("slot", *(column.name for column in requests.columns)) == Row.__match_args__
+    assert reference.Row._fields == Row.__match_args__
 
 
 async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
@@ -128,7 +130,7 @@ async def test_drain_frees_only_what_is_committed(
     assert len(journal.kept) == 5
     assert await world.one("SELECT count(*) FROM requests") == (0,)
     assert await move(world.store, DataDir(world.settings.data_dir), [journal], limit=3) == 3
-    assert [row[2] for row in journal.kept] == [3, 4]
+    assert [row.seq for row in journal.kept] == [3, 4]
     assert await move(world.store, DataDir(world.settings.data_dir), [journal]) == 2
     assert await move(world.store, DataDir(world.settings.data_dir), [journal]) == 0
     assert await world.one("SELECT count(*) FROM requests") == (5,)

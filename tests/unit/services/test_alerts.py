@@ -15,6 +15,7 @@ from nemorouter.services.transaction.context import Context
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import NANO, Kind
+from tests.support.rows import row
 
 DAY_ONE = 1_800_000_000_000
 
@@ -29,12 +30,19 @@ async def key(context: Context, member: Actor) -> str:
 async def _spend(
     context: Context, owner: Actor, member: Actor, key: str, cents: int, at_ms: int
 ) -> None:
-    """One request that cost so much."""
+    """Record one request of so many cents."""
     team = ids.from_text("team", (await keys.show(context, owner, key)).team_id)
     seq = ids.new_id() % (1 << 40)
-    who = (ids.from_text("key", key), team, member.user, owner.org)
-    row = (seq, 77, seq, at_ms, *who, "m", "echo", 0, 200, 1, 0, 10, 4, 5)
-    assert await record(context.store, [(*row, cents * NANO // 100, 2_000, 1_500, None)]) == 1
+    spent = row(
+        seq=seq,
+        at_ms=at_ms,
+        key_id=ids.from_text("key", key),
+        team_id=team,
+        user_id=member.user,
+        org_id=owner.org,
+        cost_nano=cents * NANO // 100,
+    )
+    assert await record(context.store, [spent]) == 1
 
 
 async def _found(context: Context, monkeypatch: pytest.MonkeyPatch, at_ms: int) -> int:

@@ -18,6 +18,7 @@ from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS, month_of
 from nemorouter.types import Kind
 from tests.sql import sql
+from tests.support.rows import row
 from tests.unit.services.conftest import scalar
 
 AT = now_ms() - 1000
@@ -32,28 +33,15 @@ async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
     key_ids = [ids.from_text("key", one.view.id) for one in made]
     team = ids.from_text("team", made[0].view.team_id)
     rows = [
-        (
-            n,
-            77,
-            n,
-            AT - n * DAY_MS,
-            key_ids[n % 2],
-            team,
-            member.user if n % 2 else 0,
-            owner.org,
-            "m" if n < 4 else "n",
-            "echo",
-            0,
-            200,
-            1,
-            0,
-            10,
-            4,
-            5,
-            None if n == 3 else 1_000 + n,
-            2_000,
-            1_500,
-            None,
+        row(
+            seq=n,
+            at_ms=AT - n * DAY_MS,
+            key_id=key_ids[n % 2],
+            team_id=team,
+            user_id=member.user if n % 2 else 0,
+            org_id=owner.org,
+            model="m" if n < 4 else "n",
+            cost_nano=None if n == 3 else 1_000 + n,
         )
         for n in range(7)
     ]

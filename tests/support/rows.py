@@ -1,0 +1,39 @@
+"""Rows of the request log, as a journal would hand them over."""
+
+from typing import Final
+
+from nemorouter._core import Row
+from nemorouter.types import Endpoint, Outcome
+
+_USUAL: Final[dict[str, int | str | None]] = {
+    "slot": 0,
+    "boot": 77,
+    "seq": 1,
+    "at_ms": 0,
+    "key_id": 0,
+    "team_id": 0,
+    "user_id": 0,
+    "org_id": 0,
+    "model": "m",
+    "upstream": "echo",
+    "endpoint": Endpoint.CHAT_COMPLETIONS,
+    "status": 200,
+    "outcome": Outcome.OK,
+    "stream": 0,
+    "input_tokens": 10,
+    "cached_tokens": 4,
+    "output_tokens": 5,
+    "cost_nano": None,
+    "reserved_nano": 2_000,
+    "latency_us": 1_500,
+    "ttft_us": None,
+}
+
+
+def row(**fields: int | str | None) -> Row:
+    """Make a row: the given fields, and the usual value of each other."""
+    unknown = fields.keys() - _USUAL.keys()
+    if unknown:
+        raise TypeError(f"no fields of a row: {sorted(unknown)}")
+    values = {**_USUAL, **fields}
+    return Row(values[name] for name in Row.__match_args__)
