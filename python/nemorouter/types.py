@@ -24,6 +24,8 @@ MAX_MODEL_BYTES = 120
 MAX_PRICES = 2048
 """The most models whose prices an arena holds."""
 
+_PERIODS: Final = {60: "minute", 86_400: "day"}
+
 
 class Rate(msgspec.Struct, frozen=True):
     """One kind of rate limit.
@@ -38,6 +40,21 @@ class Rate(msgspec.Struct, frozen=True):
     most: int
     code: str
 
+    @property
+    def burst(self) -> str:
+        """Name of the field that holds the bucket's size; a burst of None is the limit itself."""
+        return f"{self.name}_burst"
+
+    @property
+    def period(self) -> str:
+        """Name of the period: "minute" or "day"."""
+        return _PERIODS[self.period_s]
+
+    @property
+    def label(self) -> str:
+        """Name of the limit for people, such as "Requests a minute"."""
+        return f"{self.resource.capitalize()} a {self.period}"
+
 
 RATES: Final = (
     Rate("rpm", "requests", 60, MAX_LIMIT, "rate_limit_exceeded"),
@@ -48,6 +65,9 @@ RATES: Final = (
 The place of a row is its number in policies, meters, leases and refusals. The native module has the
 same table (``_core.RATES``); a test compares the two.
 """
+
+RATE_FIELDS: Final = tuple(field for rate in RATES for field in (rate.name, rate.burst))
+"""Names of the limits and bursts as columns, JSON fields and options have them."""
 
 
 def per_rate(**values: int | None) -> tuple[int | None, ...]:

@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from nemorouter.cli.options import NO_KEY_LIMITS, NO_LIMITS, KeyLimits, Limits
+from nemorouter.cli.options import (
+    NO_KEY_LIMITS,
+    NO_LIMITS,
+    RATE_HEADS,
+    KeyLimits,
+    Limits,
+    rate_cells,
+)
 from nemorouter.cli.output import note, print_fields, print_json, print_table
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
 
@@ -94,15 +101,14 @@ def list_keys(
         print_json(page)
         return
     print_table(
-        ("ID", "NAME", "ALIAS", "STATUS", "RPM", "TPM", "BUDGET", "SPEND", "LAST USED"),
+        ("ID", "NAME", "ALIAS", "STATUS", *RATE_HEADS, "BUDGET", "SPEND", "LAST USED"),
         (
             (
                 key.id,
                 key.name,
                 key.alias,
                 key.status,
-                key.rpm,
-                key.tpm,
+                *rate_cells(key),
                 f"{key.budget.max_spend} {key.budget.duration}" if key.budget else None,
                 key.spend,
                 key.last_used_at,

@@ -1,36 +1,41 @@
-"""Options that several commands share: limits and lists, for new things and for changes to old
-ones.
-"""
+"""Defines the options that several commands share: limits and lists, for new things and changes."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
 from nemorouter.cli.run import UsageError
+from nemorouter.types import RATE_FIELDS, RATES
 
 if TYPE_CHECKING:
     from nemorouter.services.budgets.budgets import NewBudget
 
 _NONE = ("none", "unlimited")
 
+T = TypeVar("T")
+
+
+def _add_rates(options: type[T]) -> type[T]:
+    """Put an option for the limit and one for the burst of each rate before a class's own."""
+    annotations: dict[str, object] = {}
+    for rate in RATES:
+        helps = {
+            rate.name: f'{rate.label}: a number, or "unlimited"; 0 blocks everything.',
+            rate.burst: f"{rate.resource.capitalize()} at once (default: the limit).",
+        }
+        for field, text in helps.items():
+            annotations[field] = Annotated[str | None, Parameter(help=text)]
+            setattr(options, field, None)
+    options.__annotations__ = annotations | options.__annotations__
+    return options
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+@_add_rates
 class Limits:
-    """What binds a key, team or person. In an update, what is not given stays."""
-
-    rpm: str | None = None
-    """Requests a minute: a number, or "unlimited"; 0 blocks everything."""
-
-    rpm_burst: str | None = None
-    """Requests at once (default: the limit)."""
-
-    tpm: str | None = None
-    """Tokens a minute."""
-
-    tpm_burst: str | None = None
-    """Tokens at once (default: the limit)."""
+    """Options that limit a key, team, person or org. In an update, what is not given stays."""
 
     budget: str | None = None
     """The most to spend in a window, in USD, such as 50 or 0.25; "none" takes the budget away."""
@@ -42,12 +47,12 @@ class Limits:
     """Allowed models, separated by commas: names, or a prefix and *; "all" for every model."""
 
     def fields(self) -> dict[str, Any]:
-        """The given ones, as fields of a NewScope or a ScopePatch."""
+        """Return the given options as fields of a NewScope or a ScopePatch."""
         given: dict[str, Any] = {}
-        for rate in ("rpm", "rpm_burst", "tpm", "tpm_burst"):
-            text = getattr(self, rate)
+        for field in RATE_FIELDS:
+            text = getattr(self, field)
             if text is not None:
-                given[rate] = _number(text, rate)
+                given[field] = _number(text, field)
         if self.models is not None:
             given["allowed_models"] = listed(self.models)
         if self.budget is not None:
@@ -89,6 +94,15 @@ class KeyLimits:
 
 NO_LIMITS = Limits()
 NO_KEY_LIMITS = KeyLimits()
+
+
+RATE_HEADS = tuple(rate.name.upper() for rate in RATES)
+"""Heads of a table's columns for the limits, without the bursts."""
+
+
+def rate_cells(view: Any) -> list[int | None]:  # noqa: ANN401 - any view of a scope
+    """Return the limits of a scope, in the order of ``RATE_HEADS``."""
+    return [getattr(view, rate.name) for rate in RATES]
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from cyclopts import App
 
-from nemorouter.cli.options import NO_LIMITS, Limits
+from nemorouter.cli.options import NO_LIMITS, RATE_HEADS, Limits, rate_cells
 from nemorouter.cli.output import print_fields, print_json, print_table
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
 
@@ -95,8 +95,7 @@ def list_owners(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 
             "NAME",
             *(field.upper() for field in own),
             "STATUS",
-            "RPM",
-            "TPM",
+            *RATE_HEADS,
             "BUDGET",
             "SPEND",
         ),
@@ -106,8 +105,7 @@ def list_owners(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 
                 getattr(view, "email", view.name),
                 *(getattr(view, field) for field in own),
                 view.status,
-                view.rpm,
-                view.tpm,
+                *rate_cells(view),
                 f"{view.budget.max_spend} {view.budget.duration}" if view.budget else None,
                 view.spend,
             )

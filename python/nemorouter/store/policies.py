@@ -1,4 +1,4 @@
-"""The store's rows as the arena wants them: policies, prices, and what changed since a sequence.
+"""Reads from the store what the arena holds: policies, prices, and what changed since a sequence.
 
 Every function takes a connection of ``Store.read()``, so that a caller sees all of it at one
 instant.
@@ -13,17 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.store.bulk import lots
 from nemorouter.store.schema import changes, meta, prices
-from nemorouter.types import Kind, ModelPrice, Policy
+from nemorouter.types import RATES, Kind, ModelPrice, Policy
 
 _BATCH: Final = 1000  # small enough to stay in the cache
 _SOME: Final = 500  # parameters of one statement
 
-_COMMON: Final = (
-    "s.id, s.version, s.status, s.rpm, s.rpm_burst, s.tpm, s.tpm_burst, s.allowed_models, s.name, "
-    "b.max_spend_nano, b.duration"
+_COMMON: Final = "s.id, s.version, s.status, s.allowed_models, s.name, b.max_spend_nano, b.duration"
+_RATES: Final = ", ".join(
+    f"s.{column}" for column in (*(rate.name for rate in RATES), *(rate.burst for rate in RATES))
 )
+"""Limits, then bursts, in the order of types.RATES: the last columns of each row."""
+
+_LIMITS: Final = slice(-2 * len(RATES), -len(RATES))
+_BURSTS: Final = slice(-len(RATES), None)
+
 _QUERIES: Final = {
-    kind: f"SELECT {_COMMON}, {own} FROM {table} AS s "  # noqa: S608 - constants
+    kind: f"SELECT {_COMMON}, {own}, {_RATES} FROM {table} AS s "  # noqa: S608 - constants
     f"LEFT JOIN budgets AS b ON b.kind = {int(kind)} AND b.scope_id = s.id"
     for kind, table, own in (
         (Kind.ORG, "orgs", "0"),
@@ -38,7 +43,7 @@ _QUERIES: Final = {
 }
 
 
-_DIGEST_AT: Final = 14  # place of the digest in a key's row
+_DIGEST_AT: Final = 10  # place of the digest in a key's row
 
 
 class Unreadable(NamedTuple):
@@ -54,8 +59,9 @@ Skip = Callable[[Unreadable], None]
 
 
 class Change(NamedTuple):
-    """A row of ``changes``: a scope (types.Kind and id), or a price (schema.PRICE_CHANGE, 0 and the
-    model).
+    """A row of ``changes``.
+
+    It names a scope (types.Kind and id), or a price (schema.PRICE_CHANGE, 0 and the model).
     """
 
     seq: int
@@ -171,8 +177,8 @@ def _price(row: Sequence[Any]) -> ModelPrice:
 
 
 def _key(row: tuple[Any, ...]) -> Policy:
-    (id, version, status, rpm, rpm_burst, tpm, tpm_burst, models, name, cap, duration) = row[:11]
-    (org, team, user, digest, last4, endpoints, ips, expires_ms) = row[11:]
+    (id, version, status, models, name, cap, duration) = row[:7]
+    (org, team, user, digest, last4, endpoints, ips, expires_ms) = row[7:15]
     # By position, in the order of the fields, since a million of these are made at a start.
     return Policy(
         4,
@@ -183,8 +189,8 @@ def _key(row: tuple[Any, ...]) -> Policy:
         team,
         user or 0,
         digest,
-        (rpm, tpm),
-        (rpm_burst, tpm_burst),
+        row[_LIMITS],
+        row[_BURSTS],
         cap,
         3 if duration is None else duration,
         expires_ms,
@@ -197,15 +203,15 @@ def _key(row: tuple[Any, ...]) -> Policy:
 
 
 def _owner(kind: Kind, row: tuple[Any, ...]) -> Policy:
-    (id, version, status, rpm, rpm_burst, tpm, tpm_burst, models, name, cap, duration, org) = row
+    (id, version, status, models, name, cap, duration, org) = row[:8]
     return Policy(
         kind=kind,
         id=id,
         version=version,
         status=status,
         org=org,
-        limits=(rpm, tpm),
-        bursts=(rpm_burst, tpm_burst),
+        limits=row[_LIMITS],
+        bursts=row[_BURSTS],
         cap=cap,
         duration=3 if duration is None else duration,
         models=() if models == "[]" else tuple(json.loads(models)),

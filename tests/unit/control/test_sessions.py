@@ -16,6 +16,7 @@ from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import schema
 from tests.unit.control.conftest import Person, Plane, person
+from tests.unit.services.conftest import fields
 
 PASSWORD = "correct horse battery"
 
@@ -81,7 +82,7 @@ async def test_it_ends_at_once_with_its_person(context: Context, ada: Person) ->
     assert not await is_in(context, who)
     who, id = await member()
     await people.patch_member(
-        context, ada.actor, id, MemberPatch(rpm=5)
+        context, ada.actor, id, MemberPatch(**fields(rpm=5))
     )  # nothing about who they are
     assert await is_in(context, who)
 

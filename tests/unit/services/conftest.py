@@ -21,6 +21,11 @@ from tests.integration.backends import PostgresServer
 from tests.sql import sql
 
 
+def fields(**given: Any) -> dict[str, Any]:
+    """Return the fields of a struct that only ``types.RATES`` knows, to be given as keywords."""
+    return given
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory as the first run leaves it; tests take copies, which is quicker than

@@ -12,24 +12,24 @@ from nemorouter.datadir.secrets import hash_key
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.roles import Actor, Role
 from nemorouter.services.budgets import budgets
+from nemorouter.services.fields.rates import rates_of
 from nemorouter.services.scopes import keys, owners
 from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
 from tests.sql import a_policy, sql
-from tests.unit.services.conftest import scalar
+from tests.unit.services.conftest import fields, scalar
 
 BUDGET = budgets.NewBudget(max_spend="0.25", duration="daily")
 FULL = keys.NewKey(
     name="ci",
-    rpm=60,
-    tpm_burst=7,
     budget=BUDGET,
     allowed_models=("gpt-*",),
     allowed_endpoints=("embeddings",),
     allowed_ips=("10.0.0.0/8",),
     expires_at="30d",
+    **fields(rpm=60, tpm_burst=7),
 )
 
 
@@ -99,14 +99,14 @@ async def test_unknown_fields_are_refused() -> None:
 
 async def test_patch_changes_what_is_given_and_nothing_else(context: Context, owner: Actor) -> None:
     old = (await keys.create(context, owner, FULL)).view
-    new = await keys.patch(context, owner, "ci", keys.KeyPatch(rpm=None, budget=None))
+    new = await keys.patch(context, owner, "ci", keys.KeyPatch(budget=None, **fields(rpm=None)))
     assert new == msgspec.structs.replace(old, rpm=None, budget=None)
     assert (await newest(context)).cap is None
     again = await keys.patch(
         context, owner, "ci", keys.KeyPatch(name="cd", budget=BUDGET, expires_at=None)
     )
     assert again == msgspec.structs.replace(old, name="cd", rpm=None, expires_at=None)
-    assert keys.KeyPatch().rpm is UNSET
+    assert set(rates_of(keys.KeyPatch()).values()) == {UNSET}
 
 
 async def test_disable_and_enable(context: Context, owner: Actor) -> None:
@@ -225,7 +225,7 @@ async def test_a_member_has_only_their_own(context: Context, owner: Actor, membe
         with pytest.raises(NotFoundError):
             await action(context, member, other.id)
     with pytest.raises(NotFoundError):
-        await keys.patch(context, member, other.id, keys.KeyPatch(rpm=1))
+        await keys.patch(context, member, other.id, keys.KeyPatch(**fields(rpm=1)))
     with pytest.raises(RefusedError, match="themselves only"):
         await keys.create(context, member, keys.NewKey(name="x", user="owner@acme.test"))
     assert (await keys.revoke(context, member, own.id)).status == "revoked"

@@ -9,6 +9,7 @@ from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, Refu
 from nemorouter.roles import Actor, Role
 from nemorouter.services.budgets import budgets, prices
 from nemorouter.services.fields.page import every
+from nemorouter.services.fields.rates import rates_of
 from nemorouter.services.scopes import owners
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
 from nemorouter.services.transaction.context import Context
@@ -16,7 +17,7 @@ from nemorouter.services.transaction.lookup import text_id
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status
 from tests.sql import a_policy
-from tests.unit.services.conftest import scalar
+from tests.unit.services.conftest import fields, scalar
 
 DAILY = budgets.NewBudget(max_spend="1.5", duration="daily")
 
@@ -30,7 +31,7 @@ async def newest(context: Context) -> Policy | None:
 
 
 async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
-    new = NewScope(name="Search", tpm=1000, budget=DAILY, allowed_models=("o3",))
+    new = NewScope(name="Search", budget=DAILY, allowed_models=("o3",), **fields(tpm=1000))
     view = await owners.create_team(context, owner, new)
     policy = await newest(context)
     assert policy is not None
@@ -45,9 +46,9 @@ async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
     with pytest.raises(ConflictError, match="Another team has this name"):
         await owners.create_team(context, owner, new)
     changed = await owners.patch_owner(
-        context, owner, Kind.TEAM, "Search", ScopePatch(status="disabled", tpm=None)
+        context, owner, Kind.TEAM, "Search", ScopePatch(status="disabled", **fields(tpm=None))
     )
-    assert (changed.id, changed.status, changed.tpm, changed.budget) == (
+    assert (changed.id, changed.status, rates_of(changed)["tpm"], changed.budget) == (
         view.id,
         "disabled",
         None,
@@ -73,7 +74,9 @@ async def test_people(context: Context, owner: Actor, member: Actor) -> None:
         await owners.add_member(
             context, owner, owners.NewMember(name="x", email="MEMBER@acme.test")
         )
-    await owners.patch_owner(context, owner, Kind.USER, "member@acme.test", ScopePatch(rpm=3))
+    await owners.patch_owner(
+        context, owner, Kind.USER, "member@acme.test", ScopePatch(**fields(rpm=3))
+    )
     policy = await newest(context)
     assert policy is not None
     assert (policy.kind, policy.id, policy.limits) == (Kind.USER, member.user, (3, None))
@@ -139,8 +142,10 @@ async def test_another_tenants_scope_is_not_there(
     attempts: list[Any] = [
         budgets.set_budget(context, stranger, Kind.ORG, org, DAILY),
         budgets.set_budget(context, stranger, Kind.TEAM, "Default", DAILY),
-        owners.patch_owner(context, stranger, Kind.ORG, org, ScopePatch(rpm=1)),
-        owners.patch_owner(context, stranger, Kind.USER, "owner@acme.test", ScopePatch(rpm=1)),
+        owners.patch_owner(context, stranger, Kind.ORG, org, ScopePatch(**fields(rpm=1))),
+        owners.patch_owner(
+            context, stranger, Kind.USER, "owner@acme.test", ScopePatch(**fields(rpm=1))
+        ),
     ]
     for attempt in attempts:
         with pytest.raises(NotFoundError):

@@ -82,10 +82,14 @@ def test_refused_with_the_reason(check: Check, given_value: Any, message: str) -
 
 
 def test_limits() -> None:
-    assert [values.limit(value, "rpm") for value in (None, 0, MAX_LIMIT)] == [None, 0, MAX_LIMIT]
+    assert [values.limit(value, "rpm", MAX_LIMIT) for value in (None, 0, MAX_LIMIT)] == [
+        None,
+        0,
+        MAX_LIMIT,
+    ]
     for value in (-1, MAX_LIMIT + 1):
         with pytest.raises(RefusedError, match="rpm must be between"):
-            values.limit(value, "rpm")
+            values.limit(value, "rpm", MAX_LIMIT)
 
 
 def test_names_keep_what_is_inside() -> None:

@@ -7,10 +7,12 @@ import msgspec
 from nemorouter.control.api.call import Call, Empty, Paging, Route, given
 from nemorouter.errors import ConflictError
 from nemorouter.services.fields.page import Page
+from nemorouter.services.fields.rates import LIMIT_FIELDS, add_rates
 from nemorouter.services.fields.views import BudgetView, KeyView
 from nemorouter.services.scopes import keys
 
 
+@add_rates(int | None, after="status", names=LIMIT_FIELDS)
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """An API key without its secret. ``null`` limits are unlimited; empty lists allow all that the
     team may use.
@@ -22,8 +24,6 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     team_id: str
     user_id: str | None
     status: str
-    rpm: int | None
-    tpm: int | None
     budget: BudgetView | None
     spend: str
     allowed_models: list[str]

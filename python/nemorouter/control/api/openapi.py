@@ -13,7 +13,7 @@ from nemorouter.control import policy
 from nemorouter.control.api.call import Route
 from nemorouter.roles import ACTIONS
 from nemorouter.services.fields.values import ENDPOINTS
-from nemorouter.types import MAX_LIMIT
+from nemorouter.types import RATES
 
 _TEXT: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 _DAY: Final = {"type": "string", "format": "date"}
@@ -22,17 +22,17 @@ _FUTURE: Final = (
     r"(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]))?"
 )
 _USD: Final = {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})?$"}
-_LIMIT: Final = {"minimum": 0, "maximum": MAX_LIMIT}
 _DURATIONS: Final = ["total", "daily", "weekly", "monthly"]
 _ROLES: Final = ["owner", "admin", "member", "viewer"]
 ID: Final = "^(key|team|user|org|inv|mk|hook|alert)_[0-7][0-9a-hjkmnp-tv-z]{12}$"
 
 _GIVEN: Final[dict[str, dict[str, Any]]] = {
     "name": {"minLength": 1, "maxLength": 200, "pattern": r"^[!-~]([ -~]*[!-~])?$"},
-    "rpm": _LIMIT,
-    "rpm_burst": _LIMIT,
-    "tpm": _LIMIT,
-    "tpm_burst": _LIMIT,
+    **{
+        field: {"minimum": 0, "maximum": rate.most}
+        for rate in RATES
+        for field in (rate.name, rate.burst)
+    },
     "max_spend": _USD,
     "duration": {"enum": _DURATIONS},
     "role": {"enum": _ROLES},

@@ -12,7 +12,9 @@ from litestar.exceptions import ClientException
 from nemorouter import ids
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.fields.rates import rates_of
 from nemorouter.services.fields.views import ScopeView
+from nemorouter.types import RATES
 
 MAX_FIELDS: Final = 200
 MAX_BODY: Final = 200_000
@@ -25,8 +27,7 @@ DURATIONS: Final = [
 
 _PUBLIC: Final = {  # names of the interface, as the pages say them
     "max_spend": "The budget",
-    "rpm": "Requests a minute",
-    "tpm": "Tokens a minute",
+    **{rate.name: rate.label for rate in RATES},
     "allowed_models": "Allowed models",
     "allowed_endpoints": "Allowed endpoints",
     "allowed_ips": "Allowed IP addresses",
@@ -117,6 +118,11 @@ def number(form: Form, name: str) -> int | None:
     return int(text)
 
 
+def rates(form: Form) -> dict[str, Any]:
+    """Return the limit of each rate by its name. RefusedError: one of them is no number."""
+    return {rate.name: number(form, rate.name) for rate in RATES}
+
+
 def budget(form: Form) -> NewBudget | None:
     """A budget; no amount is no budget."""
     amount = form.text("max_spend").removeprefix("$").replace(",", "")
@@ -142,10 +148,10 @@ def optional(form: Form, name: str) -> str | None:
 
 
 def limits(view: ScopeView) -> dict[str, str | None]:
-    """The limits and the budget that hold now, as fields."""
+    """Return the limits and the budget that hold now, as fields of a form."""
+    shown = {rate.name: rates_of(view)[rate.name] for rate in RATES}
     return {
-        "rpm": None if view.rpm is None else str(view.rpm),
-        "tpm": None if view.tpm is None else str(view.tpm),
+        **{name: None if limit is None else str(limit) for name, limit in shown.items()},
         "max_spend": view.budget.max_spend if view.budget else None,
         "duration": view.budget.duration if view.budget else "monthly",
     }

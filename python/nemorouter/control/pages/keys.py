@@ -77,8 +77,7 @@ async def create_key(request: AnyRequest, org: FromPath[str]) -> Response[str] |
         new = keys.NewKey(
             name=form.text("name"),
             team=forms.optional(form, "team"),
-            rpm=forms.number(form, "rpm"),
-            tpm=forms.number(form, "tpm"),
+            **forms.rates(form),
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
             allowed_endpoints=form.all("allowed_endpoints"),
@@ -142,8 +141,7 @@ async def save_key(
         given = keys.KeyPatch(
             name=form.text("name"),
             status=form.text("status"),
-            rpm=forms.number(form, "rpm"),
-            tpm=forms.number(form, "tpm"),
+            **forms.rates(form),
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
             allowed_endpoints=form.all("allowed_endpoints"),

@@ -85,8 +85,7 @@ async def save_member(
         given = people.MemberPatch(
             name=form.text("name"),
             status=form.text("status"),
-            rpm=forms.number(form, "rpm"),
-            tpm=forms.number(form, "tpm"),
+            **forms.rates(form),
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
             role=role or old.role,

@@ -15,6 +15,7 @@ from litestar.response import Redirect
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from nemorouter.control.pages import words
+from nemorouter.types import RATES
 
 YEAR_S: Final = 31_536_000
 
@@ -47,6 +48,7 @@ def environment() -> Environment:
         "once_token": lambda: secrets.token_urlsafe(16),
         "percent": words.percent,
         "asset": asset,
+        "rates": RATES,
         "scope_path": scope_path,
     }
     return made

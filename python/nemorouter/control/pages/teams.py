@@ -36,8 +36,7 @@ async def create_team(request: AnyRequest, org: FromPath[str]) -> Response[str] 
     try:
         new = NewScope(
             name=form.text("name"),
-            rpm=forms.number(form, "rpm"),
-            tpm=forms.number(form, "tpm"),
+            **forms.rates(form),
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
         )
@@ -74,8 +73,7 @@ def patch(form: forms.Form) -> ScopePatch:
     return ScopePatch(
         name=form.text("name"),
         status=form.text("status"),
-        rpm=forms.number(form, "rpm"),
-        tpm=forms.number(form, "tpm"),
+        **forms.rates(form),
         budget=forms.budget(form),
         allowed_models=forms.lines(form, "allowed_models"),
     )

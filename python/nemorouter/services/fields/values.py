@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from nemorouter.errors import RefusedError
-from nemorouter.types import MAX_LIMIT, MAX_MODEL_BYTES, MAX_SPEND_NANO, NANO, Duration, Endpoint
+from nemorouter.types import MAX_MODEL_BYTES, MAX_SPEND_NANO, NANO, Duration, Endpoint
 
 MAX_NAME: Final = 200
 MAX_LIST: Final = 1000
@@ -47,10 +47,10 @@ def email(text: str) -> str:
     return text
 
 
-def limit(value: int | None, field: str) -> int | None:
-    """A number a minute, or None for unlimited; 0 blocks everything."""
-    if value is not None and not 0 <= value <= MAX_LIMIT:
-        raise RefusedError(f"{field} must be between 0 and {MAX_LIMIT}.", field=field)
+def limit(value: int | None, field: str, most: int) -> int | None:
+    """Check a limit or burst of at most ``most``. None is unlimited, 0 blocks everything."""
+    if value is not None and not 0 <= value <= most:
+        raise RefusedError(f"{field} must be between 0 and {most}.", field=field)
     return value
 
 

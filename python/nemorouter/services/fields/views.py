@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.roles import Role
+from nemorouter.services.fields.rates import add_rates, rates_of
 from nemorouter.services.fields.values import endpoint_names, usd_text
 from nemorouter.services.transaction.clock import iso
 from nemorouter.services.transaction.lookup import TABLES, text_id
@@ -26,16 +27,13 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     resets_at: str | None  # None: a total budget never resets
 
 
+@add_rates(int | None, after="status")
 class ScopeView(msgspec.Struct, frozen=True, kw_only=True):
-    """What an org, a team and a person have in common."""
+    """The fields that an org, a team, a person and a key have in common."""
 
     id: str
     name: str
     status: str
-    rpm: int | None
-    rpm_burst: int | None
-    tpm: int | None
-    tpm_burst: int | None
     budget: BudgetView | None
     spend: str
     allowed_models: list[str]
@@ -205,10 +203,7 @@ def _view(
         "id": text_id(kind, row.id),
         "name": row.name,
         "status": Status(row.status).name.lower(),
-        "rpm": row.rpm,
-        "rpm_burst": row.rpm_burst,
-        "tpm": row.tpm,
-        "tpm_burst": row.tpm_burst,
+        **rates_of(row),
         "budget": budget,
         "spend": usd_text(spend.total),
         "allowed_models": json.loads(row.allowed_models),

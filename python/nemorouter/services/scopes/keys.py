@@ -19,13 +19,13 @@ from nemorouter.services.budgets import budgets
 from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
 from nemorouter.services.fields.views import KeyView, view, views
-from nemorouter.services.scopes.limits import RATES, NewScope, ScopePatch, columns
+from nemorouter.services.scopes.limits import NewScope, ScopePatch, columns
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, find, text_id
 from nemorouter.services.transaction.unit import Unit, change
 from nemorouter.store.schema import keys
-from nemorouter.types import Kind, Status
+from nemorouter.types import RATE_FIELDS, Kind, Status
 
 _PREFIX: Final = "sk-nemo-"
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -88,7 +88,7 @@ async def duplicate(
         taken = (
             "team_id",
             "user_id",
-            *RATES,
+            *RATE_FIELDS,
             "allowed_models",
             "allowed_endpoints",
             "allowed_ips",

@@ -1,9 +1,7 @@
-"""The fields that keys, teams, people and orgs share, as people give them: new ones, and changes to
-old ones.
-"""
+"""Defines and checks the fields that keys, teams, people and orgs share: new ones, and changes."""
 
 import json
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -11,47 +9,42 @@ from msgspec import UNSET, UnsetType
 from nemorouter.errors import RefusedError
 from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.fields import values
-from nemorouter.types import Status
+from nemorouter.services.fields.rates import add_rates
+from nemorouter.types import RATES, Status
 
-RATES: Final = ("rpm", "rpm_burst", "tpm", "tpm_burst")
 
-
+@add_rates(int | None, after="name", default=None)
 class NewScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """None = unlimited, 0 = blocks everything; a burst of None is the limit itself; no models =
-    all.
+    """Fields of a new scope.
+
+    A limit of None is unlimited, one of 0 blocks everything. A burst of None is the limit itself.
+    No models: all.
     """
 
     name: str
-    rpm: int | None = None
-    rpm_burst: int | None = None
-    tpm: int | None = None
-    tpm_burst: int | None = None
     budget: NewBudget | None = None
     allowed_models: tuple[str, ...] = ()
 
 
+@add_rates(int | UnsetType | None, after="status", default=UNSET)
 class ScopePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is UNSET stays; None lifts a limit or takes the budget away."""
+    """Changes to a scope. A field that is UNSET stays; None lifts a limit or removes the budget."""
 
     name: str | UnsetType = UNSET
     status: str | UnsetType = UNSET
-    rpm: int | UnsetType | None = UNSET
-    rpm_burst: int | UnsetType | None = UNSET
-    tpm: int | UnsetType | None = UNSET
-    tpm_burst: int | UnsetType | None = UNSET
     budget: NewBudget | UnsetType | None = UNSET
     allowed_models: tuple[str, ...] | UnsetType = UNSET
 
 
 def columns(given: NewScope | ScopePatch) -> dict[str, Any]:
-    """The shared columns of what was given, checked."""
+    """Check the given fields and return the columns that all scopes share.
+
+    RefusedError: a value cannot be used; nothing was written.
+    """
     row: dict[str, Any] = {}
     if given.name is not UNSET:
         row["name"] = values.name(given.name)
-    for rate in RATES:
-        number = getattr(given, rate)
-        if number is not UNSET:
-            row[rate] = values.limit(number, rate)
+    row |= _rate_columns(given)
     if given.allowed_models is not UNSET:
         row["allowed_models"] = json.dumps(values.models(given.allowed_models))
     if isinstance(given, ScopePatch) and given.status is not UNSET:
@@ -59,6 +52,16 @@ def columns(given: NewScope | ScopePatch) -> dict[str, Any]:
     if isinstance(given.budget, NewBudget):  # refuse a bad one before anything is written
         values.max_spend(given.budget.max_spend)
         values.duration(given.budget.duration)
+    return row
+
+
+def _rate_columns(given: NewScope | ScopePatch) -> dict[str, int | None]:
+    row: dict[str, int | None] = {}
+    for rate in RATES:
+        for field in (rate.name, rate.burst):
+            number = getattr(given, field)
+            if number is not UNSET:
+                row[field] = values.limit(number, field, rate.most)
     return row
 
 

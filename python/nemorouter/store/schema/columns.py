@@ -3,6 +3,8 @@
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, SmallInteger, Text, text
 from sqlalchemy.sql.schema import SchemaItem
 
+from nemorouter.types import RATE_FIELDS
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -40,15 +42,14 @@ def id_() -> Column[int]:
 
 
 def limits_() -> list[SchemaItem]:
-    """Columns that orgs, teams, users and keys share: state, limits, what may be used, and the
-    policy's version.
+    """Make the columns that orgs, teams, users and keys share.
+
+    They are the status, a limit and a burst for each rate, the allowed models and the version of
+    the policy.
     """
     return [
         Column("status", SmallInteger, nullable=False, server_default="1"),
-        big_("rpm", null=True),
-        big_("rpm_burst", null=True),
-        big_("tpm", null=True),
-        big_("tpm_burst", null=True),
+        *(big_(field, null=True) for field in RATE_FIELDS),
         text_("allowed_models", default="[]"),  # JSON
         big_("version", zero=True),
         big_("created_ms", zero=True),
