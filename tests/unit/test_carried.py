@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from nemorouter._core import Journal
-from nemorouter.datadir import retained_counters
+from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Item, Queue
 from nemorouter.gateway import paths
 from nemorouter.gateway.status import Status
 from tests.unit.ledger.conftest import Desk, desk
@@ -41,6 +42,14 @@ async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) ->
     assert counted(status)["nemorouter_admitted_total"] == 4, "counted in both places"
     await desk.drain.turn()
     assert counted(status)["nemorouter_admitted_total"] == 4
+
+
+async def test_metrics_count_what_is_set_aside(desk: Desk) -> None:
+    """Row P1 of the attacks: what cannot be applied was seen by nobody."""
+    set_aside.update(desk.data, Queue.CHANGES, [Item("a", "no room"), Item("b", "no room")])
+    text = Status(desk.gate, desk.data)(paths.METRICS).body.decode()
+    assert 'nemorouter_set_aside{queue="changes"} 2\n' in text
+    assert 'nemorouter_set_aside{queue="rows"} 0\n' in text
 
 
 def test_a_missing_or_damaged_file_is_nothing(tmp_path: Path) -> None:

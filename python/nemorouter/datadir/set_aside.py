@@ -31,6 +31,8 @@ class Queue(StrEnum):
     """Changes of the store on their way to the arena."""
     ROWS = "rows"
     """Ended tickets of the journals on their way to the ledger."""
+    ALERTS = "alerts"
+    """Budgets on their way to alerts."""
     DELIVERIES = "deliveries"
     """Alerts on their way to webhooks."""
 
@@ -66,7 +68,7 @@ class SetAside(msgspec.Struct):
 def read(data: DataDir, queue: Queue) -> SetAside:
     """Answer what ``queue`` has set aside; nothing if its file cannot be read."""
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(_path(data, queue).read_bytes(), type=SetAside)
+        return msgspec.json.decode(file_of(data, queue).read_bytes(), type=SetAside)
     return SetAside()
 
 
@@ -126,7 +128,7 @@ def _write(data: DataDir, queue: Queue, kept: SetAside) -> None:
 
     A file that cannot be written is logged: it must not stop the queue either.
     """
-    path = _path(data, queue)
+    path = file_of(data, queue)
     surplus = max(0, len(kept.items) - MOST)
     kept = SetAside(kept.items[surplus:], kept.unlisted + surplus)
     try:
@@ -139,5 +141,6 @@ def _write(data: DataDir, queue: Queue, kept: SetAside) -> None:
         _log.error("set_aside_not_noted", queue=queue, items=kept.total, reason=error.strerror)
 
 
-def _path(data: DataDir, queue: Queue) -> Path:
+def file_of(data: DataDir, queue: Queue) -> Path:
+    """Answer where the items of ``queue`` are kept."""
     return data.set_aside / f"{queue}.json"

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemorouter.datadir import retained_counters
+from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Queue
 from nemorouter.errors import Code
 from nemorouter.gateway import paths, problems
 from nemorouter.gateway.problems import Answer
@@ -22,6 +23,7 @@ _HELP = {
     "settled": "Requests settled.",
     "tallies_dropped": "Refusals that could not be counted for the log.",
     "refused": "Requests refused, by code.",
+    "set_aside": "Items that a queue of this host could not apply; doctor names them.",
     "ledger_lag_seconds": "Since the drainer last moved all rows that there were.",
     "host_fenced": "1 if this host lost its lease among the hosts, and admits nothing.",
     "host_adrift": "1 if this host cannot reach Redis, and serves its safe share of the limits.",
@@ -105,9 +107,16 @@ class Status:
         yield from _metric(
             "journal_slots_free", "gauge", [("", sum(journal.free_slots for journal in journals))]
         )
+        yield from _metric("set_aside", "gauge", self._set_aside())
         yield from self._ledger()
         if arena.clustered:
             yield from self._cluster()
+
+    def _set_aside(self) -> list[tuple[str, int]]:
+        """Count what each queue of this host could not apply."""
+        return [
+            (f'{{queue="{queue}"}}', set_aside.read(self._data, queue).total) for queue in Queue
+        ]
 
     def _ledger(self) -> Iterator[str]:
         status = self._data.drainer_status()

@@ -194,6 +194,8 @@ class Postgres:
             error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError
         ):
             return None
+        elif isinstance(error, asyncpg.DataError):
+            return None  # one of the ledger's rows cannot be held: the store itself is well
         state = getattr(error, "sqlstate", None) or ""
         if state in _CONTENTION:
             return ContentionError("Two writers of the store met; the same again will do.")

@@ -132,7 +132,9 @@ class Sqlite:
     def explain(self, error: BaseException) -> Exception | None:
         if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
             return StoreError(explain(error.orig if error.orig is not None else error))
-        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.InterfaceError):
+            return None  # one of the ledger's rows cannot be held: the store itself is well
+        if isinstance(error, sqlite3.Error):
             return StoreError(explain(error))
         return None
 

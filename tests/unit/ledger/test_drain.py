@@ -5,6 +5,7 @@ behind.
 import gc
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ import pytest
 
 from nemorouter._core import Journal
 from nemorouter.arena import attach
+from nemorouter.datadir import set_aside
+from nemorouter.datadir.set_aside import Queue
 from nemorouter.errors import Code, StoreError
 from nemorouter.ledger import move as drain_module
 from nemorouter.ledger import recount as recount_module
@@ -230,3 +233,113 @@ async def test_a_damaged_journal_is_set_aside(desk: Desk) -> None:
     assert await desk.drain.turn() == 1
     assert not torn.exists()
     assert torn.with_suffix(".damaged").exists()
+
+
+def _spoil_row(desk: Desk, place: int, word: int) -> None:
+    """Write a number of 64 bits into the slot at ``place`` of the live worker's journal."""
+    path = Path(desk.journal.path or "")
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 512 * (desk.journal.slots - place) + 8 * word)
+        file.write((1 << 63).to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("word", [8, 9, 12, 13, 16])
+async def test_a_row_that_no_ledger_can_hold_stops_no_other(desk: Desk, word: int) -> None:
+    """Row R8 of the campaigns: one corrupt slot stopped the rows of all workers of the host."""
+    desk.ask(3)
+    _spoil_row(desk, 1, word)
+    assert await desk.drain.turn() == 2
+    assert await desk.ledger() == (2, 14)
+    assert desk.journal.free_slots == 64
+    (item,) = set_aside.read(desk.data, Queue.ROWS).items
+    assert item.name == f"row {desk.journal.boot:016x}-2"
+    assert (item.row[:2], len(item.row)) == ((desk.journal.boot, 2), 20)
+    desk.ask()
+    assert await desk.drain.turn() == 1
+
+
+async def test_a_row_that_the_store_refuses_stops_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kind of row P1: whatever is wrong with one row, the others are in the ledger."""
+    real = desk.world.store.record
+
+    async def record(rows: Any, tallies: Any) -> int:
+        if any(row.seq == 2 for row in rows):
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
+        return await real(rows, tallies)
+
+    monkeypatch.setattr(desk.world.store, "record", record)
+    desk.ask(4)
+    await desk.drain.turn()
+    assert await desk.ledger() == (3, 21)
+    assert [item.row[1] for item in set_aside.read(desk.data, Queue.ROWS).items] == [2]
+    assert desk.journal.free_slots == 64
+
+
+async def test_a_fault_that_is_no_rows_own_loses_none(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def record(*_: object) -> int:
+        raise TypeError("a fault of the program")
+
+    desk.ask(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.world.store, "record", record)
+        with pytest.raises(TypeError):
+            await desk.drain.turn()
+    assert set_aside.read(desk.data, Queue.ROWS).total == 0
+    await desk.drain.turn()
+    assert await desk.ledger() == (3, 21)
+
+
+async def test_a_dead_workers_damaged_rows_are_named_before_its_journal_goes(desk: Desk) -> None:
+    await desk.die(ended=2, opened=1)
+    (path,) = (path for path in desk.data.journal_paths() if str(path) != desk.journal.path)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 512 * 64 + 8 * 13)
+        file.write((1 << 63).to_bytes(8, "little"))
+    assert await desk.drain.turn() == 2
+    assert not path.exists()
+    assert len(set_aside.read(desk.data, Queue.ROWS).items) == 1
+
+
+async def test_a_scope_that_is_none_is_not_recounted_for_ever(desk: Desk) -> None:
+    """A corrupt slot may name any scope; the recounts of the others must come to an end."""
+    await desk.die(ended=1, opened=1)
+    (path,) = (path for path in desk.data.journal_paths() if str(path) != desk.journal.path)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 512 * 64 + 8)
+        file.write((0x7FFF_FFFF).to_bytes(8, "little"))
+    desk.spoil(999)
+    await desk.drain.turn()
+    assert not desk.data.recount_file.exists()
+    assert desk.committed()[Kind.ORG] == 17
+
+
+@pytest.mark.parametrize("step", ["_end", "_follow_changes", "_find_journals"])
+async def test_a_step_that_fails_hinders_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The kind of row P1: a revocation is followed though a dead worker's journal cannot be ended."""
+    await desk.drain.turn()
+    await desk.die(ended=1, opened=0)
+    desk.ask(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.drain, step, _fail)
+        with pytest.raises(RuntimeError, match="this step"):
+            await desk.drain.turn()
+    assert (await desk.ledger())[0] >= 2
+    await desk.world.scope(Kind.KEY, KEY, status=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.drain, "_end", _fail)
+        patch.setattr(desk.drain, "_looked_at_changes", 0.0)
+        patch.setattr(desk.drain, "_look_at_changes", 0.0)
+        desk.drain._dead[Path("/nowhere")] = desk.journal
+        with pytest.raises(RuntimeError):
+            await desk.drain.turn()
+    assert desk.gate.identify(f"Bearer {desk.world.keys[KEY]}", "127.0.0.1", 0) < 0
+
+
+async def _fail(*_: object) -> None:
+    raise RuntimeError("this step cannot be taken")

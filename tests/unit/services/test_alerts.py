@@ -7,6 +7,9 @@ import structlog
 from structlog.testing import CapturingLogger
 
 from nemorouter import ids
+from nemorouter.datadir import set_aside
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Queue
 from nemorouter.roles import Actor
 from nemorouter.services.budgets import alerts, budgets
 from nemorouter.services.budgets.budgets import NewBudget
@@ -15,6 +18,7 @@ from nemorouter.services.transaction.context import Context
 from nemorouter.store.ledger import record
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import NANO, Kind
+from tests.sql import sql
 from tests.support.rows import row
 
 DAY_ONE = 1_800_000_000_000
@@ -108,3 +112,27 @@ async def test_only_its_people_see_an_alert(
     assert {one.kind for one in (await alerts.list_alerts(context, owner)).data} == {"key", "org"}
     assert [one.kind for one in (await alerts.list_alerts(context, member)).data] == ["key"]
     assert (await alerts.list_alerts(context, stranger)).data == []
+
+
+async def test_a_budget_that_cannot_be_judged_hinders_no_other(
+    context: Context, owner: Actor, member: Actor, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kind of row P1: one damaged budget silenced the alerts of all orgs."""
+    await budgets.set_budget(
+        context,
+        owner,
+        Kind.ORG,
+        ids.to_text("org", owner.org),
+        NewBudget(max_spend="5", duration="daily"),
+    )
+    async with context.store.begin() as connection:
+        await sql(connection, "UPDATE budgets SET duration = 9 WHERE kind = 1")
+    await _spend(context, owner, member, key, 60, DAY_ONE)
+    assert await _found(context, monkeypatch, DAY_ONE) == 1
+    data = DataDir(context.settings.data_dir)
+    (item,) = set_aside.read(data, Queue.ALERTS).items
+    assert item.name.endswith(f"of {ids.to_text('org', owner.org)}")
+    async with context.store.begin() as connection:
+        await sql(connection, "UPDATE budgets SET duration = 1 WHERE kind = 1")
+    await _found(context, monkeypatch, DAY_ONE)
+    assert set_aside.read(data, Queue.ALERTS).total == 0

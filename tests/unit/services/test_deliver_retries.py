@@ -9,6 +9,9 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from nemorouter import ids
+from nemorouter.datadir import set_aside
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Queue
 from nemorouter.roles import Actor
 from nemorouter.services.budgets import deliver, webhooks
 from nemorouter.services.budgets.deliver import ATTEMPTS, DELIVERED, GIVEN_UP, WAITING, pause_ms
@@ -170,3 +173,24 @@ async def test_a_clock_set_back_only_delays(context: Context, owner: Actor) -> N
             await connection.execute(update(deliveries).values(next_ms=NOON - 3_600_000))
         assert await deliver.deliver(context, lambda: NOON - 3_600_000) == 1
     assert (await _state(context))[0] == DELIVERED
+
+
+async def test_a_delivery_that_cannot_be_made_holds_up_no_other(
+    context: Context, owner: Actor
+) -> None:
+    """The kind of row P1: a damaged alert is tried as often as others, and named by doctor."""
+    with receiver(200) as (url, got):
+        await _queue(context, owner, url)
+        async with context.store.begin() as connection:
+            await connection.execute(update(alerts).values(duration=9))
+        await _queue(context, owner, url)
+        assert await deliver.deliver(context, lambda: NOON) == 2
+    assert len(got) == 1
+    async with context.store.read() as connection:
+        rows = (await connection.execute(select(deliveries).order_by(deliveries.c.id))).all()
+    assert [(row.state, row.attempts, row.error) for row in rows] == [
+        (WAITING, 1, "The delivery could not be made."),
+        (DELIVERED, 1, ""),
+    ]
+    (item,) = set_aside.read(DataDir(context.settings.data_dir), Queue.DELIVERIES).items
+    assert item.name == ids.to_text("delivery", rows[0].id)

@@ -10,6 +10,9 @@ import msgspec
 import pytest
 
 from nemorouter.arena import attach
+from nemorouter.datadir import set_aside
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Item, Queue
 from nemorouter.services.operations.check import Check
 from nemorouter.services.operations.doctor import examine
 from nemorouter.services.transaction.context import Context
@@ -101,3 +104,19 @@ async def test_a_server_without_a_drainer_and_a_dead_journal(
     finally:
         end_serving(settings)
     assert (await asyncio.to_thread(found, settings, "journals")).state == "warn"
+
+
+def test_what_is_set_aside_is_named(settings: Settings) -> None:
+    """Row P1 of the attacks: doctor said that all is well."""
+    data = DataDir(settings.data_dir)
+    assert found(settings, "set aside").state == "ok"
+    items = [Item(f"the price of m{n}", "the table is full") for n in range(7)]
+    set_aside.update(data, Queue.CHANGES, items)
+    check = found(settings, "changes set aside")
+    assert check.state == "fail"
+    assert check.finding.startswith("7 changes cannot be applied")
+    assert "the price of m6 (the table is full)" in check.finding
+    assert check.finding.endswith("; and 2 more.")
+    assert "prices delete" in (check.mend or "")
+    set_aside.update(data, Queue.ROWS, [Item("row 1", "too large")])
+    assert str(data.set_aside / "rows.json") in (found(settings, "rows set aside").mend or "")

@@ -9,6 +9,9 @@ from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
+from nemorouter.datadir import set_aside
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Item, Queue
 from nemorouter.log import get_logger
 from nemorouter.roles import Actor, Reach, require
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
@@ -69,44 +72,64 @@ async def list_alerts(
 async def find_alerts(context: Context) -> int:
     """Look at every budget, write what is new, queue its deliveries. Answers how many are new."""
     count, after, at = 0, 0, now_ms()
+    damaged: list[Item] = []
     while True:
         async with context.store.read() as connection:
             query = select(budgets).where(budgets.c.id > after).order_by(budgets.c.id).limit(_LOT)
             lot = list((await connection.execute(query)).all())
-            reached = [row for kind in Kind for row in await _reached(connection, kind, lot, at)]
+            reached = [
+                row for kind in Kind for row in await _reached(connection, kind, lot, at, damaged)
+            ]
             known = await _known(connection, reached)
         fresh = [row for row in reached if _same(row) not in known]
         if fresh:
             count += await _write(context, fresh)
         if len(lot) < _LOT:
-            return count
+            break
         after = lot[-1].id
+    data = DataDir(context.settings.data_dir)
+    mended = {item.name for item in set_aside.read(data, Queue.ALERTS).items}
+    set_aside.update(data, Queue.ALERTS, damaged, mended)
+    return count
 
 
 async def _reached(
-    connection: AsyncConnection, kind: Kind, lot: list[Row[Any]], at: int
+    connection: AsyncConnection, kind: Kind, lot: list[Row[Any]], at: int, damaged: list[Item]
 ) -> list[dict[str, Any]]:
-    """Every threshold that a budget of this kind has reached in its window."""
+    """List every threshold that a budget of this kind has reached in its window.
+
+    A budget that cannot be judged is added to ``damaged``: it hinders no other.
+    """
     rows = [row for row in lot if row.kind == kind]
     spent = await spends(connection, kind, [row.scope_id for row in rows], at) if rows else {}
-    found = []
+    found: list[dict[str, Any]] = []
     for row in rows:
-        nano = spent.get(row.scope_id, Spend()).within(row.duration)
-        for threshold in THRESHOLDS:
-            if nano and nano * 100 >= row.max_spend_nano * threshold:
-                found.append(
-                    {
-                        "kind": row.kind,
-                        "scope_id": row.scope_id,
-                        "duration": row.duration,
-                        "window_day": window_days(row.duration, at // DAY_MS)[0],
-                        "threshold": threshold,
-                        "spent_nano": nano,
-                        "max_spend_nano": row.max_spend_nano,
-                        "at_ms": at,
-                    }
-                )
+        try:
+            found += _thresholds(row, spent.get(row.scope_id, Spend()), at)
+        except Exception as error:
+            damaged.append(
+                Item(f"the budget {row.id} of {text_id(kind, row.scope_id)}", str(error))
+            )
     return found
+
+
+def _thresholds(row: Row[Any], spent: Spend, at: int) -> list[dict[str, Any]]:
+    """List the thresholds of one budget that were reached, as rows of alerts."""
+    nano = spent.within(Duration(row.duration))
+    return [
+        {
+            "kind": row.kind,
+            "scope_id": row.scope_id,
+            "duration": row.duration,
+            "window_day": window_days(row.duration, at // DAY_MS)[0],
+            "threshold": threshold,
+            "spent_nano": nano,
+            "max_spend_nano": row.max_spend_nano,
+            "at_ms": at,
+        }
+        for threshold in THRESHOLDS
+        if nano * 100 >= row.max_spend_nano * threshold and nano
+    ]
 
 
 async def _known(connection: AsyncConnection, rows: list[dict[str, Any]]) -> set[tuple[int, ...]]:

@@ -19,6 +19,9 @@ import msgspec
 from sqlalchemy import Row, select, update
 
 from nemorouter import ids
+from nemorouter.datadir import set_aside
+from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Item, Queue
 from nemorouter.errors import NemoError
 from nemorouter.log import get_logger
 from nemorouter.services.budgets.alerts import alert_view
@@ -59,21 +62,22 @@ async def _try(context: Context, row: Row[Any], clock: Callable[[], int]) -> Non
     """Post one, and note what came of it."""
     status, error = None, ""
     try:
-        status = await _post(context, row, clock() // 1000)
+        headers, body = await _message(context, row, clock() // 1000)
+        status = await _send(context, row.url, headers, body)
         if not 200 <= status < 300:
             error = f"The webhook answered {status}."
-    except (
-        DeliveryError,
-        OSError,
-        TimeoutError,
-        ssl.SSLError,
-        ValueError,
-        asyncio.IncompleteReadError,
-    ) as failure:
-        error = (
-            str(failure) if isinstance(failure, DeliveryError) else "The webhook cannot be reached."
-        )
+    except DeliveryError as failure:
+        error = str(failure)
+    except Exception as failure:  # a fault of ours, or a damaged row: it must not stop the others
+        error = "The delivery could not be made."
+        _set_aside(context, row, failure)
     await _note(context, row, status, error, clock())
+
+
+def _set_aside(context: Context, row: Row[Any], failure: Exception) -> None:
+    name = ids.to_text("delivery", row.delivery)
+    item = Item(name, f"{type(failure).__name__} at attempt {row.attempts + 1} of {ATTEMPTS}")
+    set_aside.update(DataDir(context.settings.data_dir), Queue.DELIVERIES, [item])
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
@@ -112,7 +116,8 @@ async def _claim(context: Context, at: int) -> list[Row[Any]]:
     return found
 
 
-async def _post(context: Context, row: Row[Any], timestamp: int) -> int:
+async def _message(context: Context, row: Row[Any], timestamp: int) -> tuple[dict[str, str], bytes]:
+    """Make the headers and the body of a delivery. DeliveryError: nobody waits for it any more."""
     if row.hook_status != Status.ACTIVE:
         raise DeliveryError("The webhook was deleted.")
     async with context.store.read() as connection:
@@ -127,10 +132,23 @@ async def _post(context: Context, row: Row[Any], timestamp: int) -> int:
         "x-nemo-delivery": ids.to_text("delivery", row.delivery),
         SIGNATURE: sign(signing_secret(context, row.salt), timestamp, body),
     }
-    async with asyncio.timeout(_TIMEOUT_S):
-        return await post(
-            row.url, headers, body, private=context.settings.webhook_private_addresses
-        )
+    return headers, body
+
+
+async def _send(context: Context, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    """Post a message; answer the status. DeliveryError: nobody answered it."""
+    private = context.settings.webhook_private_addresses
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await post(url, headers, body, private=private)
+    except (
+        OSError,
+        TimeoutError,
+        ssl.SSLError,
+        ValueError,
+        asyncio.IncompleteReadError,
+    ) as failure:
+        raise DeliveryError("The webhook cannot be reached.") from failure
 
 
 async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -> int:

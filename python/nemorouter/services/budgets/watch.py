@@ -10,11 +10,13 @@ It must never end before it is told to, and never take more than a small share o
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.stop import Stop
+from nemorouter.errors import StoreError
 from nemorouter.log import get_logger
 from nemorouter.services.budgets.alerts import find_alerts
 from nemorouter.services.budgets.deliver import deliver
@@ -64,6 +66,16 @@ class Watcher:
                 pause = _RETRY_S
                 _log.error("alerts_failed", reason=type(error).__name__, exc_info=error)
 
+    async def _step(self, step: Callable[[Context], Awaitable[int]], context: Context) -> None:
+        """Take one of the two steps; a fault in it hinders the other as little as it can."""
+        try:
+            await step(context)
+        except StoreError:
+            raise
+        except Exception as error:
+            _log.error("alerts_failed", reason=type(error).__name__, exc_info=error)
+            await self._stopping.sleep(_RETRY_S)
+
     async def _work(self) -> None:
         context = await Context.open(self._settings)
         try:
@@ -73,9 +85,9 @@ class Watcher:
                 mark, begun = context.store.mark(), time.monotonic()
                 if not mark or mark != seen or begun >= looked + _QUIET_S:
                     seen, looked = mark, begun
-                    await find_alerts(context)
+                    await self._step(find_alerts, context)
                     worked = time.monotonic() - begun
-                    await deliver(context)
+                    await self._step(deliver, context)
                 await self._stopping.sleep(max(_PAUSE_S, _SHARE * worked))
         finally:
             await context.close()

@@ -11,9 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from nemorouter.datadir import orphaned_arenas
+from nemorouter.datadir import orphaned_arenas, set_aside
 from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
+from nemorouter.datadir.set_aside import Queue
 from nemorouter.errors import NemoError
 from nemorouter.services.operations import doctor_store
 from nemorouter.services.operations.check import Check
@@ -23,6 +24,28 @@ from nemorouter.settings import Settings
 _LOW_ROOM: Final = 256 << 20
 _NO_ROOM: Final = 16 << 20
 _LATE_MS: Final = 10_000
+_SHOWN: Final = 5
+_ASIDE: Final = {
+    Queue.CHANGES: (
+        "changes cannot be applied, and what they are about is refused",
+        "Mend each by its reason: delete prices that nobody needs (`nemorouter prices delete`), or raise "
+        "capacity and restart all servers.",
+    ),
+    Queue.ROWS: (
+        "requests are not in the ledger, for their numbers cannot be",
+        "A journal was damaged: check the disk. All that is known of them is in {path}; delete it when "
+        "they are accounted for.",
+    ),
+    Queue.ALERTS: (
+        "budgets cannot be judged, and alert nobody",
+        "Set these budgets anew.",
+    ),
+    Queue.DELIVERIES: (
+        "alerts could not be posted by a fault of this program",
+        "See the server's log for the cause. Delete {path} when it is dealt with.",
+    ),
+}
+"""By queue: what it means that items are set aside, and how to mend it."""
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - where the arena lies; only its room is looked at
 
 
@@ -188,6 +211,26 @@ def _journals(data: DataDir, *, serving: bool) -> Iterator[Check]:
         yield Check(name="journals set aside", state="warn", finding=finding, mend=mend)
 
 
+def _set_aside(settings: Settings) -> Iterator[Check]:
+    data = DataDir(settings.data_dir)
+    for queue, (what, mend) in _ASIDE.items():
+        kept = set_aside.read(data, queue)
+        if not kept.total:
+            continue
+        first = [f"{item.name} ({item.reason})" for item in kept.items[-_SHOWN:]]
+        more = kept.total - len(first)
+        named = "; ".join(first) + (f"; and {more} more" if more else "")
+        path = set_aside.file_of(data, queue)
+        yield Check(
+            name=f"{queue} set aside",
+            state="fail",
+            finding=f"{kept.total} {what}: {named}.",
+            mend=mend.format(path=path),
+        )
+    if not any(set_aside.file_of(data, queue).exists() for queue in Queue):
+        yield Check(name="set aside", state="ok", finding="Nothing is set aside.")
+
+
 def _orphans(_: Settings) -> Iterator[Check]:
     lost = orphaned_arenas.find()
     size = sum(orphan.bytes for orphan in lost) >> 20
@@ -215,6 +258,7 @@ _LOOKS: Final = (
     doctor_store.store,
     doctor_store.secrets,
     _server,
+    _set_aside,
     _orphans,
     doctor_store.clock,
 )
