@@ -1,27 +1,27 @@
-"""What was promised, and whether the figures keep it. A promise that nobody measured is said to be
-open.
-"""
+"""Compare the figures with the aims. An aim without a figure is reported as not measured."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from benches.report.pieces import Row, Step, middle, spread
 from benches.report.pool import Report, gate_ratios
 from benches.report.words import nanoseconds, number
 
-RSGI, FORWARD, ENVOY, PROXIED = (
-    "NemoRouter RSGI",
-    "NemoRouter RSGI, forwarding",
-    "Envoy",
-    "Envoy, proxied",
-)
-USUAL, CONTRACT = "Granian RSGI, usual slice", "Granian RSGI, the contract's headers"
+RSGI = "NemoRouter RSGI"
+FORWARD = "NemoRouter RSGI, forwarding"
+ENVOY = "Envoy"
+PROXIED = "Envoy, proxied"
+TENSORZERO = "TensorZero"
+LITELLM = "LiteLLM, master key"
+USUAL = "Granian RSGI, usual slice"
+CONTRACT = "Granian RSGI, the contract's headers"
 WHOLE = "identify admit settle"
 
 
 class Aim(NamedTuple):
-    """A line of the table: what, the aim, what was found, and whether it holds (None: not
-    measured).
+    """A line of the table: what is measured, the aim, the figure, and whether the aim is met.
+
+    ``holds`` is None, and ``found`` is empty, if there is no figure.
     """
 
     what: str
@@ -31,7 +31,7 @@ class Aim(NamedTuple):
 
 
 def aims(report: Report) -> Iterator[Aim]:
-    """In the order of importance."""
+    """Yield the aims, the most important ones first."""
     yield from _gate(report)
     yield from _server(report)
     yield from _rivals(report)
@@ -43,14 +43,12 @@ def _gate(report: Report) -> Iterator[Aim]:
     ratios = gate_ratios(steps).get(WHOLE)
     yield _at_least("gate: identify + admit + settle, pure Python over native", 20, ratios)
     native = _step(steps, WHOLE, "native")
-    found = middle(native.ns) if native else None
-    told = nanoseconds(found) if found else ""
-    yield Aim(
-        "gate: the same from Python, CPU time, 1 k keys",
-        "≤ 400 ns",
-        told,
-        None if not found else found <= 400,
-    )
+    what = "gate: identify + admit + settle from Python, 1 k keys, CPU time"
+    if native is None:
+        yield Aim(what, "≤ 400 ns", "", None)
+    else:
+        found = middle(native.ns)
+        yield Aim(what, "≤ 400 ns", nanoseconds(found), found <= 400)
 
 
 def _server(report: Report) -> Iterator[Aim]:
@@ -59,9 +57,8 @@ def _server(report: Report) -> Iterator[Aim]:
     yield _at_most(what, 1.20, everything.ratio if everything else None)
     if everything:
         worker = [mine / cpu * each for mine, cpu, each in _zipped(everything)]
-        yield _at_most(
-            "server: the same without the drainer, a process beside the requests", 1.20, worker
-        )
+        what = "server: everything on, CPU without the drainer's over that of a constant answer"
+        yield _at_most(what, 1.20, worker)
         yield from _over_others(report, "everything", everything, 1.20)
     refused = report.row("401", RSGI)
     what = "server: a refusal by credential, CPU over a constant answer, body unread"
@@ -73,16 +70,20 @@ def _server(report: Report) -> Iterator[Aim]:
 
 
 def _over_others(report: Report, scenario: str, ours: Row | None, aim: float) -> Iterator[Aim]:
-    """Over Granian as it comes, for the base has the time slice that only ``serve`` asks for; and
-    over what no handler that keeps the contract can leave out.
+    """Yield aims over two other servers that answer a constant.
+
+    One is Granian with the usual time slice, since the base has the one that only ``serve`` asks
+    for. The other sends the headers that no handler under the contract can leave out.
     """
+    subject = "a refusal by credential" if scenario == "401" else "everything on"
     for server, words in (
         (USUAL, "with the usual time slice"),
-        (CONTRACT, "that sends the contract's headers"),
+        (CONTRACT, "with the contract's headers"),
     ):
         other = report.row(scenario, server)
         if other and ours:
-            yield _at_most(f"server: the same over Granian {words}", aim, _over(ours, other))
+            what = f"server: {subject}, CPU over a constant answer {words}"
+            yield _at_most(what, aim, _over(ours, other))
 
 
 def _zipped(row: Row) -> Iterator[tuple[float, float, float]]:
@@ -90,35 +91,24 @@ def _zipped(row: Row) -> Iterator[tuple[float, float, float]]:
 
 
 def _rivals(report: Report) -> Iterator[Aim]:
-    ours, theirs = (
-        report.row("authenticate", RSGI),
-        report.row("authenticate", "LiteLLM, master key"),
-    )
-    times = _over(theirs, ours)
-    yield _at_least(
-        "requests a second and core, authenticated, over LiteLLM (master key, mocked answer)",
-        100,
-        times,
-    )
-    ours, theirs = report.row("limits", RSGI), report.row("limits", ENVOY)
-    yield _at_least(
-        "requests a second and core with limits, over Envoy (constant answer)",
-        1,
-        _over(theirs, ours),
-    )
-    ours, theirs = report.row("provider", FORWARD), report.row("provider", PROXIED)
-    yield _at_least(
-        "requests a second and core through a provider, over Envoy", 1, _over(theirs, ours)
-    )
-    theirs = report.row("provider", "TensorZero")
-    yield _at_least(
-        "requests a second and core through a provider, over TensorZero", 1, _over(theirs, ours)
-    )
+    """Yield aims of requests a second and core: those of NemoRouter over those of a rival."""
+
+    def aim(what: str, least: float, scenario: str, ours: str, theirs: str) -> Aim:
+        times = _over(report.row(scenario, theirs), report.row(scenario, ours))
+        return _at_least(f"requests a second and core{what}", least, times)
+
+    master = ", authenticated, over LiteLLM (master key, mocked answer)"
+    yield aim(master, 100, "authenticate", RSGI, LITELLM)
+    yield aim(" with limits, over Envoy (constant answer)", 1, "limits", RSGI, ENVOY)
+    yield aim(" through a provider, over Envoy", 1, "provider", FORWARD, PROXIED)
+    yield aim(" through a provider, over TensorZero", 1, "provider", FORWARD, TENSORZERO)
 
 
 def _over(theirs: Row | None, ours: Row | None) -> list[float] | None:
-    """Their CPU a request over ours, each against its own floor, so that the machine's mood drops
-    out.
+    """Divide the CPU time of a request of ``theirs`` by that of ``ours``, round by round.
+
+    Each is taken over its own base first, since the speed of the machine varies between the two.
+    None if one of them was not measured.
     """
     if theirs is None or ours is None:
         return None
@@ -127,10 +117,8 @@ def _over(theirs: Row | None, ours: Row | None) -> list[float] | None:
 
 def _growth(report: Report) -> Iterator[Aim]:
     sizes = [size for piece in report.pieces for size in piece.sizes]
-    few, many = (
-        [size for size in sizes if size.keys == 1_000],
-        [size for size in sizes if size.keys == 1_000_000],
-    )
+    few = [size for size in sizes if size.keys == 1_000]
+    many = [size for size in sizes if size.keys == 1_000_000]
     if not few or not many:
         yield Aim("growth: a decision at 1 M keys over one at 1 k", "≤ 2", "", None)
         return
@@ -140,13 +128,10 @@ def _growth(report: Report) -> Iterator[Aim]:
     yield Aim("memory: bytes a key and host at 1 M keys", "≤ 400", number(memory), memory <= 400)
     live = [size.live for size in many if size.live is not None]
     if live:
-        load, respawn = (
-            middle(each.load_s for each in live),
-            middle(each.respawn_s for each in live),
-        )
-        yield Aim(
-            "memory: seconds to load 1 M keys from the store", "≤ 10", number(load), load <= 10
-        )
+        load = middle(each.load_s for each in live)
+        respawn = middle(each.respawn_s for each in live)
+        what = "memory: seconds to load 1 M keys from the store"
+        yield Aim(what, "≤ 10", number(load), load <= 10)
         what = "memory: seconds until a new worker admits at 1 M keys"
         yield Aim(what, "≤ 1", number(respawn), respawn <= 1)
 
@@ -165,10 +150,9 @@ def _at_most(what: str, aim: float, values: list[float] | None) -> Aim:
     return _aim(what, f"≤ {aim:.2f}×", values, lambda found: found <= aim)
 
 
-def _aim(what: str, aim: str, values: list[float] | None, holds: object) -> Aim:
+def _aim(what: str, aim: str, values: list[float] | None, holds: Callable[[float], bool]) -> Aim:
     if not values:
         return Aim(what, aim, "", None)
-    found, around = middle(values), spread(values)
+    found = middle(values)
     digits = 2 if found < 10 else 1
-    verdict: bool = holds(found)  # type: ignore[operator]
-    return Aim(what, aim, f"{found:.{digits}f}× ± {around:.{digits}f}", verdict)
+    return Aim(what, aim, f"{found:.{digits}f}× ± {spread(values):.{digits}f}", holds(found))

@@ -1,4 +1,4 @@
-"""The chapters of the report, each made of the figures it is about; empty if there are none."""
+"""Write the chapters of the report as Markdown; a chapter without figures is empty."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,12 +7,12 @@ from benches.report.aims import aims
 from benches.report.pieces import Count, Row, middle
 from benches.report.pool import SCENARIOS, Report, compared, gate_ratios
 from benches.report.profile import profile
-from benches.report.words import microseconds, nanoseconds, number, ratio, table
+from benches.report.words import microseconds, nanoseconds, number, paragraph, ratio, table
 from nemorouter.bench.machine import Machine
 
 _LIMITERS: Final = {
-    "native": "NemoRouter, all of it",
-    "reference": "the same in pure Python",
+    "native": "NemoRouter, native gate",
+    "reference": "NemoRouter, pure Python",
     "limits-fixed": "limits, fixed window",
     "limits-sliding": "limits, sliding counter",
     "throttled": "throttled-py",
@@ -21,28 +21,37 @@ _LIMITERS: Final = {
 
 
 def head(report: Report) -> str:
-    """Machine, versions, dates, and what was measured."""
+    """Write what was measured: the machine, the dates, the sources and the versions."""
     machines = list(dict.fromkeys(_machine(piece.machine) for piece in report.pieces))
     taken = sorted(piece.taken for piece in report.pieces)
     versions = "; ".join(f"{name} {version}" for name, version in sorted(report.versions().items()))
-    return (
-        "# How fast it is\n\n"
-        "Made by `make bench-report` of the JSON in [data](data), which the other `bench` verbs of the "
-        "Makefile measured; "
-        "nothing here is written by hand. [How it is measured](../README.md).\n\n"
-        f"- **Machine**: {' / '.join(machines)}\n"
-        f"- **Measured**: {taken[0]} to {taken[-1]}, {len(report.runs)} run(s)\n"
-        f"- **Sources** (trees as git names them): {_sources(report)}\n"
-        f"- **Versions**: {versions}\n\n"
-        "Figures are medians over all rounds of all runs. **±** is half the distance from the least to the "
-        "greatest round. "
-        "The machine is a small virtual one that others share: times move by tens of per cent, ratios of one "
-        "run much less.\n"
+    facts = (
+        f"- **Machine**: {' / '.join(machines)}",
+        f"- **Measured**: {taken[0]} to {taken[-1]}, in {len(report.runs)} run(s)",
+        f"- **Sources** (hashes of git trees): {_sources(report)}",
+        f"- **Versions**: {versions}",
+    )
+    return "\n".join(
+        (
+            "# How fast it is\n",
+            paragraph(
+                "`make bench-report` renders this page from the JSON in [data](data), which the",
+                "other `bench` verbs of the Makefile wrote. No figure is written by hand. [How it",
+                "is measured](../README.md).",
+            ),
+            "".join(paragraph(fact, indent="  ") for fact in facts),
+            paragraph(
+                "A figure is the median over all rounds of all runs. **±** is half the distance",
+                "from the least to the greatest round. The machine is a small virtual one, whose",
+                "cores others share: times vary by tens of per cent from run to run, and ratios",
+                "within one run vary much less.",
+            ),
+        )
     )
 
 
 def _sources(report: Report) -> str:
-    """What was measured when the sources changed between two pieces is told apart."""
+    """Write the hashes of the sources; if they changed during a run, with the pieces of each."""
     made: dict[str, list[str]] = {}
     for piece in report.pieces:
         made.setdefault(piece.source, []).append(piece.name)
@@ -61,32 +70,39 @@ def _machine(machine: Machine) -> str:
 
 
 def promises(report: Report) -> str:
-    """The aims, and what was found."""
+    """Write the aims, what was measured, and whether the aims are met."""
     marks = {True: "yes", False: "**no**", None: "not measured"}
     rows = [(aim.what, aim.aim, aim.found, marks[aim.holds]) for aim in aims(report)]
     return "## In short\n\n" + table(("what ", "aim", "found", "holds"), rows)
 
 
 def servers(report: Report) -> str:
-    """A table a scenario."""
+    """Write a table for each scenario."""
     parts = [_scenario(report, name) for name in SCENARIOS if report.rows(name)]
     if not parts:
         return ""
     any_piece = next(piece for name in SCENARIOS if (piece := report.first(name)))
-    rounds, seconds, starts = (
-        any_piece.method.get(name, 1) for name in ("rounds", "seconds", "starts")
+    rounds, seconds, starts, connections = (
+        any_piece.method.get(name, 1) for name in ("rounds", "seconds", "starts", "connections")
     )
-    return (
-        "## Whole servers\n\n<!-- plot: servers -->\n\n"
-        f"One worker on one core, the load (wrk, one thread, {any_piece.method['connections']:.0f} "
-        f"connections, one request in "
-        f"flight each) on another. Base and case take turns, {rounds:.0f} rounds of {seconds:.0f} s on each of the "
-        f"{starts:.0f} set(s) of servers that a run starts one after the other. **CPU** is the "
-        "server's own time a request, of all its processes (for NemoRouter the drainer that writes the log, too). "
-        "**× base** compares CPU with the base measured right beside it; the first line is the base against "
-        "itself, "
-        "and shows how far two equal things differ here. What a server leaves out, or what favours it, "
-        "stands beside it.\n\n" + "\n".join(parts)
+    return "\n".join(
+        (
+            "## Whole servers\n\n<!-- plot: servers -->\n",
+            paragraph(
+                "One worker runs on one core, and the load on another: wrk with one thread and",
+                f"{connections:.0f} connections, one request in flight on each. Base and case take",
+                f"turns, for {rounds:.0f} rounds of {seconds:.0f} s. A run starts {starts:.0f}",
+                "set(s) of servers, one after the other, and measures all rounds on each.",
+            ),
+            paragraph(
+                "**CPU** is the CPU time of a request, of all processes of the server; for",
+                "NemoRouter it includes the drainer, which writes the log. **× base** is CPU over",
+                "that of the base right beside it. The first line of a table is the base against",
+                "itself: it shows how far two equal things differ here. The last column says what",
+                "a server leaves out, or what favours it.",
+            ),
+            *parts,
+        )
     )
 
 
@@ -121,7 +137,7 @@ def _line(row: Row) -> tuple[str, ...]:
 
 
 def latency(report: Report) -> str:
-    """Open loop."""
+    """Write the latencies at fixed rates."""
     paces = report.paces()
     if not paces:
         return ""
@@ -137,21 +153,27 @@ def latency(report: Report) -> str:
         )
         for pace in paces
     ]
-    return (
-        "## Latency at fixed rates\n\n<!-- plot: latency -->\n\n"
-        "Requests are due at even distances, whatever the server does, and a latency begins when its request "
-        "was due, not "
-        "when a connection was free: a stall is charged to every request that it held up (no coordinated "
-        "omission). The "
-        "client is in Python, on a core of its own; its share is in every line alike. A rate that a server "
-        "cannot keep ends "
-        "its lines; what was not answered in time counts with the time it has waited.\n\n"
-        + table(("server ", "requests/s", "kept", "p50", "p90", "p99", "p99.9"), rows)
+    return "\n".join(
+        (
+            "## Latency at fixed rates\n\n<!-- plot: latency -->\n",
+            paragraph(
+                "Requests are due at even distances, whatever the server does. A latency counts",
+                "from the instant at which its request was due and not from when a connection was",
+                "free, so that a stall is charged to every request that it delayed (no coordinated",
+                "omission). The client is in Python, on a core of its own, and its share is the",
+                "same in every line.",
+            ),
+            paragraph(
+                "A rate that a server cannot keep is its last line. A request that has no answer",
+                "in time counts with the time for which it has waited.",
+            ),
+            table(("server ", "requests/s", "kept", "p50", "p90", "p99", "p99.9"), rows),
+        )
     )
 
 
 def growth(report: Report) -> str:
-    """One table for each thing that grows."""
+    """Write a table for each thing that grows."""
     parts = []
     for name in [name for name in report.names if name.startswith("growth-")]:
         piece = report.first(name)
@@ -170,17 +192,21 @@ def growth(report: Report) -> str:
         parts.append(table(columns, lines, words=0))
     if not parts:
         return ""
-    return (
-        "## Growth\n\n<!-- plot: growth -->\n\n"
-        "Everything on. Base: bare Granian that reads the same body (for streams: that sends as many "
-        "constant chunks). "
-        "Resident memory counts pages that processes share once for each of them.\n\n"
-        + "\n".join(parts)
+    return "\n".join(
+        (
+            "## Growth\n\n<!-- plot: growth -->\n",
+            paragraph(
+                "Everything is on. The base is bare Granian that reads a body of the same size;",
+                "for a stream, it sends the same number of constant chunks. Resident memory counts",
+                "a page that processes share once for each of them.",
+            ),
+            *parts,
+        )
     )
 
 
 def gate(report: Report) -> str:
-    """Native against the reference, and the limiters."""
+    """Write the native gate beside the reference, and both beside the limiters of PyPI."""
     steps = report.steps("micro")
     if not steps:
         return ""
@@ -195,19 +221,24 @@ def gate(report: Report) -> str:
         for what, values in ratios.items()
         if (what, "native") in plain
     ]
-    return (
-        "## The gate in memory\n\n<!-- plot: gate -->\n\n"
-        "The native gate and `nemorouter.reference`, the same decision in pure Python, in one process, "
-        "called from Python "
-        "with the same arguments: CPU time of a step. The whole decision checks the key, takes requests, "
-        "tokens and money at "
-        "key, team, user and org, and writes a slot that survives the process.\n\n"
-        + table(("step ", "native", "pure Python", "pure Python ÷ native"), rows)
-        + _limiters(report)
+    return "\n".join(
+        (
+            "## The gate in memory\n\n<!-- plot: gate -->\n",
+            paragraph(
+                "The native gate, and `nemorouter.reference`, which takes the same decision in",
+                "pure Python. Both run in one process and are called from Python with the same",
+                "arguments. A figure is the CPU time of a step. The whole decision checks the key,",
+                "takes requests, tokens and money at key, team, user and org, and writes a slot",
+                "that survives the process.",
+            ),
+            table(("step ", "native", "pure Python", "pure Python ÷ native"), rows)
+            + _limiters(report),
+        )
     )
 
 
 def _limiters(report: Report) -> str:
+    """Write one decision of the gates beside one of each limiter; empty if none was measured."""
     steps = [step for step in report.steps("micro") if step.keys]
     found = {(step.by, step.keys, step.spread, step.threads): step.ns for step in steps}
     columns = list(dict.fromkeys((step.keys, step.spread, step.threads) for step in steps))
@@ -221,15 +252,22 @@ def _limiters(report: Report) -> str:
         )
         for keys, spread, threads in columns
     ]
-    return (
-        "\nAgainst the in-memory limiters of PyPI. A limiter takes one request from one limit, and nothing "
-        "else: no key, no "
-        "tokens, no money, no record, and its memory is one process's. `limits` by a fixed window, its "
-        "quickest, lets twice "
-        "the limit through at a window's edge, and its sliding counter is an estimate; throttled-py and "
-        "pyrate-limiter run "
-        "GCRA, exact. CPU time of one decision; hot: one key over and over, even: drawn from all.\n\n"
-        + table(("keys ", *present.values()), rows)
+    return "\n".join(
+        (
+            "",
+            paragraph(
+                "The gates beside the in-memory limiters of PyPI. A limiter takes one request from",
+                "one limit and does nothing else: no key, no tokens, no money, no record, and its",
+                "memory belongs to one process. The fixed window of `limits` is its quickest, and",
+                "admits twice the limit at the edge of a window. Its sliding counter is an",
+                "estimate. throttled-py and pyrate-limiter run GCRA, which is exact.",
+            ),
+            paragraph(
+                "A figure is the CPU time of one decision. *hot*: the same key each time. *even*:",
+                "keys drawn evenly from all.",
+            ),
+            table(("keys ", *present.values()), rows),
+        )
     )
 
 
@@ -238,44 +276,63 @@ def _keys(keys: int) -> str:
 
 
 def native(report: Report) -> str:
-    """Criterion, callgrind, size."""
-    parts = []
-    steps = report.steps("native")
-    if steps:
-        rows = [(step.step, nanoseconds(middle(step.ns))) for step in steps]
-        parts.append("Without Python (criterion):\n\n" + table(("step ", "time"), rows))
-    counted = report.first("counts")
-    if counted is not None:
-        counts = [
-            (each.operation, f"{each.instructions:,.0f}", _change(each)) for each in counted.counts
-        ]
-        about = f"{counted.title}. They repeat on any machine: `make bench-gate` fails when one grows by over 3 %.\n\n"
-        parts.append(about + table(("step ", "instructions", "against the baseline"), counts))
-    sizes = [size for piece in report.pieces for size in piece.sizes]
-    if sizes:
-        lines = [
-            (f"{s.keys:,}", nanoseconds(s.cost_ns), number(s.bytes_a_key), f"{s.load_s:.2f} s")
-            for s in sizes
-        ]
-        about = "The arena in a file, each size in a process of its own (one line a run):\n\n"
-        parts.append(about + table(("keys", "decision", "bytes a key", "load"), lines, words=0))
-        real = [
-            (
-                f"{s.keys:,}",
-                f"{s.live.load_s:.2f} s",
-                number(s.live.bytes_a_key),
-                f"{s.live.respawn_s:.2f} s",
-            )
-            for s in sizes
-            if s.live is not None
-        ]
-        about = "A server, from its store; the longest from the death of its only worker to the next answer:\n\n"
-        parts.append(
-            about + table(("keys", "load", "bytes a key", "new worker"), real, words=0)
-            if real
-            else ""
-        )
+    """Write the core without Python: time, instructions and size."""
+    parts = [part for part in (_times(report), _counts(report), *_sizes(report)) if part]
     return "## The core alone\n\n" + "\n".join(parts) if parts else ""
+
+
+def _times(report: Report) -> str:
+    steps = report.steps("native")
+    if not steps:
+        return ""
+    rows = [(step.step, nanoseconds(middle(step.ns))) for step in steps]
+    about = paragraph("Time of a step without Python, by criterion:")
+    return f"{about}\n{table(('step ', 'time'), rows)}"
+
+
+def _counts(report: Report) -> str:
+    piece = report.first("counts")
+    if piece is None:
+        return ""
+    rows = [(each.operation, f"{each.instructions:,.0f}", _change(each)) for each in piece.counts]
+    about = paragraph(
+        f"{piece.title}. Counts are the same on a busy machine as on an idle one; `make",
+        "bench-gate` fails when one grows by over 3 %:",
+    )
+    return f"{about}\n{table(('step ', 'instructions', 'against the baseline'), rows)}"
+
+
+def _sizes(report: Report) -> tuple[str, str]:
+    """Write the arena alone, and a server on a store, with few keys and many."""
+    sizes = [size for piece in report.pieces for size in piece.sizes]
+    if not sizes:
+        return "", ""
+    rows = [
+        (f"{s.keys:,}", nanoseconds(s.cost_ns), number(s.bytes_a_key), f"{s.load_s:.2f} s")
+        for s in sizes
+    ]
+    about = paragraph(
+        "The arena in a file. Each size is measured in a process of its own; a line is a run:"
+    )
+    alone = f"{about}\n{table(('keys', 'decision', 'bytes a key', 'load'), rows, words=0)}"
+    live = [
+        (
+            f"{s.keys:,}",
+            f"{s.live.load_s:.2f} s",
+            number(s.live.bytes_a_key),
+            f"{s.live.respawn_s:.2f} s",
+        )
+        for s in sizes
+        if s.live is not None
+    ]
+    if not live:
+        return alone, ""
+    about = paragraph(
+        "A server that loads its keys from the store. *New worker* is the longest time from the",
+        "death of its only worker to the next answer:",
+    )
+    columns = ("keys", "load", "bytes a key", "new worker")
+    return alone, f"{about}\n{table(columns, live, words=0)}"
 
 
 def _change(count: Count) -> str:
@@ -283,39 +340,44 @@ def _change(count: Count) -> str:
 
 
 def agreement(report: Report) -> str:
-    """Do two runs agree?"""
+    """Write whether the first and the last run agree, and where they do not."""
     pairs = compared(report)
     if not pairs:
         return ""
     apart = [pair for pair in pairs if not pair.agree]
-    text = (
-        "## Do two runs agree?\n\n"
-        f"{len(pairs)} ratios were measured in both runs, at different times. They agree if their medians "
-        f"differ by no more "
-        f"than the ± that is stated: {len(pairs) - len(apart)} do, {len(apart)} do not.\n"
+    text = "## Do two runs agree?\n\n" + paragraph(
+        f"{len(pairs)} ratios were measured in the first run and in the last one. The runs agree",
+        "on a ratio if its two medians differ by no more than the ± of all its values. They agree",
+        f"on {len(pairs) - len(apart)} and disagree on {len(apart)}.",
     )
     rows = [
-        (pair.what, f"{pair.one:.2f}", f"{pair.other:.2f}", f"± {pair.within:.2f}")
-        for pair in apart
+        (pair.what, f"{pair.one:.2f}", f"{pair.other:.2f}", f"{pair.within:.2f}") for pair in apart
     ]
-    return text + (
-        "\n" + table(("ratio ", "first run", "last run", "stated"), rows) if rows else ""
-    )
+    columns = ("ratio ", "first run", "last run", "±")
+    return f"{text}\n{table(columns, rows)}" if rows else text
 
 
 def left_out(report: Report) -> str:
-    """Who could not be had, and why."""
-    skipped = report.skipped()
-    rows = list(skipped.items())
+    """Write what could not be measured, and the reason for each."""
+    rows = list(report.skipped().items())
     text = "## Left out\n\n"
     if not rows:
-        return (
-            text
-            + "Nothing: every server, every rival and every limiter could be had, and answered rightly.\n"
+        return text + paragraph(
+            "Nothing is left out: every server, rival and limiter could be started, and each",
+            "answered correctly.",
         )
     return text + table(("what ", "reason "), rows)
 
 
 ALL: Final[tuple[Callable[[Report], str], ...]] = (
-    *(head, promises, servers, latency, growth, gate, native, profile, agreement, left_out),
+    head,
+    promises,
+    servers,
+    latency,
+    growth,
+    gate,
+    native,
+    profile,
+    agreement,
+    left_out,
 )

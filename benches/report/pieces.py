@@ -1,7 +1,7 @@
-"""What was measured, as data: the only thing that the report is rendered from.
+"""Define the measured data, the only thing that the report is rendered from.
 
-A run is a folder; a piece of it, measured at one time, is a file of it. It must hold no path and no
-name of a machine.
+A run is a folder. A piece is a file of it, whose figures were measured at one time. A piece never
+contains a path or the name of a machine.
 """
 
 import statistics
@@ -21,8 +21,9 @@ SOURCES: Final = ("python", "rust")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A server that answered one question; a value a round. ``ratio``: its CPU time over that of
-    the base beside it.
+    """A case of a scenario or of a growth; a list has one value for each round.
+
+    ``ratio`` is the case's CPU time over that of the base in the same round.
     """
 
     name: str
@@ -36,18 +37,21 @@ class Row(msgspec.Struct, frozen=True):
     resident_bytes: int
     status: int = 200
     remark: str = ""
-    """What it leaves out, or what favours it."""
+    """What the server leaves out, or what favours it."""
     size: int = 0
-    """What grows, in a piece about growth."""
+    """The size of what grows; only in a piece about growth."""
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Latency at a fixed rate, from the instant when each request was due; a value a round."""
+    """Latencies of a server at a fixed rate; a list has one value for each round.
+
+    A latency counts from the instant at which its request was due.
+    """
 
     name: str
     rate: int
     kept: bool
-    """Did it keep up with the rate?"""
+    """Whether the server kept the rate in every round."""
     answers: int
     p50_us: list[float]
     p90_us: list[float]
@@ -56,8 +60,9 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step of one implementation in memory, in nanoseconds; a value a pass, which is a process
-    of its own.
+    """One step in memory by one implementation, in nanoseconds.
+
+    ``ns`` has one value for each pass, and a pass is a process of its own.
     """
 
     step: str
@@ -69,7 +74,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True):
-    """Instructions of one operation, and what the committed baseline says."""
+    """The instructions of one operation, and its committed baseline if there is one."""
 
     operation: str
     instructions: float
@@ -77,8 +82,10 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Live(msgspec.Struct, frozen=True):
-    """A server on a store with many keys: until they are in memory, until it answers, and until a
-    new worker does.
+    """Seconds that a server with many keys takes.
+
+    They count until the keys are in memory (``load_s``), until the first answer (``start_s``), and
+    from the death of a worker to the next answer (``respawn_s``).
     """
 
     load_s: float
@@ -88,7 +95,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A gate with that many keys, in a file of its own; ``live``: a server with as many."""
+    """A gate with ``keys`` keys, whose arena is a file; ``live`` is a server with as many keys."""
 
     keys: int
     cost_ns: float
@@ -98,7 +105,7 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Where the CPU time of a server's request goes: microseconds by library."""
+    """The CPU time of a server's request, in microseconds, by library (``where``)."""
 
     name: str
     cpu_us: float
@@ -106,7 +113,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """One file. ``kind`` says which of the lists is filled."""
+    """A file of measured data; ``kind`` tells which of its lists has entries."""
 
     name: str
     kind: str
@@ -127,7 +134,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 def new(name: str, kind: str, title: str, **fields: object) -> Piece:
-    """A piece of here and now."""
+    """Make a piece that is measured on this machine, from these sources, at this moment."""
     taken = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime())
     known = {"machine": machine(), "source": source(), "taken": taken}
     return msgspec.convert(
@@ -136,7 +143,7 @@ def new(name: str, kind: str, title: str, **fields: object) -> Piece:
 
 
 def write(folder: Path, piece: Piece) -> None:
-    """Put it into the run, in place of an older one of that name."""
+    """Write ``piece`` into the run ``folder``, in place of an older one of the same name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{piece.name}.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(_rounded(piece)), indent=1) + b"\n"
@@ -144,20 +151,21 @@ def write(folder: Path, piece: Piece) -> None:
 
 
 def read(folder: Path) -> list[Piece]:
-    """All pieces of a run; ValidationError if a file is not one."""
+    """Read all pieces of a run; ValidationError if a file is not a piece."""
     return [
         msgspec.json.decode(file.read_bytes(), type=Piece) for file in sorted(folder.glob("*.json"))
     ]
 
 
 def runs(folder: Path = DATA) -> list[list[Piece]]:
-    """Every run below ``folder``."""
+    """Read every run below ``folder``."""
     return [read(each) for each in sorted(folder.iterdir()) if each.is_dir()]
 
 
 def source() -> str:
-    """What was measured: the trees of the sources as git names them; a later commit elsewhere
-    changes nothing.
+    """Name what is measured: the git trees of the sources.
+
+    A commit changes the name only if it changes a source.
     """
 
     def git(*words: str) -> str:
@@ -174,17 +182,17 @@ def source() -> str:
 
 
 def middle(values: Iterable[float]) -> float:
-    """The median."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def spread(values: Sequence[float]) -> float:
-    """Half the distance between the least and the greatest: the ± of the report."""
+    """Return the ± of the report: half the distance from the least to the greatest value."""
     return (max(values) - min(values)) / 2
 
 
 def _rounded(value: object) -> object:
-    """Four digits after the point are more than any of these figures has."""
+    """Round every float in ``value`` to four places, which is finer than any figure here."""
     plain = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
     match plain:
         case float():

@@ -1,9 +1,9 @@
-"""The plots of the report: which figures go into which picture."""
+"""Choose the figures that go into each plot of the report."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from benches.report.pieces import Pace, Row, middle
+from benches.report.pieces import Pace, Part, Row, middle
 from benches.report.pool import Report
 from benches.report.svg import Dot, Group, Line, Panel, Point, dot_plot, line_plot
 from benches.report.words import microseconds
@@ -35,7 +35,7 @@ _GATES: Final = ("native", "reference", "limits-fixed", "limits-sliding", "throt
 
 
 def plots(report: Report) -> Iterator[tuple[str, str]]:
-    """Name of the file, and its text, of each plot that there are figures for."""
+    """Yield the file name and the SVG text of each plot that has figures."""
     makers: dict[str, Callable[[Report], str | None]] = {
         "servers": _servers,
         "latency": _latency,
@@ -111,11 +111,9 @@ def _growth(report: Report) -> str | None:
             panels.append(
                 Panel(title, along, up, [Line(title, points, 0)], log=along in ("bytes", "chunks"))
             )
-    return (
-        line_plot("How the cost of a request grows", "everything on, one core", panels)
-        if panels
-        else None
-    )
+    if not panels:
+        return None
+    return line_plot("How the cost of a request grows", "everything on, one core", panels)
 
 
 def _gate(report: Report) -> str | None:
@@ -126,13 +124,10 @@ def _gate(report: Report) -> str | None:
     def panel(spread: str, title: str) -> Panel:
         lines = []
         for number, by in enumerate(_GATES):
-            mine = sorted(
-                (s for s in steps if s.by == by and s.spread == spread), key=lambda step: step.keys
-            )
-            if mine:
-                lines.append(
-                    Line(_gate_name(by), [Point(step.keys, step.ns) for step in mine], number)
-                )
+            chosen = (step for step in steps if step.by == by and step.spread == spread)
+            points = [Point(s.keys, s.ns) for s in sorted(chosen, key=lambda step: step.keys)]
+            if points:
+                lines.append(Line(_gate_name(by), points, number))
         return Panel(title, "keys", "nanoseconds of CPU a decision", lines)
 
     drawn = (panel("even", "keys drawn evenly"), panel("hot", "one hot key"))
@@ -145,29 +140,25 @@ def _gate(report: Report) -> str | None:
 
 
 def _gate_name(by: str) -> str:
-    return {"native": "NemoRouter", "reference": "pure Python", "throttled": "throttled-py"}.get(
-        by, by
-    )
+    known = {"native": "NemoRouter", "reference": "pure Python", "throttled": "throttled-py"}
+    return known.get(by, by)
 
 
 def _profile(report: Report) -> str | None:
     parts = report.parts()
     if not parts:
         return None
-    groups = [
-        Group(
-            part.name,
-            [
-                Dot(name, [us], 3 if name == "native gate" else 0, f"{us:.1f} µs")
-                for name, us in sorted(part.where.items(), key=lambda item: -item[1])
-                if us >= 0.5
-            ],
-        )
-        for part in parts
-        if part.name in _PROFILED
-    ]
+    groups = [Group(part.name, _places(part)) for part in parts if part.name in _PROFILED]
     if not groups:
         return None
-    return dot_plot(
-        "Where a request's CPU time goes", "microseconds, by library", groups, log=False
-    )
+    title = "Where a request's CPU time goes"
+    return dot_plot(title, "microseconds, by library", groups, log=False)
+
+
+def _places(part: Part) -> list[Dot]:
+    """Return a dot for each place that takes at least half a microsecond, the greatest first."""
+    return [
+        Dot(name, [us], 3 if name == "native gate" else 0, f"{us:.1f} µs")
+        for name, us in sorted(part.where.items(), key=lambda item: -item[1])
+        if us >= 0.5
+    ]

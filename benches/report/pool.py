@@ -1,5 +1,6 @@
-"""The figures of all runs taken together, and whether two runs agree. Ratios are compared: times
-move, ratios hold.
+"""Take the figures of all runs together, and compare two runs.
+
+The comparison is of ratios, since times vary from run to run and ratios do not.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,10 +33,11 @@ _LISTS: Final = (
     "ratio",
     "ns",
 )
+"""Fields that have a value for each round or pass, and are joined when runs are taken together."""
 
 
 class Report:
-    """All pieces of all runs: rows of the same name have the values of every run."""
+    """All pieces of all runs; a row has the values of every run that measured it."""
 
     def __init__(self, runs: Sequence[Sequence[Piece]]) -> None:
         self.runs = [{piece.name: piece for piece in run} for run in runs]
@@ -43,34 +45,34 @@ class Report:
         self.names = list(dict.fromkeys(piece.name for piece in self.pieces))
 
     def first(self, name: str) -> Piece | None:
-        """That piece of the first run that has it."""
+        """Return piece ``name`` of the first run that has one."""
         return next((piece for piece in self.pieces if piece.name == name), None)
 
     def rows(self, name: str) -> list[Row]:
-        """Rows of a scenario or a growth."""
+        """Return the rows of a scenario or of a growth."""
         return _pooled(
             [piece.rows for piece in self.pieces if piece.name == name],
             lambda row: (row.name, row.size),
         )
 
     def row(self, scenario: str, server: str) -> Row | None:
-        """What a server did in a scenario."""
+        """Return the row of a server in a scenario."""
         return next((row for row in self.rows(scenario) if row.server == server), None)
 
     def paces(self) -> list[Pace]:
-        """Latencies at fixed rates."""
+        """Return all latencies at fixed rates."""
         return _pooled([piece.paces for piece in self.pieces], lambda pace: (pace.name, pace.rate))
 
     def steps(self, kind: str) -> list[Step]:
-        """Steps in memory."""
+        """Return the steps in memory of all pieces of ``kind``."""
         return pooled_steps([piece.steps for piece in self.pieces if piece.kind == kind])
 
     def parts(self) -> list[Part]:
-        """The newest profile of each case."""
+        """Return the newest profile of each case."""
         return list({part.name: part for piece in self.pieces for part in piece.parts}.values())
 
     def skipped(self) -> dict[str, str]:
-        """Who could not be measured in some piece by any run, and why."""
+        """Return the reason for each server or case that no run could measure in some piece."""
         return {
             name: reason
             for piece in self.pieces
@@ -79,14 +81,12 @@ class Report:
         }
 
     def versions(self) -> dict[str, str]:
-        """Of everything that took part."""
+        """Return the version of everything that took part."""
         return {name: version for piece in self.pieces for name, version in piece.versions.items()}
 
 
 def together(first: Piece, second: Piece) -> Piece:
-    """One piece of two that measured the same, each on servers that it started, or in a process of
-    its own.
-    """
+    """Join two pieces of the same name, measured on different sets of servers, to one."""
     rows = _pooled([first.rows, second.rows], lambda row: (row.name, row.size))
     fields: dict[str, object] = {"rows": rows, "steps": pooled_steps([first.steps, second.steps])}
     fields["method"] = second.method | {"starts": first.method.get("starts", 1) + 1}
@@ -98,12 +98,12 @@ def together(first: Piece, second: Piece) -> Piece:
 
 
 def pooled_steps(found: Iterable[Sequence[Step]]) -> list[Step]:
-    """Steps of several passes: those of the same name have the values of all."""
+    """Join the steps of several passes: steps of the same name become one, with all values."""
     return _pooled(found, lambda step: (step.step, step.by, step.keys, step.spread, step.threads))
 
 
 def _pooled(found: Iterable[Sequence[T]], key: Callable[[T], object]) -> list[T]:
-    """Things of the same key become one, with the values of all."""
+    """Join all elements that have the same key to one, with the values of all."""
     joined: dict[object, T] = {}
     for each in (thing for things in found for thing in things):
         known = joined.get(key(each))
@@ -123,7 +123,7 @@ def _join(first: T, second: T) -> T:
 
 
 class Pair(NamedTuple):
-    """A ratio as two runs found it, and the ± that the report states for it."""
+    """A ratio as two runs measured it, and the ± of all their values (``within``)."""
 
     what: str
     one: float
@@ -132,15 +132,16 @@ class Pair(NamedTuple):
 
     @property
     def agree(self) -> bool:
-        """Do the medians differ by no more than is stated?"""
+        """Whether the two medians differ by no more than ``within``."""
         return abs(self.one - self.other) <= self.within
 
 
 def compared(report: Report) -> list[Pair]:
-    """Every ratio that the first and the last run both have."""
+    """Return every ratio that the first run and the last run both measured."""
     if len(report.runs) < 2:
         return []
-    one, other = report.runs[0], report.runs[-1]
+    one = report.runs[0]
+    other = report.runs[-1]
     pairs = []
     for name in report.names:
         if name not in one or name not in other:
@@ -164,7 +165,7 @@ def _gates(one: Sequence[Step], other: Sequence[Step]) -> list[Pair]:
 
 
 def gate_ratios(steps: Sequence[Step]) -> dict[str, list[float]]:
-    """Reference over native, pass by pass, for each step that both do."""
+    """Divide reference by native, pass by pass, for each step that both have."""
     native = {_case(step): step.ns for step in steps if step.by == "native"}
     return {
         _case(step): [slow / fast for slow, fast in zip(step.ns, native[_case(step)], strict=False)]
@@ -176,7 +177,8 @@ def gate_ratios(steps: Sequence[Step]) -> dict[str, list[float]]:
 def _case(step: Step) -> str:
     if not step.keys:
         return step.step
-    return f"{step.step}, {step.keys} keys, {step.spread}, {step.threads} thread{'s' * (step.threads > 1)}"
+    threads = f"{step.threads} thread{'s' * (step.threads > 1)}"
+    return f"{step.step}, {step.keys} keys, {step.spread}, {threads}"
 
 
 def _pair(what: str, one: Sequence[float], other: Sequence[float]) -> Pair:

@@ -1,15 +1,15 @@
-"""The chapter on where the CPU time of a request goes."""
+"""Write the chapter on where the CPU time of a request goes."""
 
 from typing import Final
 
 from benches.report.aims import CONTRACT, ENVOY, PROXIED, RSGI, WHOLE
 from benches.report.pieces import Part, middle
 from benches.report.pool import Report
-from benches.report.words import nanoseconds, number, table
+from benches.report.words import nanoseconds, number, paragraph, table
 
 
 def profile(report: Report) -> str:
-    """What remains, and where."""
+    """Write the CPU time of each profiled case by library, and what explains it."""
     parts = report.parts()
     if not parts:
         return ""
@@ -18,16 +18,20 @@ def profile(report: Report) -> str:
         (part.name, number(part.cpu_us), *(_share(part, place) for place in places))
         for part in parts
     ]
-    return (
-        "## Where the time goes\n\n<!-- plot: profile -->\n\n"
-        "Microseconds of CPU a request, by the library that runs (perf, under saturation). Python is the "
-        "interpreter with "
-        "all Python code; the kernel's part is sockets, of which a handler has no less.\n\n"
-        + table(("server ", "all", *places), rows)
-        + _remains({part.name: part for part in parts}, places)
-        + _before_a_decision(report)
-        + _of_a_decision(report)
+    chapter = (
+        "## Where the time goes\n\n<!-- plot: profile -->\n",
+        paragraph(
+            "Microseconds of CPU time a request, by the library whose code runs (perf, under",
+            "saturation). *Python* is the interpreter with all Python code. *Kernel* is mostly the",
+            "work on sockets, of which every handler needs as much.",
+        ),
+        table(("server ", "all", *places), rows),
+        _remains({part.name: part for part in parts}, places),
+        _before_a_decision(report),
+        _envoy(report),
+        _of_a_decision(report),
     )
+    return "\n".join(part for part in chapter if part)
 
 
 _AIM: Final = 1.20
@@ -39,7 +43,7 @@ _OVER: Final = {
 
 
 def _remains(parts: dict[str, Part], places: list[str]) -> str:
-    """What a whole answer costs over the floor, library by library."""
+    """Write what a whole answer costs over its floor, library by library."""
     rows = []
     for name, floor in _OVER.items():
         if name in parts and floor in parts:
@@ -47,53 +51,54 @@ def _remains(parts: dict[str, Part], places: list[str]) -> str:
                 parts[name].where.get(place, 0) - parts[floor].where.get(place, 0)
                 for place in places
             ]
-            rows.append(
-                (
-                    name,
-                    f"{parts[name].cpu_us - parts[floor].cpu_us:.1f}",
-                    *(f"{one:.1f}" for one in more),
-                )
-            )
+            all_of_it = parts[name].cpu_us - parts[floor].cpu_us
+            rows.append((name, *(f"{one:.1f}" for one in (all_of_it, *more))))
     if not rows:
         return ""
-    return (
-        "\nWhat remains over the floor, in the same units. The gate itself is a small part. Python: the coroutine, "
-        "its calls, and the objects of the answer's headers. The drainer: a row of the log, with its indexes, in "
-        "SQLite. Granian: copies of the request's headers, and the check of each header of the answer. "
-        "The kernel: Granian's threads and Python's sleep and wake while the other holds Python's lock, the longer the "
-        "more Python "
-        "there is.\n\n" + table(("over the floor ", "all", *places), rows)
+    about = paragraph(
+        "What a request costs over the floor, in microseconds. The gate is a small part of it.",
+        "*Python* runs the coroutine and its calls, and makes the objects of the answer's headers.",
+        "The *drainer* writes a row of the log with its indexes into SQLite. *Granian* copies the",
+        "request's headers and checks each header of the answer. In the *kernel*, the threads of",
+        "Granian and of Python sleep and wake while the other one holds Python's lock, and they do",
+        "so more often the longer Python runs.",
     )
+    return f"{about}\n{table(('over the floor ', 'all', *places), rows)}"
 
 
 def _before_a_decision(report: Report) -> str:
-    """How much of an aim is spent where nothing of the gateway has run, and why Envoy is ahead."""
-    contract, ours = report.row("everything", CONTRACT), report.row("everything", RSGI)
-    text = ""
-    if contract and ours:
-        shares = zip(ours.cpu_us, ours.worker_us, ours.ratio, strict=True)
-        headers, drainer = (
-            middle(contract.ratio),
-            middle((cpu - worker) / cpu * over for cpu, worker, over in shares),
-        )
-        text += (
-            f"\nBefore anything is decided, the headers and bytes that the contract asks for take {headers:.2f} times "
-            f"the floor, and the row of the log, in the drainer, {drainer:.2f} times the floor more. Of the aim of "
-            f"{_AIM:.2f} that leaves {_AIM - headers - drainer:+.2f} for the gateway itself.\n"
-        )
-    envoy, proxied = report.row("limits", ENVOY), report.row("provider", PROXIED)
-    if envoy and proxied:
-        text += (
-            "\nEnvoy reads, decides and answers in one thread and without Python. All of it costs "
-            f"{middle(envoy.ratio):.2f} times what Granian takes to answer a constant, and proxied "
-            f"{middle(proxied.ratio):.2f} times what Granian and the HTTP client take: that is what a handler on "
-            "Granian, whatever it does, is compared with.\n"
-        )
-    return text
+    """Write how much of the aim is spent before any code of the gateway has run."""
+    contract = report.row("everything", CONTRACT)
+    ours = report.row("everything", RSGI)
+    if contract is None or ours is None:
+        return ""
+    shares = zip(ours.cpu_us, ours.worker_us, ours.ratio, strict=True)
+    headers = middle(contract.ratio)
+    drainer = middle((cpu - worker) / cpu * over for cpu, worker, over in shares)
+    return paragraph(
+        f"The headers and bytes that the contract asks for cost {headers:.2f} times the floor",
+        "before anything is decided. The row of the log, in the drainer, costs another",
+        f"{drainer:.2f} times the floor. Of the aim of {_AIM:.2f} that leaves",
+        f"{_AIM - headers - drainer:+.2f} for the gateway itself.",
+    )
+
+
+def _envoy(report: Report) -> str:
+    """Write why Envoy is ahead."""
+    envoy = report.row("limits", ENVOY)
+    proxied = report.row("provider", PROXIED)
+    if envoy is None or proxied is None:
+        return ""
+    return paragraph(
+        "Envoy reads, decides and answers in one thread and without Python. All of it costs",
+        f"{middle(envoy.ratio):.2f} times what Granian takes to answer a constant; proxied, it",
+        f"costs {middle(proxied.ratio):.2f} times what Granian and the HTTP client take. A handler",
+        "on Granian begins at 1.00 in both comparisons, whatever it does.",
+    )
 
 
 def _of_a_decision(report: Report) -> str:
-    """What the core takes of a decision, and what calling it from Python does."""
+    """Write what the core takes of a decision, and what the calls from Python take."""
     whole = [
         middle(step.ns)
         for step in report.steps("micro")
@@ -102,13 +107,15 @@ def _of_a_decision(report: Report) -> str:
     core = [middle(step.ns) for step in report.steps("native") if step.step == _CORE]
     if not whole or not core:
         return ""
-    return (
-        f"\nA decision takes {nanoseconds(whole[0])} from Python. The core alone, by criterion, takes "
-        f"{nanoseconds(core[0])} of them: the hash of the key, the clock, and a locked swap for each bucket and money "
-        "word that is taken and for each that is corrected, and for the slot's claim and its end. "
-        f"The other {nanoseconds(whole[0] - core[0])} are three calls from Python with all their arguments.\n"
+    return paragraph(
+        f"A decision takes {nanoseconds(whole[0])} from Python. The core alone, by criterion,",
+        f"takes {nanoseconds(core[0])} of them: the hash of the key, the clock, and the locked",
+        "swaps. There is one swap for each bucket and money word that is taken, one for each that",
+        "is corrected, and one each for the slot's claim and its end. The other",
+        f"{nanoseconds(whole[0] - core[0])} are three calls from Python with all their arguments.",
     )
 
 
 def _share(part: Part, place: str) -> str:
+    """Write the microseconds of ``part`` in ``place``, or a dash if it has none there."""
     return number(part.where[place]) if place in part.where else "–"

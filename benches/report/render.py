@@ -1,6 +1,8 @@
-"""Writes the report of the measured runs, and of nothing else: `python -m benches.report.render`.
+"""Render the report from the measured runs, and from nothing else.
 
-Each folder below ``data`` is a run. The text holds no figure of its own.
+python -m benches.report.render [--data FOLDER] [--out FOLDER]
+
+Each folder below ``data`` is a run. The texts of the report contain no figure of their own.
 """
 
 import argparse
@@ -17,8 +19,10 @@ HERE: Final = Path(__file__).parent
 
 
 def main() -> None:
-    """Text and plots."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write the text and the plots, and print their names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
@@ -29,7 +33,7 @@ def main() -> None:
 
 
 def files(data: Path) -> Iterator[tuple[str, str]]:
-    """Names and texts of the report; ValueError without a run."""
+    """Yield name and text of each file of the report; ValueError if there is no run."""
     report = Report(runs(data))
     if not report.pieces:
         raise ValueError(f"there is no run in {data}")
@@ -39,7 +43,7 @@ def files(data: Path) -> Iterator[tuple[str, str]]:
 
 
 def readme(report: Report, drawn: set[str]) -> str:
-    """The chapters that there are figures for."""
+    """Join all chapters that have figures; ``drawn`` are the names of the plots that exist."""
     made = [chapter(report) for chapter in chapters.ALL]
     text = "\n".join(part.rstrip() + "\n" for part in made if part)
     for name in ("servers", "latency", "growth", "gate", "profile"):
