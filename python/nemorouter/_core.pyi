@@ -9,7 +9,7 @@ GIL but the bulk ones (``Arena.put_many``, ``Arena.recount``, ``Journal.rows``).
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from _typeshed import structseq
 
@@ -18,6 +18,16 @@ from nemorouter.types import ModelPrice, Policy
 LAYOUT: Final[int]
 """Version of the arena's and the journal's layout; a file of another layout is refused."""
 
+CALLS: Final[list[tuple[str, int]]]
+"""Paths of model calls below ``/v1``, with the numbers of ``types.Endpoint``."""
+CREDENTIAL_HEADERS: Final[list[str]]
+"""Headers that may carry a client's key, in lower case. None reaches an upstream or an app."""
+TO_UPSTREAM: Final[list[str]]
+"""The only headers of a request that reach an upstream."""
+FROM_UPSTREAM: Final[list[str]]
+"""Beside its content type, the only headers of an upstream's answer that reach the client."""
+FROM_UPSTREAM_ERROR: Final[list[str]]
+"""What an error of an upstream carries beside ``FROM_UPSTREAM``."""
 MOST_TOKENS: Final[int]
 """More tokens than any answer has; a usage that tells more is a fault, not a bill."""
 
@@ -140,17 +150,10 @@ class Row(structseq[int | str | None], tuple[int | str | None, ...]):
     def ttft_us(self) -> int | None:
         """Time to the first token, microseconds; None = none was seen."""
 
-class _Headers(Protocol):
-    """Request headers as ``gateway.wire`` has them."""
-
-    def items(self) -> list[tuple[str, str]]: ...
-    def __contains__(self, key: str) -> bool: ...
-
 class _Scope(Protocol):
-    """What ``head`` and ``Gate.identify`` look at. ``client`` is ``ip:port``."""
+    """What ``Gate.identify`` looks at. ``client`` is ``ip:port``."""
 
     client: str
-    query_string: str
 
 Tally = tuple[int, int, int, int]
 """Refusals of a known key: (Unix minute, key id, errors.Code, count)."""
@@ -588,13 +591,6 @@ class Gate:
         is refused. The ticket (>= 0) must be settled once.
         """
 
-    def begin(
-        self, index: int, peek: Peek, endpoint: int, upstream: int, body: bytes, started_us: int
-    ) -> Call | Refusal:
-        """``admit`` for a body that was peeked at; the ticket in its call. ``started_us``: of
-        ``now_us``.
-        """
-
     def settle(
         self,
         ticket: int,
@@ -628,11 +624,6 @@ class Gate:
         ticket: a fresh number is drawn.
         """
 
-    def untaken_headers(self, own: list[tuple[str, str]], started_us: int) -> list[tuple[str, str]]:
-        """``own``, then a fresh x-nemo-request-id and x-nemo-latency-ms: of an answer that took no
-        ticket.
-        """
-
     def recorded(self, ticket: int) -> bool:
         """True once the settled ticket's row is in the store (its slot was freed)."""
 
@@ -646,10 +637,6 @@ class Gate:
 class Peek:
     """The few fields of a body that a decision needs."""
 
-    @staticmethod
-    def nothing() -> Peek:
-        """Stands for a request that calls no model; its model is ``-``."""
-
     @property
     def model(self) -> str: ...
     @property
@@ -662,72 +649,184 @@ class Peek:
     def choices(self) -> int:
         """How many answers, or images, are asked for."""
 
-    @property
-    def lacks_usage(self) -> bool:
-        """True if the stream will end without a usage chunk, unless one is asked for."""
+    def with_usage(self, body: bytes) -> bytes | None:
+        """Return the body that asks for a usage chunk at the stream's end, all other bytes as they
+        are; None where the stream ends with one, or cannot.
+        """
+
+Whole = tuple[int, list[Any], bytes]
+"""A whole answer: status, headers and body. Headers are pairs of str, on ASGI of bytes."""
 
 @final
-class Call:
-    """An admitted request from its ticket to its end. However often it is ended, it settles once."""
+class Guard:
+    """Tells which requests of a wrapped app need a key: those at or below one of ``roots``, less
+    the root path and in whatever spelling a framework may read the path. ValueError: a root does
+    not begin with a slash.
+    """
+
+    def __new__(cls, roots: list[str]) -> Guard: ...
+    def __call__(self, scope: object) -> bool:
+        """Judge an RSGI or ASGI scope."""
+
+@final
+class Proxies:
+    """Blocks of addresses whose ``X-Forwarded-For`` is believed. ValueError: one is no block."""
+
+    def __new__(cls, blocks: list[str]) -> Proxies: ...
+    def __contains__(self, address: str, /) -> bool: ...
+    def source(self, peer: str, forwarded: Sequence[str | bytes]) -> str | None:
+        """Find the address that a request comes from: the peer's, or, if that is a trusted proxy,
+        the nearest hop that is none. None where it cannot be known. ``forwarded``: the header's
+        values in their order.
+        """
+
+@final
+class Routes:
+    """Which upstream serves a model: exact names first, then the longest prefix. ``table``: the
+    patterns of each upstream.
+    """
+
+    def __new__(cls, table: list[list[str]]) -> Routes: ...
+    def resolve(self, model: str) -> int | None:
+        """Find the number of the upstream. Nobody serves a name that holds a key."""
+
+@final
+class Resource:
+    """A resource of the gateway that is no model call."""
 
     @property
-    def code(self) -> Literal[0]:
-        """As ``Refusal.code``: a call has none."""
+    def name(self) -> str:
+        """``models``, ``model``, ``health``, ``ready``, ``metrics`` or ``elsewhere``."""
 
     @property
-    def gate(self) -> Gate: ...
+    def model(self) -> str | None:
+        """The id of the model, for ``model``."""
+
+@final
+class Worker:
+    """The request path of one worker: a gate, and what the settings say of it.
+
+    ``echo`` is the number of the built-in upstream. ``guard`` says what needs a key in front of a
+    wrapped app; without one the worker is the whole gateway.
+    """
+
+    def __new__(
+        cls,
+        gate: Gate,
+        *,
+        routes: Routes,
+        echo: int | None,
+        guard: Guard | None,
+        trusted_proxies: list[str],
+        max_body: int,
+        max_headers: int,
+        ietf: bool,
+    ) -> Worker: ...
+    def open(self, scope: object) -> Exchange | Whole | Resource | None:
+        """Judge a request by its head, an RSGI or ASGI scope: an exchange whose body comes next, a
+        refusal, a resource of the gateway, or (None) a path that nobody guards.
+        """
+
+    def identify(self, scope: object) -> int | Whole:
+        """Find the index of the live key that a request carries, for a resource that costs nothing;
+        or the refusal.
+        """
+
+    def refuse(self, code: int, message: str | None = None, *, asgi: bool = False) -> Whole:
+        """Answer with an error of the catalogue, which cost nothing."""
+
+    def free(self, body: bytes, *, asgi: bool) -> Whole:
+        """Answer with JSON that took no ticket."""
+
+@final
+class Wait:
+    """Admission has to wait: a policy is being written, a money word recounted, or a share of a
+    limit asked for.
+    """
+
     @property
-    def index(self) -> int: ...
+    def seconds(self) -> float: ...
     @property
-    def ticket(self) -> int: ...
+    def bell(self) -> bool:
+        """True if the host's agent is to be called first."""
+
+@final
+class Exchange:
+    """One request from its head to its end. It settles once, at the latest when it is freed."""
+
     @property
-    def started_us(self) -> int: ...
+    def wants_body(self) -> bool:
+        """False for a guarded request that is no model call: its body is the app's."""
+
+    @property
+    def announced(self) -> int | None:
+        """The length of the body in bytes, if the head tells it."""
+
+    @property
+    def body(self) -> bytes | None:
+        """What goes upstream: the client's body, asking for usage where it is a stream."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def index(self) -> int:
+        """The key's index in the arena."""
+
     @property
     def endpoint(self) -> int: ...
     @property
-    def body(self) -> bytes: ...
-    @property
-    def peek(self) -> Peek: ...
-    @property
-    def request_id(self) -> str: ...
-    status: int
-    """Of the answer, once its headers left."""
-    usage: tuple[int, int, int] | None
-    """Tokens of input, of which cached, and of output, as the upstream told; None = it did not, or
-    absurdly.
-    """
-    produced: int
-    """Bytes of text that were produced, where no usage tells better."""
-    @property
-    def first_us(self) -> int:
-        """From the start until the first byte of a streamed answer; -1 = none yet."""
+    def route(self) -> int:
+        """The number of the upstream that serves the model."""
 
     @property
-    def ended(self) -> bool: ...
+    def stream(self) -> bool:
+        """True if the client asked for a stream."""
+
     @property
-    def cost(self) -> int:
-        """Nano-USD; -1 = not known yet, or never."""
+    def ended(self) -> bool:
+        """True once the request is settled."""
 
-    def begun(self) -> None:
-        """A streamed answer's first bytes are here."""
+    @property
+    def recorded(self) -> bool:
+        """True if no row of the request is missing in the ledger."""
 
-    def end(self, outcome: int, status: int, usage: tuple[int, int, int] | None = None) -> int:
-        """Settle, if it is not settled yet; answer the cost. Where no ``usage`` came, now or
-        before: what was produced, and the input wherever an upstream has read it.
+    def admit(self, body: bytes | None) -> Whole | Wait | None:
+        """Take in the body and admit the request: an answer, a pause after which to call again
+        (with None), or None where an upstream is to answer.
         """
 
-    def bill(self, usage: tuple[int, int, int]) -> str | None:
-        """Settle a stream at its last usage chunk, by what was told before, if anything was; answer
-        its cost in USD, to be written into the chunk.
+    def whole(
+        self,
+        status: int,
+        headers: Sequence[tuple[Any, Any]],
+        body: bytes,
+        usage: tuple[int, int, int] | None = None,
+    ) -> Whole:
+        """Take in an upstream's or app's whole answer, and settle; what to send. ``usage``: what
+        is told beside the body.
         """
 
-    def headers(self, own: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The rate headers, then ``own``, then x-nemo-request-id, x-nemo-latency-ms, and
-        x-nemo-request-cost once it is known.
+    def begin(
+        self, status: int, headers: Sequence[tuple[Any, Any]], *, only_events: bool = False
+    ) -> tuple[int, list[Any], Any] | None:
+        """Take in the head of an answer in pieces; status and headers to send. With
+        ``only_events``, None unless it is an event stream.
         """
+
+    def chunk(self, chunk: bytes | _Foreign) -> bytes:
+        """What the client gets for a piece of the answer; nothing while an event is not whole."""
+
+    def end(self, end: int) -> Whole | bytes | None:
+        """End the exchange, unless it has ended: 0 the answer is complete, 1 the upstream failed, 2
+        it was late, 3 the client left, 4 a fault of ours. What is still to be sent: a whole answer
+        where none began, the last bytes of one that did, or None: break it off.
+        """
+
+    def report(self, input: int, cached: int, output: int) -> bool:
+        """Count usage that a wrapped app reports. False if the exchange has ended."""
 
 class _Called(Protocol):
-    """A call, native or the reference's."""
+    """What a scanner reports to."""
 
     def begun(self) -> None: ...
     def bill(self, usage: tuple[int, int, int]) -> str | None: ...
@@ -785,18 +884,14 @@ def peek(body: bytes, endpoint: int) -> Peek | tuple[int, str | None]:
     it differently.
     """
 
-def head(
-    scope: _Scope, headers: _Headers, most_headers: int, most_body: int
-) -> tuple[str | None, int]:
-    """The one Authorization value of a request (None without any), and the bytes of the body that
-    the headers announce; -1: they do not say. Below that, -1 - errors.Code: names and values
-    together are longer than ``most_headers``, the body than ``most_body``, or it is no plain
-    JSON.
+def problem(code: int, message: str | None = None, *, asgi: bool = False) -> Whole:
+    """Return an answer of the catalogue without a request's id."""
 
-    ``headers`` are the scope's: some servers copy them each time they are asked for. The value
-    ``Bearer ?`` stands for what was sent but cannot be right: two values, one that is no ASCII, a
-    key in the query.
-    """
+def catalogue() -> list[tuple[int, int, str, str, str]]:
+    """Return the catalogue of refusals: number, status, type, code and message of each."""
+
+def no_such_model(name: str) -> str:
+    """Say that nobody serves a model. A key in the place of a name is not repeated."""
 
 def hash_key(key: str | bytes, pepper: bytes) -> bytes:
     """Keyed BLAKE3 of a whole key under a 32-byte pepper."""

@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from nemorouter import log
-from nemorouter._core import Gate
+from nemorouter._core import Gate, Guard, Worker
+from nemorouter._core import Routes as Table
 from nemorouter.arena import attach
 from nemorouter.control.process.bridge import Control
 from nemorouter.datadir.paths import DataDir
@@ -20,10 +21,10 @@ from nemorouter.datadir.secrets import load_peppers
 from nemorouter.drainer.thread import Drainer
 from nemorouter.errors import NemoError, StoreError, system_reason
 from nemorouter.gateway import asgi
+from nemorouter.gateway.driver import Driver
 from nemorouter.gateway.forward import Forwarder
-from nemorouter.gateway.front import Front, not_ready
 from nemorouter.gateway.models import Known, Models
-from nemorouter.gateway.pipeline import Pipeline
+from nemorouter.gateway.router import Router, not_ready
 from nemorouter.gateway.status import Status
 from nemorouter.gateway.wire import Connection, Scope
 from nemorouter.services.budgets.watch import Watcher
@@ -76,7 +77,7 @@ class App:
         """ASGI 3."""
         if scope["type"] == "http":
             request = asgi.AsgiRequest(scope, receive, send)
-            await self._answer(request, request)
+            await self._answer(scope, request)
             await request.flush()
         elif scope["type"] == "lifespan":
             await asgi.lifespan(receive, send, self.start, self.stop)
@@ -89,16 +90,23 @@ class App:
         routes = upstream_routes(settings)
         self._open.push_async_callback(routes.close)
         gate, store = await open_gate(settings, routes.names, self._open)
-        forward = Forwarder(
-            ietf_headers=settings.ietf_rate_limit_headers, durable=settings.durability == "commit"
+        durable = settings.durability == "commit"
+        worker = new_worker(gate, settings, routes.table, echo=routes.echo)
+        router = Router(
+            worker,
+            Models(worker, gate, routes, _priced(store)),
+            Status(gate, DataDir(settings.data_dir)),
+            Control(settings, store),
         )
-        pipeline = Pipeline(
-            gate, settings, routes.resolve, forward, wake_agent(settings, self._open)
+        driver = Driver(
+            worker,
+            Forwarder(routes.upstreams, durable=durable),
+            router,
+            max_body=settings.max_body_bytes,
+            wake=wake_agent(settings, self._open),
+            durable=durable,
         )
-        models = Models(pipeline, routes, _priced(store))
-        control = Control(settings, store)
-        front = Front(pipeline, models, Status(gate, DataDir(settings.data_dir)), control)
-        self._answer = front.__call__  # bound once: to call an object is to look for its method
+        self._answer = driver.__call__  # bound once: to call an object is to look for its method
 
     async def stop(self) -> None:
         """Refuse what comes now, and close everything in reverse order."""
@@ -130,6 +138,29 @@ async def open_gate(
     watcher.start()
     stack.push_async_callback(asyncio.to_thread, watcher.stop)
     return Gate(arena, journal, load_peppers(settings.pepper_path)), store
+
+
+def new_worker(
+    gate: Gate,
+    settings: Settings,
+    routes: Table,
+    *,
+    echo: int | None = None,
+    guard: Guard | None = None,
+) -> Worker:
+    """The request path of this worker's gate. ``echo``: the number of the built-in upstream;
+    ``guard``: what needs a key in front of a wrapped app.
+    """
+    return Worker(
+        gate,
+        routes=routes,
+        echo=echo,
+        guard=guard,
+        trusted_proxies=list(settings.trusted_proxies),
+        max_body=settings.max_body_bytes,
+        max_headers=settings.max_header_bytes,
+        ietf=settings.ietf_rate_limit_headers,
+    )
 
 
 def wake_agent(settings: Settings, stack: AsyncExitStack) -> Callable[[], None]:

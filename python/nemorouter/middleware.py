@@ -1,5 +1,5 @@
-"""NemoAuth: the gateway's pipeline in front of any ASGI (or RSGI) app, which answers in the place
-of an upstream.
+"""NemoAuth: the gateway's request path in front of any ASGI (or RSGI) app, which answers in the
+place of an upstream.
 
 It must never let a guarded request reach the app without a ticket.
 """
@@ -9,50 +9,55 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from nemorouter.app import explained, open_gate, wake_agent
+from nemorouter import log
+from nemorouter._core import Guard, Resource, Routes
+from nemorouter.app import explained, new_worker, open_gate, wake_agent
 from nemorouter.errors import ConfigurationError
-from nemorouter.gateway import asgi, paths
-from nemorouter.gateway.front import not_ready
-from nemorouter.gateway.guard import Guard
-from nemorouter.gateway.pipeline import Pipeline
+from nemorouter.gateway import asgi
+from nemorouter.gateway.driver import Driver
+from nemorouter.gateway.router import not_ready
 from nemorouter.gateway.wire import Connection, Scope
-from nemorouter.gateway.wrapped import Wrapped
-from nemorouter.gateway.wrapped_rsgi import WrappedRsgi
+from nemorouter.gateway.wrapped.asgi import WrappedAsgi
+from nemorouter.gateway.wrapped.rsgi import WrappedRsgi
 from nemorouter.settings import Settings
-from nemorouter.types import Endpoint
-from nemorouter.upstream.routes import Route, names_a_key
+
+_log = log.get_logger(__name__)
 
 
 class NemoAuth:
     """Guards ``paths`` of ``app`` (default: all of ``/v1``); everything else passes through
     untouched.
 
-    The app finds ``scope["state"]["nemorouter"]`` (``wrapped.Caller``). On OpenAI's endpoints a
-    JSON body is read for model and limits; any other guarded request costs one request and no
-    tokens.
+    A path counts less the root path that the app is mounted below, and in whatever spelling a
+    framework may read it. The app finds ``scope["state"]["nemorouter"]`` (``wrapped.Caller``). On
+    OpenAI's endpoints a JSON body is read for model and limits; any other guarded request costs one
+    request and no tokens.
     """
 
     def __init__(self, app: Any, settings: Settings, *, paths: Sequence[str] = ("/v1",)) -> None:  # noqa: ANN401
         self._app = app
         self._settings = settings
-        self._guard = Guard(paths)
+        try:
+            self._guard = Guard(list(paths))
+        except ValueError as error:
+            raise ConfigurationError(f"paths: {error}.") from error
         self._open = AsyncExitStack()
-        self._pipeline: Pipeline[Any] | None = None
+        self._driver: Driver | None = None
+        self._told = False
 
     async def __call__(self, scope: asgi.AsgiScope, receive: asgi.Receive, send: asgi.Send) -> None:
         """ASGI 3."""
         if scope["type"] == "lifespan":
-            await asgi.around(self._app, scope, receive, send, self._start_asgi, self.stop)
-        elif not self._guard(scope["path"]):
+            await asgi.wrap_lifespan(self._app, scope, receive, send, self._start_asgi, self.stop)
+        elif not self._guard(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             request = asgi.AsgiRequest(scope, receive, send)
-            await self._answer(request, request)
+            await self._answer(scope, request)
             await request.flush()
         else:
-            await send(
-                {"type": "websocket.close", "code": 1008}
-            )  # a socket has no request to settle
+            # A socket has no request to settle.
+            await send({"type": "websocket.close", "code": 1008})
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         with explained():
@@ -67,18 +72,18 @@ class NemoAuth:
             )
         if self._settings.durability == "commit":
             raise ConfigurationError(
-                'RSGI sends whole answers at once, so their end cannot wait for a commit. With durability = "commit", '
-                "serve a wrapped app with Granian's `--interface asgi`."
+                "RSGI sends whole answers at once, so their end cannot wait for a commit. With "
+                'durability = "commit", serve a wrapped app with Granian\'s `--interface asgi`.'
             )
-        loop.run_until_complete(
-            self._start(WrappedRsgi(ietf_headers=self._settings.ietf_rate_limit_headers))
-        )
+        loop.run_until_complete(self._start(rsgi=True))
 
-    async def __rsgi__(self, scope: Scope, connection: Connection) -> None:
-        if self._guard(scope.path):
-            await self._answer(scope, connection)
-        else:
+    async def __rsgi__(self, scope: Scope, connection: Any) -> None:  # noqa: ANN401 - HTTP's or a socket's
+        if not self._guard(scope):
             await self._app.__rsgi__(scope, connection)
+        elif scope.proto == "ws":
+            connection.close(403)  # a socket has no request to settle
+        else:
+            await self._answer(scope, connection)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         if hasattr(self._app, "__rsgi_del__"):
@@ -86,30 +91,48 @@ class NemoAuth:
         loop.run_until_complete(self.stop())
 
     async def _start_asgi(self) -> None:
-        settings = self._settings
-        durable = settings.durability == "commit"
-        await self._start(Wrapped(ietf_headers=settings.ietf_rate_limit_headers, durable=durable))
+        await self._start(rsgi=False)
 
-    async def _start(self, serve: Wrapped | WrappedRsgi) -> None:
+    async def _start(self, *, rsgi: bool) -> None:
         """Open the gate. ConfigurationError where something cannot be used."""
-        gate, _ = await open_gate(self._settings, ["app"], self._open)
-        route = Route(self._app, 0)
-        self._pipeline = Pipeline(
-            gate,
-            self._settings,
-            lambda model: None if names_a_key(model) else route,
+        settings = self._settings
+        log.configure(settings.log_level)
+        gate, _ = await open_gate(settings, ["app"], self._open)
+        durable = settings.durability == "commit"
+        serve: WrappedAsgi | WrappedRsgi = (
+            WrappedRsgi(self._app, gate.arena)
+            if rsgi
+            else WrappedAsgi(self._app, gate.arena, durable=durable)
+        )
+        worker = new_worker(gate, settings, Routes([["*"]]), guard=self._guard)
+        self._driver = Driver(
+            worker,
             serve,
-            wake_agent(self._settings, self._open),
+            _unguarded,
+            max_body=settings.max_body_bytes,
+            wake=wake_agent(settings, self._open),
+            durable=durable,
         )
 
     async def stop(self) -> None:
         """Refuse what comes now, and close the gate."""
-        self._pipeline = None
+        self._driver = None
         await self._open.aclose()
 
-    async def _answer(self, scope: Scope, connection: Connection) -> None:
-        if self._pipeline is None:
-            await not_ready(scope, connection)
+    async def _answer(self, scope: Any, connection: Connection) -> None:  # noqa: ANN401 - either server's
+        if self._driver is not None:
+            await self._driver(scope, connection)
             return
-        endpoint = paths.POST.get(scope.path) if scope.method == "POST" else None
-        await self._pipeline(scope, connection, Endpoint.MODELS if endpoint is None else endpoint)
+        if not self._told:
+            self._told = True
+            _log.error(
+                "nemoauth_not_started",
+                cause="The server sent no lifespan startup event: it runs with its lifespan off, "
+                "or NemoAuth is mounted in an app that does not pass lifespan events on.",
+            )
+        await not_ready(scope, connection)
+
+
+async def _unguarded(resource: Resource | None, scope: Scope, connection: Connection) -> None:
+    """Never called: ``NemoAuth`` passes guarded requests alone to its driver."""
+    raise RuntimeError("an unguarded request came to the driver")

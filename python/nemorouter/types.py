@@ -117,6 +117,7 @@ class Endpoint(IntEnum):
     IMAGES_GENERATIONS = 4
     MODERATIONS = 5
     MODELS = 6
+    OTHER = 7  # a guarded path of a wrapped app that is no call of the API
 
 
 class Outcome(IntEnum):

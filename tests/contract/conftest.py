@@ -34,7 +34,7 @@ def _keys(host: Host) -> dict[str, str]:
         "plain": host.key("plain"),
         "rpm": host.key("rpm", rpm=1),
         "tpm": host.key("tpm", tpm=100),
-        "budget": host.key("budget", budget=NewBudget(max_spend="0.0001")),
+        "budget": host.key("budget", budget=NewBudget(max_spend="0.0001", duration="total")),
         "zero": host.key("zero", rpm=0),
         "models": host.key("models", allowed_models=("gpt-4*",)),
         "endpoints": host.key("endpoints", allowed_endpoints=("embeddings",)),

@@ -89,7 +89,11 @@ CREDENTIALS = {
         ["authorization: Bearer mk-nemo-12345678901234567890123456789012"],
         "invalid_api_key",
     ),
-    "other header": (["x-api-key: KEY"], "missing_api_key"),
+    "bearer elsewhere": (["x-api-key: Bearer KEY"], "invalid_api_key"),
+    "two that differ": ([AUTH, "x-api-key: sk-nemo-12345678901234567890"], "invalid_api_key"),
+    "one of another kind": ([AUTH, "api-key: 0123456789abcdef"], "invalid_api_key"),
+    "two of another header": (["x-api-key: KEY", "x-api-key: KEY"], "invalid_api_key"),
+    "non-ascii elsewhere": ([AUTH, "x-goog-api-key: \u00e9"], "invalid_api_key"),
     "cookie": (["cookie: authorization=Bearer KEY"], "missing_api_key"),
     "60 kB": (["authorization: Bearer " + "k" * 60_000], "invalid_api_key"),
 }
@@ -131,7 +135,15 @@ def test_key_in_the_query_is_refused_beside_a_good_header(gateway: Gateway, quer
 
 @pytest.mark.parametrize(
     "header",
-    ["authorization: bearer KEY", "AUTHORIZATION: BEARER   KEY", "authorization:Bearer KEY "],
+    [
+        "authorization: bearer KEY",
+        "AUTHORIZATION: BEARER   KEY",
+        "authorization:Bearer KEY ",
+        "x-api-key: KEY",
+        "API-Key: KEY",
+        "x-goog-api-key:KEY",
+        "authorization: Bearer KEY\r\nx-api-key: KEY",
+    ],
 )
 def test_accepted_spellings(gateway: Gateway, header: str) -> None:
     assert gateway.server.send(post(gateway.key, GOOD, header)).status == 200

@@ -6,7 +6,6 @@ from nemorouter._core import Journal
 from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.set_aside import Item, Queue
-from nemorouter.gateway import paths
 from nemorouter.gateway.status import Status
 from tests.unit.ledger.conftest import Desk, desk
 
@@ -15,7 +14,7 @@ __all__ = ["desk"]
 
 def counted(status: Status) -> dict[str, int]:
     """The counters of /metrics."""
-    lines = status(paths.METRICS).body.decode().splitlines()
+    lines = status("metrics")[2].decode().splitlines()
     found = (line.split() for line in lines if "_total" in line and not line.startswith("#"))
     return {name: int(value) for name, value in found}
 
@@ -47,7 +46,7 @@ async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) ->
 async def test_metrics_count_what_is_set_aside(desk: Desk) -> None:
     """Row P1 of the attacks: what cannot be applied was seen by nobody."""
     set_aside.update(desk.data, Queue.CHANGES, [Item("a", "no room"), Item("b", "no room")])
-    text = Status(desk.gate, desk.data)(paths.METRICS).body.decode()
+    text = Status(desk.gate, desk.data)("metrics")[2].decode()
     assert 'nemorouter_set_aside{queue="changes"} 2\n' in text
     assert 'nemorouter_set_aside{queue="rows"} 0\n' in text
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from nemorouter.gateway import paths
 from nemorouter.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +83,7 @@ def test_what_the_compose_file_names_is_there() -> None:
 
 def test_the_balancer_asks_who_is_ready() -> None:
     text = (ROOT / "deploy" / "haproxy.cfg").read_text("utf-8")
-    assert f"option httpchk GET {paths.READY}" in text
+    assert "option httpchk GET /readyz" in text
     servers = re.findall(r"^\s+server (\S+) (\S+):(\d+)$", text, re.M)
     assert [(name, host) for name, host, _ in servers] == [
         (name, name) for name in compose()["services"] if "gateway" in name
@@ -108,7 +107,7 @@ def test_the_manifests_hold_together(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         )
     }
     assert mounted == given
-    for probe, path in (("livenessProbe", paths.HEALTH), ("readinessProbe", paths.READY)):
+    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         assert container[probe]["httpGet"]["path"] == path
     assert ("Service", gateway["spec"]["serviceName"]) in found
     environment = found["ConfigMap", container["envFrom"][0]["configMapRef"]["name"]]["data"]

@@ -20,11 +20,11 @@ from urllib.request import Request, urlopen
 import msgspec
 import pytest
 
+from nemorouter._core import CALLS
 from nemorouter.cli import COMMANDS
 from nemorouter.control.api import ROUTES
 from nemorouter.control.api.call import Route
 from nemorouter.errors import CATALOGUE
-from nemorouter.gateway import paths
 from nemorouter.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ def test_every_error_is_told(row: tuple[int, str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*paths.POST, paths.MODELS, paths.HEALTH, paths.READY, paths.METRICS]
+    "path", [*(f"/v1{path}" for path, _ in CALLS), "/v1/models", "/healthz", "/readyz", "/metrics"]
 )
 def test_every_path_is_told(path: str) -> None:
     assert f"`{path}`" in REFERENCE

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from nemorouter._core import Peek, Scanner, peek
 from nemorouter.errors import Code, TicketError
 from nemorouter.types import NANO, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
 from tests.rates import by_name
@@ -306,35 +305,3 @@ def test_request_ids_are_distinct(world: World) -> None:
     ids = {world.gate.request_id(ticket) for ticket in (world.admit(), world.admit(), -1, -1)}
     assert len(ids) == 4
     assert all(len(each) == 36 and each.startswith("req_") for each in ids)
-
-
-def streamed(world: World) -> Any:
-    body = b'{"model":"m","max_tokens":10,"stream":true}'
-    seen = peek(body, Endpoint.CHAT_COMPLETIONS)
-    assert isinstance(seen, Peek)
-    return world.gate.begin(
-        world.key, seen, Endpoint.CHAT_COMPLETIONS, 0, body, world.gate.now_us()
-    )
-
-
-def test_a_stream_is_settled_when_its_usage_goes_by(world: World) -> None:
-    call = streamed(world)
-    scanner = Scanner(call, strip=False)
-    world.clock.advance(5)
-    scanner.feed(b'data: {"choices":[{"delta":{"content":"abcd"}}]}\n\n')
-    assert (call.first_us, call.ended) == (5, False)
-    passed = scanner.feed(
-        b'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3}}\n\n'
-    )
-    assert passed.startswith(b'data: {"nemo_request_cost":"0.000000008","choices"')
-    assert (call.first_us, call.ended, call.usage) == (5, True, (2, 0, 3))
-
-
-def test_reported_usage_goes_before_that_of_the_stream(world: World) -> None:
-    call = streamed(world)
-    call.usage = 1, 0, 1
-    passed = Scanner(call, strip=False).feed(
-        b'data: {"usage":{"prompt_tokens":2,"completion_tokens":3}}\n\n'
-    )
-    assert b'"nemo_request_cost":"0.000000003"' in passed
-    assert (call.cost, call.usage) == (3, (1, 0, 1))

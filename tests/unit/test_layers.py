@@ -55,7 +55,7 @@ def test_a_broken_contract_is_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "nemorouter.gateway.pipeline",
+        "nemorouter.gateway.driver",
         "nemorouter.upstream.client",
         "nemorouter.reference",
         "nemorouter.settings",

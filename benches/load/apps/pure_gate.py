@@ -1,34 +1,38 @@
-"""Run the gateway with the gate in pure Python: the app of ``serve``, in one worker.
+"""The gateway with the gate in pure Python: the stages of a request in Python too, one worker, its
+memory its own.
 
-Arena and journal are private memory of the worker. No other process can read the journal, so a task
-of the worker writes its rows into the store.
+Ended tickets are written into the store by a task of the worker, since no other process can see its
+journal.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
-from nemorouter.app import App, upstream_routes
+import msgspec
+
+from nemorouter._core import Peek, echo_chat, peek
+from nemorouter.app import App
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.secrets import load_peppers
-from nemorouter.gateway.forward import Forwarder
-from nemorouter.gateway.front import Front
-from nemorouter.gateway.models import Models
-from nemorouter.gateway.pipeline import Pipeline
-from nemorouter.gateway.status import Status
+from nemorouter.errors import CATALOGUE, Code
+from nemorouter.gateway import status
+from nemorouter.gateway.wire import Connection, HeaderList, Scope, Whole
 from nemorouter.reference import Arena, Gate, Journal
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.journals import move
 from nemorouter.store.policies import all_policies, all_prices
+from nemorouter.types import NANO, Endpoint, Outcome
 
 _TICK_S = 0.05
+_JSON = ("content-type", "application/json")
 
 
 class PureApp(App):
-    """The gateway's app, with gate, arena and journal of the reference."""
+    """``App``, composed from the reference."""
 
     async def start(self) -> None:
-        """Load all policies from the store, once, and start the task that writes rows."""
+        """Read the policies once, from the store."""
         settings = self._settings
         store = await Store.open(settings, migrate=True)
         self._open.push_async_callback(store.close)
@@ -39,26 +43,67 @@ class PureApp(App):
                 arena.put_many(lot)
             for price in await all_prices(connection):
                 arena.put_price(price)
-        gate = cast("Any", Gate(arena, journal, load_peppers(settings.pepper_path)))
-        routes = upstream_routes(settings)
-        self._open.push_async_callback(routes.close)
-        pipeline = Pipeline(gate, settings, routes.resolve, Forwarder(ietf_headers=False))
+        gate = Gate(arena, journal, load_peppers(settings.pepper_path))
         self._drainer = asyncio.ensure_future(_drain(store, DataDir(settings.data_dir), journal))
         self._open.callback(self._drainer.cancel)
-        self._answer = Front(
-            pipeline, Models(pipeline, routes, _no_names), Status(gate, DataDir(settings.data_dir))
-        )
+        self._answer = Calls(gate)
+
+
+class Calls:
+    """Chat completions of the built-in upstream, decided by the reference."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, connection: Connection) -> None:
+        """Answer one request."""
+        if scope.path != "/v1/chat/completions":
+            connection.response_bytes(*status.health())
+            return
+        gate, started_us = self._gate, self._gate.now_us()
+        authorization = scope.headers.get("authorization")
+        index = gate.identify(authorization, scope, Endpoint.CHAT_COMPLETIONS)
+        if index < 0:
+            connection.response_bytes(*self._refused(Code(-index), started_us, []))
+            return
+        body = await connection()
+        seen = peek(body, Endpoint.CHAT_COMPLETIONS)
+        if not isinstance(seen, Peek):
+            connection.response_bytes(*self._refused(Code(seen[0]), started_us, []))
+            return
+        asked = (seen.model, Endpoint.CHAT_COMPLETIONS, 0, len(body), seen.output, seen.choices)
+        verdict = gate.admit(index, *asked, stream=seen.stream)
+        if not isinstance(verdict, int):
+            rates = gate.rate_headers(index)
+            connection.response_bytes(*self._refused(Code(verdict.code), started_us, rates))
+            return
+        identity = gate.request_id(verdict)
+        answered = echo_chat(body, identity[4:])
+        answer, given, made = answered if answered is not None else (b"{}", 0, 0)
+        latency_us = gate.now_us() - started_us
+        usage = given, 0, made
+        cost = gate.settle(verdict, *usage, 200, Outcome.OK, latency_us, -1)
+        headers = [*gate.rate_headers(index), _JSON, *self._ours(identity, started_us)]
+        if cost >= 0:
+            headers.append(("x-nemo-request-cost", f"{cost // NANO}.{cost % NANO:09d}"))
+        connection.response_bytes(200, headers, answer)
+
+    def _refused(self, code: Code, started_us: int, rates: HeaderList) -> Whole:
+        row = CATALOGUE[code]
+        body = {"error": {"message": row.message, "type": row.type, "code": row.code}}
+        ours = self._ours(self._gate.request_id(-1), started_us)
+        return row.status, [_JSON, *rates, *ours], msgspec.json.encode(body)
+
+    def _ours(self, identity: str, started_us: int) -> HeaderList:
+        latency = str((self._gate.now_us() - started_us) / 1000)
+        ids = [("x-nemo-request-id", identity), ("x-request-id", identity)]
+        return [*ids, ("x-nemo-latency-ms", latency)]
 
 
 async def _drain(store: Store, data: DataDir, journal: Any) -> None:
-    """Move the rows of ``journal`` into ``store``, twenty times a second."""
     while True:
         await asyncio.sleep(_TICK_S)
         await move(store, data, [journal])
-
-
-async def _no_names() -> list[str]:
-    return []
 
 
 app = PureApp(Settings.load())

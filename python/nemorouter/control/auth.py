@@ -2,13 +2,14 @@
 of every route.
 """
 
-import ipaddress
+from functools import lru_cache
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.response import Response
 
+from nemorouter._core import Proxies
 from nemorouter.control.problems import NotSignedInError
 from nemorouter.errors import RefusedError
 from nemorouter.roles import Actor
@@ -114,19 +115,11 @@ def cookie_name(connection: AnyConnection) -> str:
 
 
 def source_ip(connection: AnyConnection) -> str:
-    """The client's address; ``X-Forwarded-For`` counts only from ``trusted_proxies``."""
-    address = connection.scope["client"][0] if connection.scope["client"] else ""
-    if not _from_proxy(connection):
-        return address
-    hops = ",".join(connection.headers.getall("x-forwarded-for", [])).split(",")
-    for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
-        address = hop
-        if not _trusted(hop, _settings(connection)):
-            break
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return ""
+    """The client's address, as the gateway finds it; empty where it cannot be known."""
+    client = connection.scope["client"]
+    peer = client[0] if client is not None else ""
+    hops = connection.headers.getall("x-forwarded-for", [])
+    return _proxies(connection).source(peer, hops) or ""
 
 
 def _cookie(connection: AnyConnection, value: str, seconds: int) -> Cookie:
@@ -148,13 +141,13 @@ def _settings(connection: AnyConnection) -> Settings:
 
 def _from_proxy(connection: AnyConnection) -> bool:
     client = connection.scope["client"]
-    return client is not None and _trusted(client[0], _settings(connection))
+    return client is not None and client[0] in _proxies(connection)
 
 
-def _trusted(address: str, settings: Settings) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(mapped in ipaddress.ip_network(block) for block in settings.trusted_proxies)
+def _proxies(connection: AnyConnection) -> Proxies:
+    return _parsed(_settings(connection).trusted_proxies)
+
+
+@lru_cache(1)
+def _parsed(blocks: tuple[str, ...]) -> Proxies:
+    return Proxies(list(blocks))

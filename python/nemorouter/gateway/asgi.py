@@ -1,7 +1,7 @@
-"""ASGI dressed up as RSGI's few operations, so that one pipeline serves both. It decides nothing."""
+"""Adapt ASGI to RSGI's few operations, so that one driver serves both. It decides nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from nemorouter.gateway.wire import ClientGoneError, HeaderList
@@ -13,65 +13,21 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 
-class AsgiHeaders:
-    """Request headers as ``wire.Headers``."""
-
-    __slots__ = ("_raw",)
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-
-    def get(self, key: str) -> str | None:
-        name = key.encode()
-        return next(
-            (_text(value) for header, value in self._raw if header == name and value.isascii()),
-            None,
-        )
-
-    def get_all(self, key: str) -> list[str]:
-        name = key.encode()
-        return [_text(value) for header, value in self._raw if header == name]
-
-    def items(self) -> list[tuple[str, str]]:
-        return [(_text(header), _text(value)) for header, value in self._raw]
-
-    def __contains__(self, key: str) -> bool:
-        name = key.encode()
-        return any(header == name for header, _ in self._raw)
-
-
 class AsgiRequest:
-    """An ASGI request as ``wire.Scope`` and ``wire.Connection`` in one.
+    """An ASGI request as ``wire.Connection``.
 
     A whole answer waits in here until ``flush``: RSGI answers without awaiting, ASGI cannot.
     """
 
-    __slots__ = (
-        "_answer",
-        "_transport",
-        "client",
-        "headers",
-        "method",
-        "path",
-        "query_string",
-        "raw",
-    )
+    __slots__ = ("_answer", "_transport", "raw")
 
     def __init__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        raw_path = scope.get("raw_path")
         self.raw = scope, receive, send
-        self.path: str = (
-            raw_path.partition(b"?")[0].decode("latin-1") if raw_path else scope["path"]
-        )
-        self.method: str = scope["method"]
-        self.query_string: str = scope["query_string"].decode("latin-1")
-        client = scope.get("client")
-        self.client = f"{client[0]}:{client[1]}" if client else "0.0.0.0:0"
-        self.headers = AsgiHeaders(scope["headers"])
         self._answer: tuple[int, HeaderList, bytes] | None = None
         self._transport: AsgiTransport | None = None
 
     async def __call__(self) -> bytes:
+        """Read the whole body. ClientGoneError: the client left before its end."""
         return b"".join([chunk async for chunk in self])
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -84,7 +40,7 @@ class AsgiRequest:
             yield message.get("body", b"")
 
     async def client_disconnect(self) -> None:
-        """Only ``receive`` tells, once the body is read."""
+        """Wait until the client leaves. Only ``receive`` tells, once the body is read."""
         receive = self.raw[1]
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -98,19 +54,20 @@ class AsgiRequest:
 
     async def flush(self) -> None:
         """Send the whole answer, or end the streamed one."""
+        scope, _, send = self.raw
         if self._transport is not None:
             await self._transport.close()
         elif self._answer is not None:
             status, headers, body = self._answer
-            headers = [*headers, ("content-length", str(len(body)))]
-            await self.raw[2](_start(status, headers))
-            await self.raw[2](
-                {"type": "http.response.body", "body": b"" if self.method == "HEAD" else body}
-            )
+            start = _start(status, headers)
+            start["headers"].append((b"content-length", str(len(body)).encode()))
+            await send(start)
+            shown = b"" if scope["method"] == "HEAD" else body
+            await send({"type": "http.response.body", "body": shown})
 
 
 class AsgiTransport:
-    """A streamed answer; its head leaves with the first chunk, or at the end."""
+    """A streamed answer. Its head leaves with ``begin``, or with the first piece."""
 
     __slots__ = ("_send", "_start")
 
@@ -118,22 +75,24 @@ class AsgiTransport:
         self._send = send
         self._start: Message | None = _start(status, headers)
 
+    async def begin(self) -> None:
+        """Send the head, so that the client need not wait for the first piece."""
+        if self._start is not None:
+            start, self._start = self._start, None
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+
     def send_bytes(self, data: bytes) -> Awaitable[None]:
         piece = {"type": "http.response.body", "body": data, "more_body": True}
         return self._send(piece) if self._start is None else self._first(piece)
 
     async def _first(self, piece: Message) -> None:
-        await self._begin()
+        await self.begin()
         await self._send(piece)
 
     async def close(self) -> None:
-        await self._begin()
+        await self.begin()
         await self._send({"type": "http.response.body", "body": b""})
-
-    async def _begin(self) -> None:
-        if self._start is not None:
-            start, self._start = self._start, None
-            await self._send(start)
 
 
 async def lifespan(
@@ -159,16 +118,18 @@ async def lifespan(
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def _start(status: int, headers: HeaderList) -> Message:
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+def _start(status: int, headers: Sequence[tuple[Any, Any]]) -> Message:
+    """The head of an answer; headers of native answers are bytes already."""
+    encoded = [
+        pair
+        if isinstance(pair[0], bytes)
+        else (pair[0].encode("latin-1"), pair[1].encode("latin-1"))
+        for pair in headers
+    ]
     return {"type": "http.response.start", "status": status, "headers": encoded}
 
 
-def _text(value: bytes) -> str:
-    return value.decode("latin-1")
-
-
-async def around(  # the wrapped app's lifespan, inside of ours
+async def wrap_lifespan(  # the wrapped app's lifespan, inside of ours
     app: AsgiApp,
     scope: AsgiScope,
     receive: Receive,

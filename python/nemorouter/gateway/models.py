@@ -4,15 +4,12 @@ no model call.
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
+from nemorouter._core import Gate, Worker, no_such_model
 from nemorouter.errors import Code
-from nemorouter.gateway import paths, problems
-from nemorouter.gateway.pipeline import Pipeline
-from nemorouter.gateway.wire import Connection, Scope
-from nemorouter.types import Endpoint
+from nemorouter.gateway.wire import Connection, Scope, is_asgi
 from nemorouter.upstream.routes import Routes
 
 Known = Callable[[], Awaitable[Sequence[str]]]
@@ -22,41 +19,35 @@ Known = Callable[[], Awaitable[Sequence[str]]]
 class Models:
     """Both calls of the resource."""
 
-    def __init__(self, pipeline: Pipeline[Any], routes: Routes, known: Known) -> None:
-        self._pipeline = pipeline
+    def __init__(self, worker: Worker, gate: Gate, routes: Routes, known: Known) -> None:
+        self._worker = worker
+        self._gate = gate
         self._routes = routes
         self._known = known
 
-    async def __call__(self, scope: Scope, connection: Connection) -> None:
+    async def __call__(self, model: str | None, scope: Scope, connection: Connection) -> None:
         """Answer the list, or one model."""
-        gate = self._pipeline.gate
-        started = gate.now_us()
-        index = self._pipeline.identify(scope, Endpoint.MODELS)
-        if index < 0:
-            self._pipeline.refuse(connection, started, -index)
+        asgi = is_asgi(scope)
+        found = self._worker.identify(scope)
+        if isinstance(found, tuple):
+            connection.response_bytes(*found)
             return
-        if scope.path == paths.MODELS:
+        if model is None:
             names = sorted({*self._routes.models, *await self._known()})
-            usable = [
-                self._row(name)
-                for name in names
-                if self._serves(name) and gate.may_use(index, name)
-            ]
+            usable = [self._row(name) for name in names if self._may_use(found, name)]
             answer: dict[str, Any] = {"object": "list", "data": usable}
+        elif self._may_use(found, model):
+            answer = self._row(model)
         else:
-            name = unquote(scope.path[len(paths.MODEL) :])
-            if not self._serves(name) or not gate.may_use(index, name):
-                message = problems.no_such_model(name)
-                self._pipeline.refuse(connection, started, Code.MODEL_NOT_FOUND, message)
-                return
-            answer = self._row(name)
-        headers = gate.untaken_headers([("content-type", "application/json")], started)
-        connection.response_bytes(200, headers, msgspec.json.encode(answer))
+            refusal = self._worker.refuse(Code.MODEL_NOT_FOUND, no_such_model(model), asgi=asgi)
+            connection.response_bytes(*refusal)
+            return
+        connection.response_bytes(*self._worker.free(msgspec.json.encode(answer), asgi=asgi))
 
-    def _serves(self, name: str) -> bool:
-        return self._routes.resolve(name) is not None
+    def _may_use(self, index: int, name: str) -> bool:
+        return self._routes.resolve(name) is not None and self._gate.may_use(index, name)
 
     def _row(self, name: str) -> dict[str, Any]:
-        route = self._routes.resolve(name)
-        owner = route.upstream.name if route is not None else ""
+        upstream = self._routes.resolve(name)
+        owner = upstream.name if upstream is not None else ""
         return {"id": name, "object": "model", "created": 0, "owned_by": owner}

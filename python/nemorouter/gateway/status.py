@@ -6,14 +6,14 @@ It must never tell of one tenant.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from nemorouter._core import problem
 from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.set_aside import Queue
 from nemorouter.errors import Code
-from nemorouter.gateway import paths, problems
-from nemorouter.gateway.problems import Answer
+from nemorouter.gateway.wire import Whole
 
 if TYPE_CHECKING:
     from nemorouter._core import Gate, Journal
@@ -35,24 +35,24 @@ _HELP = {
 }
 
 
-def health() -> Answer:
-    """The process lives."""
-    return Answer(200, [("content-type", "application/json")], b'{"status":"ok"}')
+_JSON: Final = ("content-type", "application/json")
+_TEXT: Final = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
 
 
-def ready(gate: "Gate | None") -> Answer:
-    """The worker may admit: it has its memory, can record, and its host holds its lease, if it is
+def health() -> Whole:
+    """Answer that the process lives."""
+    return 200, [_JSON], b'{"status":"ok"}'
+
+
+def ready(gate: "Gate") -> Whole:
+    """Answer whether the worker may admit: it can record, and its host holds its lease, if it is
     one of several.
     """
-    if gate is None:
-        return problems.answer(Code.NOT_READY)
     if gate.arena.fenced:
-        return problems.answer(
-            Code.NOT_READY, "This host has lost its lease among the hosts. Retry."
-        )
+        return problem(Code.NOT_READY, "This host has lost its lease among the hosts. Retry.")
     if not gate.journal.free_slots:
-        return problems.answer(Code.OVERLOADED)
-    return Answer(200, [("content-type", "application/json")], b'{"status":"ready"}')
+        return problem(Code.OVERLOADED)
+    return 200, [_JSON], b'{"status":"ready"}'
 
 
 class Status:
@@ -64,20 +64,14 @@ class Status:
         self._gate = gate
         self._data = data
 
-    def __call__(self, path: str) -> Answer:
-        if path == paths.METRICS:
-            text = "\n".join(self._lines()) + "\n"
-            return Answer(
-                200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text.encode()
-            )
-        answer = ready(self._gate)
-        if answer.status == 200 and self._gate.arena.clustered and self._adrift():
-            return Answer(
-                200,
-                answer.headers,
-                b'{"status":"ready","limits":"safe share: Redis cannot be reached"}',
-            )
-        return answer
+    def __call__(self, name: str) -> Whole:
+        """Answer ``ready`` or ``metrics``."""
+        if name == "metrics":
+            return 200, [_TEXT], ("\n".join(self._lines()) + "\n").encode()
+        status, headers, body = ready(self._gate)
+        if status == 200 and self._gate.arena.clustered and self._adrift():
+            body = b'{"status":"ready","limits":"safe share: Redis cannot be reached"}'
+        return status, headers, body
 
     def _adrift(self) -> bool:
         status = self._data.agent_status()

@@ -1,33 +1,40 @@
 """The few operations the request path asks of a server, in the shape Granian's RSGI gives them.
 
-RSGI objects are used as they are, so that the cheapest server pays for no adapter; ``asgi`` dresses
-ASGI up like this.
+RSGI objects are used as they are, so that the cheapest server pays for no adapter; ``asgi`` adapts
+ASGI to this.
 """
 
 from collections.abc import AsyncIterator, Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 HeaderList = list[tuple[str, str]]
+Whole = tuple[int, HeaderList, bytes]
+"""A whole answer: status, headers and body. On ASGI its headers are bytes."""
 
 
 class Headers(Protocol):
     """Request headers; names are lower case. Values with bytes outside ASCII may not be listed;
-    ``in`` knows their names.
+    ``keys`` has their names.
     """
 
     def get(self, key: str) -> str | None: ...
     def get_all(self, key: str) -> list[str]: ...
     def items(self) -> list[tuple[str, str]]: ...
-    def __contains__(self, key: str) -> bool: ...
+    def keys(self) -> list[str]: ...
+    def __len__(self) -> int: ...
 
 
 class Scope(Protocol):
-    """What is known of a request before its body. ``client`` is ``ip:port``."""
+    """What is known of a request before its body: RSGI's scope. On ASGI it is the dictionary that
+    the server gave, which only native code and the wrapped app read.
+    """
 
     path: str
     method: str
     client: str
     query_string: str
+    http_version: str
+    proto: str
 
     @property
     def headers(self) -> Headers: ...
@@ -51,3 +58,20 @@ class Connection(Protocol):
 
 class ClientGoneError(Exception):
     """The client closed its connection; nobody is left to answer."""
+
+
+class IncompleteBodyError(Exception):
+    """A body broke off. What came of it must not be processed."""
+
+
+def is_asgi(scope: Any) -> bool:  # noqa: ANN401 - either server's
+    """True for ASGI's dictionary, False for RSGI's scope."""
+    return isinstance(scope, dict)
+
+
+class AppFailedError(Exception):
+    """A wrapped app raised ``error`` after its answer had begun: the server gets to see it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error

@@ -3,12 +3,10 @@ gate.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from nemorouter.errors import Code, TicketError
 from nemorouter.reference import verdict
 from nemorouter.reference.arena import Arena
-from nemorouter.reference.call import Call
 from nemorouter.reference.clock import Clock
 from nemorouter.reference.cost import TOKENS_MAX, cost, reserved_tokens, units
 from nemorouter.reference.credential import Client, address, bearer_key, hash_key, trimmed
@@ -18,9 +16,6 @@ from nemorouter.reference.scope import Scope
 from nemorouter.reference.slot import Slot, State
 from nemorouter.reference.values import Refusal
 from nemorouter.types import MAX_MODEL_BYTES, RATES, Endpoint, Outcome
-
-if TYPE_CHECKING:
-    from nemorouter._core import Peek
 
 _PEPPER_BYTES = 32
 
@@ -137,25 +132,6 @@ class Gate:
             self.journal.add(slot)
             return seq
 
-    def begin(
-        self, index: int, peek: "Peek", endpoint: int, upstream: int, body: bytes, started_us: int
-    ) -> Call | Refusal:
-        """``admit`` for a body that was peeked at; the ticket in its call."""
-        asked = (
-            index,
-            peek.model,
-            endpoint,
-            upstream,
-            len(body),
-            peek.output,
-            peek.choices,
-            peek.stream,
-        )
-        verdict = self.admit(*asked)
-        if isinstance(verdict, Refusal):
-            return verdict
-        return Call(self, index, verdict, started_us, endpoint, body, peek)
-
     def settle(
         self,
         ticket: int,
@@ -205,12 +181,6 @@ class Gate:
             with self._lock:
                 ticket = self.journal.next_seq()
         return f"req_{self.journal.boot:016x}{ticket:016x}"
-
-    def untaken_headers(self, own: list[tuple[str, str]], started_us: int) -> list[tuple[str, str]]:
-        """``own``, a fresh request id, and the latency: of an answer that took no ticket."""
-        latency = max(0, self.now_us() - started_us)
-        identity = ("x-nemo-request-id", self.request_id(-1))
-        return [*own, identity, ("x-nemo-latency-ms", f"{latency // 1000}.{latency % 1000:03d}")]
 
     def recorded(self, ticket: int) -> bool:
         """True once the ticket's slot was freed."""

@@ -340,7 +340,6 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     }
 
     /// True if the host lost its lease among the hosts: it admits nothing.
-    #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.arena().fenced()
     }

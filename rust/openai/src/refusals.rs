@@ -46,8 +46,6 @@ pub enum Code {
     UpstreamFailed = 26,
     UpstreamTimeout = 27,
     LeaseWanted = 28,
-    RequestTimeout = 29,
-    UpgradeRequired = 30,
 }
 
 /// One row of the catalogue.
@@ -88,7 +86,7 @@ const fn not_ready(of: Code) -> Row {
 }
 
 /// Every refusal, in the order of its number.
-pub const CATALOGUE: [Row; 30] = [
+pub const CATALOGUE: [Row; 28] = [
     row(
         Code::MissingApiKey,
         401,
@@ -183,20 +181,6 @@ pub const CATALOGUE: [Row; 30] = [
         "The upstream did not answer in time.",
     ),
     not_ready(Code::LeaseWanted),
-    row(
-        Code::RequestTimeout,
-        408,
-        INVALID,
-        "request_timeout",
-        "The body did not arrive in time. Retry.",
-    ),
-    row(
-        Code::UpgradeRequired,
-        426,
-        INVALID,
-        "upgrade_required",
-        "This URL does not speak this version of HTTP.",
-    ),
 ];
 
 /// The default bodies, in the order of the catalogue.
@@ -350,7 +334,7 @@ mod tests {
             assert_eq!(Code::from_number(row.of as u8), Some(row.of));
         }
         assert_eq!(Code::from_number(0), None);
-        assert_eq!(Code::from_number(31), None);
+        assert_eq!(Code::from_number(29), None);
         for (code, _) in verdict::Code::ALL {
             assert_eq!(Code::from(code) as u8, code as u8);
         }

@@ -3,54 +3,30 @@
 
 use std::sync::Arc;
 
-use nemorouter_core::{
-    arena,
-    clock::Clock,
-    error::Error,
-    gate, journal,
-    levels::Tightest,
-    model::ModelName,
-    units::{Digits, NONE, decimal, fixed, go_duration},
-    verdict,
+use nemorouter_core::{clock::Clock, error::Error, gate, model::ModelName, units::NONE, verdict};
+use nemorouter_openai::{
+    headers::{Headers, NAMES, RequestId, rates},
+    source::read_hop,
+    worker::Gate as Shared,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     intern,
     prelude::*,
-    types::{PyBytes, PyInt, PyList, PyString, PyTuple},
+    types::{PyBytes, PyInt, PyList, PyString},
 };
 
 use crate::{
     arena::Arena,
-    call::Call,
     errors::raise,
     functions::pepper,
     journal::Journal,
-    peek::{Peek, address},
     views::{ManualClock, Refusal},
 };
 
-#[derive(Clone)]
-struct SharedArena(Arc<arena::Arena>);
-
-impl AsRef<arena::Arena> for SharedArena {
-    fn as_ref(&self) -> &arena::Arena {
-        &self.0
-    }
-}
-
-#[derive(Clone)]
-struct SharedJournal(Arc<journal::Journal>);
-
-impl AsRef<journal::Journal> for SharedJournal {
-    fn as_ref(&self) -> &journal::Journal {
-        &self.0
-    }
-}
-
 #[pyclass(frozen, module = "nemorouter._core")]
 pub struct Gate {
-    inner: gate::Gate<SharedArena, SharedJournal>,
+    inner: Arc<Shared>,
     arena: Py<Arena>,
     journal: Py<Journal>,
 }
@@ -77,7 +53,8 @@ fn source(client: &Bound<'_, PyAny>) -> PyResult<String> {
         return Ok(address.to_str()?.to_owned());
     }
     let client = client.getattr(intern!(client.py(), "client"))?;
-    Ok(address(client.cast::<PyString>()?.to_str()?).to_owned())
+    let address = read_hop(client.cast::<PyString>()?.to_str()?.as_bytes());
+    Ok(address.map_or_else(String::new, |address| address.to_string()))
 }
 
 #[pymethods]
@@ -93,9 +70,9 @@ impl Gate {
         let peppers =
             peppers.iter().map(|(id, secret)| pepper(*id, secret)).collect::<PyResult<_>>()?;
         let clock = clock.map_or(Clock::System, ManualClock::clock);
-        let shared = (SharedArena(arena.get().0.clone()), SharedJournal(journal.get().0.clone()));
+        let shared = (arena.get().0.clone(), journal.get().0.clone());
         let gate = gate::Gate::new(shared.0, shared.1, peppers, clock).map_err(raise)?;
-        Ok(Self { inner: gate, arena: arena.unbind(), journal: journal.unbind() })
+        Ok(Self { inner: Arc::new(gate), arena: arena.unbind(), journal: journal.unbind() })
     }
 
     #[getter]
@@ -164,55 +141,6 @@ impl Gate {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn begin<'py>(
-        this: &Bound<'py, Self>,
-        index: u32,
-        peek: &Bound<'py, Peek>,
-        endpoint: u8,
-        upstream: u8,
-        body: Bound<'py, PyBytes>,
-        started_us: u64,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (py, gate) = (this.py(), this.get());
-        let seen = &peek.get().seen;
-        let Some(model) = ModelName::new(&seen.model) else {
-            return Err(PyValueError::new_err("a model's name has 1 to 120 bytes and no NUL"));
-        };
-        let request = gate::Request {
-            index,
-            model,
-            endpoint,
-            upstream,
-            prompt_bytes: body.as_bytes().len() as u64,
-            max_tokens: seen.output,
-            choices: seen.choices,
-            stream: seen.stream,
-        };
-        let ticket = match gate.inner.admit(&request) {
-            Ok(ticket) => ticket,
-            Err(refusal) => return Ok(Bound::new(py, Refusal(refusal))?.into_any()),
-        };
-        let call = Call {
-            code: 0,
-            gate: this.clone().unbind(),
-            index,
-            ticket,
-            started_us,
-            endpoint,
-            body: body.unbind(),
-            peek: peek.clone().unbind(),
-            request_id: gate.identity(py, ticket >> 16).unbind(),
-            status: 0,
-            usage: None,
-            produced: 0,
-            first_us: -1,
-            ended: false,
-            cost: -1,
-        };
-        Ok(Bound::new(py, call)?.into_any())
-    }
-
-    #[allow(clippy::too_many_arguments)]
     pub fn settle(
         &self,
         ticket: i64,
@@ -237,29 +165,14 @@ impl Gate {
     }
 
     fn rate_headers<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyList>> {
-        let mut headers = Vec::with_capacity(6);
-        self.rates(py, index, &mut headers)?;
-        PyList::new(py, headers)
-    }
-
-    fn untaken_headers<'py>(
-        &self,
-        py: Python<'py>,
-        own: &Bound<'py, PyList>,
-        started_us: u64,
-    ) -> PyResult<Bound<'py, PyList>> {
-        let identity = self.identity(py, self.inner.journal().0.next_stray());
-        let latency = self.now_us().saturating_sub(started_us);
-        let mut headers = Vec::with_capacity(own.len() + 2);
-        headers.extend(own.iter());
-        headers.push(PyTuple::new(py, [intern!(py, "x-nemo-request-id"), &identity])?.into_any());
-        let latency = PyString::new(py, fixed(latency, 3).as_str());
-        headers.push(PyTuple::new(py, [intern!(py, "x-nemo-latency-ms"), &latency])?.into_any());
-        PyList::new(py, headers)
+        let mut headers = Headers::with_capacity(6);
+        rates(&mut headers, self.inner.tightest(index), false);
+        let pairs = headers.iter().map(|(name, value)| (NAMES[*name as usize], value.as_str()));
+        PyList::new(py, pairs)
     }
 
     fn request_id<'py>(&self, py: Python<'py>, ticket: i64) -> Bound<'py, PyString> {
-        let stray = |_| self.inner.journal().0.next_stray();
+        let stray = |_| self.inner.journal().next_stray();
         self.identity(py, u64::try_from(ticket).map_or_else(stray, |ticket| ticket >> 16))
     }
 
@@ -278,46 +191,14 @@ impl Gate {
 }
 
 impl Gate {
-    /// `req_`, then boot and seq as 16 hex digits each.
-    fn identity<'py>(&self, py: Python<'py>, seq: u64) -> Bound<'py, PyString> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = *b"req_00000000000000000000000000000000";
-        let number = u128::from(self.inner.journal().0.boot()) << 64 | u128::from(seq);
-        for (at, digit) in text[4..].iter_mut().enumerate() {
-            *digit = DIGITS[(number >> (124 - 4 * at) & 15) as usize];
-        }
-        PyString::new(py, str::from_utf8(&text).unwrap_or_default())
+    /// The gate itself, for the exchanges of a worker.
+    pub fn shared(&self) -> Arc<Shared> {
+        self.inner.clone()
     }
 
-    /// The rate headers, one tuple each.
-    pub fn rates<'py>(
-        &self,
-        py: Python<'py>,
-        index: u32,
-        headers: &mut Vec<Bound<'py, PyAny>>,
-    ) -> PyResult<()> {
-        let [requests, tokens] = self.inner.tightest(index);
-        let mut put = |name: &Bound<'py, PyString>,
-                       bucket: Option<Tightest>,
-                       value: fn(Tightest) -> Digits| {
-            if let Some(bucket) = bucket {
-                headers.push(
-                    PyTuple::new(py, [name, &PyString::new(py, value(bucket).as_str())])?
-                        .into_any(),
-                );
-            }
-            PyResult::Ok(())
-        };
-        put(intern!(py, "x-ratelimit-limit-requests"), requests, |b| decimal(b.limit))?;
-        put(intern!(py, "x-ratelimit-limit-tokens"), tokens, |b| decimal(b.limit))?;
-        put(intern!(py, "x-ratelimit-remaining-requests"), requests, |b| {
-            decimal(b.remaining.max(0).unsigned_abs())
-        })?;
-        put(intern!(py, "x-ratelimit-remaining-tokens"), tokens, |b| {
-            decimal(b.remaining.max(0).unsigned_abs())
-        })?;
-        put(intern!(py, "x-ratelimit-reset-requests"), requests, |b| go_duration(b.full_in_us))?;
-        put(intern!(py, "x-ratelimit-reset-tokens"), tokens, |b| go_duration(b.full_in_us))
+    fn identity<'py>(&self, py: Python<'py>, seq: u64) -> Bound<'py, PyString> {
+        let id = RequestId::new(self.inner.journal().boot(), seq);
+        PyString::new(py, id.as_str())
     }
 }
 

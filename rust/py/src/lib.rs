@@ -5,15 +5,17 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod arena;
-mod call;
 mod errors;
+mod exchange;
 mod functions;
 mod gate;
 mod journal;
 mod peek;
+mod request;
 mod row;
 mod sse;
 mod views;
+mod worker;
 
 use pyo3::{prelude::*, types::PyTuple};
 
@@ -22,7 +24,7 @@ mod _core {
     #[pymodule_export]
     use super::arena::Arena;
     #[pymodule_export]
-    use super::call::Call;
+    use super::exchange::{Exchange, Wait};
     #[pymodule_export]
     use super::functions::{
         Bucket, die_with_parent, echo_chat, hash_key, parse_key, set_time_slice,
@@ -32,12 +34,17 @@ mod _core {
     #[pymodule_export]
     use super::journal::Journal;
     #[pymodule_export]
-    use super::peek::{Peek, head, peek};
+    use super::peek::{Peek, peek};
     #[pymodule_export]
     use super::sse::{Scanner, produced, read_usage};
     #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
+    #[pymodule_export]
+    use super::worker::{
+        Guard, Proxies, Resource, Routes, Worker, catalogue, no_such_model, problem,
+    };
     use nemorouter_core::quota::{RATES, Rate};
+    use nemorouter_openai::headers;
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult, PyTuple};
 
@@ -50,6 +57,11 @@ mod _core {
             (rate.name, rate.counts.name(), period_s, rate.most, rate.code.name())
         };
         module.add("RATES", PyTuple::new(module.py(), RATES.map(row))?)?;
+        module.add("CALLS", nemorouter_openai::paths::CALLS)?;
+        module.add("CREDENTIAL_HEADERS", nemorouter_openai::credential::HEADERS)?;
+        module.add("TO_UPSTREAM", headers::TO_UPSTREAM)?;
+        module.add("FROM_UPSTREAM", headers::FROM_UPSTREAM)?;
+        module.add("FROM_UPSTREAM_ERROR", headers::FROM_UPSTREAM_ERROR)?;
         module.add("MOST_TOKENS", nemorouter_openai::usage::MOST)?;
         module.add("MAX_PRICES", nemorouter_core::price::PRICES_MAX)
     }

@@ -73,7 +73,7 @@ async def test_no_process_of_a_server_loads_it(
     told = server.log.read_text()
     await world.close()
     imported = re.findall(r"^import time:.*\| +([\w.]+)$", told, re.MULTILINE)
-    assert imported.count("nemorouter.gateway.pipeline") >= 2, "not every worker told"
+    assert imported.count("nemorouter.gateway.driver") >= 2, "not every worker told"
     assert "nemorouter.drainer.thread" in imported
     many = [
         name

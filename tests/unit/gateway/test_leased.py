@@ -1,11 +1,9 @@
-"""The pipeline of a host that shares limits with others: it calls the agent and waits, or says at
+"""The driver of a host that shares limits with others: it calls the agent and waits, or says at
 once that it cannot.
 """
 
-from nemorouter import _core
-from nemorouter.gateway.forward import Forwarder
 from nemorouter.upstream.base import Answer, Request
-from tests.unit.gateway.wires import KEY, Wire, gate, pipeline
+from tests.unit.gateway.wires import KEY, Wire, driver, gate
 
 
 class Upstream:
@@ -24,7 +22,7 @@ class Upstream:
 
 
 async def test_a_lease_is_waited_for_and_the_agent_called() -> None:
-    one = gate(_core, clustered=True, rpm=60)
+    one = gate(clustered=True, rpm=60)
     arena = one.arena
     arena.admit_until_us = 0
     rings: list[int] = []
@@ -37,7 +35,7 @@ async def test_a_lease_is_waited_for_and_the_agent_called() -> None:
             arena.grant(index, resource, need, one.now_us() + 10**9)
 
     wire = Wire()
-    await pipeline(one, Upstream(), Forwarder(ietf_headers=False), wake=agent)(wire, wire, 0)
+    await driver(one, Upstream(), wake=agent)(wire, wire)
     assert (wire.status, len(rings)) == (200, 2)
     assert dict(wire.answer_headers)["x-ratelimit-remaining-requests"] == "0", (
         "no more of the 60 is here"
@@ -45,24 +43,24 @@ async def test_a_lease_is_waited_for_and_the_agent_called() -> None:
 
 
 async def test_what_nobody_grants_is_not_ready() -> None:
-    one = gate(_core, clustered=True, rpm=60)
+    one = gate(clustered=True, rpm=60)
     one.arena.admit_until_us = 0
     wire = Wire()
-    await pipeline(one, Upstream(), Forwarder(ietf_headers=False))(wire, wire, 0)
+    await driver(one, Upstream())(wire, wire)
     assert (wire.status, wire.code) == (503, "not_ready")
     assert one.journal.tallies(1 << 40) == [], "a question to the bank is no refusal of the key"
     assert one.journal.rows() == []
 
 
 async def test_a_host_without_its_lease_says_so_at_once() -> None:
-    one = gate(_core, clustered=True)
-    answers = pipeline(one, Upstream(), Forwarder(ietf_headers=False))
+    one = gate(clustered=True)
+    answers = driver(one, Upstream())
     for key in (KEY, "sk-nemo-" + "z" * 20):
         wire = Wire(key=key)
-        await answers(wire, wire, 0)
+        await answers(wire, wire)
         assert (wire.status, wire.code) == (503, "not_ready"), "even of a key that it does not know"
         assert b"lost touch" in wire.answer
         assert dict(wire.answer_headers)["retry-after"] == "1"
     wire = Wire(key=None)
-    await answers(wire, wire, 0)
+    await answers(wire, wire)
     assert wire.status == 401

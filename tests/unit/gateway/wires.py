@@ -1,20 +1,18 @@
 """A connection in memory, in the shape of ``gateway.wire``, and a gate with one key behind a
-pipeline.
+driver.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from types import ModuleType
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 
-from nemorouter._core import Call
-from nemorouter.gateway.pipeline import Pipeline
+from nemorouter import _core
+from nemorouter._core import Resource
+from nemorouter.gateway.driver import Driver, Serve
+from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.wire import Connection, HeaderList, Scope, Transport
-from nemorouter.settings import Settings
 from nemorouter.types import Kind, ModelPrice, Policy
-from nemorouter.upstream.base import Upstream
-from nemorouter.upstream.routes import Route
 from tests.rates import by_name
 
 KEY = "sk-nemo-" + "a" * 20
@@ -45,6 +43,7 @@ class Wire:
         **headers: str,
     ) -> None:
         self.path, self.method, self.client, self.query_string = path, "POST", "127.0.0.1:1", ""
+        self.http_version, self.proto = "1.1", "http"
         self.body = body
         given = {
             "content-length": str(len(body)),
@@ -81,37 +80,56 @@ class Wire:
         return str(msgspec.json.decode(self.answer)["error"]["code"])
 
 
-def gate(module: ModuleType, *, clustered: bool = False, **limits: Any) -> Any:
+def gate(*, clustered: bool = False, **limits: Any) -> Any:
     """A gate with one org, team and key; the model ``m`` costs a dollar a million tokens."""
-    arena = module.Arena.private(16)
+    arena = _core.Arena.private(16)
     if clustered:
         arena.clustered = True
     arena.put(Policy(kind=Kind.ORG, id=1, version=1))
     arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
-    digest = module.hash_key(KEY, PEPPER)
-    arena.put(
-        Policy(
-            kind=Kind.KEY,
-            id=3,
-            version=1,
-            org=1,
-            team=2,
-            digest=digest,
-            name="k",
-            last4="aaaa",
-            **by_name(limits),
-        )
-    )
+    arena.put(key_policy(**limits))
     arena.put_price(ModelPrice(model="m", version=1, input=10**9, output=10**9))
-    return module.Gate(arena, module.Journal.private(64, ["u"]), [(1, PEPPER)])
+    return _core.Gate(arena, _core.Journal.private(64, ["u"]), [(1, PEPPER)])
 
 
-Serve = Callable[[Upstream, Call, Scope, Connection], Coroutine[Any, Any, None] | None]
+def key_policy(version: int = 1, **limits: Any) -> Policy:
+    """The policy of the gate's key."""
+    return Policy(
+        kind=Kind.KEY,
+        id=3,
+        version=version,
+        org=1,
+        team=2,
+        digest=_core.hash_key(KEY, PEPPER),
+        name="k",
+        last4="aaaa",
+        **by_name(limits),
+    )
 
 
-def pipeline(
-    gate: Any, upstream: Any, serve: Serve, wake: Callable[[], None] = lambda: None, **settings: Any
-) -> Pipeline[Upstream]:
-    """The pipeline, every model served by ``upstream``."""
-    route = Route(upstream, 0)
-    return Pipeline(gate, Settings(**settings), lambda _: route, serve, wake)
+def driver(
+    gate: Any,
+    upstream: Any = None,
+    *,
+    serve: Serve | None = None,
+    wake: Callable[[], None] = lambda: None,
+    echo: int | None = None,
+    ietf: bool = False,
+) -> Driver:
+    """A driver, every model served by ``upstream``, or all that is admitted answered by ``serve``."""
+    worker = _core.Worker(
+        gate,
+        routes=_core.Routes([["*"]]),
+        echo=echo,
+        guard=None,
+        trusted_proxies=[],
+        max_body=1000,
+        max_headers=1000,
+        ietf=ietf,
+    )
+    return Driver(worker, serve or Forwarder([upstream]), _others, max_body=1000, wake=wake)
+
+
+async def _others(resource: Resource | None, scope: Scope, connection: Connection) -> None:
+    """Answer what is no model call."""
+    connection.response_bytes(200, [], b"" if resource is None else resource.name.encode())

@@ -22,7 +22,7 @@ def test_exact_before_the_longest_prefix_before_the_rest() -> None:
     served = {
         model: table.resolve(model) for model in ("gpt-4o", "gpt-3", "gpt-5", "o1", "o1-mini", "x")
     }
-    names = {model: route.upstream.name for model, route in served.items() if route}
+    names = {model: upstream.name for model, upstream in served.items() if upstream}
     assert names == {
         "gpt-4o": "four",
         "gpt-3": "gpt",

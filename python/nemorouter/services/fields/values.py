@@ -22,8 +22,11 @@ ENDPOINTS: Final = {
     "images/generations": Endpoint.IMAGES_GENERATIONS,
     "moderations": Endpoint.MODERATIONS,
     "models": Endpoint.MODELS,
+    "other": Endpoint.OTHER,
 }
-"""An endpoint's name is its path after ``/v1/``."""
+"""An endpoint's name is its path after ``/v1/``; ``other`` is any other path that ``NemoAuth``
+guards.
+"""
 
 _MONEY: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,40}))?")
 _EMAIL: Final = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}")

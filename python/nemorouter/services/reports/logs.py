@@ -17,11 +17,14 @@ from nemorouter.services.transaction.clock import iso
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import find, text_id
 from nemorouter.store.schema import keys, requests
-from nemorouter.types import Kind, Outcome
+from nemorouter.types import Endpoint, Kind, Outcome
 
 _LOOKED_AT: Final = 20_000
 _NEWEST: Final = (requests.c.at_ms.desc(), requests.c.boot.desc(), requests.c.seq.desc())
-_ENDPOINT_NAMES: Final = {int(endpoint): f"/v1/{name}" for name, endpoint in ENDPOINTS.items()}
+_ENDPOINT_NAMES: Final = {
+    int(endpoint): name if endpoint == Endpoint.OTHER else f"/v1/{name}"
+    for name, endpoint in ENDPOINTS.items()
+}
 
 
 class LogRow(msgspec.Struct, frozen=True, kw_only=True):

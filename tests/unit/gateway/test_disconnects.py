@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nemorouter.gateway.lookout import Lookout
+from nemorouter.gateway.disconnects import DisconnectWatcher
 from nemorouter.gateway.wire import ClientGoneError
 
 
@@ -21,42 +21,44 @@ class Line:
         await self.left.wait()
 
 
-async def over(lookout: Lookout, line: Any, work: asyncio.Event) -> None:
+async def over(watcher: DisconnectWatcher, line: Any, work: asyncio.Event) -> None:
     """Wait for ``work`` as the request path waits for an upstream."""
     task = asyncio.current_task()
     assert task is not None
-    lookout.watch(task, line)
+    watcher.watch(task, line)
     try:
         await work.wait()
     except asyncio.CancelledError:
-        if lookout.left(task):
+        if watcher.left(task):
             raise ClientGoneError from None
         raise
     finally:
-        lookout.release(task)
+        watcher.release(task)
 
 
-async def waiting(lookout: Lookout, line: Any, work: asyncio.Event) -> "asyncio.Task[None]":
-    task = asyncio.ensure_future(over(lookout, line, work))
+async def waiting(
+    watcher: DisconnectWatcher, line: Any, work: asyncio.Event
+) -> "asyncio.Task[None]":
+    task = asyncio.ensure_future(over(watcher, line, work))
     await asyncio.sleep(0)
     return task
 
 
 async def test_a_fast_answer_pays_for_no_look() -> None:
-    lookout, line, work = Lookout(), Line(), asyncio.Event()
-    task = await waiting(lookout, line, work)
-    lookout._tick()
+    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    task = await waiting(watcher, line, work)
+    watcher._tick()
     work.set()
     await task
-    lookout._tick()
+    watcher._tick()
     assert line.asked == 0
 
 
 async def test_a_client_that_leaves_ends_the_work() -> None:
-    lookout, line, work = Lookout(), Line(), asyncio.Event()
-    task = await waiting(lookout, line, work)
-    lookout._tick()
-    lookout._tick()
+    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    task = await waiting(watcher, line, work)
+    watcher._tick()
+    watcher._tick()
     line.left.set()
     with pytest.raises(ClientGoneError):
         await asyncio.wait_for(task, 5)
@@ -64,19 +66,19 @@ async def test_a_client_that_leaves_ends_the_work() -> None:
 
 
 async def test_who_leaves_when_the_work_is_done_disturbs_nothing() -> None:
-    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
     done = []
 
     async def go_on() -> None:
-        await over(lookout, line, work)
+        await over(watcher, line, work)
         for _ in range(5):
             await asyncio.sleep(0)
         done.append(True)
 
     task = asyncio.ensure_future(go_on())
     await asyncio.sleep(0)
-    lookout._tick()
-    lookout._tick()
+    watcher._tick()
+    watcher._tick()
     await asyncio.sleep(0)
     line.left.set()
     work.set()
@@ -89,14 +91,14 @@ async def test_a_look_that_fails_leaves_the_others_looked_after() -> None:
         def client_disconnect(self) -> Any:
             raise RuntimeError
 
-    lookout, line, work = Lookout(), Line(), asyncio.Event()
-    first = await waiting(lookout, Broken(), work)
-    lookout._tick()
-    second = await waiting(lookout, line, work)
+    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    first = await waiting(watcher, Broken(), work)
+    watcher._tick()
+    second = await waiting(watcher, line, work)
     with pytest.raises(RuntimeError):
-        lookout._tick()
-    assert lookout._ticks
-    lookout._tick()
+        watcher._tick()
+    assert watcher._ticks
+    watcher._tick()
     await asyncio.sleep(0)
     assert line.asked == 1
     work.set()
@@ -104,23 +106,23 @@ async def test_a_look_that_fails_leaves_the_others_looked_after() -> None:
 
 
 async def test_who_is_cancelled_for_another_reason_stays_cancelled() -> None:
-    lookout, line, work = Lookout(), Line(), asyncio.Event()
-    task = await waiting(lookout, line, work)
-    lookout._tick()
-    lookout._tick()
+    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    task = await waiting(watcher, line, work)
+    watcher._tick()
+    watcher._tick()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert line.asked == 1
-    assert not any((lookout._new, lookout._waited, lookout._looks, lookout._gone))
+    assert not any((watcher._new, watcher._waited, watcher._looks, watcher._gone))
 
 
 async def test_nothing_is_kept_of_those_who_are_done() -> None:
-    lookout, line, work = Lookout(), Line(), asyncio.Event()
+    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
     tasks = []
     for _ in range(3):  # one that is new, one that has waited, one that was looked for
-        tasks.append(await waiting(lookout, line, work))
-        lookout._tick()
+        tasks.append(await waiting(watcher, line, work))
+        watcher._tick()
     work.set()
     await asyncio.gather(*tasks)
-    assert not any((lookout._new, lookout._waited, lookout._looks, lookout._gone))
+    assert not any((watcher._new, watcher._waited, watcher._looks, watcher._gone))

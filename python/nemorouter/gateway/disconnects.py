@@ -17,7 +17,7 @@ _TICK_S: Final = 0.05
 _Task = asyncio.Task[Any]
 
 
-class Lookout:
+class DisconnectWatcher:
     """One for each event loop. A task that waits for an upstream is cancelled when its client
     leaves.
     """

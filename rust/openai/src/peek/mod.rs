@@ -3,16 +3,14 @@
 //! The limiter and the upstream must see the same values, so a field that is given twice, in
 //! whatever spelling, is a fault.
 
-use std::{
-    fmt,
-    ops::{Range, RangeInclusive},
-};
+mod name;
+mod walk;
 
-use serde::{
-    Deserializer,
-    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
-};
+use std::ops::{Range, RangeInclusive};
+
+use name::is_printable;
 use serde_json::value::RawValue;
+use walk::members;
 
 use nemorouter_core::model::MODEL_BYTES;
 
@@ -193,42 +191,6 @@ fn place(text: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// True without control and format characters, separators but the space, and private use: names of
-/// models are logged and shown.
-fn is_printable(name: &str) -> bool {
-    name.chars().all(|c| match c {
-        ' '..='~' => true,
-        '\0'..='\u{a0}' | '\u{ad}' => false,
-        _ => !c.is_whitespace() && !FORMAT.iter().any(|range| range.contains(&c)),
-    })
-}
-
-/// Characters of Unicode's categories Cf, Co and Zs above U+00AD, and noncharacters at the end of
-/// the basic plane.
-const FORMAT: [RangeInclusive<char>; 21] = [
-    '\u{600}'..='\u{605}',
-    '\u{61c}'..='\u{61c}',
-    '\u{6dd}'..='\u{6dd}',
-    '\u{70f}'..='\u{70f}',
-    '\u{890}'..='\u{891}',
-    '\u{8e2}'..='\u{8e2}',
-    '\u{180e}'..='\u{180e}',
-    '\u{200b}'..='\u{200f}',
-    '\u{2028}'..='\u{202e}',
-    '\u{2060}'..='\u{206f}',
-    '\u{e000}'..='\u{f8ff}',
-    '\u{fdd0}'..='\u{fdef}',
-    '\u{feff}'..='\u{feff}',
-    '\u{fff0}'..='\u{fffb}',
-    '\u{fffe}'..='\u{ffff}',
-    '\u{110bd}'..='\u{110bd}',
-    '\u{110cd}'..='\u{110cd}',
-    '\u{13430}'..='\u{1343f}',
-    '\u{1bca0}'..='\u{1bca3}',
-    '\u{1d173}'..='\u{1d17a}',
-    '\u{e0000}'..='\u{10ffff}',
-];
-
 /// More arrays and objects than [`DEPTH`] inside of each other. Nearly every body has too few of
 /// them to need a closer look.
 fn is_deep(body: &[u8]) -> bool {
@@ -327,83 +289,6 @@ fn count_prompts(raw: &str) -> Result<u64, Fault> {
     Ok(prompts.len() as u64)
 }
 
-/// Hand `each` the members of an object that `which` knows, with the JSON text of their values.
-fn members<'a, T>(
-    text: &'a str,
-    which: impl Fn(&str) -> Option<T>,
-    each: impl FnMut(T, &'a str) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let mut members = Members { which, each, fault: None };
-    let read = reader.deserialize_map(&mut members).and_then(|()| reader.end());
-    match (read, members.fault) {
-        (Ok(()), _) => Ok(()),
-        (Err(_), Some(fault)) => Err(fault),
-        (Err(_), None) if text.trim_start().starts_with('{') => Err(Fault::Json),
-        (Err(_), None) if serde_json::from_str::<IgnoredAny>(text).is_err() => Err(Fault::Json),
-        (Err(_), None) => {
-            Err(Fault::Field("The body is not usable: expected an object.".to_owned()))
-        }
-    }
-}
-
-struct Members<W, E> {
-    which: W,
-    each: E,
-    /// What `each` said; the parser's own error carries no value of ours.
-    fault: Option<Fault>,
-}
-
-impl<'de, T, W, E> Visitor<'de> for &mut Members<W, E>
-where
-    W: Fn(&str) -> Option<T>,
-    E: FnMut(T, &'de str) -> Result<(), Fault>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(known) = map.next_key_seed(Name(&self.which))? {
-            match known {
-                None => drop(map.next_value::<IgnoredAny>()?),
-                Some(known) => {
-                    (self.each)(known, map.next_value::<&RawValue>()?.get()).map_err(|fault| {
-                        self.fault = Some(fault);
-                        A::Error::custom("refused")
-                    })?
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A member's name, looked at without keeping it.
-struct Name<'a, W>(&'a W);
-
-impl<'de, T, W: Fn(&str) -> Option<T>> DeserializeSeed<'de> for Name<'_, W> {
-    type Value = Option<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<T>, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl<T, W: Fn(&str) -> Option<T>> Visitor<'_> for Name<'_, W> {
-    type Value = Option<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Option<T>, E> {
-        Ok((self.0)(name))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -500,27 +385,6 @@ mod tests {
             assert_eq!(edited(body), None, "{body}");
         }
         assert_eq!(peek(br#"{"model":"m","stream":true}"#, 2).expect("a body").usage_edit, None);
-    }
-
-    #[test]
-    fn a_models_name_is_printable() {
-        for name in ["gpt-4o", "a b", "mod\u{e8}le", "\u{6a21}\u{578b}", "\u{1f600}"] {
-            assert!(is_printable(name), "{name:?}");
-        }
-        for name in [
-            "a\0b",
-            "\u{7f}",
-            "a\u{85}",
-            "\u{202e}gpt",
-            "a\u{200b}",
-            "a\u{a0}b",
-            "\u{feff}",
-            "\u{2028}",
-            "\u{e000}",
-            "\u{e0041}",
-        ] {
-            assert!(!is_printable(name), "{name:?}");
-        }
     }
 
     #[test]
