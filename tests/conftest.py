@@ -15,7 +15,7 @@ from nemorouter.datadir import orphaned_arenas
 from nemorouter.datadir.paths import arenas_in_memory
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from tests.integration.backends import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 # The gate of the house sees the same cases each time; `pytest --hypothesis-profile campaign` looks
 # for new ones.

@@ -33,9 +33,9 @@ from nemorouter.services.transaction.clock import now_ms
 from nemorouter.store.policies import change_seq
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Kind, Outcome, Status
-from tests.faults.world import KEY, ORG, TEAM, USER, World
-from tests.integration.backends import PostgresServer
-from tests.integration.fleet import RedisServer
+from tests.support.postgres_server import PostgresServer
+from tests.support.redis_server import RedisServer
+from tests.support.world import KEY, ORG, TEAM, USER, World
 
 ROUNDS = 300
 BATCH_ROWS = 1000
@@ -253,7 +253,7 @@ async def changes(world: World, server: Meter) -> None:
 
 async def run(buckets: int, count: int) -> None:
     """Start both servers, one after the other, and measure each."""
-    redis = RedisServer()
+    redis = RedisServer().start()
     try:
         client = connect(redis.url)
         print(f"Redis {(await client.info('server'))['redis_version']}")
@@ -262,7 +262,7 @@ async def run(buckets: int, count: int) -> None:
         await registered(client, meter)
         await client.aclose()
     finally:
-        redis.remove()
+        redis.kill()
     postgres = PostgresServer()
     try:
         with tempfile.TemporaryDirectory() as folder:

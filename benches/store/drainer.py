@@ -28,7 +28,7 @@ from nemorouter.datadir.paths import DataDir
 from nemorouter.ledger.move import Drain
 from nemorouter.store import ledger_sqlite, migrate
 from nemorouter.store.engine import Store
-from tests.faults.world import KEY, World
+from tests.support.world import KEY, World
 
 SHAPES = ((1, 22), (1, 800), (100, 800), (5_000, 800))
 """Pairs of keys, and rows of a cycle: 22 rows come at 500 requests a second, 800 at 17,000."""

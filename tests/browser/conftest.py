@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sy
 
 from nemorouter.roles import Actor
 from nemorouter.services.transaction.context import Context
-from tests.integration.servers import Host, Server
+from tests.support.servers import Host, Server
 
 PASSWORD = "correct horse battery staple"
 EMAIL = "ada@example.com"

@@ -10,7 +10,7 @@ from nemorouter.services.budgets import prices
 from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.scopes import keys
 from tests.browser.conftest import EMAIL, PASSWORD, Open, Site, apart, require_accessible
-from tests.integration.servers import chat, until
+from tests.support.servers import chat, until
 
 PAYLOADS = {
     "script": "<script>alert('name')</script>",

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import apart, require_accessible, set_up, setup_url
-from tests.integration.servers import Host, chat, until
+from tests.support.servers import Host, chat, until
 
 
 def _spend(page: Page) -> str:

@@ -12,8 +12,8 @@ from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.scopes import keys, owners
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
 from nemorouter.types import Kind
-from tests.integration.servers import Host, Server
-from tests.integration.upstreams import FakeUpstream
+from tests.support.servers import Host, Server
+from tests.support.upstreams import FakeUpstream
 
 
 @dataclass

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.contract.conftest import Contract
-from tests.integration.servers import chat
-from tests.integration.upstreams import usage
+from tests.support.servers import chat
+from tests.support.upstreams import usage
 
 
 def test_headers_of_an_answer(contract: Contract) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from nemorouter.errors import CATALOGUE, Code
 from tests.contract.conftest import Contract
-from tests.integration.servers import chat
+from tests.support.servers import chat
 
 GPT = "gpt-4o"
 

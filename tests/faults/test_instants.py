@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from nemorouter._core import Journal
-from tests.faults.stepper import Stepper
-from tests.faults.world import KEY
-from tests.unit.ledger.conftest import Desk, desk, everywhere
+from tests.support.desk import Desk, desk, everywhere
+from tests.support.stepper import Stepper
+from tests.support.world import KEY
 
 __all__ = ["desk"]
 

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 import nemorouter
-from nemorouter._core import Arena
 from nemorouter.arena import attach
 from nemorouter.datadir.paths import DataDir
 from nemorouter.ledger.move import Drain
-from nemorouter.store.ledger import window_spend
 from nemorouter.types import Kind
-from tests.faults.server import holder
-from tests.faults.world import KEY, ORG, World
+from tests.support.ledger_checks import ledger_is_complete, words_are_true
+from tests.support.serving import holder
+from tests.support.world import KEY, ORG, World
 
 WORKERS = 3
 KEYS = range(KEY, KEY + 6)
@@ -62,7 +61,7 @@ class Farm:
         seed = str(self.rng.random())
         return start(
             "-m",
-            "tests.faults.worker",
+            "tests.support.settling_worker",
             str(self.world.settings.data_dir),
             str(self.told),
             seed,
@@ -117,29 +116,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await made.price("m", input=1_000_000, output=0)
     yield made
     await made.close()
-
-
-async def words_are_true(world: World, arena: Arena) -> None:
-    """Nothing is in flight: every money word equals the ledger of its window."""
-    wall_ms = time.time_ns() // 1_000_000
-    async with world.store.read() as connection:
-        for index in range(arena.scopes):
-            who = arena.identity(index)
-            spent = await window_spend(connection, who.kind, who.id, *arena.window(index, wall_ms))
-            assert arena.meters(index).committed == spent, Kind(who.kind).name
-            assert not arena.meters(index).frozen
-
-
-async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], int]) -> None:
-    """What was acknowledged is there once, at its cost; each level's sum is that of the rows."""
-    rows = await world.all("SELECT boot, seq, cost_nano FROM requests")
-    ledger = {(boot, seq): cost for boot, seq, cost in rows}
-    assert len(ledger) == len(rows)
-    assert acknowledged.items() <= ledger.items()
-    for column in ("key_id", "team_id", "user_id", "org_id"):
-        by = f"SELECT {column}, {{}} GROUP BY {column} ORDER BY {column}"
-        log = await world.all(by.format("sum(cost_nano), count(*) FROM requests"))
-        assert log == await world.all(by.format("sum(cost_nano), sum(requests) FROM spend_daily"))
 
 
 @pytest.mark.parametrize(

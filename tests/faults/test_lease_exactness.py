@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fleet import Fleet, worst
-from tests.integration.redis_servers import RedisServer
-from tests.oracle import issued
+from tests.support.leases.fleet import Fleet, worst
+from tests.support.oracle import issued
+from tests.support.redis_server import RedisServer
 
 EVEN, SKEWED = (
     [300.0, 300.0, 300.0, 300.0],

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fleet import Fleet, Outcome, worst
-from tests.cluster.proxy import Proxy
-from tests.integration.redis_servers import RedisServer
-from tests.integration.servers import until
-from tests.oracle import issued
+from tests.support.leases.fleet import Fleet, Outcome, worst
+from tests.support.leases.redis_proxy import RedisProxy
+from tests.support.oracle import issued
+from tests.support.redis_server import RedisServer
+from tests.support.servers import until
 
 LIMIT, BURST = 6_000, 300
 RATES = [60.0, 60.0, 20.0]
@@ -86,7 +86,7 @@ def test_frozen_for_five_seconds(tmp_path: Path) -> None:
 
 
 def test_two_seconds_slow(tmp_path: Path) -> None:
-    with RedisServer(tmp_path / "redis") as redis, Proxy(redis.port) as proxy:
+    with RedisServer(tmp_path / "redis") as redis, RedisProxy(redis.port) as proxy:
 
         def harm(_: Fleet) -> None:
             proxy.delay_s = 1.0
@@ -99,7 +99,7 @@ def test_two_seconds_slow(tmp_path: Path) -> None:
 
 
 def test_replies_lost_and_calls_made_twice(tmp_path: Path) -> None:
-    with RedisServer(tmp_path / "redis") as redis, Proxy(redis.port) as proxy:
+    with RedisServer(tmp_path / "redis") as redis, RedisProxy(redis.port) as proxy:
         proxy.lose, proxy.repeat = 0.1, 0.3
         _, outcome = run(tmp_path, redis, lambda _: None, f"redis://127.0.0.1:{proxy.port}/0")
     assert proxy.lost > 5
@@ -116,7 +116,7 @@ def test_failed_over_to_a_lagging_replica(tmp_path: Path, lag_s: float) -> None:
     with (
         RedisServer(tmp_path / "redis") as redis,
         RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(redis.port)) as replica,
-        Proxy(redis.port) as proxy,
+        RedisProxy(redis.port) as proxy,
     ):
         until(lambda: "master_link_status:up" in replica.cli("INFO", "replication"), 20)
 

@@ -26,13 +26,14 @@ from nemorouter.store import postgres as postgres_module
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import record
 from nemorouter.types import Kind
-from tests.faults.proxy import Proxy
-from tests.faults.server import Server, free_port
-from tests.faults.test_kills import ledger_is_complete, words_are_true
-from tests.faults.world import KEY, World
-from tests.integration.backends import PostgresServer
-from tests.integration.test_crash import Load, admits
-from tests.unit.ledger.test_record import AT, a_row
+from tests.support.ledger_checks import ledger_is_complete, words_are_true
+from tests.support.load import Load, admits
+from tests.support.postgres_server import PostgresServer
+from tests.support.proxy import Proxy
+from tests.support.rows import AT, a_row
+from tests.support.servers import free_port
+from tests.support.serving import Server
+from tests.support.world import KEY, World
 
 LOT = 20
 _lots = count(1)

@@ -5,51 +5,14 @@ holds.
 import hashlib
 import hmac
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from nemorouter.services.budgets.deliver import SIGNATURE
-from tests.integration.api import Api, management_key
-from tests.integration.servers import Host, chat, until
-
-
-@contextmanager
-def receiver(
-    *statuses: int, before: Callable[[], Any] = lambda: None
-) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A web server that notes what is posted, and answers with these statuses in turn; the last one
-    for ever.
-
-    ``before`` is called before it answers.
-    """
-    got: list[tuple[dict[str, str], bytes]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            got.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            before()
-            self.send_response(statuses[min(len(got), len(statuses)) - 1])
-            self.send_header("location", "http://127.0.0.1:9/elsewhere")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/hook", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+from tests.support.api import Api, management_key
+from tests.support.receiver import receiver
+from tests.support.servers import Host, chat, until
 
 
 def test_an_alert_is_told_once_and_signed(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from nemorouter.roles import Role
-from tests.integration.api import Api, management_key
-from tests.integration.servers import Host, Server, chat, until
+from tests.support.api import Api, management_key
+from tests.support.servers import Host, Server, chat, until
 
 KEY_FIELDS = [
     *("id", "name", "alias", "team_id", "user_id", "status", "rpm", "tpm", "budget", "spend"),

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from nemorouter.arena import attach
-from tests.integration.servers import Host, Server, chat, until
+from tests.support.servers import Host, Server, chat, until
 
 GOOD = msgspec.json.encode(chat())
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -26,7 +26,7 @@ class Gateway:
     kind: str
 
 
-GATEWAY, GUARDED = "nemorouter.app:app", "tests.integration.wrapped_apps"
+GATEWAY, GUARDED = "nemorouter.app:app", "tests.support.wrapped_apps"
 SERVERS = {
     "rsgi": ("rsgi", GATEWAY),
     "asgi": ("asgi", GATEWAY),

@@ -20,7 +20,7 @@ import nemorouter
 from nemorouter.cli.output import inert
 from nemorouter.cli.run import run
 from nemorouter.store.schema import SCHEMA_VERSION
-from tests.integration.backends import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 PACKAGE = str(Path(nemorouter.__file__).parents[1])
 PROGRAM = [sys.executable, "-c", "from nemorouter.cli import main; main()"]

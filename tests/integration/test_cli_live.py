@@ -16,7 +16,8 @@ import pytest
 import nemorouter
 from nemorouter.datadir.paths import DataDir
 from nemorouter.settings import Settings
-from tests.faults.server import Client, Server, free_port
+from tests.support.servers import free_port
+from tests.support.serving import Client, Server
 
 PACKAGE = str(Path(nemorouter.__file__).parents[1])
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.api import Api, form
-from tests.integration.servers import Host
+from tests.support.api import Api, form
+from tests.support.servers import Host
 
 NEMO = Path(sys.executable).parent / "nemorouter"
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from nemorouter.types import Outcome
-from tests.integration.servers import Host, Server, chat, until
-from tests.integration.upstreams import FakeUpstream
+from tests.support.servers import Host, Server, chat, until
+from tests.support.upstreams import FakeUpstream
 
 
 @dataclass

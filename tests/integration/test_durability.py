@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.server import Client, Server, chat, free_port
-from tests.faults.world import KEY, World
+from tests.support.servers import free_port
+from tests.support.serving import Client, Server, chat
+from tests.support.world import KEY, World
 
 
 @pytest.fixture

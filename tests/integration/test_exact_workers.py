@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from nemorouter.types import Kind
-from tests.faults.server import Answer, Client, Server, chat, clients, free_port
-from tests.faults.world import KEY, World
-from tests.oracle import issued, worst_window
+from tests.support.oracle import issued, worst_window
+from tests.support.servers import free_port
+from tests.support.serving import Answer, Client, Server, chat, clients
+from tests.support.world import KEY, World
 
 WORKERS = 4
 

@@ -12,11 +12,12 @@ import pytest
 from nemorouter import ids
 from nemorouter.cluster.membership.hosts import SILENCE_US
 from nemorouter.services.scopes import keys
-from tests.faults.server import Client
-from tests.faults.world import KEY
-from tests.integration.backends import PostgresServer
-from tests.integration.fleet import RedisServer, Wire, doors, fleet
-from tests.integration.test_fleet_revocation import ACTOR, READY, status, through, until_status
+from tests.support.fleet import ACTOR, READY, doors, fleet, status, through, until_status
+from tests.support.postgres_server import PostgresServer
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.serving import Client
+from tests.support.world import KEY
 
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n"
 SILENCE_S = SILENCE_US / 1_000_000
@@ -39,10 +40,10 @@ async def until_adrift(client: Client, wanted: float) -> None:
 async def test_a_host_without_redis_serves_its_safe_share(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
-    redis, url = RedisServer(), postgres.database(empty_template)
+    redis, url = RedisServer().start(), postgres.database(empty_template)
     try:
         async with (
-            Wire(redis.port) as wire,
+            Proxy(redis.port) as wire,
             fleet(
                 tmp_path / "cut", 2, redis, lambda n, _: through(wire, n), database_url=url, **SAFE
             ) as made,
@@ -58,7 +59,7 @@ async def test_a_host_without_redis_serves_its_safe_share(
                 while await metric(far, "nemorouter_cluster_held_rpm_tokens") < 1:
                     await status(far, busy)
                     assert time.monotonic() < begun + 10
-                wire.cut()
+                wire.hold()
                 begun = time.monotonic()
                 await until_adrift(far, 1)
                 served = 0
@@ -75,13 +76,13 @@ async def test_a_host_without_redis_serves_its_safe_share(
                 assert time.monotonic() - asked < SILENCE_S - 1, "it confirms by the store"
                 assert [await status(client, key) for client in (near, far)] == [401, 401]
                 assert await status(near, other) == 200
-                wire.mend()
+                wire.release()
                 await until_adrift(far, 0)
                 await until_status(far, other, 200)
                 assert b"safe share" not in (await far.raw(READY)).body
                 assert await made.world.one("SELECT count(*) FROM adrift") == (0,)
     finally:
-        redis.remove()
+        redis.kill()
 
 
 @pytest.mark.campaign

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from nemorouter.types import NANO, Kind
-from tests.cluster.fleet import worst
-from tests.faults.server import Answer, Client, boot_us, chat
-from tests.faults.world import KEY, ORG
-from tests.integration.backends import PostgresServer
-from tests.integration.fleet import Fleet, RedisServer, doors, fleet
-from tests.integration.servers import until
-from tests.oracle import issued
+from tests.support.fleet import Fleet, doors, fleet
+from tests.support.leases.fleet import worst
+from tests.support.oracle import issued
+from tests.support.postgres_server import PostgresServer
+from tests.support.redis_server import RedisServer
+from tests.support.servers import until
+from tests.support.serving import Answer, Client, boot_us, chat
+from tests.support.world import KEY, ORG
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ async def four(
 
 def ripen(redis: RedisServer) -> None:
     """Let what Redis holds count as old, so that buckets begin full."""
-    for name in until(lambda: redis.run("KEYS", "*:epoch").split()):
-        redis.run("SET", name, "1700000000000000")
+    for name in until(lambda: redis.cli("KEYS", "*:epoch").split()):
+        redis.cli("SET", name, "1700000000000000")
 
 
 async def ask_until(client: Client, key: str, end_us: int, answers: list[Answer]) -> None:
@@ -79,7 +80,7 @@ async def until_used(made: Fleet, requests: int) -> None:
         assert boot_us() < end, (found, requests)
         days = {time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 60)}
         names = [f"nemorouter:{install}:{{{ORG % 256}}}:use:{day}:key:{KEY}" for day in days]
-        found = sum(int(made.redis.run("HGET", name, "rpm") or 0) for name in names)
+        found = sum(int(made.redis.cli("HGET", name, "rpm") or 0) for name in names)
         await asyncio.sleep(0.1)
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,17 +16,26 @@ from nemorouter import ids
 from nemorouter.cluster.membership.hosts import SILENCE_US
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConflictError
-from nemorouter.roles import Actor, Role
 from nemorouter.services.operations import hosts
 from nemorouter.services.scopes import keys
-from tests.faults.server import Client, Server, boot_us
-from tests.faults.world import KEY, ORG
-from tests.integration.backends import PostgresServer
-from tests.integration.fleet import Fleet, RedisServer, Wire, doors, fleet, freeze
+from tests.support.fleet import (
+    ACTOR,
+    READY,
+    Fleet,
+    doors,
+    fleet,
+    freeze,
+    status,
+    through,
+    until_status,
+)
+from tests.support.postgres_server import PostgresServer
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.serving import Client, Server, boot_us
+from tests.support.world import KEY
 
 SILENCE_S = SILENCE_US / 1_000_000
-READY = b"GET /readyz HTTP/1.1\r\nHost: t\r\n\r\n"
-ACTOR = Actor(org=ORG, role=Role.OWNER, name="test")
 
 
 @pytest.fixture
@@ -121,7 +129,7 @@ async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_
 async def waits(made: Fleet) -> str:
     """How long the hosts took, as the registry counted it."""
     install = str((await made.world.one("SELECT value FROM meta WHERE key = 'install'"))[0])
-    found = made.redis.run("HGETALL", f"nemorouter:{{hosts:{install}}}").split("\n")
+    found = made.redis.cli("HGETALL", f"nemorouter:{{hosts:{install}}}").split("\n")
     counted = {
         name: int(value)
         for name, value in zip(*[iter(found)] * 2, strict=True)
@@ -172,10 +180,10 @@ async def test_a_frozen_host_holds_a_revocation_up_until_its_lease_is_over(four:
 async def test_a_host_without_redis_stops_when_its_lease_is_over_and_comes_back(
     tmp_path: Path,
 ) -> None:
-    redis = RedisServer()
+    redis = RedisServer().start()
     try:
         async with (
-            Wire(redis.port) as wire,
+            Proxy(redis.port) as wire,
             fleet(tmp_path / "cut", 2, redis, lambda n, r: through(wire, n)) as made,
         ):
             await made.world.key(KEY)
@@ -184,7 +192,7 @@ async def test_a_host_without_redis_stops_when_its_lease_is_over_and_comes_back(
             key = made.world.keys[KEY]
             async with doors(made) as ((near,), (far,)):
                 assert await status(far, key) == 200
-                wire.cut()
+                wire.hold()
                 begun = time.monotonic()
                 await keys.create(context, ACTOR, keys.NewKey(name="another"))
                 took = time.monotonic() - begun
@@ -195,11 +203,11 @@ async def test_a_host_without_redis_stops_when_its_lease_is_over_and_comes_back(
                 assert (await far.raw(READY)).status == 503
                 assert await status(near, key) == 200
                 await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
-                wire.mend()
+                wire.release()
                 await until_status(far, key, 401)
                 assert (await far.raw(READY)).status == 200
     finally:
-        redis.remove()
+        redis.kill()
 
 
 @pytest.mark.campaign
@@ -207,7 +215,7 @@ async def test_a_host_without_the_store_admits_until_somebody_needs_its_word(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
     url = postgres.database(empty_template)
-    async with Wire(postgres.port) as wire:
+    async with Proxy(postgres.port) as wire:
         cut = {"database_url": url.replace(f":{postgres.port}/", f":{wire.port}/")}
         async with fleet(
             tmp_path / "cut", 2, None, lambda n, _: cut if n else {}, database_url=url
@@ -217,7 +225,7 @@ async def test_a_host_without_the_store_admits_until_somebody_needs_its_word(
             context = await made.context()
             key = made.world.keys[KEY]
             async with doors(made) as ((near,), (far,)):
-                wire.cut()
+                wire.hold()
                 await asyncio.sleep(SILENCE_S + 1)
                 assert await status(far, key) == 200, (
                     "Redis alone keeps the lease while nothing changes"
@@ -228,20 +236,9 @@ async def test_a_host_without_the_store_admits_until_somebody_needs_its_word(
                 assert 3.5 < took < SILENCE_S + 2, took
                 assert await status(far, key) == 503
                 assert await status(near, key) == 401
-                wire.mend()
+                wire.release()
                 await until_status(far, key, 401)
     print(f"\na host cut off from the store: revoke returned after {took:.2f} s")
-
-
-def through(wire: Wire, number: int) -> dict[str, Any]:
-    """The second host reaches Redis through ``wire``."""
-    return {"redis_url": f"redis://127.0.0.1:{wire.port}/0"} if number == 1 else {}
-
-
-async def status(client: Client, key: str) -> int:
-    answer = await client.ask(key)
-    assert answer is not None
-    return answer.status
 
 
 async def listening(server: Server) -> None:
@@ -256,13 +253,6 @@ async def listening(server: Server) -> None:
     raise AssertionError(server.log.read_text())
 
 
-async def until_status(client: Client, key: str, wanted: int) -> None:
-    end = time.monotonic() + 20
-    while (found := await status(client, key)) != wanted:
-        assert time.monotonic() < end, found
-        await asyncio.sleep(0.05)
-
-
 async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_obeyed_early(
     four: Fleet,
 ) -> None:
@@ -271,7 +261,7 @@ async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_obeyed_earl
     context = await four.context()
     key = four.world.keys[KEY]
     async with doors(four) as made:
-        four.redis.run("FLUSHALL")
+        four.redis.cli("FLUSHALL")
         begun = time.monotonic()
         await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
         took = time.monotonic() - begun

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import Host, chat
-from tests.integration.test_serve import children
+from tests.support.processes import children
+from tests.support.servers import Host, chat
 
 SECONDS = 20
 

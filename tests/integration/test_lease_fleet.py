@@ -13,9 +13,9 @@ import pytest
 from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from tests.cluster.fleet import Fleet, worst
-from tests.integration.redis_servers import RedisServer
-from tests.oracle import issued
+from tests.support.leases.fleet import Fleet, worst
+from tests.support.oracle import issued
+from tests.support.redis_server import RedisServer
 
 SECONDS = 12.0
 EVEN, SKEWED = (0.25, 0.25, 0.25, 0.25), (0.7, 0.2, 0.09, 0.01)

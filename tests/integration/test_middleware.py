@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from nemorouter.types import Outcome
-from tests.integration.servers import Host, Server, chat
+from tests.support.servers import Host, Server, chat
 
-APPS = "tests.integration.wrapped_apps"
+APPS = "tests.support.wrapped_apps"
 
 
 class Wrapped:

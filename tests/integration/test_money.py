@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from nemorouter._core import Arena, Gate, Journal, ManualClock
@@ -17,8 +16,11 @@ from nemorouter.store.journals import move
 from nemorouter.store.ledger import window_spend
 from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
-from tests.faults.server import Client, Server, chat, clients, free_port
-from tests.faults.world import KEY, ORG, TEAM, USER, World
+from tests.support.ledger_checks import digest, sums_agree
+from tests.support.servers import free_port
+from tests.support.serving import Client, Server, chat, clients
+from tests.support.slow_upstream import slow_upstream
+from tests.support.world import KEY, ORG, TEAM, USER, World
 
 PEPPERS = [(1, bytes(32))]
 MIDNIGHT = 20_700 * DAY_MS
@@ -26,24 +28,6 @@ MIDNIGHT = 20_700 * DAY_MS
 
 # A slow upstream, and budgets that are raced for
 # -----------------------------------------------------------------
-
-
-async def slow_upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers each request after a while, with usage of 5 + 2 tokens."""
-    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    body = msgspec.json.encode(
-        {"id": "x", "object": "chat.completion", "choices": [], "usage": usage}
-    )
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    try:
-        while True:
-            asked = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(asked.partition(b"content-length:")[2].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            await asyncio.sleep(0.03)
-            writer.write(head + body)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
 
 
 @pytest.mark.parametrize(
@@ -96,21 +80,6 @@ async def test_a_budget_for_three_that_fifty_want(tmp_path: Path, rounds: int) -
     await sums_agree(world)
     upstream.close()
     await world.close()
-
-
-async def sums_agree(world: World) -> None:
-    """Log and daily sums tell the same, to the nano-dollar."""
-    log, days = (
-        "SELECT sum(cost_nano), count(*) FROM requests",
-        "SELECT sum(cost_nano), sum(requests) FROM spend_daily",
-    )
-    assert await world.one(log) == await world.one(days)
-
-
-async def digest(world: World, id: int) -> bytes:
-    (found,) = await world.one("SELECT digest FROM keys WHERE id = ?", id)
-    assert isinstance(found, bytes)
-    return found
 
 
 CAPS = {Kind.KEY: 60, Kind.TEAM: 80, Kind.USER: 200, Kind.ORG: 400}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from nemorouter.roles import Role
-from tests.integration.api import Api, management_key
-from tests.integration.servers import Host
+from tests.support.api import Api, management_key
+from tests.support.servers import Host
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 CONFIG = """

@@ -15,9 +15,9 @@ from nemorouter.errors import StoreAwayError
 from nemorouter.server import serve
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from tests.faults.server import Server
-from tests.integration.backends import PostgresServer
-from tests.integration.servers import free_port, until
+from tests.support.postgres_server import PostgresServer
+from tests.support.servers import free_port, until
+from tests.support.serving import Server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from nemorouter.services.transaction import chain
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.policies import change_seq, changes_since
-from tests.integration.backends import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 HOSTS = 3
 EACH = 12

@@ -14,8 +14,8 @@ from nemorouter.cluster.rates.messages import TAGS, Ask, Bucket
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
 from nemorouter.types import Kind
-from tests.integration.redis_servers import RedisServer
-from tests.integration.servers import free_port, until
+from tests.support.redis_server import RedisServer
+from tests.support.servers import free_port, until
 
 BUCKETS = [
     Bucket(Kind.KEY, id, org, resource)

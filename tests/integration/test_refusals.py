@@ -11,8 +11,8 @@ import pytest
 from nemorouter._core import Arena, Gate, Journal, ManualClock, hash_key
 from nemorouter.errors import Code
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Status
-from tests.faults.world import KEY, ORG, TEAM, USER, a_key
-from tests.rates import by_name
+from tests.support.rates import by_name
+from tests.support.world import KEY, ORG, TEAM, USER, a_key
 
 PEPPERS = [(1, bytes(32))]
 

@@ -11,15 +11,15 @@ from redis.asyncio import Redis
 from nemorouter.cluster.membership.hosts import Look
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.redis import connect
-from tests.integration.fleet import RedisServer
-from tests.unit.cluster.registry_model import Model
+from tests.support.membership.registry import Model
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
-    server = RedisServer()
+    server = RedisServer().start()
     yield server
-    server.remove()
+    server.kill()
 
 
 @pytest.fixture
@@ -107,17 +107,17 @@ async def test_another_server_with_the_same_data_begins_a_new_epoch(
     registry = Registry(client, "test")
     old = await registry.register(1, "t", 7, "n")
     await registry.mature(old)
-    replica = RedisServer()
+    replica = RedisServer().start()
     try:
-        replica.run("REPLICAOF", "127.0.0.1", str(redis.port))
-        while "master_link_status:up" not in replica.run("INFO", "replication"):
+        replica.cli("REPLICAOF", "127.0.0.1", str(redis.port))
+        while "master_link_status:up" not in replica.cli("INFO", "replication"):
             pass
-        replica.run("REPLICAOF", "NO", "ONE")
+        replica.cli("REPLICAOF", "NO", "ONE")
         other = connect(replica.url)
         look = await Registry(other, "test").look()
         await other.aclose()
     finally:
-        replica.remove()
+        replica.kill()
     assert look.epoch != old.epoch
     assert not look.mature
     assert [(host.id, host.applied) for host in look.hosts] == [(1, 7)]

@@ -17,9 +17,10 @@ from nemorouter.services.scopes import keys
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Upstream
 from nemorouter.types import Kind, Outcome, Status
-from tests.faults.server import Answer, Client, Server, boot_us, chat, clients, free_port
-from tests.faults.world import KEY, ORG, TEAM, World
-from tests.integration.test_money import slow_upstream
+from tests.support.servers import free_port
+from tests.support.serving import Answer, Client, Server, boot_us, chat, clients
+from tests.support.slow_upstream import slow_upstream
+from tests.support.world import KEY, ORG, TEAM, World
 
 ACTOR = Actor(org=ORG, role=Role.OWNER, name="test")
 

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from nemorouter.services.budgets.budgets import NewBudget
-from tests.integration.servers import Host, Server
+from tests.support.servers import Host, Server
 
 
 @pytest.fixture(scope="module", params=["rsgi", "uvicorn"])

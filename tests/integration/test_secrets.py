@@ -12,8 +12,9 @@ from nemorouter.arena.attach import attach
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
-from tests.faults.server import Client, Server, chat, free_port, holder
-from tests.faults.world import KEY, World, a_key
+from tests.support.servers import free_port
+from tests.support.serving import Client, Server, chat, holder
+from tests.support.world import KEY, World, a_key
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from granian.constants import Interfaces
 from nemorouter.datadir.paths import DataDir
 from nemorouter.server.master import Master
 from nemorouter.settings import Settings, Upstream
-from tests.integration.servers import SERVE, Host, Server, chat, free_port, server_command, until
-from tests.integration.upstreams import FakeUpstream
+from tests.support.processes import children
+from tests.support.servers import SERVE, Host, Server, chat, free_port, server_command, until
+from tests.support.upstreams import FakeUpstream
 
 
 def serve(settings: Settings) -> subprocess.Popen[str]:
@@ -45,16 +46,6 @@ def refused(settings: Settings) -> str:
     lines = err.splitlines()
     assert len(lines) == 1, err
     return lines[0]
-
-
-def children(pid: int, *, drainer: bool = False) -> list[int]:
-    """Workers of a master, or its drainer."""
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [
-        child
-        for child in found
-        if (b"import drain" in Path(f"/proc/{child}/cmdline").read_bytes()) == drainer
-    ]
 
 
 def test_the_first_run_prints_a_command_that_works(tmp_path: Path) -> None:
@@ -207,7 +198,7 @@ def test_a_server_outlives_what_refuses_a_later_worker(
     host = Host(tmp_path)
     key = host.key()
     proven = f"import nemorouter.server.master as module; module._PROVEN_S = 0; {SERVE}"
-    monkeypatch.setattr("tests.integration.servers.SERVE", proven)
+    monkeypatch.setattr("tests.support.servers.SERVE", proven)
     with host.serve(workers=2) as server:
         pepper = host.settings.pepper_path.rename(tmp_path / "elsewhere")
         os.kill(children(server.process.pid)[0], signal.SIGKILL)

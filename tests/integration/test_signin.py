@@ -10,9 +10,9 @@ from statistics import median
 import pytest
 
 from nemorouter.services.access import throttle
-from tests.integration.api import PASSWORD, form, get, invited
-from tests.integration.servers import Answer, Host, Server, chat
-from tests.sql import sql
+from tests.support.api import PASSWORD, form, get, invited
+from tests.support.servers import Answer, Host, Server, chat
+from tests.support.sql import sql
 
 WRONG = "The e-mail address or the password is wrong."
 

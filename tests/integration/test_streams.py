@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from nemorouter.types import Outcome
-from tests.integration.servers import Answer, Host, Server, chat
-from tests.integration.upstreams import FakeUpstream
+from tests.support.servers import Answer, Host, Server, chat
+from tests.support.upstreams import FakeUpstream
 
 
 @dataclass

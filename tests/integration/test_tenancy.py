@@ -14,8 +14,8 @@ from nemorouter.control.api import ROUTES
 from nemorouter.control.api.call import Route
 from nemorouter.roles import ACTIONS, Role
 from nemorouter.store.schema import metadata
-from tests.integration.api import Api, management_key, second_org
-from tests.integration.servers import Host, Server
+from tests.support.api import Api, management_key, second_org
+from tests.support.servers import Host, Server
 
 BODIES: dict[str, Any] = {
     "POST /keys": {"name": "stolen"},

@@ -20,9 +20,11 @@ from nemorouter.settings import Upstream
 from nemorouter.store.journals import move
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Duration, Kind
-from tests.faults.server import Answer, Client, Server, chat, clients, free_port
-from tests.faults.world import KEY, World
-from tests.integration.test_money import digest, slow_upstream, sums_agree
+from tests.support.ledger_checks import digest, sums_agree
+from tests.support.servers import free_port
+from tests.support.serving import Answer, Client, Server, chat, clients
+from tests.support.slow_upstream import slow_upstream
+from tests.support.world import KEY, World
 
 BODY = chat("slow-1", max_tokens=8)
 RESERVED, COST = -(-len(BODY) // 4) + 8, 7
@@ -59,7 +61,7 @@ class Turning(Server):
             "--workers",
             str(self.settings.workers),
         ]
-        command += ["--port", str(self.settings.port), "tests.faults.turning_worker:app"]
+        command += ["--port", str(self.settings.port), "tests.support.turning_worker:app"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

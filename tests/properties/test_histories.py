@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 
 from nemorouter.reference import hash_key
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
-from tests.properties.pair import PEPPERS, SLOTS, START_MS, Pair
-from tests.rates import by_name
+from tests.support.pair import PEPPERS, SLOTS, START_MS, Pair
+from tests.support.rates import by_name
 
 DAY_MS = 86_400_000
 KEYS = {1: "sk-nemo-" + "1" * 20, 2: "sk-nemo-" + "2" * 20, 3: "sk-nemo-" + "3" * 20}

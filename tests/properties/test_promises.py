@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from nemorouter.errors import Code
 from nemorouter.reference import hash_key
 from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy
-from tests.oracle import Event, issued, worst_window
-from tests.rates import by_name
+from tests.support.oracle import Event, issued, worst_window
+from tests.support.rates import by_name
 
 PEPPER = b"p" * 32
 SECRET = "sk-nemo-" + "P" * 20

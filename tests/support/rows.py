@@ -3,7 +3,9 @@
 from typing import Final
 
 from nemorouter._core import Row
+from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Endpoint, Outcome
+from tests.support.world import KEY, ORG, TEAM, USER
 
 _USUAL: Final[dict[str, int | str | None]] = {
     "slot": 0,
@@ -37,3 +39,36 @@ def row(**fields: int | str | None) -> Row:
         raise TypeError(f"no fields of a row: {sorted(unknown)}")
     values = {**_USUAL, **fields}
     return Row(values[name] for name in Row.__match_args__)
+
+
+DAY = 20_700
+
+
+AT = DAY * DAY_MS + 5_000
+
+
+def a_row(
+    seq: int,
+    *,
+    boot: int = 77,
+    at: int = AT,
+    key: int = KEY,
+    cost: int | None = 5,
+    model: str = "m",
+) -> Row:
+    return row(
+        slot=seq % 16,
+        boot=boot,
+        seq=seq,
+        at_ms=at,
+        key_id=key,
+        team_id=TEAM,
+        user_id=USER,
+        org_id=ORG,
+        model=model,
+        stream=1,
+        cached_tokens=2,
+        output_tokens=3,
+        cost_nano=cost,
+        reserved_nano=9,
+    )

@@ -2,53 +2,19 @@
 example runs.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from socket import socket
-from typing import NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
 
 from nemorouter._core import CALLS
-from nemorouter.cli import COMMANDS
 from nemorouter.control.api import ROUTES
 from nemorouter.control.api.call import Route
 from nemorouter.errors import CATALOGUE
 from nemorouter.settings import Settings
-
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
-REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
-DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benches" / "README.md"]
-)
-BIN = Path(sys.executable).parent
-
-
-class Block(NamedTuple):
-    """A fenced block: its language, the word after it, its text."""
-
-    language: str
-    label: str
-    text: str
-
-
-BLOCKS = [
-    Block(*found) for found in re.findall(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", README, re.M | re.S)
-]
-EXAMPLES = {block.label: block.text for block in BLOCKS if block.language == "python"}
-SERVERS = [line for block in BLOCKS if block.label == "serve" for line in block.text.splitlines()]
+from tests.support.documents import BLOCKS, DOCUMENTS, README, REFERENCE, ROOT
 
 
 @pytest.mark.parametrize("name", msgspec.structs.asdict(Settings()))
@@ -63,18 +29,6 @@ def test_no_setting_is_made_up() -> None:
         "REDIS_URL_FILE",
     }
     assert told <= {name.upper() for name in msgspec.structs.asdict(Settings())}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_told(name: str) -> None:
-    overview = nemorouter(name, "--help").stdout
-    below = re.search(r"^Commands:\n((?:  .*\n)+)", overview, re.M)
-    names = re.findall(r"^  ([a-z-]+):", below[1], re.M) if below else []
-    assert all(
-        f"`nemorouter {name} {each}`" in REFERENCE or f"`{name} {each}`" in REFERENCE
-        for each in names
-    ), names
-    assert f"`nemorouter {name}" in REFERENCE
 
 
 @pytest.mark.parametrize(
@@ -112,121 +66,8 @@ def test_the_changelog_knows_the_version() -> None:
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-def test_every_verb_has_its_help() -> None:
-    verbs = subprocess.run(
-        ["make", "-C", ROOT, "help"], check=True, capture_output=True, text=True
-    ).stdout
-    told = set(
-        re.findall(r"`make ([a-z-]+)", "".join(path.read_text("utf-8") for path in DOCUMENTS))
-    )
-    assert told <= set(re.findall(r"make ([a-z-]+)", verbs))
-
-
 def test_the_readme_s_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (table,) = [block.text for block in BLOCKS if block.language == "toml"]
     (tmp_path / "nemorouter.toml").write_text(table, "utf-8")
     monkeypatch.chdir(tmp_path)
     assert [upstream.name for upstream in Settings.load().upstreams] == ["openai"]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's examples and a data directory that was set up as it says."""
-    folder = tmp_path_factory.mktemp("readme")
-    for name, text in EXAMPLES.items():
-        (folder / name).write_text(text, "utf-8")
-    nemorouter("init", "--org", "Reef", "--email", "nemo@example.org", cwd=folder)
-    return folder
-
-
-def test_the_readme_s_commands_run(home: Path) -> None:
-    (commands,) = [block.text for block in BLOCKS if "keys create" in block.text]
-    for line in commands.splitlines():
-        words = [word.strip("'") for word in line.split()]
-        if words[-1] != "--follow":
-            nemorouter(*words[1:], cwd=home)
-    assert (
-        json.loads(nemorouter("keys", "list", "--json", cwd=home).stdout)["data"][0]["status"]
-        == "revoked"
-    )
-
-
-@pytest.mark.parametrize("command", SERVERS)
-def test_the_readme_s_servers_answer(home: Path, command: str) -> None:
-    created = nemorouter("keys", "create", "--name", f"k{time.time_ns()}", "--json", cwd=home)
-    key = json.loads(created.stdout)["key"]
-    with serving(command, home) as url:
-        if "guarded_fastapi" in command:
-            answer = call(f"{url}/v1/summaries", key, b"{}")
-            assert set(answer) == {"for", "request"}
-        elif "guarded_starlette" in command:
-            assert call(f"{url}/v1/hello", key) == {"hello": f"sk-...{key[-4:]}"}
-        else:
-            env = {"NEMO_URL": f"{url}/v1", "NEMOROUTER_API_KEY": key}
-            client = subprocess.run(
-                [sys.executable, "client.py"],
-                cwd=home,
-                env=os.environ | env,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert client.stdout == "Hello, Nemo!\n", client.stderr
-        with pytest.raises(HTTPError, match="401"):
-            call(f"{url}/v1/models", "sk-nemo-" + "x" * 20)
-
-
-def nemorouter(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run the command line; a failure shows what it said."""
-    env = os.environ | {"COLUMNS": "200"}
-    done = subprocess.run(
-        [BIN / "nemorouter", *arguments],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def call(url: str, key: str, body: bytes | None = None) -> dict[str, str]:
-    """The JSON answer to a request with a key."""
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    with urlopen(Request(url, body, headers), timeout=30) as answer:
-        found: dict[str, str] = json.load(answer)
-        return found
-
-
-@contextmanager
-def serving(command: str, folder: Path) -> Iterator[str]:
-    """A server of the README on a free port, until it answers and then until the test is over."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program, *arguments = command.replace("$PORT", str(port)).split()
-    with (folder / f"{port}.log").open("w") as log:
-        # uvicorn finds an app in its own folder; Granian in the working directory.
-        server = subprocess.Popen([BIN / program, *arguments], cwd=folder, stdout=log, stderr=log)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/healthz", server, folder / f"{port}.log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until somebody answers HTTP, whatever it is."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            urlopen(url, timeout=5).close()
-        except HTTPError:
-            return
-        except (URLError, ConnectionError):
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"The server did not come up:\n{log.read_text('utf-8')}")

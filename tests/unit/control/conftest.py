@@ -1,8 +1,6 @@
 """The control plane as an app in this process, an owner who is signed in, and an org beside theirs."""
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -15,8 +13,12 @@ from nemorouter.services.access import sessions
 from nemorouter.services.operations import bootstrap
 from nemorouter.services.scopes import owners
 from nemorouter.services.transaction.context import Context
-from nemorouter.settings import Settings
-from tests.unit.services.conftest import context, owner, template  # noqa: F401 - fixtures
+from tests.support.installation import (  # noqa: F401 - fixtures
+    context,
+    file_settings,
+    owner,
+    template,
+)
 
 HOST = "localhost:8000"
 
@@ -104,13 +106,6 @@ class Plane:
         }
         body = b"".join(message.get("body", b"") for message in got[1:])
         return Answer(got[0]["status"], found, body.decode())
-
-
-@pytest.fixture
-def settings(template: Path, tmp_path: Path) -> Settings:  # noqa: F811
-    """Of a copy, in SQLite: what the store does is tried elsewhere, on each kind."""
-    shutil.copytree(template, tmp_path / "data")
-    return Settings(data_dir=tmp_path / "data", capacity=4096, journal_slots=64)
 
 
 @pytest.fixture

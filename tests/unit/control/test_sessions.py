@@ -15,8 +15,8 @@ from nemorouter.services.operations import orgs
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import schema
+from tests.support.installation import fields
 from tests.unit.control.conftest import Person, Plane, person
-from tests.unit.services.conftest import fields
 
 PASSWORD = "correct horse battery"
 

@@ -12,7 +12,7 @@ from nemorouter._core import Exchange, Worker
 from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.types import Duration, Outcome
 from nemorouter.upstream.base import Answer, Ready, Request, UpstreamFailedError
-from tests.unit.gateway.wires import BODY, KEY, Wire, driver, gate, key_policy
+from tests.support.wires import BODY, KEY, Wire, driver, gate, key_policy
 
 JSON = [("content-type", "application/json")]
 

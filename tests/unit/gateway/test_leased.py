@@ -3,7 +3,7 @@ once that it cannot.
 """
 
 from nemorouter.upstream.base import Answer, Request
-from tests.unit.gateway.wires import KEY, Wire, driver, gate
+from tests.support.wires import KEY, Wire, driver, gate
 
 
 class Upstream:

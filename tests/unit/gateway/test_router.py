@@ -1,7 +1,7 @@
 """Which part answers what is no model call, before and after the start."""
 
 from nemorouter.gateway.router import not_ready
-from tests.unit.gateway.wires import Wire
+from tests.support.wires import Wire
 
 
 async def test_before_the_start() -> None:

@@ -14,8 +14,8 @@ from nemorouter.store.engine import Store
 from nemorouter.store.ledger import record
 from nemorouter.store.schema import SCHEMA_VERSION
 from nemorouter.store.sqlite import database_path, store_version
-from tests.sql import sql
-from tests.unit.ledger.test_record import a_row
+from tests.support.rows import a_row
+from tests.support.sql import sql
 
 
 @pytest.fixture

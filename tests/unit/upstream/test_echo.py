@@ -12,7 +12,7 @@ from nemorouter.types import Endpoint
 from nemorouter.upstream.base import Answer, Chunks, Request
 from nemorouter.upstream.echo import Echo
 from nemorouter.upstream.echo.chat import chat
-from tests.unit.upstream.test_sse import Call
+from tests.support.calls import Call
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 

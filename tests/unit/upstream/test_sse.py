@@ -12,23 +12,8 @@ from hypothesis import strategies as st
 
 from nemorouter._core import MOST_TOKENS, Scanner, produced, read_usage
 from nemorouter.upstream.base import Usage
-from tests.unit.upstream import stream_model as model
-
-
-class Call:
-    """What a scanner asks of the call."""
-
-    def __init__(self, cost: str | None = None) -> None:
-        self.begins = 0
-        self.bills: list[Usage] = []
-        self.cost = cost
-
-    def begun(self) -> None:
-        self.begins += 1
-
-    def bill(self, usage: Usage) -> str | None:
-        self.bills.append(usage)
-        return self.cost
+from tests.support import stream_model as model
+from tests.support.calls import Call
 
 
 def event(data: object, end: bytes = b"\n\n") -> bytes:

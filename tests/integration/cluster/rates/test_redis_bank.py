@@ -1,0 +1,134 @@
+"""The bank's Lua on a real server equals its model, in every answer and every field, and never
+holds more than fits.
+"""
+
+from collections.abc import Iterator
+from struct import unpack
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from nemorouter.cluster.rates.messages import Ask, Reply, replies
+from nemorouter.cluster.scripts import Script
+from tests.support.leases.bank import Bank, State
+from tests.support.redis_server import RedisServer
+
+TTL = 2_000_000
+FIELDS = {
+    b"1": ("balance", "outstanding", "refilled", "share", "limit", "burst", "version"),
+    b"2": ("living", "look", "starved", "room", "room_before", "slot", "slot_before"),
+}
+KEYS = ["nemo:{1}:epoch", "nemo:{1}:bucket:key:1:tpm", "nemo:{1}:use:2026-01-01:key:1"]
+START = 1_767_225_600_000_000
+
+amounts = st.one_of(st.integers(0, 40), st.integers(0, 3_000_000_000))
+steps = st.fixed_dictionaries(
+    {
+        "pass": st.sampled_from(
+            [0, 1, 17, 90_000, 500_000, 1_100_000, 2_100_000, 7_000_000, 400_000_000, -3_000_000]
+        ),
+        "nonce": st.integers(1, 3),
+        "again": st.booleans(),
+        "stale_epoch": st.booleans(),
+        "place": st.one_of(st.just("kept"), amounts),
+        "spent": amounts,
+        "refunded": amounts,
+        "age": st.sampled_from([0, 100_000, 900_000, 1_500_000, 5_000_000]),
+        "need": amounts,
+        "demand": amounts,
+        "want": amounts,
+        "bye": st.booleans(),
+        "lose": st.sampled_from(["", "", "", "", "", "", "all", "bucket"]),
+        "limit": st.sampled_from([0, 1, 7, 60, 60_000, 999_999_937, 1_000_000_000]),
+        "burst": st.sampled_from([1, 60, 1000, 60_000, 1_000_000_000]),
+        "version": st.integers(1, 2),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["redis.Redis"]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
+        client = redis.Redis.from_url(running.url)
+        yield client
+        client.close()
+
+
+class Twins:
+    """The same questions to the Lua and to the model."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        client.flushall()
+        self.client, self.bank, self.now = client, Bank(TTL), START
+        self.script = client.register_script(Script("sync").text)
+        self.kept: dict[int, tuple[int, int]] = {}
+
+    def step(self, step: dict[str, Any]) -> None:
+        self.now += step["pass"]
+        if step["lose"] == "all":
+            self.client.flushall()
+            self.bank.flush()
+        elif step["lose"] == "bucket":
+            self.client.delete(KEYS[1])
+            self.bank.buckets.clear()
+        ask = self.ask(step)
+        expected = self.bank.sync(1, ask, self.now)
+        answer: Any = self.script(KEYS, [self.now, TTL, 50, *ask.arguments()])
+        now, found = replies(answer)
+        assert now == self.now
+        assert_same(found[0], expected)
+        self.kept[ask.nonce] = (expected.sequence, expected.place)
+        self.compare(self.bank.buckets[1])
+
+    def ask(self, step: dict[str, Any]) -> Ask:
+        nonce = step["nonce"]
+        sequence, place = self.kept.get(nonce, (0, 0))
+        return Ask(
+            nonce=nonce,
+            sequence=max(1, sequence + (0 if step["again"] else 1)),
+            epoch=0 if step["stale_epoch"] or self.bank.epoch is None else self.bank.epoch,
+            place=place if step["place"] == "kept" else step["place"],
+            spent=step["spent"],
+            refunded=step["refunded"],
+            refunded_at=self.now - step["age"],
+            **{
+                name: step[name]
+                for name in ("need", "demand", "want", "bye", "limit", "burst", "version")
+            },
+        )
+
+    def compare(self, state: State) -> None:
+        found: Any = self.client.hgetall(KEYS[1])
+        for name, fields in FIELDS.items():
+            assert unpack("<7d", found.pop(name)) == tuple(
+                getattr(state, field) for field in fields
+            ), fields
+        holders = {int(name[2:]): unpack("<5dc", packed) for name, packed in found.items()}
+        assert holders == {
+            nonce: (
+                *(e.granted, e.spent, e.refunded, e.sequence, e.till),
+                b"D" if not e.alive else b"V" if e.void else b"A",
+            )
+            for nonce, e in state.holders.items()
+        }
+        assert state.balance + state.outstanding <= state.burst
+        assert all(entry.left >= 0 for entry in state.holders.values())
+        assert self.client.pttl(KEYS[1]) >= 299_000
+
+
+def assert_same(found: Reply, expected: Reply) -> None:
+    """Equal, but for a wait beyond what doubles tell apart."""
+    assert abs(found.wait - expected.wait) <= max(0, expected.wait >> 46)
+    assert replace(found, wait=0) == replace(expected, wait=0)
+
+
+@settings(max_examples=150, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])
+@given(history=st.lists(steps, min_size=1, max_size=30))
+def test_the_lua_equals_the_model(server: "redis.Redis", history: list[dict[str, Any]]) -> None:
+    twins = Twins(server)
+    for step in history:
+        twins.step(step)

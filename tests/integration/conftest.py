@@ -1,0 +1,3 @@
+"""A worker and the drainer's desk, for whichever part of the package is tested."""
+
+from tests.support.desk import desk  # noqa: F401 - a fixture

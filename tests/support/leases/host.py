@@ -1,0 +1,78 @@
+"""One host without HTTP: a native arena in a file, worker processes that admit on it, and the lease
+task of its agent.
+
+``python -m tests.support.leases.host '<Plan as JSON>'`` runs until its standard input closes.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from nemorouter._core import Arena, hash_key
+from nemorouter.cluster.demand import hear
+from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.rates.leases import Leases
+from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.redis import connect
+from nemorouter.types import Kind, Policy
+from tests.support.leases.worker import IDENTITY, PEPPER, SECRET, Plan
+
+
+def create(plan: Plan) -> Arena:
+    """An arena of one org, team and key; the limits are the key's."""
+    folder = Path(plan.folder)
+    arena = Arena.create(str(folder / "arena.new"), 64, IDENTITY)
+    arena.clustered = True
+    arena.admit_until_us = 0
+    arena.put(Policy(kind=Kind.ORG, id=1, version=1))
+    arena.put(Policy(kind=Kind.TEAM, id=1, version=2, org=1))
+    digest = hash_key(SECRET, PEPPER)
+    key = Policy(
+        kind=Kind.KEY,
+        id=1,
+        version=3,
+        org=1,
+        team=1,
+        digest=digest,
+        last4="RRRR",
+        limits=(plan.limit, plan.tpm),
+        bursts=(plan.burst, plan.tpm),
+    )
+    arena.put(key)
+    arena.publish(str(folder / "arena"))
+    return arena
+
+
+async def serve(plan: Plan, arena: Arena) -> dict[str, float]:
+    """The agent, until standard input closes."""
+    terms, stopping = Terms(), asyncio.Event()
+    client = connect(plan.url)
+    bank = RedisBank(client, "nemo", terms)
+    leases = Leases(arena, bank, terms)
+    asyncio.get_running_loop().add_reader(sys.stdin, stopping.set)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hear(arena, Path(plan.folder) / "bell", leases.want, stopping))
+        group.create_task(leases.run(stopping))
+    await client.aclose()
+    return leases.counters()
+
+
+def main() -> None:
+    plan = msgspec.json.decode(sys.argv[1], type=Plan)
+    arena = create(plan)
+    command = [sys.executable, "-m", "tests.support.leases.worker", sys.argv[1]]
+    workers = [
+        subprocess.Popen([*command, str(n)], stdin=subprocess.DEVNULL) for n in range(plan.workers)
+    ]
+    counters = asyncio.run(serve(plan, arena))
+    for worker in workers:
+        worker.wait(10)
+    (Path(plan.folder) / "agent.json").write_text(json.dumps(counters))
+
+
+if __name__ == "__main__":
+    main()
