@@ -1,12 +1,16 @@
 """The catalogue of refusals, and the exceptions of the package. A leaf.
 
-NemoError ├── ConfigurationError   a setting, file or environment cannot be used; the message says
-how to mend it ├── RefusedError         an action was refused: not found, not allowed, conflict, bad
-value │   ├── NotFoundError │   ├── ForbiddenError │   └── ConflictError ├── BusyError
-too many at once, or too soon after a failure: try again later ├── StoreError           the store
-cannot be read or written │   ├── ContentionError  two writers met; the same again will do │   └──
-StoreAwayError   the store does not answer; it may come back └── TicketError          a ticket was
-ended twice, or never existed
+NemoError
+├── ConfigurationError   a setting, file or environment cannot be used
+├── RefusedError         an action was refused: not found, not allowed, conflict, bad value
+│   ├── NotFoundError
+│   ├── ForbiddenError
+│   └── ConflictError
+├── BusyError            too many at once, or too soon after a failure: try again later
+├── StoreError           the store cannot be read or written
+│   ├── ContentionError  two writers met; trying again will do
+│   └── StoreAwayError   the store does not answer; it may come back
+└── TicketError          a ticket was ended twice, or never existed
 """
 
 from enum import IntEnum

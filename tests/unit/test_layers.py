@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import nemorouter
+from nemorouter import errors
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "nemorouter"
@@ -24,9 +25,28 @@ FUNCTION_LINES = 70
 
 
 def test_public_names_are_sorted_and_true() -> None:
-    assert sorted(nemorouter.__all__) == nemorouter.__all__
-    for module in [nemorouter, importlib.import_module("nemorouter.reference")]:
-        assert all(getattr(module, name) for name in module.__all__)
+    for name in ["nemorouter", "nemorouter.gate", "nemorouter.reference"]:
+        module = importlib.import_module(name)
+        assert sorted(module.__all__) == module.__all__
+        assert all(getattr(module, public) for public in module.__all__)
+
+
+def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
+    """The drawing in the module's docstring names every exception below its parent."""
+    drawn: dict[str, str] = {}
+    parents: list[str] = []
+    for branches, name in re.findall(
+        r"^((?:[│├└]── |│   )*)(\w+Error)\b", errors.__doc__ or "", re.M
+    ):
+        depth = len(branches) // 4
+        parents[depth:] = [name]
+        drawn[name] = parents[depth - 1] if depth else "Exception"
+    real = {
+        kind.__name__: kind.__bases__[0].__name__
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert drawn == real
 
 
 def test_nothing_inside_imports_from_the_root() -> None:
