@@ -42,12 +42,13 @@ class ForbiddenError(RefusedError):
 
 
 class ConflictError(RefusedError):
-    """It already exists, or its state forbids the action."""
+    """Report that a thing exists already, or that its state forbids the action."""
 
 
 class BusyError(NemoError):
-    """Too many at once (``throttled`` False), or too soon after failures (True); worth a try after
-    ``retry_s``.
+    """Report too many attempts at once, or (``throttled``) too soon after failures.
+
+    Another attempt is worth making after ``retry_s`` seconds.
     """
 
     def __init__(self, message: str, retry_s: int, *, throttled: bool = False) -> None:
@@ -61,32 +62,36 @@ class StoreError(NemoError):
 
 
 class ContentionError(StoreError):
-    """Two writers of the store met, and this one gave way: nothing was changed, and the same again
-    will do.
+    """Report that two writers of the store met, and that this one gave way.
+
+    Nothing was changed; trying again will do.
     """
 
 
 class StoreAwayError(StoreError):
-    """The store does not answer, or takes nobody now. What was under way may have been done, or
-    not.
+    """Report that the store does not answer, or accepts no connection now.
+
+    The interrupted write may have been done, or not.
     """
 
 
 class TicketError(NemoError):
-    """A ticket was ended a second time, or never existed. The first end stands; nothing was
-    changed.
+    """Report a ticket that was ended a second time, or that never existed.
+
+    The first end stands; nothing was changed.
     """
 
 
 def system_reason(error: OSError) -> str:
-    """A line for the operator of what the system refused: a full disk, a missing right."""
+    """Describe in one line what the system refused, such as a full disk or a missing right."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}."
 
 
 class Code(IntEnum):
-    """Why a request was refused. The gate answers these numbers; the first seven are one answer to
-    the outside.
+    """Number the reasons of a refusal; the gate answers these numbers.
+
+    The first seven are one answer to the outside.
     """
 
     MISSING_API_KEY = 1
@@ -122,9 +127,7 @@ class Code(IntEnum):
 
 
 class Problem(NamedTuple):
-    """One row of the catalogue: HTTP status, and the ``type``, ``code`` and default ``message`` of
-    the error body.
-    """
+    """Hold one row of the catalogue: HTTP status and the fields of the error body."""
 
     status: int
     type: str

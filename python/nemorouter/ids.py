@@ -22,8 +22,9 @@ _last = 0
 
 
 def new_id() -> int:
-    """A fresh row id: milliseconds since 2024 and 21 random bits; strictly increasing within a
-    process.
+    """Make a new row id: milliseconds since 2024 and 21 random bits.
+
+    Ids rise strictly within a process.
     """
     global _last
     moment = (time.time_ns() // 1_000_000 - EPOCH_MS) << _RANDOM_BITS | secrets.randbits(
@@ -35,8 +36,10 @@ def new_id() -> int:
 
 
 def to_text(prefix: str, id: int) -> str:
-    """``key_01h...``: the prefix (``key``, ``team``, ``user``, ``org``, ...) and 13 characters for
-    a 63-bit ``id``.
+    """Write an id as text, such as ``key_01h...``.
+
+    The text is the prefix (``key``, ``team``, ``user``, ``org``, ...), an underscore and 13
+    characters for the 63 bits of ``id``.
     """
     if not 0 <= id <= _MAX_ID:
         raise ValueError("an id has 63 bits")
@@ -48,7 +51,7 @@ def to_text(prefix: str, id: int) -> str:
 
 
 def from_text(prefix: str, text: str) -> int:
-    """The id that ``to_text`` spelled. ValueError for any other spelling, also for another prefix."""
+    """Read an id that ``to_text`` wrote. ValueError: another spelling or another prefix."""
     head, _, digits = text.partition("_")
     if head != prefix or len(digits) != _WIDTH or not _VALUES.keys() >= set(digits):
         raise ValueError(f"not an id of the form {prefix}_ and {_WIDTH} characters")
@@ -61,7 +64,7 @@ def from_text(prefix: str, text: str) -> int:
 
 
 def request_text(boot: int, seq: int) -> str:
-    """The request id of a log row: ``req_`` and 32 hex digits, journal and ticket."""
+    """Write the request id of a log row: ``req_`` and 32 hex digits of journal and ticket."""
     return f"req_{boot:016x}{seq:016x}"
 
 

@@ -1,5 +1,6 @@
-"""Structured logs: one JSON object a line on stderr. Keys are cut out of every event, wherever they
-stand.
+"""Write structured logs: one JSON object a line on stderr.
+
+Keys are cut out of every event, in whatever field they stand.
 """
 
 import logging
@@ -40,7 +41,7 @@ def configure(level: str = "info") -> None:
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose events carry ``module=name``."""
+    """Make a logger whose events carry ``module=name``."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return logger
 

@@ -1,4 +1,4 @@
-"""Who may do what: one table, asked by every service. A leaf."""
+"""Map roles to the actions they may take: one table, asked by every service. A leaf."""
 
 from enum import IntEnum
 from typing import Final
@@ -18,7 +18,7 @@ class Role(IntEnum):
 
 
 class Reach(IntEnum):
-    """How far an action goes: everything of the org, or what belongs to the person."""
+    """Limit an action to everything of the org, or to what belongs to the user."""
 
     OWN = 1
     ALL = 2
@@ -84,7 +84,7 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
 
 
 def require(actor: Actor, action: str) -> Reach:
-    """How far ``actor`` may go with ``action``; ForbiddenError if not at all."""
+    """Return how far ``actor`` may go with ``action``. ForbiddenError: not at all."""
     reach = ACTIONS[action].get(actor.role)
     if reach is None:
         raise ForbiddenError(f"The role {actor.role.name.lower()} does not allow {action}.")

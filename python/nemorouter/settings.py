@@ -52,8 +52,10 @@ _RANGES: Final = {
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A provider: requests whose model matches one of ``models`` (a name, or a prefix and ``*``) go
-    to ``base_url``.
+    """Describe a provider.
+
+    Requests whose model matches one of ``models`` (a name, or a prefix and ``*``) go to
+    ``base_url``.
     """
 
     name: str
@@ -63,8 +65,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides. Times are seconds, sizes bytes. Paths are absolute after
-    construction.
+    """Hold what the operator decides. Times are in seconds, sizes in bytes.
+
+    Paths are absolute after construction.
     """
 
     config: Path | None = None
@@ -112,13 +115,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pepper_path(self) -> Path:
-        """Where the peppers lie."""
+        """Return the path of the file that holds the peppers."""
         return self.pepper_file or self.data_dir / "pepper"
 
     @classmethod
     def load(cls, config: Path | None = None, **overrides: Any) -> "Settings":
-        """Read file, environment and ``overrides`` (None = not given); a ConfigurationError names
-        the setting.
+        """Read file, environment and ``overrides`` (None = not given).
+
+        ConfigurationError: a setting cannot be used; the message names it.
         """
         named = config or os.environ.get(_PREFIX + "CONFIG") or None
         path = Path(named) if named else Path("nemorouter.toml")
@@ -162,7 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def redact_url(url: str) -> str:
-    """The URL without its password, fit for logs."""
+    """Remove the password from a URL, for logs."""
     url = re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&](?:[a-z_]*password|sslkey)=)[^&]*", r"\1***", url)
 

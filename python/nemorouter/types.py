@@ -82,7 +82,10 @@ def per_rate(**values: int | None) -> tuple[int | None, ...]:
 
 
 class Kind(IntEnum):
-    """What a record of the arena stands for. Requests are charged to all four scopes."""
+    """Number the kinds of scope that a record of the arena may be.
+
+    A request is charged to all four.
+    """
 
     ORG = 1
     TEAM = 2
@@ -108,7 +111,7 @@ class Duration(IntEnum):
 
 
 class Endpoint(IntEnum):
-    """What a key may call. The value is the bit number in a policy's endpoint mask."""
+    """Number what a key may call. The value is the bit in a policy's endpoint mask."""
 
     CHAT_COMPLETIONS = 0
     COMPLETIONS = 1
@@ -121,7 +124,7 @@ class Endpoint(IntEnum):
 
 
 class Outcome(IntEnum):
-    """How a ticket ended, as the request log names it (lower case)."""
+    """Number the ways in which a ticket ends. The request log names them in lower case."""
 
     OK = 1
     UPSTREAM_ERROR = 2
@@ -163,8 +166,9 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """Price of a model in nano-USD per million tokens, and per request or image; no ``input`` = no
-    price known.
+    """Hold the price of a model: nano-USD per million tokens, and per request or image.
+
+    A price without ``input`` is unknown.
     """
 
     model: str

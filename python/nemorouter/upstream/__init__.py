@@ -1,4 +1,4 @@
-"""Where requests go: which upstream serves a model, and how to speak to it.
+"""Find the upstream that serves a model, and speak its protocol.
 
-It knows nothing of keys, limits or money.
+The package knows nothing of keys, limits or money.
 """

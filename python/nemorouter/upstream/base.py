@@ -1,4 +1,4 @@
-"""What an upstream is to the request path. A leaf."""
+"""Define the protocol of an upstream, as the request path uses it. A leaf."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
@@ -21,8 +21,10 @@ class UpstreamTimeoutError(UpstreamFailedError):
 
 
 class Request(msgspec.Struct, gc=False):
-    """One call. ``path`` is one of our own (``/chat/completions``); ``headers`` passed the
-    allow-list; ``stream``: the client asks for a streamed answer.
+    """Describe one call to an upstream.
+
+    ``path`` is one of the gateway's own (``/chat/completions``). ``headers`` holds the client's
+    headers that may reach a provider. ``stream`` is true if the client asks for a streamed answer.
     """
 
     endpoint: int
@@ -44,8 +46,10 @@ Read = Callable[[], Awaitable[bytes | Foreign | None]]
 
 
 class Chunks(Protocol):
-    """A streamed answer's body. While it is entered it is read; leaving it ends the call, and
-    raises what went wrong upstream as UpstreamFailedError or UpstreamTimeoutError.
+    """Read the body of a streamed answer within an ``async with`` block.
+
+    Leaving the block ends the call. UpstreamFailedError and UpstreamTimeoutError report what went
+    wrong at the upstream.
     """
 
     async def __aenter__(self) -> Read: ...
@@ -74,10 +78,10 @@ class Ready:
 
 
 class Answer(msgspec.Struct):
-    """What came back: whole (``body``) or streamed (``chunks``).
+    """Hold an upstream's answer: whole (``body``) or streamed (``chunks``).
 
-    ``usage`` is set where the upstream tells it beside the body; otherwise it has to be read from
-    the body.
+    ``usage`` is set where the upstream reports it beside the body. Otherwise the caller reads it
+    from the body.
     """
 
     status: int
@@ -94,8 +98,10 @@ class Upstream(Protocol):
 
     @property
     def instant(self) -> Callable[[int, bytes, str], Answer] | None:
-        """For an upstream that never waits, so that nobody need watch for the client's leaving: its
-        answer to endpoint, body and request id.
+        """Return the function that answers without waiting, or None.
+
+        The function takes endpoint, body and request id. No caller needs to watch for a client that
+        leaves during such an answer.
         """
 
     async def send(self, request: Request) -> Answer:

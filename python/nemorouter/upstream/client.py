@@ -1,8 +1,8 @@
-"""An OpenAI-compatible provider over HTTP. The gateway's key never goes there; the provider's key
-never comes back.
+"""Call an OpenAI-compatible provider over HTTP.
 
+The client's key never reaches the provider, and the provider's key never reaches the client.
 Connections are pooled, one pool per worker. Redirects, cookies and decompression are off.
-Cancelling a call ends it at once if its answer has begun; before that pyreqwest only stops waiting,
+Cancelling a call ends it at once if its answer has begun. Before that pyreqwest only stops waiting,
 and the connection ends with the first-byte time-out.
 """
 
@@ -84,7 +84,10 @@ class HttpUpstream:
                 await call.__aexit__(None, None, None)
 
     def _without_key(self, error: bytes) -> bytes:
-        """Some providers repeat a key that they refuse."""
+        """Remove the provider's key from an error text.
+
+        Some providers repeat a key that they refuse.
+        """
         return error.replace(self._key, b"...") if self._key else error
 
     async def close(self) -> None:
@@ -100,8 +103,10 @@ def connect(settings: Settings) -> list[HttpUpstream]:
 
 
 def check_providers(settings: Settings) -> None:
-    """ConfigurationError: a provider's address is none, or its key is not in the environment or
-    fits into no header.
+    """Check the address and the key of each provider.
+
+    ConfigurationError: an address is not a URL, or a key is missing from the environment or does
+    not fit into a header.
     """
     for upstream in settings.upstreams:
         where = f"upstreams: {upstream.name!r}"
@@ -139,8 +144,9 @@ def _client(settings: Settings, key: str | None) -> Client:
 
 
 def _passed_back(response: Response, status: int, kind: str) -> list[tuple[str, str]]:
-    """What of the head reaches the client: no cookies, no organization, no limits of the provider's
-    account.
+    """Select the answer's headers that reach the client.
+
+    Cookies, the organization and the limits of the provider's account are left out.
     """
     headers = [("content-type", kind)] if kind else []
     for name in _PASSED_BACK if status < 400 else _PASSED_BACK_OF_ERRORS:
@@ -151,7 +157,7 @@ def _passed_back(response: Response, status: int, kind: str) -> list[tuple[str, 
 
 
 async def _whole(response: Response) -> bytes:
-    """The body, if it is not larger than any answer should be."""
+    """Read the whole body, if it is not larger than an answer may be."""
     announced = response.get_header("content-length")
     if announced is not None and announced.isdecimal() and int(announced) <= LARGEST:
         return (await response.bytes()).to_bytes()

@@ -1,8 +1,8 @@
-"""From the gateway's front door to the control plane: RSGI dressed up as ASGI, and sent to the
-plane's process.
+"""Hand requests of the gateway's router over to the process of the control plane.
 
-Where there is none (``serve`` starts it), the app is made here when it is first needed. Nothing
-heavy is imported: what is, is imported and built in a thread, so that model calls go on meanwhile.
+An RSGI request is presented as an ASGI one. Where ``serve`` started no such process, the app is
+made here when it is first needed: imported and built in a thread, so that model calls go on
+meanwhile.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> Non
 
 
 async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
-    """The whole body; None if it is larger than ``MAX_BODY``."""
+    """Read the whole body; None if it is larger than ``MAX_BODY``."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in connection:
@@ -111,7 +111,7 @@ async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's conne
 
 
 def asgi_scope(scope: Any) -> Message:  # noqa: ANN401 - RSGI's scope
-    """The ASGI 3 scope of an RSGI request."""
+    """Make the ASGI 3 scope of an RSGI request."""
     host, _, port = scope.client.rpartition(":")
     headers = [
         (name.encode("latin-1"), value.encode("latin-1")) for name, value in scope.headers.items()
@@ -148,8 +148,9 @@ class _Answer:
         self.done = asyncio.Event()
 
     def close(self) -> None:
-        """Let go of the stream: Granian ends it when nobody holds it any more, and the app may hold
-        us.
+        """Drop the stream, which Granian ends when nothing refers to it any more.
+
+        The app may keep a reference to this object.
         """
         self._stream = self._connection = None
 

@@ -1,8 +1,7 @@
-"""The way between a worker and the control plane's process: one connection of a Unix socket for
-each request.
+"""Connect a worker to the process of the control plane: one Unix socket connection a request.
 
-A frame is four bytes of length, then msgpack. It must never carry more than one request, so that
-nothing is mixed up.
+A frame is four bytes of length, then msgpack. A connection carries one request, so that two
+requests cannot be mixed up.
 """
 
 import asyncio
@@ -54,8 +53,9 @@ _told: Final = msgspec.msgpack.Decoder(Part).decode
 
 
 class BrokenLinkError(ConnectionError):
-    """The other process went away before its answer was whole; ``begun`` if a part of it was passed
-    on.
+    """Report that the other process ended before its answer was whole.
+
+    ``begun`` is true if a part of the answer was passed on.
     """
 
     def __init__(self, *, begun: bool) -> None:
@@ -64,8 +64,9 @@ class BrokenLinkError(ConnectionError):
 
 
 async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
-    """Let the process at ``path`` answer. False: nobody listens there, and nothing was sent.
-    BrokenLinkError.
+    """Relay a request to the process at ``path``. False: no process listens, and nothing was sent.
+
+    BrokenLinkError: the process ended before its answer was whole.
     """
     begun = False
     try:
@@ -94,8 +95,9 @@ async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
 
 
 async def answer(app: AsgiApp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The other side: one request through the app. An answer that breaks off is a connection that
-    does.
+    """Answer one request by the app, in the process of the control plane.
+
+    An answer that breaks off closes the connection before its end.
     """
     try:
         ask = _asked(await _frame(reader))
@@ -107,7 +109,7 @@ async def answer(app: AsgiApp, reader: asyncio.StreamReader, writer: asyncio.Str
 
 
 def listen(path: Path) -> socket.socket:
-    """A socket at ``path``, for this user alone, in place of one that is left over."""
+    """Open a socket at ``path`` for this user alone, in place of one that is left over."""
     with suppress(FileNotFoundError):
         path.unlink()
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -119,7 +121,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def inherited(descriptor: int) -> socket.socket:
-    """The same in the process that it was handed to."""
+    """Open, in the child process, the listening socket that the parent process passed to it."""
     made = socket.socket(fileno=descriptor)
     made.setblocking(False)
     return made

@@ -102,7 +102,7 @@ class Keeper:
 
 
 def main(descriptor: int) -> None:
-    """What the process runs, on the socket it was handed."""
+    """Run the process of the control plane on the socket ``descriptor``."""
     die_with_parent()
     signal.signal(
         signal.SIGINT, signal.SIG_IGN

@@ -1,5 +1,6 @@
-"""Lets a crowd go on one by one, so that none of its steps stands before more than one of a model
-call's.
+"""Admit control-plane requests to the worker's loop one per millisecond.
+
+A burst of them then delays a model call by at most one step.
 """
 
 import asyncio
@@ -11,8 +12,10 @@ _APART_S: Final = 0.001
 
 
 class Pace:
-    """One for each event loop. Who comes alone goes on at once; of a crowd one after the other, as
-    they came.
+    """Pace the requests of one event loop.
+
+    A request that comes alone goes on at once. Of a burst, one after the other goes on, in the
+    order of arrival.
     """
 
     __slots__ = ("_next", "_waiting")

@@ -1,5 +1,6 @@
-"""The echo upstream: one function per endpoint, and OpenAI's error for a body that an endpoint
-cannot use.
+"""Answer as an OpenAI-compatible provider without a network: one function per endpoint.
+
+A body that an endpoint cannot use gets OpenAI's error.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Echo:
         return self.instant(request.endpoint, request.body, request.request_id)
 
     def instant(self, endpoint: int, body: bytes, request_id: str) -> Answer:
-        """The answer, or a 400 that names the field at fault."""
+        """Answer at once; a body that the endpoint cannot use gets a 400 that names the field."""
         if endpoint == Endpoint.CHAT_COMPLETIONS:
             echoed = echo_chat(body, request_id[4:])
             if echoed is not None:

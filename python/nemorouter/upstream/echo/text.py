@@ -1,5 +1,6 @@
-"""Echo's tokens: a token is four characters of text; a prompt's tokens never exceed a quarter of
-its body's bytes.
+"""Count and cut text in echo's tokens of four characters.
+
+The tokens of a prompt never exceed a quarter of the bytes of its body.
 """
 
 from typing import Annotated, Any
@@ -38,14 +39,14 @@ def count(text: str) -> int:
 
 
 def cut(text: str, most: int | None) -> tuple[str, int, bool]:
-    """What of ``text`` fits into ``most`` tokens, how many tokens that is, and whether it was cut."""
+    """Cut ``text`` to ``most`` tokens; return the text, its tokens, and true if it was cut."""
     tokens = -(-len(text) // 4)
     limit = MOST if most is None else most
     return (text, tokens, False) if tokens <= limit else (text[: limit * 4], limit, True)
 
 
 def pieces(text: str) -> list[str]:
-    """The tokens of a text."""
+    """Split a text into its tokens."""
     return [text[at : at + 4] for at in range(0, len(text), 4)]
 
 
