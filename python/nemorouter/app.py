@@ -1,5 +1,4 @@
-"""Composition: puts store, memory, gate, upstreams and front door together for one worker. No logic
-of its own.
+"""Compose store, memory, gate, upstreams and router for one worker.
 
 ``nemorouter.app:app`` serves under any ASGI or RSGI server, with settings from the environment.
 """
@@ -43,8 +42,9 @@ _PATIENCE_S: Final = 2.0  # with a store that may be away
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """A mistake in the set-up ends the worker with one line that explains it: some servers would
-    print a traceback.
+    """End the worker with one line that explains a mistake in the set-up.
+
+    Some servers would print a traceback.
     """
     try:
         yield
@@ -117,10 +117,10 @@ class App:
 async def open_gate(
     settings: Settings, upstreams: Sequence[str], stack: AsyncExitStack
 ) -> tuple[Gate, Store]:
-    """This worker's gate on the host's arena, with a journal of its own, and candidates for drainer
-    and alerts.
+    """Open this worker's gate on the host's arena, with a journal of its own.
 
-    ``stack`` closes all of it. ConfigurationError where something cannot be used.
+    The worker also becomes a candidate for draining and for alerts. ``stack`` closes all of it.
+    ConfigurationError: something cannot be used.
     """
     arena = await attach.join(settings)
     store = (
@@ -148,8 +148,10 @@ def new_worker(
     echo: int | None = None,
     guard: Guard | None = None,
 ) -> Worker:
-    """The request path of this worker's gate. ``echo``: the number of the built-in upstream;
-    ``guard``: what needs a key in front of a wrapped app.
+    """Make the request path of this worker's gate.
+
+    ``echo`` is the number of the built-in upstream. ``guard`` decides what needs a key in front of
+    a wrapped app.
     """
     return Worker(
         gate,
@@ -164,7 +166,7 @@ def new_worker(
 
 
 def wake_agent(settings: Settings, stack: AsyncExitStack) -> Callable[[], None]:
-    """What calls this host's agent; on one machine there is none."""
+    """Return the function that wakes this host's agent; on a single host it does nothing."""
     if settings.redis_url is None:
         return lambda: None
     from nemorouter.cluster.wake import Bell
@@ -175,7 +177,7 @@ def wake_agent(settings: Settings, stack: AsyncExitStack) -> Callable[[], None]:
 
 
 def upstream_routes(settings: Settings) -> Routes:
-    """The upstreams of the settings; without any, echo serves every model."""
+    """Make the upstreams of the settings; without any, echo serves every model."""
     if not settings.upstreams:
         return Routes([(Echo(), ["*"])])
     configured = zip(connect(settings), settings.upstreams, strict=True)
@@ -183,7 +185,9 @@ def upstream_routes(settings: Settings) -> Routes:
 
 
 def _priced(store: Store) -> Known:
-    """The models that have a price, read again after a few seconds at the earliest."""
+    """Return a reader of the models that have a price, which reads the store every few seconds at
+    most.
+    """
     known: list[str] = []
     until = 0.0
 
@@ -200,7 +204,7 @@ def _priced(store: Store) -> Known:
 
 
 def create_app(settings: Settings | None = None) -> App:
-    """The whole gateway, from ``settings`` or from the environment."""
+    """Make the whole gateway, from ``settings`` or from the environment."""
     settings = Settings.load() if settings is None else settings
     log.configure(settings.log_level)
     return App(settings)

@@ -1,6 +1,4 @@
-"""The control plane: management API and pages, two faces of the services. They hold no rules of
-their own.
+"""Serve the control plane: management API and pages, two faces of the services without rules.
 
-Importing this package loads nothing heavy; ``bridge`` loads the rest when somebody first asks for
-it.
+Importing this package loads nothing heavy. ``bridge`` loads the rest at the first request.
 """

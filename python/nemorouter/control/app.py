@@ -1,7 +1,6 @@
-"""The control plane as an ASGI app: routes of API and pages, one guard, one error handler, the same
-headers for all.
+"""Build the control plane as an ASGI app: routes, one guard, one error handler, shared headers.
 
-It is made by ``bridge`` when it is first needed, and must never be imported by the request path.
+``bridge`` builds it when it is first needed. The request path must never import it.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -59,12 +58,12 @@ class _Headers:
 
 
 def create_control(context: Context, settings: Settings) -> Any:  # noqa: ANN401 - an ASGI app
-    """The whole control plane of one worker, on a store that is open."""
+    """Make the control plane of one worker, on a store that is open."""
     return _Headers(litestar(context, settings))
 
 
 def litestar(context: Context, settings: Settings) -> Litestar:
-    """The routes. RuntimeError: one of them is not in the policy table."""
+    """Make the routes. RuntimeError: a route is not in the policy table."""
     app = Litestar(
         route_handlers=[*api.routes(), *pages.routes()],
         guards=[guard],

@@ -1,5 +1,6 @@
-"""Who asks: a person by cookie, or a program by management key. Asked once a request, by the guard
-of every route.
+"""Identify the caller: a user by cookie, or a program by management key.
+
+The guard of every route does this once a request.
 """
 
 from functools import lru_cache
@@ -27,14 +28,15 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 
 def context_of(connection: AnyConnection) -> Context:
-    """The store and secrets that the services take."""
+    """Return the store and secrets that the services take."""
     found: Context = connection.app.state.context
     return found
 
 
 def require(connection: AnyConnection) -> Signed:
-    """Who asks; its ``actor`` is what the services take. NotSignedInError on a public route without
-    a credential.
+    """Return the caller; its ``actor`` is what the services take.
+
+    NotSignedInError: a public route was called without a credential.
     """
     found: Signed | None = connection.scope.get(_KEY)  # type: ignore[assignment]
     if found is None:
@@ -48,7 +50,7 @@ def actor_of(connection: AnyConnection) -> Actor:
 
 
 async def optional(connection: AnyConnection) -> Signed | None:
-    """Who asks, if anybody is signed in: for public pages."""
+    """Return the caller if there is one, for public pages."""
     try:
         return await identify(connection)
     except NotSignedInError:
@@ -56,8 +58,9 @@ async def optional(connection: AnyConnection) -> Signed | None:
 
 
 async def identify(connection: AnyConnection) -> Signed:
-    """Find out, and remember it for this request. NotSignedInError: nobody, or two credentials at
-    once.
+    """Identify the caller, and remember it for this request.
+
+    NotSignedInError: no valid credential, or two at once.
     """
     context = context_of(connection)
     address = source_ip(connection)
@@ -89,7 +92,7 @@ def sign_out(connection: AnyConnection, response: Response[Any]) -> None:
 
 
 def is_secure(connection: AnyConnection) -> bool:
-    """Does the browser speak HTTPS, to us or to a proxy that is trusted?"""
+    """Return true if the browser speaks HTTPS, to this server or to a trusted proxy."""
     if connection.scope["scheme"] == "https":
         return True
     return (
@@ -115,7 +118,7 @@ def cookie_name(connection: AnyConnection) -> str:
 
 
 def source_ip(connection: AnyConnection) -> str:
-    """The client's address, as the gateway finds it; empty where it cannot be known."""
+    """Return the client's address, as the gateway finds it; empty if it cannot be known."""
     client = connection.scope["client"]
     peer = client[0] if client is not None else ""
     hops = connection.headers.getall("x-forwarded-for", [])

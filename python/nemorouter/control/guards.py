@@ -1,5 +1,6 @@
-"""The guard of every route: finds out who asks, and that a change comes from our own pages. Deny by
-default.
+"""Guard every route: identify the caller, and check that a change comes from our own pages.
+
+What is not in the policy table is denied.
 """
 
 from typing import Any

@@ -132,12 +132,12 @@ ROUTES: Final[dict[str, str]] = {
 
 
 def access(method: str, template: str) -> str | None:
-    """What the route takes; None if it is not in the table."""
+    """Return the action that a route needs; None if the route is not in the table."""
     return ROUTES.get(f"{method} {template}")
 
 
 def allowed(path: str) -> list[str]:
-    """The methods of a path; none if there is nothing."""
+    """List the methods of a path; none if the path does not exist."""
     found = []
     for route in ROUTES:
         method, _, template = route.partition(" ")

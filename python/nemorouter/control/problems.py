@@ -1,6 +1,4 @@
-"""What the control plane answers when it cannot do what was asked: the contract's error body, or a
-page for people.
-"""
+"""Turn errors into answers: the contract's error body for programs, a page for people."""
 
 from typing import Any, Final, NamedTuple
 
@@ -64,7 +62,9 @@ _STATUSES: Final = {
 
 
 def problem(error: Exception) -> Problem:
-    """What to tell of ``error``; nothing of its inside unless it is one of ours."""
+    """Describe ``error`` to the caller. An error that is not one of ours reveals nothing of its
+    cause.
+    """
     for kind, status, type_, code in _KINDS:
         if isinstance(error, kind):
             return Problem(status, type_, code, str(error))
@@ -100,7 +100,7 @@ def _other(error: Exception) -> Problem:
 
 
 def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
-    """What a client needs to do better next time."""
+    """Return the headers that help the client to do better next time."""
     extra: dict[str, str] = {}
     if isinstance(error, BusyError):
         extra["retry-after"] = str(error.retry_s)

@@ -1,5 +1,6 @@
-"""The management API: JSON over the services, under ``/api/v1``. One table of calls makes handlers
-and document.
+"""Serve the management API: JSON over the services, under ``/api/v1``.
+
+One table of calls makes handlers and document.
 """
 
 import re
@@ -37,7 +38,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 def routes() -> list[Any]:
-    """The handlers of all calls."""
+    """Make the handlers of all calls."""
     return [_handler(route) for route in ROUTES] + [_document()]
 
 
@@ -86,7 +87,7 @@ async def respond(route: Route, request: AnyRequest) -> Response[Any]:
 
 
 async def _once(route: Route, call: Call, key: str, body_hash: bytes) -> Response[Any]:
-    """The call under its ``Idempotency-Key``."""
+    """Run the call once for its ``Idempotency-Key``."""
     replay = await idempotency.begin(call.context, call.actor, key, body_hash)
     if replay is not None:
         response = _answer(replay.status, replay.answer)
@@ -114,8 +115,9 @@ def _answer(status: int, body: bytes) -> Response[Any]:
 
 
 async def _csv(route: Route, call: Call) -> Response[Any]:
-    """All rows from the cursor on, page after page. The first page is read before the answer
-    begins.
+    """Stream all rows from the cursor on, page after page.
+
+    The first page is read before the answer begins.
     """
     query = msgspec.structs.replace(call.query, limit=MAX_LIMIT)
     first = await route.work(msgspec.structs.replace(call, query=query))

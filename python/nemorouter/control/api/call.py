@@ -1,6 +1,4 @@
-"""What a call of the API is: a row of a table, from which handlers, OpenAPI document and tests are
-all made.
-"""
+"""Define a call of the API: a row of the table that makes handlers, OpenAPI document and tests."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -58,5 +56,5 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def given(query: msgspec.Struct, *but: str) -> dict[str, Any]:
-    """The fields of a query that were given."""
+    """Return the fields of a query that were given."""
     return {name: value for name, value in msgspec.structs.asdict(query).items() if name not in but}

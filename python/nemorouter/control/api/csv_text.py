@@ -11,12 +11,12 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def head(row: type[msgspec.Struct]) -> bytes:
-    """The line of names."""
+    """Write the line of column names."""
     return _lines([row.__struct_fields__])
 
 
 def lines(rows: Sequence[msgspec.Struct]) -> bytes:
-    """A line for each row."""
+    """Write one line a row."""
     return _lines([[cell(value) for value in msgspec.structs.astuple(row)] for row in rows])
 
 

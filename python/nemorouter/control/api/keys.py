@@ -65,7 +65,7 @@ class KeyFilter(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def shown(view: KeyView) -> Key:
-    """The contract's fields of a view."""
+    """Convert a view into the contract's fields."""
     return Key(**_fields(view))
 
 

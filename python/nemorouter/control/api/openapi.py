@@ -1,6 +1,4 @@
-"""The OpenAPI 3.1 document, made from the same table as the handlers: what it says is what the
-server does.
-"""
+"""Make the OpenAPI 3.1 document from the table that makes the handlers."""
 
 import re
 from collections.abc import Sequence
@@ -102,7 +100,7 @@ _REFUSALS: Final = {
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
-    """The whole document."""
+    """Make the whole document."""
     types = {route.body for route in routes} | {route.answer for route in routes}
     ordered = sorted(types - {None}, key=str)
     schemas, components = msgspec.json.schema_components(
@@ -225,7 +223,7 @@ def _responses(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _names(schema: Any, components: dict[str, Any]) -> set[str]:  # noqa: ANN401 - a JSON schema
-    """The components that a schema refers to."""
+    """List the components that a schema refers to."""
     text = msgspec.json.encode(schema).decode()
     found: set[str] = set()
     for name in re.findall(r"#/components/schemas/([^\"]+)", text):

@@ -1,6 +1,4 @@
-"""The dashboard: HTML pages rendered on the server. A face of the services; it holds no rules of
-its own.
-"""
+"""Render the dashboard: HTML pages, a face of the services without rules of its own."""
 
 from typing import Any
 
@@ -39,7 +37,7 @@ def routes() -> list[Any]:
 
 
 def problem(_: object, found: Problem) -> Response[Any]:
-    """The page of an error."""
+    """Render the page of an error."""
     heading = _HEADINGS.get(found.status, "That did not work")
     return page(
         "problem.html",

@@ -1,6 +1,4 @@
-"""The page of budgets: every cap of the org with what is spent of it, and the alerts that were
-raised.
-"""
+"""Show the budgets of an org: every cap with what is spent of it, and the alerts raised."""
 
 from typing import Final
 
@@ -78,7 +76,7 @@ async def remove_budget(request: AnyRequest, org: FromPath[str], id: FromPath[st
 
 
 def kind_of(id: str) -> Kind:
-    """What an id stands for. NotFoundError: nothing that has a budget."""
+    """Return the kind of scope that an id names. NotFoundError: no scope that has a budget."""
     prefix = id.partition("_")[0].upper()
     if prefix not in Kind.__members__:
         raise NotFoundError("Choose whose budget it is.", field="scope")

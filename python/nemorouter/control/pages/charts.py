@@ -59,12 +59,12 @@ class Chart(NamedTuple):
 
 
 def money(value: Decimal) -> str:
-    """An amount of USD on an axis or in a table."""
+    """Write an amount of USD for an axis or a table."""
     return usd(str(value))
 
 
 def count(value: Decimal) -> str:
-    """A whole number on an axis or in a table."""
+    """Write a whole number for an axis or a table."""
     return compact(int(value))
 
 
@@ -112,8 +112,9 @@ def bars(
 
 
 def ceiling(value: Decimal) -> Decimal:
-    """The end of the axis: the next of 1, 2, 4, 5 or 10 times a power of ten; 1 where nothing
-    happened.
+    """Return the end of the axis: the next of 1, 2, 4, 5 or 10 times a power of ten.
+
+    Without any value the axis ends at 1.
     """
     if value <= 0:
         return Decimal(1)

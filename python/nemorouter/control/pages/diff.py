@@ -1,4 +1,4 @@
-"""What an audit event changed, field by field. Pure."""
+"""List what an audit event changed, field by field. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ class Change(NamedTuple):
 
 
 def fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Change]:
-    """The fields that differ, in the order of the event; of a new resource those that say
-    something.
+    """List the fields that differ, in the order of the event.
+
+    Of a new resource, list the fields that have a value.
     """
     was, now = _flat(before or {}), _flat(after or {})
     names = [*was, *(name for name in now if name not in was)]

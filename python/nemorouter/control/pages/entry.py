@@ -29,7 +29,7 @@ async def root(request: AnyRequest) -> Redirect:
 
 @get("/login")
 async def show_login(request: AnyRequest) -> Response[str] | Redirect:
-    """The form; who is signed in goes on."""
+    """Show the sign-in form; redirect a user who is signed in."""
     signed = await auth.optional(request)
     if signed is not None and signed.session:
         return go(await home_path(auth.context_of(request), signed.actor))
@@ -67,7 +67,7 @@ async def logout(request: AnyRequest) -> Redirect:
 
 @get("/setup")
 async def show_setup(request: AnyRequest) -> Response[str] | Redirect:
-    """The first run, for who holds the printed token."""
+    """Show the form of the first run, for the holder of the printed token."""
     context = auth.context_of(request)
     if not await setup.is_open(context):
         return go("/login")
@@ -103,7 +103,7 @@ async def complete_setup(request: AnyRequest) -> Response[Any]:
 
 @get("/invitations/accept")
 async def show_invitation(request: AnyRequest) -> Response[str]:
-    """What the link invites to."""
+    """Show what the link invites to."""
     return await _invitation(
         request, forms.filled({"token": request.query_params.get("token", "")})
     )
@@ -126,7 +126,7 @@ async def accept_invitation(request: AnyRequest) -> Response[Any]:
 
 @get("/reset")
 async def show_reset(request: AnyRequest) -> Response[str]:
-    """The form of a new password, for who holds a link."""
+    """Show the form of a new password, for the holder of a link."""
     return await _reset(request, forms.filled({"token": request.query_params.get("token", "")}))
 
 
@@ -154,7 +154,7 @@ async def static_file(name: FromPath[str]) -> Response[bytes]:
 
 @get("/favicon.ico")
 async def favicon() -> Response[bytes]:
-    """What browsers ask for by themselves."""
+    """Send the icon that browsers request by themselves."""
     return await static_file.fn("nemo.svg")  # type: ignore[no-any-return]
 
 
@@ -217,7 +217,7 @@ async def _reset(
 
 
 def _twice(form: forms.Form) -> str:
-    """The password, typed twice alike."""
+    """Return the password if it was typed twice alike."""
     password = form.values.get("password", "")
     if password != form.values.get("again", ""):
         raise RefusedError("The two passwords differ.", field="again")

@@ -1,6 +1,4 @@
-"""Forms: what was typed, kept; what is wrong with it, beside its field; and the values that
-services take.
-"""
+"""Read forms: keep what was typed, put each error beside its field, make values for services."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -55,7 +53,7 @@ class Form(NamedTuple):
     lists: Mapping[str, Sequence[str]] = {}
 
     def text(self, name: str) -> str:
-        """What was typed, without the blanks around it."""
+        """Return what was typed in a field, without the blanks around it."""
         return self.values.get(name, "").strip()
 
     def all(self, name: str) -> tuple[str, ...]:
@@ -63,7 +61,7 @@ class Form(NamedTuple):
         return tuple(self.lists.get(name, ()))
 
     def refused(self, error: RefusedError) -> "Form":
-        """The same with the error at its field; at the top if the form has no such field."""
+        """Copy the form with the error at its field, or at the top if the form has no such field."""
         if error.field and error.field in self.lists:
             return self._replace(errors={error.field: spoken(error)})
         return self._replace(problem=spoken(error))
@@ -72,14 +70,14 @@ class Form(NamedTuple):
 def filled(
     values: Mapping[str, str | None], lists: Mapping[str, Sequence[str]] | None = None
 ) -> Form:
-    """A form that starts with what is there now."""
+    """Make a form that starts with the present values."""
     return Form(
         {name: "" if value is None else value for name, value in values.items()}, lists=lists or {}
     )
 
 
 def spoken(error: RefusedError) -> str:
-    """The message, with the field called as the page calls it."""
+    """Return the message, with the field called as the page calls it."""
     text = str(error)
     field = error.field or ""
     if field in _PUBLIC and text.startswith(field):
@@ -88,7 +86,7 @@ def spoken(error: RefusedError) -> str:
 
 
 async def read(request: Request[Any, Any, Any]) -> Form:
-    """The urlencoded body of a form. ClientException: no such thing."""
+    """Read the urlencoded body of a form. ClientException: the body is no form."""
     body = await request.body()
     if len(body) > MAX_BODY:
         raise ClientException("The form is too large.", status_code=413)
@@ -109,7 +107,7 @@ async def read(request: Request[Any, Any, Any]) -> Form:
 
 
 def number(form: Form, name: str) -> int | None:
-    """A limit; blank is None = unlimited. Blanks and commas between digits are fine."""
+    """Read a limit; blank is None = unlimited. Blanks and commas between digits are allowed."""
     text = form.text(name).replace(",", "").replace(" ", "")
     if not text:
         return None
@@ -124,7 +122,7 @@ def rates(form: Form) -> dict[str, Any]:
 
 
 def budget(form: Form) -> NewBudget | None:
-    """A budget; no amount is no budget."""
+    """Read a budget; None if no amount was typed."""
     amount = form.text("max_spend").removeprefix("$").replace(",", "")
     if not amount:
         return None
@@ -158,9 +156,7 @@ def limits(view: ScopeView) -> dict[str, str | None]:
 
 
 def again(form: Form, error: RefusedError) -> dict[str, Any]:
-    """What a template takes to show the form once more: typed values, errors beside fields, or one
-    at the top.
-    """
+    """Return what a template needs to show the form again: typed values and errors."""
     form = form.refused(error)
     return {"form": form, "problem": form.problem}
 
@@ -173,7 +169,7 @@ def status(error: RefusedError) -> int:
 
 
 def only_id(kind: str, text: str) -> str:
-    """The id in an address. NotFoundError: it is none."""
+    """Return the id in an address. NotFoundError: the text is no id."""
     try:
         ids.from_text(kind, text)
     except ValueError:

@@ -1,6 +1,4 @@
-"""The frame around each page: whose org it is, what the person may do there, and what happened just
-before.
-"""
+"""Build the frame around each page: the org, what the user may do there, the last message."""
 
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -86,7 +84,7 @@ class Nav(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What the base template shows, and what handlers need."""
+    """Hold what the base template shows, and what handlers need."""
 
     context: Context
     actor: Actor
@@ -101,7 +99,7 @@ class Frame(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where the org's pages start: ``/acme``."""
+        """Return the path under which the org's pages lie, such as ``/acme``."""
         return self.org.path
 
     @property
@@ -137,15 +135,15 @@ class Frame(NamedTuple):
         }
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response[str]:
-        """A page within this frame."""
+        """Render a page within this frame."""
         return page(template, status=status, frame=self, **values)
 
 
 async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
-    """The frame of an org that the person may enter. NotFoundError: any other, whether it exists or
-    not.
+    """Open the frame of an org that the user may enter.
 
-    ForbiddenError: their role does not take them to this page.
+    NotFoundError: any other org, whether it exists or not. ForbiddenError: the user's role does not
+    include this page.
     """
     signed = auth.require(request)
     context = auth.context_of(request)
@@ -180,8 +178,9 @@ async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
 
 
 async def home_path(context: Context, actor: Actor) -> str:
-    """Where a person lands who has signed in: the org of the session. ForbiddenError: they belong
-    to none.
+    """Return the path to which a sign-in leads: the org of the session.
+
+    ForbiddenError: the user belongs to no org.
     """
     places = await overview.places(context, actor)
     paths = _paths(places)
@@ -191,7 +190,7 @@ async def home_path(context: Context, actor: Actor) -> str:
 
 
 def _paths(places: list[overview.Place]) -> dict[str, str]:
-    """The path segment of each org: a word made from its name where that is clear, else its id."""
+    """Choose the path segment of each org: a word made from its name if it is unique, else its id."""
     slugs = [slug(place.name) for place in places]
     return {
         place.id: word

@@ -16,7 +16,7 @@ _MOST: Final = 6
 
 @get("/{org:str}")
 async def home(request: AnyRequest, org: FromPath[str]) -> Response[str]:
-    """The overview."""
+    """Show the overview."""
     frame = await open_frame(request, org, "Home")
     context, actor = frame.context, frame.actor
     days = await overview.daily(context, actor, days=31)

@@ -29,7 +29,7 @@ PAGE: Final = 50
 
 @get("/{org:str}/keys")
 async def show_keys(request: AnyRequest, org: FromPath[str]) -> Response[str]:
-    """The table of keys, with search, filters and pages."""
+    """Show the table of keys, with search, filters and pages."""
     frame = await open_frame(request, org, "Keys")
     asked = {name: request.query_params.get(name, "").strip() for name in ("q", "team", "status")}
     given: dict[str, Any] = {name: value or None for name, value in asked.items()}
@@ -59,7 +59,7 @@ async def show_keys(request: AnyRequest, org: FromPath[str]) -> Response[str]:
 
 @get("/{org:str}/keys/new")
 async def new_key(request: AnyRequest, org: FromPath[str]) -> Response[str]:
-    """The form of **Create Key** as a page."""
+    """Show the form of **Create Key** as a page."""
     frame = await open_frame(request, org, "Keys")
     teams = await team_options(frame)
     start = forms.filled(
@@ -99,7 +99,7 @@ async def create_key(request: AnyRequest, org: FromPath[str]) -> Response[str] |
 async def duplicate_key(
     request: AnyRequest, org: FromPath[str], id: FromPath[str]
 ) -> Response[str] | Redirect:
-    """A new secret under the same limits, shown this once."""
+    """Make another key with the limits of this one, and show its secret once."""
     frame = await open_frame(request, org, "Keys")
     form = await forms.read(request)
     made = await once(
@@ -109,12 +109,12 @@ async def duplicate_key(
 
 
 def key_path(frame: Frame) -> Callable[[keys.CreatedKey], str]:
-    """Where a key that was made has its page."""
+    """Return the function that gives the path of a new key's page."""
     return lambda made: f"{frame.path}/keys/{made.view.id}"
 
 
 def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response[str]:
-    """The one page that holds a full key."""
+    """Show the one page that holds a full key."""
     base = f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}/v1"
     return frame.page(
         "key_created.html", key=made.view, secret=made.key, snippets=snippets(base, made.key)
@@ -222,7 +222,7 @@ async def _key_page(
 
 
 def _as_form(key: KeyView) -> forms.Form:
-    """The form with what holds now."""
+    """Make the form with the key's present values."""
     values = {
         "name": key.name,
         "status": key.status,
@@ -234,7 +234,7 @@ def _as_form(key: KeyView) -> forms.Form:
 
 
 def _state(key: KeyView) -> str:
-    """The status in words; a key past its expiry says so."""
+    """Return the status in words; a key past its expiry is called expired."""
     expired = key.expires_at is not None and datetime.fromisoformat(key.expires_at) <= datetime.now(
         UTC
     )
@@ -242,7 +242,7 @@ def _state(key: KeyView) -> str:
 
 
 async def team_options(frame: Frame) -> list[tuple[str, str]]:
-    """The org's teams, to choose from."""
+    """List the org's teams as options."""
     return await overview.choices(frame.context, frame.actor, Kind.TEAM)
 
 
@@ -251,7 +251,7 @@ def default_team(teams: list[tuple[str, str]]) -> str:
 
 
 def choices(teams: list[tuple[str, str]]) -> dict[str, Any]:
-    """What the forms of keys let choose from."""
+    """Return the options of the forms of keys."""
     return {"teams": teams, "durations": forms.DURATIONS, "endpoints": list(ENDPOINTS)}
 
 

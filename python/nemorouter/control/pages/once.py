@@ -1,8 +1,7 @@
-"""A form that is sent twice does its work once: a reload, a double click, a second press after
-"back".
+"""Let a form that is sent twice do its work once: a reload, a double click, "back" and again.
 
-Each form that is drawn holds a fresh token; the same token with the same fields leads to what the
-first sending made. It must never keep a secret: what was shown once is not shown again.
+Each form that is drawn holds a new token. A second request with the token and the fields of the
+first leads to what the first made. No secret is kept: what was shown once is not shown again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,8 +27,9 @@ T = TypeVar("T")
 async def once(
     frame: Frame, form: Form, work: Callable[[], Awaitable[T]], where: Callable[[T], str]
 ) -> T | Redirect:
-    """What ``work`` made; the second time, the way to the page ``where`` it stands. ConflictError:
-    still at work.
+    """Return what ``work`` makes; at the second time, a redirect to the page ``where`` it is shown.
+
+    ConflictError: the first request is still at work.
     """
     if not form.text(FIELD):
         return await work()  # a program: it knows what it does

@@ -1,6 +1,4 @@
-"""Pages of the people: members with their roles, invitations, and one person with limits of their
-own.
-"""
+"""Show the people of an org: members with roles, invitations, and one user with their limits."""
 
 from functools import partial
 from typing import Final
@@ -100,8 +98,9 @@ async def save_member(
 async def reset_password(
     request: AnyRequest, org: FromPath[str], id: FromPath[str]
 ) -> Response[str]:
-    """A link by which the person sets a new password, shown this once. An earlier one ends, so
-    twice does no harm.
+    """Make a link by which the user sets a new password, and show it once.
+
+    An earlier link ends, so that a second request does no harm.
     """
     frame = await open_frame(request, org, "People")
     one = await _find(frame, id)
@@ -206,12 +205,12 @@ async def _member(
 
 
 def _site(request: AnyRequest) -> str:
-    """The server as the browser calls it."""
+    """Return the address of the server as the browser calls it."""
     return f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}"
 
 
 def _roles(frame: Frame) -> list[tuple[str, str]]:
-    """The roles to choose from; what may be given, the services say."""
+    """List the roles as options. The services decide which may be given."""
     return [
         (role, text)
         for role, text in _ROLES.items()

@@ -27,7 +27,7 @@ _AUDIT_FILTERS: Final = ("actor", "action", "resource", "since", "until")
 
 @get("/{org:str}/logs")
 async def show_logs(request: AnyRequest, org: FromPath[str]) -> Response[str]:
-    """Requests, newest first."""
+    """Show the request log, newest first."""
     frame = await open_frame(request, org, "Logs")
     require(frame.actor, "log.read")
     asked = _asked(request, _LOG_FILTERS)
@@ -102,8 +102,9 @@ async def audit_csv(request: AnyRequest, org: FromPath[str]) -> Stream:
 async def _csv(
     name: str, kind: type[msgspec.Struct], read: Callable[[str | None], Awaitable[Page[Any]]]
 ) -> Stream:
-    """Page after page as one file. The first is read before anything is sent, so that a bad filter
-    is told.
+    """Stream page after page as one CSV file.
+
+    The first page is read before anything is sent, so that a bad filter gets its error.
     """
     first = await read(None)
 
@@ -129,8 +130,9 @@ def _given(asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _whole_days(asked: dict[str, str]) -> dict[str, Any]:
-    """The filters as services take them, whose ``until`` is not included: a page's "Until" names
-    the last day.
+    """Return the filters as services take them.
+
+    A page's "Until" names the last day; the services' ``until`` is the instant after it.
     """
     given = _given(asked)
     with suppress(KeyError, ValueError, OverflowError):  # what is no day, the service refuses
@@ -139,7 +141,7 @@ def _whole_days(asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _refused(form: forms.Form, error: RefusedError) -> forms.Form:
-    """The filter at fault, with its reason beside it."""
+    """Copy the form with the reason beside the filter at fault."""
     field = error.field or ""
     if field in form.values:
         return form._replace(errors={field: forms.spoken(error)})
@@ -149,7 +151,7 @@ def _refused(form: forms.Form, error: RefusedError) -> forms.Form:
 def _around(
     path: str, asked: dict[str, str], cursor: str | None, after: str | None, form: forms.Form
 ) -> dict[str, Any]:
-    """Filters and pages as the template shows them."""
+    """Return filters and page links as the template shows them."""
     query = _given(asked)
     return {
         "form": form,

@@ -1,6 +1,4 @@
-"""Templates to answers. It must never mark a stored text as safe: what people typed is escaped,
-always.
-"""
+"""Render templates. Stored text is never marked as safe: what people typed is always escaped."""
 
 import hashlib
 import mimetypes
@@ -22,7 +20,7 @@ YEAR_S: Final = 31_536_000
 
 @cache
 def environment() -> Environment:
-    """The templates of the package, with the filters of ``words``."""
+    """Load the templates of the package, with the filters of ``words``."""
     made = Environment(
         loader=PackageLoader("nemorouter.control"),
         autoescape=True,
@@ -55,7 +53,7 @@ def environment() -> Environment:
 
 
 def page(template: str, *, status: int = 200, **values: Any) -> Response[str]:
-    """A page of HTML. Nothing of it is kept by browsers or proxies."""
+    """Render a page of HTML that neither browsers nor proxies keep."""
     return Response(
         environment().get_template(template).render(**values),
         status_code=status,
@@ -65,8 +63,9 @@ def page(template: str, *, status: int = 200, **values: Any) -> Response[str]:
 
 
 def go(path: str, done: str = "") -> Redirect:
-    """On to another page of ours after a form was accepted; ``done`` names the message it shows
-    (see ``flash``).
+    """Redirect to another page after a form was accepted.
+
+    ``done`` names the message that the page shows (see ``flash``).
     """
     if not path.startswith("/") or path.startswith(("//", "/\\")):
         path = "/"
@@ -76,7 +75,7 @@ def go(path: str, done: str = "") -> Redirect:
 
 
 def scope_path(kind: str, id: str) -> str:
-    """Where the page of a scope lies within its org."""
+    """Return the path of a scope's page within its org."""
     return {"key": f"/keys/{id}", "team": f"/teams/{id}", "user": f"/people/members/{id}"}.get(
         kind, "/settings"
     )
@@ -95,12 +94,15 @@ def assets() -> dict[str, tuple[bytes, str, str]]:
 
 
 def asset(name: str) -> str:
-    """The address of a static file; it changes with the content, so browsers may keep it for ever."""
+    """Return the address of a static file.
+
+    The address changes with the content, so that browsers may keep the file for ever.
+    """
     return f"/static/{name}?v={assets()[name][2]}"
 
 
 def static(name: str) -> Response[bytes] | None:
-    """The file itself."""
+    """Return a static file; None if there is none of this name."""
     if name not in assets():
         return None
     data, kind, mark = assets()[name]

@@ -24,7 +24,7 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def last_days(many: int = DAYS, now: datetime | None = None) -> list[str]:
-    """The last ``many`` days of UTC, oldest first, today included."""
+    """List the last ``many`` days of UTC, oldest first, today included."""
     today = (now or datetime.now(UTC)).date()
     return [(today - timedelta(days=back)).isoformat() for back in range(many - 1, -1, -1)]
 
@@ -54,7 +54,7 @@ def by_model(rows: Sequence[Sums]) -> list[Total]:
 
 
 def requests(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
-    """Requests by day."""
+    """Draw requests by day."""
     days = days or last_days()
     one = charts.Series("Requests", _by_day(rows, days, lambda row: row.requests))
     return charts.bars(id, "Requests by day", days, [one])

@@ -50,7 +50,7 @@ async def save_org(request: AnyRequest, org: FromPath[str]) -> Response[str] | R
 
 @post("/{org:str}/settings/password", status_code=200)
 async def change_password(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
-    """A new password; other sessions end."""
+    """Change the password; other sessions of the user end."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
@@ -82,7 +82,7 @@ async def end_sessions(request: AnyRequest, org: FromPath[str]) -> Redirect:
 async def create_management_key(
     request: AnyRequest, org: FromPath[str]
 ) -> Response[str] | Redirect:
-    """A key of the management API, shown this once."""
+    """Make a key of the management API, and show it once."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
@@ -127,7 +127,7 @@ async def revoke_management_key(
 
 @post("/{org:str}/settings/webhooks", status_code=200)
 async def create_webhook(request: AnyRequest, org: FromPath[str]) -> Response[str] | Redirect:
-    """An address for alerts; its signing secret is shown this once."""
+    """Add an address for alerts, and show its signing secret once."""
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
@@ -199,7 +199,7 @@ async def save_price(request: AnyRequest, org: FromPath[str]) -> Response[str] |
 
 
 def _one(listed: list[T], id: str) -> T:
-    """The one of a list with this id. NotFoundError: there is none."""
+    """Return the item of a list with this id. NotFoundError: there is none."""
     found = next((one for one in listed if one.id == id), None)
     if found is None:
         raise NotFoundError("There is nothing at this URL.")
@@ -216,7 +216,7 @@ def _ask(
     detail: str,
     consequences: list[str],
 ) -> Response[str]:
-    """The question before something ends."""
+    """Show the question before something ends."""
     return frame.page(
         "confirm.html",
         question=f"Delete this {what}?",

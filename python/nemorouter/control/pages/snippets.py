@@ -2,7 +2,7 @@
 
 
 def snippets(base: str, key: str) -> list[tuple[str, str]]:
-    """The same request by curl, Python and Node. ``base`` ends in ``/v1``."""
+    """Write one request for curl, Python and Node. ``base`` ends in ``/v1``."""
     curl = f"""curl {base}/chat/completions \\
   -H "Authorization: Bearer {key}" \\
   -H "Content-Type: application/json" \\

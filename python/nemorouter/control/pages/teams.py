@@ -69,7 +69,7 @@ async def save_team(
 
 
 def patch(form: forms.Form) -> ScopePatch:
-    """The whole form of a scope."""
+    """Read the whole form of a scope."""
     return ScopePatch(
         name=form.text("name"),
         status=form.text("status"),
@@ -123,7 +123,7 @@ async def _team(
 
 
 def as_form(view: ScopeView) -> forms.Form:
-    """The form with what holds now."""
+    """Make the form with the scope's present values."""
     values = {
         "name": view.name,
         "status": view.status,

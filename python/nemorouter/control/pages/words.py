@@ -1,6 +1,4 @@
-"""How numbers, money, days and names are said on a page. Pure functions; the templates use them as
-filters.
-"""
+"""Write numbers, money, days and names for a page. Pure functions, used as filters."""
 
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -18,8 +16,9 @@ _AGES: Final = (
 
 
 def usd(text: str | None) -> str:
-    """``$1,234.50`` of a decimal string; small amounts keep two digits that say something. None: a
-    dash.
+    """Write a decimal string as ``$1,234.50``; None as a dash.
+
+    Small amounts keep two significant digits.
     """
     if text is None:
         return "–"
@@ -31,7 +30,7 @@ def usd(text: str | None) -> str:
 
 
 def exact(text: str) -> str:
-    """``$1,234.50`` of a decimal string, with every digit of it: prices and caps, which people have
+    """Write a decimal string as ``$1,234.50`` with every digit: prices and caps, as they were
     typed.
     """
     return _dollars(Decimal(text))
@@ -61,20 +60,21 @@ def compact(number: int) -> str:
 
 
 def limit(number: int | None) -> str:
-    """A limit; None is unlimited."""
+    """Write a limit; None is unlimited."""
     return "Unlimited" if number is None else f"{number:,}"
 
 
 def percent(part: str, whole: str) -> int:
-    """How much of a cap is spent, rounded down so that 100 means all of it; a cap of 0 is always
-    used up.
+    """Return how much of a cap is spent, in percent, rounded down so that 100 means all of it.
+
+    A cap of 0 is always used up.
     """
     cap = Decimal(whole)
     return int(min(Decimal(part) / cap, Decimal(10)) * 100) if cap else 100
 
 
 def level(share: int) -> str:
-    """The class of a bar: calm, ``near`` its end, or ``over``."""
+    """Return the class of a bar: calm, ``near`` its end, or ``over``."""
     return "over" if share >= 100 else "near" if share >= 80 else "calm"
 
 
