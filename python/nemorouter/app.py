@@ -185,8 +185,9 @@ def upstream_routes(settings: Settings) -> Routes:
 
 
 def _priced(store: Store) -> Known:
-    """Return a reader of the models that have a price, which reads the store every few seconds at
-    most.
+    """Return a reader of the models that have a price.
+
+    The reader asks the store every few seconds at most.
     """
     known: list[str] = []
     until = 0.0

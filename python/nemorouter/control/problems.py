@@ -62,8 +62,9 @@ _STATUSES: Final = {
 
 
 def problem(error: Exception) -> Problem:
-    """Describe ``error`` to the caller. An error that is not one of ours reveals nothing of its
-    cause.
+    """Describe ``error`` to the caller.
+
+    An error that is not one of ours reveals nothing of its cause.
     """
     for kind, status, type_, code in _KINDS:
         if isinstance(error, kind):

@@ -30,8 +30,9 @@ def usd(text: str | None) -> str:
 
 
 def exact(text: str) -> str:
-    """Write a decimal string as ``$1,234.50`` with every digit: prices and caps, as they were
-    typed.
+    """Write a decimal string as ``$1,234.50`` with every digit.
+
+    Prices and caps are shown so, as they were typed.
     """
     return _dollars(Decimal(text))
 
