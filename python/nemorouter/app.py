@@ -169,6 +169,7 @@ def wake_agent(settings: Settings, stack: AsyncExitStack) -> Callable[[], None]:
     """Return the function that wakes this host's agent; on a single host it does nothing."""
     if settings.redis_url is None:
         return lambda: None
+    # Only here, so that one machine loads nothing of the cluster.
     from nemorouter.cluster.wake import Bell
 
     bell = Bell(DataDir(settings.data_dir).agent_socket)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import nemorouter
-from nemorouter.cli import COMMANDS, main
+from nemorouter.cli import main
+from nemorouter.cli.commands import COMMANDS
 from nemorouter.cli.run import run
 
 PACKAGE = str(Path(nemorouter.__file__).parents[1])
@@ -52,7 +53,7 @@ def test_every_command_answers_as_json_too(
 
 def test_no_command_loads_the_store_for_its_help(tmp_path: Path) -> None:
     code = (
-        "import sys; from nemorouter.cli import COMMANDS; from nemorouter.cli.run import run\n"
+        "import sys; from nemorouter.cli.commands import COMMANDS; from nemorouter.cli.run import run\n"
         "for command in COMMANDS: run([command, '--help'])\n"
         "print([name for name in ('sqlalchemy', 'alembic', 'granian', 'nemorouter._core') if name in sys.modules])"
     )

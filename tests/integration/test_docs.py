@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from nemorouter.cli import COMMANDS
+from nemorouter.cli.commands import COMMANDS
 from tests.support.documents import BLOCKS, DOCUMENTS, EXAMPLES, REFERENCE, ROOT, SERVERS
 
 BIN = Path(sys.executable).parent

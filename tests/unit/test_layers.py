@@ -23,6 +23,61 @@ RUST = sorted(ROOT.glob("rust/**/*.rs"))
 LINES = 400
 FUNCTION_LINES = 70
 
+LATE = {
+    "app": {"cluster.wake": "one machine loads nothing of the cluster"},
+    "drainer.thread": {"cluster.agent": "one machine loads nothing of the cluster"},
+    "services.transaction.apply": {
+        "cluster.membership": "Redis's client, only where there are other hosts",
+        "arena": "the native module, only where there may be an arena",
+    },
+    "services.operations.hosts": {
+        "cluster.budgets": "one machine loads nothing of the cluster",
+        "cluster.membership.hosts": "one machine loads nothing of the cluster",
+        "cluster.membership.member": "one machine loads nothing of the cluster",
+        "cluster.membership.propagation": "Redis's client, only where there are other hosts",
+    },
+    "services.operations.doctor": {"arena": "the native module, only where a server runs"},
+    "control.process.bridge": {"control.app": "half a second of imports, in a thread"},
+    "control.process.supervisor": {"control.app": "half a second of imports, not for `serve`"},
+    "ledger.retain": {"store": "PostgreSQL's driver is an optional package"},
+    "store.engine": {
+        "store.postgres": "PostgreSQL's driver is an optional package",
+        "store.migrate": "Alembic, only when there is work for it",
+    },
+    "store.migrations.versions.0003_sums": {"store.sums": "of another layout than the program's"},
+}
+"""Imports inside a function: module, what it imports there, and why it is not at the top.
+
+Only what is heavy or optional may be imported late. The command line is left out: each command
+imports what it runs, so that the others start at once.
+"""
+
+
+def late_imports(path: Path) -> set[str]:
+    """Modules of the package that the functions of a file import."""
+    found: set[str] = set()
+    for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                names: list[str] = []
+                if isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                elif isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                found.update(name for name in names if name.startswith("nemorouter"))
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PACKAGE.rglob("*.py") if "cli" not in path.relative_to(PACKAGE).parts],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_what_is_imported_late_has_a_reason(path: Path) -> None:
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    allowed = {f"nemorouter.{name}" for name in LATE.get(module, {})}
+    assert late_imports(path) == allowed
+
 
 def test_public_names_are_sorted_and_true() -> None:
     for name in ["nemorouter", "nemorouter.gate", "nemorouter.reference"]:

@@ -14,8 +14,7 @@ app: App = group("db")
 @app.command
 def upgrade(*, common: Common = DEFAULTS) -> None:
     """Bring the store to the layout of this version. Stop the servers and make a backup first."""
-    from nemorouter.store.backend import backend_of
-    from nemorouter.store.engine import Store
+    from nemorouter.store.engine import Store, backend_of
 
     settings = common.settings()
     backend = backend_of(settings)
@@ -42,7 +41,7 @@ def upgrade(*, common: Common = DEFAULTS) -> None:
 @app.command
 def status(*, common: Common = DEFAULTS) -> int:
     """Say which layout the store has, and which one this version wants."""
-    from nemorouter.store.backend import backend_of
+    from nemorouter.store.engine import backend_of
     from nemorouter.store.schema import SCHEMA_VERSION
 
     backend = backend_of(common.settings())

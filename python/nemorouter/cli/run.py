@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 
-from nemorouter.cli import COMMANDS
+from nemorouter.cli.commands import COMMANDS
 from nemorouter.errors import NemoError, system_reason
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
+from litestar.response import Redirect
 
 from nemorouter.control import api, pages, policy, problems
 from nemorouter.control.guards import guard
-from nemorouter.control.process.bridge import MAX_BODY
+from nemorouter.control.problems import NotSignedInError
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 
@@ -67,9 +68,9 @@ def litestar(context: Context, settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[*api.routes(), *pages.routes()],
         guards=[guard],
-        exception_handlers={Exception: problems.handle},
+        exception_handlers={Exception: answer_error},
         state=State({"context": context, "settings": settings}),
-        request_max_body_size=MAX_BODY,
+        request_max_body_size=policy.MAX_BODY,
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -89,3 +90,27 @@ def served(app: Litestar) -> list[str]:
             methods = getattr(handler, "http_methods", ())
             found += [f"{method} {route.path_format}" for method in sorted(methods)]
     return [route for route in found if not route.startswith("OPTIONS ")]
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer any exception of a route: with JSON to a program, with a page to a browser."""
+    found = problems.problem(error)
+    extra = problems.headers(error, found, request.scope["path"])
+    if not _wants_page(request):
+        return Response(
+            problems.body(found),
+            status_code=found.status,
+            headers=extra,
+            media_type="application/json",
+        )
+    if isinstance(error, NotSignedInError):
+        return Redirect("/login", status_code=303)
+    page = pages.problem(found)
+    page.headers.update(extra)
+    return page
+
+
+def _wants_page(request: Request[Any, Any, Any]) -> bool:
+    """True if a browser asks for something outside the management API."""
+    accepts = request.headers.get("accept", "")
+    return not request.scope["path"].startswith("/api/") and "text/html" in accepts

@@ -19,6 +19,9 @@ SESSION: Final = "session"
 
 API: Final = "/api/v1"
 
+MAX_BODY: Final = 1 << 20
+"""Bytes that the body of a request may have, whatever the route."""
+
 _API: Final[dict[str, str]] = {
     "GET /openapi.json": PUBLIC,
     "GET /keys": "key.read",

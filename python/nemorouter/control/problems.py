@@ -1,11 +1,9 @@
 """Turn errors into answers: the contract's error body for programs, a page for people."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
-from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.response import Redirect
 
 from nemorouter.control import policy
 from nemorouter.errors import (
@@ -119,31 +117,6 @@ def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
 def body(found: Problem) -> bytes:
     return msgspec.json.encode(
         {"error": {"message": found.message, "type": found.type, "code": found.code}}
-    )
-
-
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Litestar's handler of every exception: JSON for programs, pages for people."""
-    found = problem(error)
-    extra = headers(error, found, request.scope["path"])
-    from nemorouter.control import pages  # the pages stand beside this module, and may use it
-
-    render = getattr(pages, "problem", None)
-    if wants_page(request) and isinstance(error, NotSignedInError):
-        return Redirect("/login", status_code=303)
-    if not wants_page(request) or render is None:
-        return Response(
-            body(found), status_code=found.status, headers=extra, media_type="application/json"
-        )
-    page: Response[Any] = render(request, found)
-    page.headers.update(extra)
-    return page
-
-
-def wants_page(request: Request[Any, Any, Any]) -> bool:
-    """Is it a person with a browser who asks?"""
-    return not request.scope["path"].startswith("/api/") and "text/html" in request.headers.get(
-        "accept", ""
     )
 
 

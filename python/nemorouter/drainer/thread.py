@@ -158,9 +158,8 @@ class Drainer:
         """
         if self._settings.redis_url is None:
             return None
-        from nemorouter.cluster.agent import (
-            Agent,
-        )  # only here, so that one machine loads nothing of it
+        # Only here, so that one machine loads nothing of the cluster.
+        from nemorouter.cluster.agent import Agent
 
         agent = Agent(self._settings, arena)
         agent.start()

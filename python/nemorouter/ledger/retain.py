@@ -44,6 +44,7 @@ async def retain(store: Store, days: int, wall_ms: int, batch: int = 1000) -> bo
 
 async def _drop_log(store: Store, connection: AsyncConnection, before_ms: int, batch: int) -> bool:
     if store.dialect == "postgresql":
+        # It imports PostgreSQL's driver, which is an optional package.
         from nemorouter.store import weeks
 
         return await weeks.expire(connection, before_ms)

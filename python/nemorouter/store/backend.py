@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from nemorouter.errors import ConfigurationError
-from nemorouter.settings import Settings
-
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
@@ -70,18 +67,3 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Close what ``engine`` does not own."""
-
-
-def backend_of(settings: Settings) -> Backend:
-    """The store that ``settings`` name. PostgreSQL's driver is imported for PostgreSQL only."""
-    if settings.database_url.startswith("postgresql://"):
-        try:
-            from nemorouter.store.postgres import Postgres
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                "A store in PostgreSQL needs its driver: pip install 'nemorouter[postgres]'."
-            ) from error
-        return Postgres(settings)
-    from nemorouter.store.sqlite import Sqlite
-
-    return Sqlite(settings)

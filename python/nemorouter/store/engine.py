@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
-from nemorouter.store.backend import Backend, Dialect, backend_of
+from nemorouter.store.backend import Backend, Dialect
 from nemorouter.store.schema import SCHEMA_VERSION
+from nemorouter.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
@@ -45,9 +46,8 @@ class Store:
             DataDir(settings.data_dir).prepare()  # the secrets lie there, wherever the store is
         version = await backend.version()
         if migrate and version < SCHEMA_VERSION:
-            from nemorouter.store.migrate import (
-                upgrade,
-            )  # Alembic costs half a second: only when there is work
+            # Alembic costs half a second, so it is imported only when there is work.
+            from nemorouter.store.migrate import upgrade
 
             await upgrade(backend)
             version = await backend.version()
@@ -117,6 +117,22 @@ class Store:
     async def close(self) -> None:
         await self._engine.dispose()
         await self._backend.close()
+
+
+def backend_of(settings: Settings) -> Backend:
+    """Return the backend of the store that ``settings`` name, not yet open.
+
+    ConfigurationError: the store is in PostgreSQL, and its driver is not installed.
+    """
+    if not settings.database_url.startswith("postgresql://"):
+        return Sqlite(settings)
+    try:
+        from nemorouter.store.postgres import Postgres  # its driver is an optional package
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "A store in PostgreSQL needs its driver: pip install 'nemorouter[postgres]'."
+        ) from error
+    return Postgres(settings)
 
 
 class _Translated:

@@ -15,8 +15,7 @@ from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
 from nemorouter.settings import Settings
 from nemorouter.store import migrate
-from nemorouter.store.backend import backend_of
-from nemorouter.store.engine import Store
+from nemorouter.store.engine import Store, backend_of
 from nemorouter.store.ledger import record
 from nemorouter.store.schema import SCHEMA_VERSION, metadata
 from nemorouter.store.sqlite import database_path, store_version

@@ -7,8 +7,8 @@ from litestar import Request, post
 
 from nemorouter.control import csrf
 from nemorouter.control.app import HEADERS
+from nemorouter.control.policy import MAX_BODY
 from nemorouter.control.problems import ForgedError
-from nemorouter.control.process.bridge import MAX_BODY
 from tests.unit.control.conftest import Person, Plane
 
 

@@ -36,7 +36,7 @@ def routes() -> list[Any]:
     ]
 
 
-def problem(_: object, found: Problem) -> Response[Any]:
+def problem(found: Problem) -> Response[Any]:
     """Render the page of an error."""
     heading = _HEADINGS.get(found.status, "That did not work")
     return page(

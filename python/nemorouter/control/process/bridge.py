@@ -6,9 +6,9 @@ meanwhile.
 """
 
 import asyncio
-import importlib
 from typing import Any, Final
 
+from nemorouter.control import policy
 from nemorouter.control.process import link
 from nemorouter.control.process.link import AsgiApp, Message
 from nemorouter.control.process.throttle import Pace
@@ -17,8 +17,6 @@ from nemorouter.errors import StoreError
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-
-MAX_BODY: Final = 1 << 20
 
 _JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
 _TOO_LARGE: Final = b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
@@ -77,9 +75,10 @@ class Control:
 
 
 def _build(context: Context, settings: Settings) -> AsgiApp:
-    app: AsgiApp = importlib.import_module("nemorouter.control.app").create_control(
-        context, settings
-    )
+    # Half a second of imports: they run in this thread, while model calls go on.
+    from nemorouter.control.app import create_control
+
+    app: AsgiApp = create_control(context, settings)
     return app
 
 
@@ -99,12 +98,12 @@ async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> Non
 
 
 async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
-    """Read the whole body; None if it is larger than ``MAX_BODY``."""
+    """Read the whole body; None if it is larger than ``policy.MAX_BODY``."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in connection:
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > policy.MAX_BODY:
             return None
         chunks.append(bytes(chunk))
     return b"".join(chunks)

@@ -117,9 +117,8 @@ def main(descriptor: int) -> None:
 
 
 async def _serve(settings: Settings, descriptor: int) -> None:
-    from nemorouter.control.app import (
-        create_control,
-    )  # half a second of imports: not for the keeper
+    # Half a second of imports, which the supervisor's own process does not need.
+    from nemorouter.control.app import create_control
 
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)

@@ -147,6 +147,7 @@ def _port(settings: Settings) -> Iterator[Check]:
 
 
 def _arena(settings: Settings) -> Iterator[Check]:
+    # The native module is needed only where a server runs.
     from nemorouter.arena import attach
 
     arena = attach.live(settings)

@@ -12,7 +12,8 @@ from nemorouter.services.operations.check import Check
 from nemorouter.services.transaction.clock import iso, now_ms
 from nemorouter.services.transaction.context import audit_key_path
 from nemorouter.settings import Settings
-from nemorouter.store.backend import Backend, backend_of
+from nemorouter.store.backend import Backend
+from nemorouter.store.engine import backend_of
 from nemorouter.store.fingerprints import AUDIT_ID, compare
 from nemorouter.store.schema import SCHEMA_VERSION
 

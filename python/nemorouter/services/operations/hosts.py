@@ -137,6 +137,7 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
     ConflictError: it lives. It takes as long as a lease lasts, because nobody else can know.
     """
     require(actor, "host.forget")
+    # Only here, so that one machine loads nothing of the cluster.
     from nemorouter.cluster.budgets import bank
 
     found = [
@@ -170,6 +171,7 @@ async def reset(context: Context, actor: Actor) -> None:
 
 async def _bury(registry: "Registry", view: HostView) -> None:
     """Wait until the lease of every host of this data directory is over."""
+    # Only here, so that one machine loads nothing of the cluster.
     from nemorouter.cluster.membership.hosts import SILENCE_US, Silence
     from nemorouter.cluster.membership.member import boot_us
 
@@ -193,6 +195,7 @@ async def _registry(context: Context) -> AsyncIterator["Registry"]:
     url = context.settings.redis_url
     if url is None:
         raise ConflictError(_ALONE)
+    # Redis's client is an optional package.
     from redis.exceptions import RedisError
 
     from nemorouter.cluster.membership.propagation import open_registry

@@ -18,9 +18,8 @@ async def apply(settings: Settings, store: Store, changes: range = range(0)) -> 
     ).serve_lock.exists():  # else no server ever ran here, so there is no arena
         await _apply_here(settings, store, changes)
     if settings.redis_url is not None:
-        from nemorouter.cluster.membership import (
-            propagation,  # with Redis's client: only where there are other hosts
-        )
+        # It imports Redis's client: only where there are other hosts.
+        from nemorouter.cluster.membership import propagation
 
         try:
             await propagation.obeyed(settings, store, changes[-1] if changes else 0)
@@ -31,9 +30,8 @@ async def apply(settings: Settings, store: Store, changes: range = range(0)) -> 
 
 
 async def _apply_here(settings: Settings, store: Store, changes: range) -> None:
-    from nemorouter.arena import (
-        attach,
-    )  # with the native module: only when there may be something to apply to
+    # It imports the native module: only where there may be an arena.
+    from nemorouter.arena import attach
 
     try:
         await attach.catch_up_if_live(settings, store, changes)
