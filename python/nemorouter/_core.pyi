@@ -34,6 +34,9 @@ MOST_TOKENS: Final[int]
 RATES: Final[tuple[tuple[str, str, int, int, str], ...]]
 """The fields of ``types.RATES``, row by row: name, resource, period in seconds, most, code."""
 
+MONEY: Final[int]
+"""Number of the budget among the meters of a scope, as ``types.MONEY``."""
+
 MAX_PRICES: Final[int]
 """Models whose price an arena holds at most."""
 
@@ -284,11 +287,12 @@ class Refusal:
 
 @final
 class Bucket:
-    """One token-domain bucket word, for tests and benchmarks. ``limit`` a minute, up to ``burst``
-    at once.
+    """One bucket, for tests and benchmarks: ``limit`` a period, up to ``burst`` at once.
+
+    ``rate`` is the place in ``RATES`` of the kind of limit.
     """
 
-    def __new__(cls, limit: int, burst: int | None = None) -> Bucket: ...
+    def __new__(cls, limit: int, burst: int | None = None, rate: int = 0) -> Bucket: ...
     def take(self, n: int, now_us: int) -> bool: ...
     def give(self, n: int) -> None:
         """Refund ``n`` tokens."""
@@ -297,6 +301,11 @@ class Bucket:
         """Take ``n`` tokens unconditionally (debt)."""
 
     def remaining(self, now_us: int) -> int: ...
+    def wait_us(self, n: int, now_us: int) -> int | None:
+        """Microseconds until ``n`` tokens fit if nobody else takes any; None = they never do."""
+
+    def full_us(self, now_us: int) -> int:
+        """Microseconds until the bucket is full if nobody takes any; 0 for a limit of 0."""
 
 @final
 class Arena:

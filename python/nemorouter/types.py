@@ -66,6 +66,9 @@ The place of a row is its number in policies, meters, leases and refusals. The n
 same table (``_core.RATES``); a test compares the two.
 """
 
+MONEY: Final = 15
+"""Number of the budget among the meters of a scope; rates have their places in ``RATES``."""
+
 RATE_FIELDS: Final = tuple(field for rate in RATES for field in (rate.name, rate.burst))
 """Names of the limits and bursts as columns, JSON fields and options have them."""
 

@@ -5,11 +5,12 @@ from msgspec import structs
 
 from nemorouter import _core
 from nemorouter.errors import Code
-from nemorouter.types import RATES, Policy, per_rate
+from nemorouter.types import MONEY, RATES, Policy, per_rate
 
 
 def test_python_and_the_core_have_one_table() -> None:
     assert tuple(structs.astuple(rate) for rate in RATES) == _core.RATES
+    assert _core.MONEY == MONEY
     assert {rate.code.upper() for rate in RATES} <= set(Code.__members__)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from nemorouter._core import Arena
-from nemorouter.cluster.budgets.money import MONEY, Money
+from nemorouter.cluster.budgets.money import Money
 from nemorouter.cluster.demand import hear
 from nemorouter.cluster.membership.member import Membership, boot_us
 from nemorouter.cluster.membership.propagation import install_id
@@ -29,6 +29,7 @@ from nemorouter.datadir.status import AgentStatus, boot_id
 from nemorouter.log import get_logger
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
+from nemorouter.types import MONEY
 
 _TELL_S: Final = 1.0
 _AGAIN_S: Final = 1.0

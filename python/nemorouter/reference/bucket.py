@@ -1,34 +1,37 @@
-"""The token bucket: one integer of state, exact for every limit, nothing ever rounded."""
+"""The token bucket: one integer of state, exact for every limit."""
 
-PERIOD_US = 60_000_000
-"""Limits are per minute, times in microseconds. Also the shares in a token: a limit of one issues a
-share in 1 us.
-"""
+from nemorouter.types import RATES, Rate
+
+_USED_MAX = 1 << 61
+_BURST_MAX = 1 << 60
+_PACE_MAX = 1 << 30
 
 
 class Bucket:
-    """``limit`` a minute, up to ``burst`` (default: the limit) at once. The one word counts shares
-    of tokens, not time.
+    """A token bucket: ``limit`` tokens a period, up to ``burst`` (default: the limit) at once.
 
-    E(t) = t * limit is what has flowed in since boot; ``word`` is what has been taken, in the same
-    unit. Whatever lies below E has been refilled, so the bucket is full at ``word <= E`` and empty
-    at ``word == E + burst * PERIOD_US``.
+    ``rate`` is the place in RATES of the kind of limit, which has the period. The bucket counts in
+    units: ``period / 2^grain`` units are one token. ``t * limit / 2^grain`` units have flowed in by
+    the microsecond ``t`` since boot, and ``word`` units have been taken. The bucket is full at
+    ``word <= floor(flowed)``, and empty at ``word == floor(flowed) + burst * unit``. A request that
+    meets a full bucket starts from ``ceil(flowed)``, so nothing is rounded in its favour.
     """
 
-    __slots__ = ("burst", "limit", "word")
+    __slots__ = ("_grain", "_unit", "burst", "limit", "word")
 
-    def __init__(self, limit: int, burst: int | None = None) -> None:
+    def __init__(self, limit: int, burst: int | None = None, rate: int = 0) -> None:
+        self._grain = grain(RATES[rate])
+        self._unit = RATES[rate].period_s * 1_000_000 >> self._grain
         self.limit = limit
-        self.burst = (
-            limit if burst is None or limit == 0 else burst
-        )  # a limit of 0 blocks everything
+        self.burst = _burst(limit, burst)
         self.word = 0
 
     def decide(self, n: int, now_us: int) -> int | None:
-        """What ``word`` becomes when ``n`` tokens are taken now; None if they do not fit."""
-        flowed = now_us * self.limit
-        word = (self.word if self.word > flowed else flowed) + n * PERIOD_US
-        return word if word <= flowed + self.burst * PERIOD_US else None
+        """Return what ``word`` becomes when ``n`` tokens are taken now; None if they do not fit."""
+        used, cost = self._used(now_us), n * self._unit
+        if used + cost > self.burst * self._unit:
+            return None
+        return (self.word if used else self._flowed_up(now_us)) + cost
 
     def take(self, n: int, now_us: int) -> bool:
         """Take ``n`` tokens or none."""
@@ -39,45 +42,77 @@ class Bucket:
         return True
 
     def give(self, n: int) -> None:
-        """Refund ``n`` tokens. A full bucket stays full: what lies below E has no effect."""
-        self.word -= n * PERIOD_US
+        """Refund ``n`` tokens. A full bucket stays full."""
+        self.word -= n * self._unit
 
     def owe(self, n: int, now_us: int) -> None:
-        """Take ``n`` tokens unconditionally (debt), as far as the native word can tell."""
+        """Take ``n`` tokens unconditionally (debt), as far as the native word can hold it."""
         room = max(0, _USED_MAX - self._used(now_us))
-        self.word += min(n * PERIOD_US, room)
+        self.word += min(n * self._unit, room)
 
     def remaining(self, now_us: int) -> int:
-        """Whole tokens left; negative while in debt."""
-        return (self.burst * PERIOD_US - self._used(now_us)) // PERIOD_US
+        """Return the whole tokens left; negative while in debt."""
+        return (self.burst * self._unit - self._used(now_us)) // self._unit
 
     def wait_us(self, n: int, now_us: int) -> int | None:
-        """Microseconds until ``n`` tokens fit if nobody else takes any; None = they never do."""
+        """Return the microseconds until ``n`` tokens fit if nobody else takes any.
+
+        None = they never do.
+        """
         if self.decide(n, now_us) is not None:
             return 0
         if n > self.burst or self.limit == 0:
             return None
-        return self._time_for(self._used(now_us) + (n - self.burst) * PERIOD_US)
+        return self._time_for(self._used(now_us) + (n - self.burst) * self._unit, now_us)
 
     def full_us(self, now_us: int) -> int:
-        """Microseconds until the bucket is full if nobody takes any; 0 for a limit of 0, which
-        never fills.
+        """Return the microseconds until the bucket is full if nobody takes any.
+
+        A limit of 0 never fills, and has 0.
         """
-        return 0 if self.limit == 0 else self._time_for(self._used(now_us))
+        return 0 if self.limit == 0 else self._time_for(self._used(now_us), now_us)
 
     def relimit(self, limit: int, burst: int | None, now_us: int) -> None:
         """Change the limit and keep what was used."""
         if limit != self.limit:
-            self.word = now_us * limit + self._used(now_us)
-        self.limit, self.burst = limit, limit if burst is None or limit == 0 else burst
+            used = self._used(now_us)
+            self.limit = limit
+            self.word = self._flowed_up(now_us) + used if used else self._flowed(now_us)
+        self.burst = _burst(limit, burst)
+
+    def fill(self, now_us: int) -> None:
+        """Make the bucket full as of now."""
+        self.word = self._flowed(now_us)
+
+    def _flowed(self, now_us: int) -> int:
+        """Return the units that have flowed in, rounded down."""
+        return now_us * self.limit >> self._grain
+
+    def _flowed_up(self, now_us: int) -> int:
+        """Return the units that have flowed in, rounded up."""
+        return -(-now_us * self.limit >> self._grain)
 
     def _used(self, now_us: int) -> int:
-        """Shares used up now."""
-        return max(0, self.word - now_us * self.limit)
+        """Return the units used up now."""
+        return max(0, self.word - self._flowed(now_us))
 
-    def _time_for(self, shares: int) -> int:
-        """Microseconds in which these shares flow in."""
-        return -(-shares // self.limit)
+    def _time_for(self, units: int, now_us: int) -> int:
+        """Return the microseconds from now until so many units more have flowed in."""
+        beyond = now_us * self.limit - (self._flowed(now_us) << self._grain)
+        return -(-max(0, (units << self._grain) - beyond) // self.limit)
 
 
-_USED_MAX = 1 << 61
+def grain(rate: Rate) -> int:
+    """Return how often the unit of a rate is doubled, so that the native word has room for it.
+
+    The largest burst is at most 2^60 units, and at most 2^30 units flow in during a microsecond.
+    """
+    period_us, doubled = rate.period_s * 1_000_000, 0
+    while rate.most * (period_us >> doubled) > _BURST_MAX or rate.most >> doubled > _PACE_MAX:
+        doubled += 1
+    return doubled
+
+
+def _burst(limit: int, burst: int | None) -> int:
+    """Return the burst of a limit. A limit of 0 blocks everything, whatever the burst."""
+    return limit if burst is None or limit == 0 else burst

@@ -110,9 +110,9 @@ class Gate:
                 scope.commit(window, nano)
             seq = self.journal.next_seq()
             taken = [
-                (level, rate)
-                for level in key.levels
-                for rate, bucket in enumerate(level.buckets)
+                (scope, rate)
+                for scope in key.payers
+                for rate, bucket in enumerate(scope.buckets)
                 if bucket is not None and RATES[rate].resource == "tokens"
             ]
             sizes = (tokens_in, tokens_out, nano)
@@ -162,7 +162,7 @@ class Gate:
             return -1 if slot.cost is None else slot.cost
 
     def may_use(self, index: int, model: str) -> bool:
-        """True if the key is live, and its and its team's allow-lists allow ``model``."""
+        """Check that the key is live, and that its own and its owners' lists allow ``model``."""
         key = self.arena.records[index]
         return not verdict.standing(key, self._read_clocks()[1]) and verdict.may_use(key, model)
 
@@ -172,8 +172,8 @@ class Gate:
         """
         with self._lock:
             boot_us = self._read_clocks()[0]
-            levels = self.arena.records[index].levels
-            return rate_headers([level.buckets for level in levels], boot_us)
+            scopes = self.arena.records[index].payers
+            return rate_headers([scope.buckets for scope in scopes], boot_us)
 
     def request_id(self, ticket: int) -> str:
         """``req_`` + 32 hex digits: boot and seq of the ticket, or a fresh number for -1."""
@@ -220,13 +220,15 @@ class Gate:
 
 
 def _source_refusal(key: Scope, client: str | Client, endpoint: int) -> int:
-    """Code against where a request comes from or goes to, or 0. The list of models is open to every
-    key.
+    """Return the code against where a request comes from or goes to, or 0.
+
+    The list of models is open to every key.
     """
-    if not key.allows_ip(client if isinstance(client, str) else address(client.client)):
+    source = client if isinstance(client, str) else address(client.client)
+    if not all(scope.allows_ip(source) for scope in key.payers):
         return Code.KEY_WRONG_IP
-    if endpoint != Endpoint.MODELS and not (
-        key.allows_endpoint(endpoint) and key.levels[1].allows_endpoint(endpoint)
+    if endpoint != Endpoint.MODELS and not all(
+        scope.allows_endpoint(endpoint) for scope in key.payers
     ):
         return Code.ENDPOINT_NOT_ALLOWED
     return 0

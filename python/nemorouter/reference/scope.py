@@ -24,7 +24,6 @@ class Scope:
         "committed",
         "frozen",
         "index",
-        "levels",
         "payers",
         "policy",
         "window",
@@ -52,16 +51,15 @@ class Scope:
         """
         if policy.duration != self.policy.duration:
             self.window, self.committed, self.frozen = window_at(policy.duration, wall_ms), 0, True
-        if policy.kind != Kind.USER:  # a user has budgets only
-            limits = zip(self.buckets, policy.limits, policy.bursts, strict=True)
-            self.buckets = [_relimited(*limit, boot_us) for limit in limits]
+        limits = zip(self.buckets, policy.limits, policy.bursts, strict=True)
+        self.buckets = [_relimited(*limit, rate, boot_us) for rate, limit in enumerate(limits)]
         self._exact = frozenset(model for model in policy.models if not model.endswith("*"))
         self._prefixes = tuple(model[:-1] for model in policy.models if model.endswith("*"))
         self._networks = tuple(_network(text) for text in policy.ips)
         self.payers = (self, *owners)
-        """Who pays for a request of this key, in order: key, team, user if it has one, org."""
-        self.levels = tuple(scope for scope in self.payers if scope.policy.kind != Kind.USER)
-        """Whose rates a request of this key counts against: key, team, org."""
+        """The scopes that a request of this key is checked by and charged to, in order: key, team,
+        user if it has one, org.
+        """
         self.policy = policy
 
     def allows_model(self, model: str) -> bool:
@@ -124,13 +122,14 @@ def check_policy(policy: Policy) -> None:
 
 
 def _relimited(
-    bucket: Bucket | None, limit: int | None, burst: int | None, boot_us: int
+    bucket: Bucket | None, limit: int | None, burst: int | None, rate: int, boot_us: int
 ) -> Bucket | None:
+    """Return the bucket under a changed limit. From no limit a full bucket begins."""
     if limit is None:
         return None
     if bucket is None:
-        bucket = Bucket(limit, burst)
-        bucket.take(0, boot_us)  # full as of now: what is owed from here on counts
+        bucket = Bucket(limit, burst, rate)
+        bucket.fill(boot_us)
         return bucket
     bucket.relimit(limit, burst, boot_us)
     return bucket

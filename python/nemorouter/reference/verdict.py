@@ -13,16 +13,20 @@ from nemorouter.types import RATES, ModelPrice, Status
 
 
 def standing(key: Scope, wall_ms: int) -> int:
-    """Code against the key itself or its owners, or 0."""
-    policy = key.policy
-    if policy.status != Status.ACTIVE:
+    """Return the code against status or expiry of the key, then of its owners, or 0."""
+    if key.policy.status != Status.ACTIVE:
         return Code.KEY_REVOKED
-    if policy.expires_ms is not None and policy.expires_ms <= wall_ms:
+    if _is_expired(key, wall_ms):
         return Code.KEY_EXPIRED
     for scope in key.payers:
-        if scope.policy.status != Status.ACTIVE:
+        if scope.policy.status != Status.ACTIVE or _is_expired(scope, wall_ms):
             return Code.OWNER_DISABLED
     return 0
+
+
+def _is_expired(scope: Scope, wall_ms: int) -> bool:
+    expires_ms = scope.policy.expires_ms
+    return expires_ms is not None and expires_ms <= wall_ms
 
 
 def model_refusal(key: Scope, model: str, price: ModelPrice | None) -> int:
@@ -39,9 +43,9 @@ Charge = tuple[Bucket, int]
 
 
 def rate_charges(key: Scope, tokens: int, boot_us: int) -> list[Charge] | Refusal:
-    """Rates of key, team and org: what to take from them, or the first that has not enough."""
+    """Return what to take from the rates of all scopes, or the refusal of the first that lacks it."""
     charges: list[Charge] = []
-    for scope in key.levels:
+    for scope in key.payers:
         for rate, (bucket, n) in enumerate(zip(scope.buckets, needs(tokens), strict=True)):
             if bucket is None:
                 continue
@@ -58,8 +62,8 @@ def needs(tokens: int) -> list[int]:
 
 
 def may_use(key: Scope, model: str) -> bool:
-    """True if the allow-lists of the key and its team allow the model."""
-    return key.allows_model(model) and key.levels[1].allows_model(model)
+    """Check that the lists of all scopes allow the model."""
+    return all(scope.allows_model(model) for scope in key.payers)
 
 
 def budget_refusal(key: Scope, cost: int, windows: Sequence[Window]) -> Refusal | None:
@@ -105,7 +109,7 @@ def _limited(rate: int, limit: int, scope: Scope, key: Scope, tokens: int, boot_
     """
     waits = [
         bucket.wait_us(n, boot_us)
-        for level in key.levels
+        for level in key.payers
         for bucket, n in zip(level.buckets, needs(tokens), strict=True)
         if bucket is not None
     ]

@@ -1,10 +1,9 @@
-//! A call before and after it: what a request asks for, what it reserves, and what it used.
+//! The values of a call: what a request asks for, what it reserves, and what it used.
 
 use crate::{
     levels::Cost,
     model::ModelName,
-    price::Known,
-    units::{AMOUNT_MAX, Price, TOKENS_MAX, estimate},
+    units::{AMOUNT_MAX, Known, Price, TOKENS_MAX, estimate},
 };
 
 /// The numbers of `types.Endpoint`.
@@ -36,7 +35,7 @@ pub struct Request {
     pub stream: bool,
 }
 
-/// What the upstream said it used.
+/// What the upstream reported as used.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     pub input: u64,
@@ -48,7 +47,7 @@ pub struct Usage {
     pub ttft_us: u64,
 }
 
-/// A request's size once its model is known.
+/// The size of a request whose model is known.
 #[derive(Clone, Copy)]
 pub struct Size {
     pub input: u64,
@@ -58,7 +57,7 @@ pub struct Size {
     pub cost: Cost,
 }
 
-/// What a request of this model reserves.
+/// Compute what a request of this model reserves.
 #[must_use]
 pub fn size(request: &Request, known: Known) -> Size {
     let input = estimate(request.prompt_bytes);

@@ -4,22 +4,21 @@
 use crate::{
     arena::Arena,
     calendar::{Duration, Windows},
-    call::{OUTCOME_OK, Size, endpoint, size},
+    call::{OUTCOME_OK, Size, size},
     clock::Clock,
     credential::{Credential, parse},
     digest::Pepper,
     error::{Error, Result},
     journal::Journal,
-    lease::Resource,
-    levels::{
-        Leased, Level, Levels, Seen, SeenLeases, Stop, Terms, Tightest, correct, measure, tightest,
-    },
+    levels::{Leased, Level, Levels, Local, Meter, Reservation, Terms, Tightest, reconcile},
     model::ModelName,
-    record::{ACTIVE, Record, View},
-    slot::{End, Intent, Meta, NOBODY, SCOPES, Slot, State},
+    quota::Counts,
+    record::{Record, Standing},
+    slot::{End, SCOPES, Slot, State},
+    standing::Standings,
     sync::AtomicU64,
-    units::{NONE, TOKENS_MAX},
-    verdict::{Code, Refusal},
+    units::TOKENS_MAX,
+    verdict::{Code, Deny, Refusal},
 };
 
 pub use crate::call::{Request, Usage};
@@ -36,12 +35,7 @@ pub struct BudgetWindow {
     pub end_day: u64,
 }
 
-/// What a check saw: buckets of this host alone, or leases.
-enum Plan<'a> {
-    Local(Seen),
-    Leased(Terms<'a>, SeenLeases),
-}
-
+/// The decision over an arena and a journal.
 pub struct Gate<A, J> {
     arena: A,
     journal: J,
@@ -52,7 +46,7 @@ pub struct Gate<A, J> {
 }
 
 impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
-    /// `peppers`: one or two, the current one first.
+    /// Make a gate with one or two peppers, the current one first.
     pub fn new(arena: A, journal: J, peppers: Vec<Pepper>, clock: Clock) -> Result<Self> {
         if peppers.is_empty() || peppers.len() > 2 {
             return Err(Error::Value("a gate has one or two peppers".to_owned()));
@@ -79,8 +73,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         &self.clock
     }
 
-    /// The live key that an `Authorization` value names, if it may call `endpoint` from `address`,
-    /// which is asked for only where the key has an allow-list.
+    /// Find the live key that an `Authorization` value names, if it may call `endpoint` from
+    /// `address`, which is asked for only where a scope has a list of addresses.
     pub fn identify<S: AsRef<str>>(
         &self,
         authorization: &[u8],
@@ -90,7 +84,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         self.identify_key(parse(authorization), address, endpoint)
     }
 
-    /// As [`identify`](Self::identify), for a credential that was read already.
+    /// [`identify`](Self::identify) a credential that was read already.
     pub fn identify_key<S: AsRef<str>>(
         &self,
         credential: Credential,
@@ -98,13 +92,13 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         endpoint: u8,
     ) -> std::result::Result<u32, Code> {
         self.find_key(credential)
-            .and_then(|index| self.may_enter(index, address, endpoint))
+            .and_then(|index| self.check_key(index, address, endpoint))
             .inspect_err(|code| self.tickets().count_refusal(*code))
     }
 
-    /// A host of a cluster that lost its lease may be late: what it knows of keys is no longer an
-    /// answer.
-    fn hears(&self) -> std::result::Result<(), Code> {
+    /// Check that this host may answer. A host of a cluster that lost its lease may not know of the
+    /// newest changes to keys.
+    fn check_host(&self) -> std::result::Result<(), Code> {
         match self.arena().terms() {
             Some(terms) if terms.is_over(self.clock.boot_us()) => Err(Code::NotReady),
             _ => Ok(()),
@@ -117,14 +111,14 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             Credential::Malformed => return Err(Code::KeyMalformed),
             Credential::Key(key) => key,
         };
-        self.hears()?;
+        self.check_host()?;
         self.peppers
             .iter()
             .find_map(|pepper| self.arena().find(&pepper.hash(key)))
             .ok_or(Code::KeyUnknown)
     }
 
-    fn may_enter<S: AsRef<str>>(
+    fn check_key<S: AsRef<str>>(
         &self,
         index: u32,
         address: impl FnOnce() -> S,
@@ -132,50 +126,46 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     ) -> std::result::Result<u32, Code> {
         let record = self.arena().record(index).ok_or(Code::KeyUnknown)?;
         let view = record.view().ok_or(Code::NotReady)?;
-        let allowed = self.is_live(&view).and_then(|()| {
-            if view.has_ips && !self.arena().block(view.heap).allows_address(address().as_ref()) {
-                return Err(Code::KeyWrongIp);
-            }
-            let forbids = |record: Record| !record.standing().allows_endpoint(endpoint);
-            if endpoint != endpoint::MODELS
-                && (forbids(record) || self.arena().record(view.team).is_some_and(forbids))
-            {
-                return Err(Code::EndpointNotAllowed);
-            }
-            Ok(index)
-        });
-        allowed.inspect_err(|code| self.tally(record, *code))
+        let owner =
+            |index: u32| self.arena().record(index).map_or(Standing::NOBODY, Record::standing);
+        let [team, user, org] = view.owners().map(owner);
+        self.standings([view.standing, team, user, org])
+            .check_key(address, endpoint)
+            .map(|()| index)
+            .inspect_err(|code| self.count_refusal_of(record, *code))
     }
 
-    /// Status and expiry of a key, then of its owners.
-    fn is_live(&self, view: &View) -> std::result::Result<(), Code> {
-        if view.status != ACTIVE {
-            return Err(Code::KeyRevoked);
-        }
-        if view.expires_ms != NONE && view.expires_ms <= self.clock.wall_ms() {
-            return Err(Code::KeyExpired);
-        }
-        for owner in view.owners().into_iter().filter(|owner| *owner != NOBODY) {
-            if self.arena().record(owner).is_some_and(|owner| owner.standing().status != ACTIVE) {
-                return Err(Code::OwnerDisabled);
-            }
-        }
-        Ok(())
+    fn standings(&self, scopes: [Standing; SCOPES]) -> Standings<'_> {
+        Standings { scopes, arena: self.arena(), clock: &self.clock }
     }
 
-    fn tally(&self, record: Record, code: Code) {
-        self.tickets().tally(record.id(), code, self.clock.wall_ms() / 60_000);
+    fn check_model(
+        &self,
+        scopes: &[Option<Level<'_>>; SCOPES],
+        model: &ModelName,
+    ) -> std::result::Result<(), Code> {
+        if scopes[0].is_none() {
+            return Err(Code::KeyUnknown);
+        }
+        let standing = |level: &Option<Level>| {
+            level.as_ref().map_or(Standing::NOBODY, |level| level.view.standing)
+        };
+        self.standings(scopes.each_ref().map(standing)).check_model(model)
+    }
+
+    fn count_refusal_of(&self, record: Record, code: Code) {
+        self.tickets().count_refusal_of(record.id(), code, self.clock.wall_ms() / 60_000);
     }
 
     /// Reserve a request at every level, or nothing. The ticket must be settled once.
     pub fn admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
         self.try_admit(request).inspect_err(|refusal| {
             self.tickets().count_refusal(refusal.code);
-            // Who wants a lease asks again at once: that is no refusal yet.
+            // A request that waits for a lease is tried again at once: that is no refusal yet.
             if refusal.code != Code::LeaseWanted
                 && let Some(record) = self.arena().record(request.index)
             {
-                self.tally(record, refusal.code);
+                self.count_refusal_of(record, refusal.code);
             }
         })
     }
@@ -186,7 +176,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             let Some(scopes) = self.scopes(request.index) else {
                 continue;
             };
-            self.may_use_now(&scopes, &request.model).map_err(refuse)?;
+            self.check_model(&scopes, &request.model).map_err(refuse)?;
             let Some(known) = self.arena().price(&request.model) else {
                 continue;
             };
@@ -196,14 +186,14 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
             }
             match self.reserve(request, &levels, &size(request, known)) {
                 Ok(ticket) => return Ok(ticket),
-                Err(Stop::Refused(refusal)) => return Err(refusal),
-                Err(Stop::Again) => std::hint::spin_loop(),
+                Err(Deny::Insufficient(refusal)) => return Err(refusal),
+                Err(Deny::Retry) => std::hint::spin_loop(),
             }
         }
         Err(refuse(Code::NotReady))
     }
 
-    /// The key and its owners, each read at one instant; `None` while one of them is being written.
+    /// Read the key and its owners, each at one instant; `None` while one of them is being written.
     fn scopes(&self, index: u32) -> Option<[Option<Level<'_>>; SCOPES]> {
         let level = |index: u32| {
             let Some(record) = self.arena().record(index) else {
@@ -218,87 +208,25 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         Some([key, level(view.team)?, level(view.user)?, level(view.org)?])
     }
 
-    fn may_use_now(
-        &self,
-        scopes: &[Option<Level>; SCOPES],
-        model: &ModelName,
-    ) -> std::result::Result<(), Code> {
-        let [Some(key), owners @ ..] = scopes else {
-            return Err(Code::KeyUnknown);
-        };
-        if key.view.status != ACTIVE {
-            return Err(Code::KeyRevoked);
-        }
-        if key.view.expires_ms != NONE && key.view.expires_ms <= self.clock.wall_ms() {
-            return Err(Code::KeyExpired);
-        }
-        if owners.iter().flatten().any(|owner| owner.view.status != ACTIVE) {
-            return Err(Code::OwnerDisabled);
-        }
-        let refuses = |level: &Level| {
-            level.view.has_models && !self.arena().block(level.view.heap).allows_model(model)
-        };
-        if scopes.iter().take(2).flatten().any(refuses) {
-            Err(Code::ModelNotAllowed)
-        } else {
-            Ok(())
-        }
-    }
-
     fn reserve(
         &self,
         request: &Request,
         levels: &Levels,
         size: &Size,
-    ) -> std::result::Result<u64, Stop> {
+    ) -> std::result::Result<u64, Deny<Refusal>> {
         let windows = levels.book(Windows::cached(self.clock.wall_ms(), &self.month));
-        let tags = levels.tags(&windows);
-        let seen = match self.arena().terms() {
-            None => Plan::Local(levels.check(size.cost, tags)?),
-            Some(terms) => Plan::Leased(terms, Leased { levels, terms }.check(size.cost, tags)?),
+        let reservation = Reservation { levels, request, size, windows };
+        let now_us = || self.clock.boot_us();
+        let (at, seq) = match self.arena().terms() {
+            None => reservation.reserve(Local, self.tickets(), now_us)?,
+            Some(terms) => reservation.reserve(Leased(terms), self.tickets(), now_us)?,
         };
-        let overloaded = Stop::Refused(Refusal::new(Code::Overloaded, request.index));
-        let (at, seq) = self.tickets().claim().ok_or(overloaded)?;
-        let Some(slot) = self.tickets().slot(at) else {
-            return Err(overloaded);
-        };
-        slot.write(&Intent {
-            indices: std::array::from_fn(|i| {
-                levels.scopes[i].as_ref().map_or(NOBODY, |level| level.index)
-            }),
-            ids: std::array::from_fn(|i| {
-                levels.scopes[i].as_ref().map_or(0, |level| level.record.id())
-            }),
-            tags,
-            at_ms: windows.at_ms,
-            input: size.input,
-            output: size.output,
-            nano: size.cost.nano,
-            meta: Meta {
-                endpoint: request.endpoint,
-                upstream: request.upstream,
-                stream: request.stream,
-                priced: size.price.is_some(),
-                tpm: levels.tpm_mask(),
-                units: size.units,
-            },
-            price: size.price.unwrap_or_default(),
-            model: &request.model,
-        });
-        let taken = match &seen {
-            Plan::Local(seen) => levels.take(size.cost, tags, seen),
-            Plan::Leased(terms, seen) => {
-                Leased { levels, terms: *terms }
-                    .take(size.cost, tags, seen, || self.clock.boot_us())
-            }
-        };
-        taken.inspect_err(|_| self.tickets().unclaim(at, seq))?;
-        slot.become_state(seq, State::Admitted);
         self.tickets().count_admitted();
         Ok(seq << 16 | at as u64)
     }
 
-    /// End a ticket with the truth; its cost in nano-USD, `None` where the model has no price.
+    /// End a ticket with its true usage. Returns its cost in nano-USD, `None` where the model has no
+    /// price.
     pub fn settle(&self, ticket: u64, usage: &Usage) -> Result<Option<u64>> {
         let (seq, at) = (ticket >> 16, (ticket & 0xffff) as usize);
         let slot =
@@ -321,30 +249,33 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         slot.settle(seq, &end);
         self.tickets().count_settled();
         let tokens = input.saturating_add(output);
-        let corrected = if self.arena().clustered() {
-            self.correct_leased(slot, tokens, cost)
-        } else {
-            let records = slot.indices().map(|index| self.arena().record(index));
-            correct::<false>(slot, records, tokens, cost, || self.clock.boot_us())
+        let done = match self.arena().terms() {
+            None => self.reconcile(Local, slot, tokens, cost),
+            Some(terms) => self.reconcile_leased(terms, slot, tokens, cost),
         };
-        slot.become_state(seq, if corrected { State::Applied } else { State::Deferred });
+        slot.become_state(seq, if done { State::Applied } else { State::Deferred });
         Ok(meta.priced.then_some(cost))
+    }
+
+    fn reconcile(&self, meter: impl Meter, slot: Slot, tokens: u64, cost: u64) -> bool {
+        let records = slot.indices().map(|index| self.arena().record(index));
+        reconcile(meter, slot, records, tokens, cost, || self.clock.boot_us())
     }
 
     /// Out of line, so that settling on one machine costs nothing more for it.
     #[cold]
     #[inline(never)]
-    fn correct_leased(&self, slot: Slot, tokens: u64, cost: u64) -> bool {
-        let records = slot.indices().map(|index| self.arena().record(index));
-        correct::<true>(slot, records, tokens, cost, || self.clock.boot_us())
+    fn reconcile_leased(&self, terms: Terms, slot: Slot, tokens: u64, cost: u64) -> bool {
+        self.reconcile(Leased(terms), slot, tokens, cost)
     }
 
-    /// True if the host lost its lease among the hosts: it admits nothing.
+    /// Check whether the host lost its lease among the hosts: then it admits nothing.
+    #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.arena().fenced()
     }
 
-    /// The current window of the budget that refused.
+    /// Return the current window of the budget that refused.
     #[must_use]
     pub fn budget_window(&self, refusal: &Refusal) -> Option<BudgetWindow> {
         let scopes = self.scopes(refusal.index)?;
@@ -354,44 +285,33 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         Some(BudgetWindow { duration, end_day })
     }
 
-    /// True if the allow-lists of the key and its team allow the model.
+    /// Check that the key is live, and that its own and its owners' lists allow the model.
     #[must_use]
     pub fn may_use(&self, index: u32, model: &ModelName) -> bool {
-        let Some(scopes) = self.scopes(index) else {
-            return false;
-        };
-        self.may_use_now(&scopes, model).is_ok()
+        self.scopes(index).is_some_and(|scopes| self.check_model(&scopes, model).is_ok())
     }
 
-    /// The tightest RPM and TPM of a key's levels, as of now.
+    /// Return the tightest limits of requests and of tokens among a key's levels, as of now.
     #[must_use]
     pub fn tightest(&self, index: u32) -> [Option<Tightest>; 2] {
-        let now_us = self.clock.boot_us();
         let Some(scopes) = self.scopes(index) else {
             return [None, None];
         };
-        let leased = self.arena().clustered();
-        let rated = || {
-            scopes
-                .iter()
-                .flatten()
-                .filter(|level| level.view.kind != Some(crate::verdict::Kind::User))
-        };
-        [Resource::Rpm, Resource::Tpm].map(|resource| {
-            tightest(
-                rated().map(|level| measure(level.record, &level.view, resource, leased, now_us)),
-            )
+        let levels = Levels { scopes, now_us: self.clock.boot_us() };
+        [Counts::Requests, Counts::Tokens].map(|counts| match self.arena().terms() {
+            None => levels.tightest(counts, Local),
+            Some(terms) => levels.tightest(counts, Leased(terms)),
         })
     }
 
-    /// True once the ticket's row is in the ledger: the drainer frees a slot only after its commit.
+    /// Check that the ticket's row is in the ledger: the drainer frees a slot only after its commit.
     #[must_use]
     pub fn recorded(&self, ticket: u64) -> bool {
         let head = self.tickets().slot((ticket & 0xffff) as usize).map(Slot::head);
         head.is_none_or(|head| head.seq() != ticket >> 16 || head.state() == State::Free)
     }
 
-    /// Input and output tokens that a ticket reserved.
+    /// Return the input and output tokens that a ticket reserved.
     #[must_use]
     pub fn reserved(&self, ticket: u64) -> Option<(u64, u64)> {
         let slot = self.tickets().slot((ticket & 0xffff) as usize)?;

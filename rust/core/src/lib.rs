@@ -18,6 +18,7 @@
 //! | `memory` | the layout of the mapped files |
 //! | `arena` | every scope of a host, in one mapping |
 
+pub mod call;
 pub mod levels;
 mod memory;
 mod meters;
@@ -27,13 +28,13 @@ mod values;
 #[cfg(not(loom))]
 pub mod arena;
 #[cfg(not(loom))]
-pub mod call;
-#[cfg(not(loom))]
 pub mod gate;
 #[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]
 pub mod process;
+#[cfg(not(loom))]
+mod standing;
 
 pub use memory::{demand, record, slot};
 #[cfg(not(loom))]
@@ -45,4 +46,4 @@ pub use values::{clock, error};
 
 /// Version of the arena's and the journal's layout. A file of another layout is refused, never
 /// guessed at.
-pub const LAYOUT: u64 = 3;
+pub const LAYOUT: u64 = 4;

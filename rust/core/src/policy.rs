@@ -1,11 +1,11 @@
-//! A policy as the store tells it, checked before any of it reaches shared memory.
+//! A policy as the store has it, checked before any of it reaches shared memory.
 
 use crate::{
-    bucket::Limit,
     calendar::Duration,
     error::{Error, Result},
     heap::{Block, Cidr},
-    quota::{RATE_COUNT, RATES, Rate},
+    quota::{Limit, RATE_COUNT, RATES, Rate},
+    record::Standing,
     units::{CAP_MAX, NONE},
     verdict::Kind,
 };
@@ -36,13 +36,13 @@ pub struct Policy {
 }
 
 fn limit(rate: &Rate, limit: Option<u64>, burst: Option<u64>) -> Result<Limit> {
-    let Some(limit) = limit else { return Ok(Limit::UNLIMITED) };
+    let Some(tokens) = limit else { return Ok(Limit::UNLIMITED) };
     // Zero blocks everything, whatever the burst.
-    let burst = if limit == 0 { 0 } else { burst.unwrap_or(limit) };
-    if limit.max(burst) > rate.most {
+    let burst = if tokens == 0 { 0 } else { burst.unwrap_or(tokens) };
+    if tokens.max(burst) > rate.most {
         return Err(Error::Value(format!("{} is above {}", rate.name, rate.most)));
     }
-    Ok(Limit { limit, burst })
+    Ok(Limit { tokens, burst })
 }
 
 impl Policy {
@@ -51,7 +51,7 @@ impl Policy {
             .ok_or_else(|| Error::Value(format!("{} is no kind of scope", self.kind)))
     }
 
-    /// The digest that names the scope in the table.
+    /// Return the digest that names the scope in the table.
     pub fn table_digest(&self) -> Result<[u8; 32]> {
         if self.kind()? != Kind::Key {
             return Ok(crate::digest::of_scope(self.kind, self.id));
@@ -60,13 +60,21 @@ impl Policy {
             .map_err(|_| Error::Value("a key's digest has 32 bytes".to_owned()))
     }
 
-    /// RPM and TPM. A user has budgets only.
-    pub fn limits(&self) -> Result<(Limit, Limit)> {
-        if self.kind()? == Kind::User {
-            return Ok((Limit::UNLIMITED, Limit::UNLIMITED));
+    /// Return the limits in the order of [`RATES`].
+    pub fn limits(&self) -> Result<[Limit; RATE_COUNT]> {
+        let mut limits = [Limit::UNLIMITED; RATE_COUNT];
+        for (i, rate) in RATES.iter().enumerate() {
+            limits[i] = limit(rate, self.limits[i], self.bursts[i])?;
         }
-        let of = |i: usize| limit(&RATES[i], self.limits[i], self.bursts[i]);
-        Ok((of(0)?, of(1)?))
+        Ok(limits)
+    }
+
+    /// Return what decides whether the scope lets requests in; its lists are not in the heap yet.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let (models, ips) = (!self.models.is_empty(), !self.ips.is_empty());
+        Standing::new(self.status, self.endpoints, models, ips)
+            .with_expiry(self.expires_ms.unwrap_or(NONE))
     }
 
     pub fn cap(&self) -> Result<u64> {

@@ -5,31 +5,63 @@
 
 use loom::{sync::Arc, thread};
 use nemorouter_core::{
-    bucket::{self, Limit},
+    bucket,
     calendar::{Duration, Tag, Windows},
-    levels::{Cost, Level, Levels, correct},
+    call::{Request, Size},
+    levels::{Cost, Level, Levels, Local, Reservation, Tickets, reconcile},
     model::ModelName,
     money::{self, Money},
-    record::{Image, RECORD_WORDS, Record, View},
+    quota::{Limit, Quota, RATES},
+    record::{PolicyImage, RECORD_WORDS, Record, View},
     recount::{Window, recount},
-    slot::{End, Intent, Meta, NOBODY, SLOT_WORDS, Slot, State},
+    slot::{End, SLOT_WORDS, Slot, State},
     sync::{AtomicU64, Ordering},
-    units::{NONE, Price},
+    units::NONE,
     verdict::Kind,
 };
 
 const NOW: u64 = 60_000_000;
 const DAY: u64 = 20_000;
 const AT_MS: u64 = DAY * 86_400_000;
+/// Places of the limits in the table.
+const RPM: usize = 0;
+const TPM: usize = 1;
 
-fn view(cap: u64, tpm: u64) -> View {
-    let tpm = Limit { limit: tpm, burst: tpm };
-    View { kind: Some(Kind::Key), duration: Duration::Daily, cap, tpm, ..View::default() }
+/// A policy with a daily cap, an RPM and a TPM limit; [`NONE`] = none.
+fn view(cap: u64, rpm: u64, tpm: u64) -> View {
+    let mut view =
+        View { kind: Some(Kind::Key), duration: Duration::Daily, cap, ..View::default() };
+    for (rate, tokens) in [(RPM, rpm), (TPM, tpm)] {
+        view.limits[rate] = Limit { tokens, burst: tokens };
+    }
+    view
+}
+
+fn quota(rate: usize, tokens: u64) -> Quota {
+    RATES[rate].quota(Limit { tokens, burst: tokens })
 }
 
 struct World {
     record: [AtomicU64; RECORD_WORDS],
     slots: [[AtomicU64; SLOT_WORDS]; 2],
+}
+
+/// The slot of one thread: the other slots of a journal are not contended for.
+struct One<'a>(&'a World, usize);
+
+impl Tickets for One<'_> {
+    fn claim(&self) -> Option<(usize, u64)> {
+        let seq = self.1 as u64 + 1;
+        self.0.slot(self.1).claim(seq).then_some((self.1, seq))
+    }
+
+    fn slot(&self, at: usize) -> Option<Slot<'_>> {
+        Some(self.0.slot(at))
+    }
+
+    fn unclaim(&self, at: usize, seq: u64) {
+        self.0.slot(at).become_state(seq, State::Free);
+    }
 }
 
 fn zeros<const N: usize>() -> [AtomicU64; N] {
@@ -39,8 +71,12 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 impl World {
     /// One scope with a daily cap and a TPM limit.
     fn new(cap: u64, tpm: u64) -> Arc<Self> {
+        Self::with(view(cap, NONE, tpm))
+    }
+
+    fn with(view: View) -> Arc<Self> {
         let world = Self { record: zeros(), slots: [zeros(), zeros()] };
-        world.put(cap, tpm);
+        world.put(view);
         Arc::new(world)
     }
 
@@ -52,44 +88,31 @@ impl World {
         Slot(&self.slots[at])
     }
 
-    fn put(&self, cap: u64, tpm: u64) {
+    fn put(&self, view: View) {
         let record = self.record();
         let old = record.view();
-        let view = view(cap, tpm);
         assert!(!record.begin_write());
-        if let Some(old) = old.filter(|old| old.seq > 0 && old.tpm != view.tpm) {
-            bucket::change(record.tpm(), |c| old.tpm.convert(c, view.tpm, NOW));
+        if let Some(old) = old.filter(|old| old.seq > 0 && old.limits[TPM] != view.limits[TPM]) {
+            let (from, to) = (old.quota(TPM), view.quota(TPM));
+            bucket::change(record.meter(TPM), |c| from.convert(c, to, NOW));
         }
-        record.write(&Image { version: 1, last4: [0; 4], view });
+        record.write(&PolicyImage { version: 1, last4: [0; 4], view });
         record.end_write();
     }
 
-    /// As the gate does it: check, claim, write the intent, take, admitted. False: refused or
-    /// stepped back.
+    /// Reserve as the gate does, once. False: refused or rolled back.
     fn admit(&self, at: usize, nano: u64, tokens: u64) -> bool {
         let Some(view) = self.record().view() else { return false };
         let level = Level { record: self.record(), view, index: 0 };
         let levels = Levels { scopes: [Some(level), None, None, None], now_us: NOW };
-        let tags = levels.tags(&Windows::at(AT_MS));
-        let cost = Cost { tokens, nano };
-        let Ok(seen) = levels.check(cost, tags) else { return false };
-        let (slot, seq) = (self.slot(at), at as u64 + 1);
-        assert!(slot.claim(seq));
-        slot.write(&Intent {
-            indices: [0, NOBODY, NOBODY, NOBODY],
-            ids: [1, 0, 0, 0],
-            tags,
-            at_ms: AT_MS,
-            input: tokens,
-            output: 0,
-            nano,
-            meta: Meta { tpm: levels.tpm_mask(), priced: true, ..Meta::default() },
-            price: Price::default(),
-            model: &ModelName::new("m").unwrap(),
-        });
-        let admitted = levels.take(cost, tags, &seen).is_ok();
-        slot.become_state(seq, if admitted { State::Admitted } else { State::Free });
-        admitted
+        let (request, size) = (request(), size(tokens, nano));
+        let windows = Windows::at(AT_MS);
+        let reservation = Reservation { levels: &levels, request: &request, size: &size, windows };
+        reservation.reserve(Local, &One(self, at), || NOW).is_ok()
+    }
+
+    fn left(&self, rate: usize, tokens: u64) -> i64 {
+        quota(rate, tokens).remaining(bucket::claimed(self.record().meter(rate)), NOW)
     }
 
     fn settle(&self, at: usize, cost: u64, tokens: u64) -> bool {
@@ -99,7 +122,7 @@ impl World {
         }
         slot.settle(seq, &End { cost, ttft_us: NONE, ..End::default() });
         let done =
-            correct::<false>(slot, [Some(self.record()), None, None, None], tokens, cost, || NOW);
+            reconcile(Local, slot, [Some(self.record()), None, None, None], tokens, cost, || NOW);
         slot.become_state(seq, if done { State::Applied } else { State::Deferred });
         true
     }
@@ -142,8 +165,35 @@ fn a_refusal_leaves_nothing_taken() {
         let one = thread::spawn(move || other.admit(0, 10, 30));
         let two = world.admit(1, 10, 30);
         assert!(one.join().unwrap() ^ two);
-        let limit = Limit { limit: 100, burst: 100 };
-        assert_eq!(limit.remaining(bucket::claimed(world.record().tpm()), NOW), 70);
+        assert_eq!(world.left(TPM, 100), 70);
+    });
+}
+
+/// I-ALL: of two requests for the last request of a minute one is admitted. The other was refused by
+/// a later limit or found the word taken, and gives back exactly what it took.
+#[test]
+fn the_last_request_of_a_minute_is_given_once() {
+    loom::model(|| {
+        let world = World::with(view(10, 1, 100));
+        let other = world.clone();
+        let one = thread::spawn(move || other.admit(0, 5, 30));
+        let two = world.admit(1, 5, 30);
+        assert!(one.join().unwrap() ^ two);
+        assert_eq!((world.left(RPM, 1), world.left(TPM, 100)), (0, 70));
+        assert_eq!(world.committed(), 5);
+    });
+}
+
+/// I-ALL: RPM is taken first and the budget last, so what the budget refuses goes back to both rates.
+#[test]
+fn a_refused_budget_gives_back_every_rate() {
+    loom::model(|| {
+        let world = World::with(view(10, 9, 100));
+        let other = world.clone();
+        let one = thread::spawn(move || other.admit(0, 10, 30));
+        let two = world.admit(1, 10, 30);
+        assert!(one.join().unwrap() ^ two);
+        assert_eq!((world.left(RPM, 9), world.left(TPM, 100)), (8, 70));
     });
 }
 
@@ -197,6 +247,23 @@ fn recount_beside_admit() {
     });
 }
 
+fn request() -> Request {
+    Request {
+        index: 0,
+        model: ModelName::new("m").unwrap(),
+        endpoint: 0,
+        upstream: 0,
+        prompt_bytes: 0,
+        max_tokens: None,
+        choices: 1,
+        stream: false,
+    }
+}
+
+fn size(tokens: u64, nano: u64) -> Size {
+    Size { input: tokens, output: 0, units: 1, price: None, cost: Cost { tokens, nano } }
+}
+
 /// The sequence word: a reader sees the old policy or the new, never a mixture.
 #[test]
 fn a_policy_is_read_whole() {
@@ -207,11 +274,16 @@ fn a_policy_is_read_whole() {
         // would hide the reader's.
         let writer = thread::spawn(move || {
             assert!(!other.record().begin_write());
-            other.record().write(&Image { version: 2, last4: [0; 4], view: view(2, 2) });
+            other.record().write(&PolicyImage {
+                version: 2,
+                last4: [0; 4],
+                view: view(2, NONE, 2),
+            });
             other.record().end_write();
         });
         if let Some(view) = world.record().view() {
-            assert!((view.cap, view.tpm.limit) == (1, 1) || (view.cap, view.tpm.limit) == (2, 2));
+            let read = (view.cap, view.limits[TPM].tokens);
+            assert!(read == (1, 1) || read == (2, 2));
         }
         writer.join().unwrap();
     });
@@ -225,12 +297,10 @@ fn a_rate_changes_under_an_admission() {
         // Downwards: under the old rate the converted word looks almost unused.
         let world = World::new(NONE, 1_000);
         let other = world.clone();
-        let writer = thread::spawn(move || other.put(NONE, 100));
+        let writer = thread::spawn(move || other.put(view(NONE, NONE, 100)));
         let admitted = world.admit(0, 0, 40);
         writer.join().unwrap();
-        let limit = Limit { limit: 100, burst: 100 };
-        let left = limit.remaining(bucket::claimed(world.record().tpm()), NOW);
-        assert_eq!(left, if admitted { 60 } else { 100 });
+        assert_eq!(world.left(TPM, 100), if admitted { 60 } else { 100 });
     });
 }
 
@@ -239,7 +309,7 @@ fn a_rate_changes_under_an_admission() {
 fn a_bucket_word_never_gives_twice() {
     loom::model(|| {
         let word = Arc::new(AtomicU64::new(0));
-        let limit = Limit { limit: 1, burst: 1 };
+        let limit = quota(RPM, 1);
         let take = move |word: &AtomicU64| {
             bucket::take(word, bucket::look(word), limit, 1, NOW, || true).is_ok()
         };
@@ -247,7 +317,7 @@ fn a_bucket_word_never_gives_twice() {
         let one = thread::spawn(move || take(&other));
         let two = take(&word);
         assert!(one.join().unwrap() ^ two);
-        bucket::give(&word, 1);
+        bucket::give(&word, limit, 1);
         assert!(take(&word));
         assert!(money::decide(Money(0), Tag(1), 1, 1).is_ok());
     });

@@ -7,14 +7,16 @@ use std::cell::Cell;
 
 use loom::{sync::Arc, thread};
 use nemorouter_core::{
-    bucket::Limit,
     calendar::{Duration, Tag, Windows},
-    demand::{self, Want, Wants},
-    lease::Resource,
-    levels::{Cost, Leased, Level, Levels, Terms},
+    call::{Request, Size},
+    demand::{self, Demand, DemandRing},
+    levels::{Cost, Leased, Level, Levels, Reservation, Terms, Tickets},
+    model::ModelName,
     money::Money,
     money_grant,
-    record::{Image, RECORD_WORDS, Record, View},
+    quota::{Limit, Resource},
+    record::{PolicyImage, RECORD_WORDS, Record, View},
+    slot::{SLOT_WORDS, Slot, State},
     sync::{AtomicU64, Ordering},
     units::NONE,
     verdict::Kind,
@@ -23,7 +25,10 @@ use nemorouter_core::{
 const NOW: u64 = 50;
 const END: u64 = 100;
 const DAY: u64 = 20_000;
-const MANY: Limit = Limit { limit: 1_000, burst: 1_000 };
+const MANY: Limit = Limit { tokens: 1_000, burst: 1_000 };
+/// Places of the limits in the table.
+const RPM: usize = 0;
+const TPM: usize = 1;
 
 fn today() -> Tag {
     Tag::new(Duration::Daily, DAY)
@@ -36,24 +41,36 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 /// One scope whose limits are shared with other hosts, and the clock of the host.
 struct World {
     record: [AtomicU64; RECORD_WORDS],
-    wants: [AtomicU64; demand::WORDS],
+    demand: [AtomicU64; demand::WORDS],
     clock: AtomicU64,
+}
+
+/// A slot of one thread alone.
+struct Own([AtomicU64; SLOT_WORDS]);
+
+impl Tickets for Own {
+    fn claim(&self) -> Option<(usize, u64)> {
+        Slot(&self.0).claim(1).then_some((0, 1))
+    }
+
+    fn slot(&self, _: usize) -> Option<Slot<'_>> {
+        Some(Slot(&self.0))
+    }
+
+    fn unclaim(&self, _: usize, seq: u64) {
+        Slot(&self.0).become_state(seq, State::Free);
+    }
 }
 
 impl World {
     fn new(rpm: Limit, tpm: Limit, cap: u64) -> Self {
-        let world = Self { record: zeros(), wants: zeros(), clock: AtomicU64::new(NOW) };
-        let view = View {
-            kind: Some(Kind::Key),
-            duration: Duration::Daily,
-            cap,
-            rpm,
-            tpm,
-            ..View::default()
-        };
+        let world = Self { record: zeros(), demand: zeros(), clock: AtomicU64::new(NOW) };
+        let mut view =
+            View { kind: Some(Kind::Key), duration: Duration::Daily, cap, ..View::default() };
+        (view.limits[RPM], view.limits[TPM]) = (rpm, tpm);
         let record = world.record();
         assert!(!record.begin_write());
-        record.write(&Image { version: 1, last4: [0; 4], view });
+        record.write(&PolicyImage { version: 1, last4: [0; 4], view });
         record.end_write();
         world
     }
@@ -66,21 +83,32 @@ impl World {
         self.clock.load(Ordering::SeqCst)
     }
 
-    /// As the gate does it, once. When it was confirmed, if it was admitted.
+    /// Reserve as the gate does, once. Returns when it was confirmed, if it was admitted.
     fn admit(&self, tokens: u64, nano: u64) -> Option<u64> {
         let view = self.record().view()?;
         let level = Level { record: self.record(), view, index: 0 };
         let levels = Levels { scopes: [Some(level), None, None, None], now_us: self.now() };
-        let leased =
-            Leased { levels: &levels, terms: Terms { wants: Wants(&self.wants), admit_until: 0 } };
-        let tags = levels.tags(&Windows::at(DAY * 86_400_000));
-        let (cost, at) = (Cost { tokens, nano }, Cell::new(0));
-        let seen = leased.check(cost, tags).ok()?;
+        let leased = Leased(Terms { demand: DemandRing(&self.demand), admit_until: 0 });
+        let cost = Cost { tokens, nano };
+        let size = Size { input: tokens, output: 0, units: 1, price: None, cost };
+        let request = Request {
+            index: 0,
+            model: ModelName::new("m").unwrap(),
+            endpoint: 0,
+            upstream: 0,
+            prompt_bytes: 0,
+            max_tokens: None,
+            choices: 1,
+            stream: false,
+        };
+        let windows = Windows::at(DAY * 86_400_000);
+        let reservation = Reservation { levels: &levels, request: &request, size: &size, windows };
+        let at = Cell::new(0);
         let now = || {
             at.set(self.now());
             at.get()
         };
-        leased.take(cost, tags, &seen, now).ok()?;
+        reservation.reserve(leased, &Own(zeros()), now).ok()?;
         Some(at.get())
     }
 
@@ -98,14 +126,14 @@ impl World {
 fn withdraw_beside_a_claim() {
     loom::model(|| {
         let world = World::new(Limit::UNLIMITED, MANY, NONE);
-        world.record().tpm_lease().grant(3, END, 0);
+        world.record().lease(TPM).grant(3, END, 0);
         let world = Arc::new(world);
         let other = world.clone();
         let claim = thread::spawn(move || other.admit(2, 0));
-        let withdrawn = world.record().tpm_lease().withdraw(2);
+        let withdrawn = world.record().lease(TPM).withdraw(2);
         let spent = if claim.join().unwrap().is_some() { 2 } else { 0 };
         assert!(spent + withdrawn <= 3 && spent + withdrawn >= 2, "{spent} {withdrawn}");
-        let lease = world.record().tpm_lease();
+        let lease = world.record().lease(TPM);
         assert!(lease.look().left() >= 0);
         assert_eq!(lease.returned.load(Ordering::Acquire), withdrawn);
     });
@@ -116,14 +144,14 @@ fn withdraw_beside_a_claim() {
 fn two_claims_of_the_last_token() {
     loom::model(|| {
         let world = World::new(MANY, MANY, NONE);
-        world.record().rpm_lease().grant(2, END, 0);
-        world.record().tpm_lease().grant(1, END, 0);
+        world.record().lease(RPM).grant(2, END, 0);
+        world.record().lease(TPM).grant(1, END, 0);
         let world = Arc::new(world);
         let other = world.clone();
         let one = thread::spawn(move || other.admit(1, 0).is_some());
         let two = world.admit(1, 0).is_some();
         assert!(one.join().unwrap() ^ two);
-        let rpm = world.record().rpm_lease();
+        let rpm = world.record().lease(RPM);
         assert_eq!(
             rpm.look().claimed - rpm.returned.load(Ordering::Acquire),
             1,
@@ -157,12 +185,12 @@ fn withdraw_money_beside_an_admission() {
 fn expiry_beside_a_claim() {
     loom::model(|| {
         let world = World::new(MANY, Limit::UNLIMITED, NONE);
-        world.record().rpm_lease().grant(1, END, 0);
+        world.record().lease(RPM).grant(1, END, 0);
         let world = Arc::new(world);
         let other = world.clone();
         let claim = thread::spawn(move || other.admit(0, 0));
         world.clock.store(END, Ordering::SeqCst);
-        let lease = world.record().rpm_lease();
+        let lease = world.record().lease(RPM);
         let _ = lease.void();
         lease.grant(lease.look().granted + 1, END * 2, 0);
         let late = [world.admit(0, 0), claim.join().unwrap()]
@@ -174,20 +202,21 @@ fn expiry_beside_a_claim() {
     });
 }
 
-/// Wants come out whole, and each at most once.
+/// Demands come out whole, and each at most once.
 #[test]
-fn wants_beside_a_drain() {
+fn demands_beside_a_drain() {
     loom::model(|| {
         let ring: Arc<[AtomicU64; demand::WORDS]> = Arc::new(zeros());
-        let want = |index: u32| Want { index, resource: Resource::Tpm, need: u64::from(index) + 7 };
+        let demand =
+            |index: u32| Demand { index, resource: Resource::Rate(1), need: u64::from(index) + 7 };
         let other = ring.clone();
-        // One more than the ring keeps: what is overwritten while it is read is not taken for a
-        // want.
-        let one = thread::spawn(move || [1, 2, 3].map(|index| Wants(&*other).push(want(index))));
-        let mut found = Wants(&*ring).drain(9);
+        // One more than the ring keeps: an entry that is overwritten while it is read is no demand.
+        let one =
+            thread::spawn(move || [1, 2, 3].map(|index| DemandRing(&*other).push(demand(index))));
+        let mut found = DemandRing(&*ring).drain(9);
         one.join().unwrap();
-        found.extend(Wants(&*ring).drain(9));
-        assert!(found.iter().all(|found| *found == want(found.index)), "{found:?}");
+        found.extend(DemandRing(&*ring).drain(9));
+        assert!(found.iter().all(|found| *found == demand(found.index)), "{found:?}");
         assert!(found.iter().is_sorted_by(|a, b| a.index < b.index), "{found:?}");
     });
 }

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use nemorouter_core::{
-    bucket::{self, Limit},
+    bucket,
     calendar::Duration,
     credential::{Credential, parse},
     digest::Pepper,
     numbers::go_duration,
+    quota::{Limit, RATES},
     sync::AtomicU64,
     units::Price,
 };
@@ -95,7 +96,10 @@ fn durations() {
 #[test]
 fn buckets() {
     for row in vectors("buckets") {
-        let limit = Limit { limit: number(&row, "limit"), burst: number(&row, "burst") };
+        let name = row["rate"].as_str().unwrap();
+        let rate = RATES.iter().find(|rate| rate.name == name).unwrap();
+        let limit = Limit { tokens: number(&row, "limit"), burst: number(&row, "burst") };
+        let quota = rate.quota(limit);
         let word = AtomicU64::new(0);
         for step in row["steps"].as_array().unwrap() {
             let n = step["n"].as_u64().unwrap_or(0);
@@ -104,18 +108,18 @@ fn buckets() {
             match step["op"].as_str().unwrap() {
                 "take" => {
                     let took =
-                        bucket::take(&word, bucket::look(&word), limit, n, now, || true).is_ok();
+                        bucket::take(&word, bucket::look(&word), quota, n, now, || true).is_ok();
                     assert_eq!(took, step["ok"].as_bool().unwrap(), "{step}");
                 }
-                "give" => bucket::give(&word, n),
-                "owe" => bucket::owe(&word, limit, n, now),
-                "wait" => assert_eq!(limit.wait(claimed, n, now), step["us"].as_u64(), "{step}"),
+                "give" => bucket::give(&word, quota, n),
+                "owe" => bucket::owe(&word, quota, n, now),
+                "wait" => assert_eq!(quota.wait(claimed, n, now), step["us"].as_u64(), "{step}"),
                 "remaining" => assert_eq!(
-                    limit.remaining(claimed, now),
+                    quota.remaining(claimed, now),
                     step["tokens"].as_i64().unwrap(),
                     "{step}"
                 ),
-                "full" => assert_eq!(limit.full_in(claimed, now), number(step, "us"), "{step}"),
+                "full" => assert_eq!(quota.full_in(claimed, now), number(step, "us"), "{step}"),
                 other => panic!("no such step: {other}"),
             }
         }

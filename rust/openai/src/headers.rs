@@ -153,7 +153,9 @@ fn rates_of_ietf(headers: &mut Headers, tightest: [Option<Tightest>; 2]) {
         told.filter_map(|(name, bucket)| Some(tell(name, bucket?))).collect::<Vec<_>>().join(", ")
     };
     if tightest.iter().any(Option::is_some) {
-        let policy = told(|name, bucket| format!(r#""{name}";q={};w=60"#, bucket.limit));
+        let policy = told(|name, bucket| {
+            format!(r#""{name}";q={};w={}"#, bucket.limit, bucket.period_us / 1_000_000)
+        });
         headers.push((Name::RateLimitPolicy, Text::Owned(policy)));
         let state = told(|name, bucket| format!(r#""{name}";r={}"#, remaining(bucket)));
         headers.push((Name::RateLimit, Text::Owned(state)));
@@ -198,7 +200,8 @@ mod tests {
 
     #[test]
     fn rates_of_the_tightest_level() {
-        let bucket = Tightest { limit: 60, remaining: -1, full_in_us: 1_500_000 };
+        let bucket =
+            Tightest { limit: 60, period_us: 60_000_000, remaining: -1, full_in_us: 1_500_000 };
         let mut headers = Headers::new();
         rates(&mut headers, [Some(bucket), None], true);
         assert_eq!(

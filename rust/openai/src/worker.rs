@@ -236,7 +236,7 @@ impl Worker {
     }
 
     fn sign(&self, headers: &mut Headers, code: Code, started_us: u64) {
-        ids(headers, self.id(self.gate.journal().next_stray()));
+        ids(headers, self.id(self.gate.journal().next_request_number()));
         if code.row().status != 401 {
             latency(headers, self.gate.clock().boot_us().saturating_sub(started_us));
         }
@@ -246,7 +246,7 @@ impl Worker {
     #[must_use]
     pub fn free_headers(&self, started_us: u64) -> Headers {
         let mut headers = vec![(Name::ContentType, Text::Static("application/json"))];
-        ids(&mut headers, self.id(self.gate.journal().next_stray()));
+        ids(&mut headers, self.id(self.gate.journal().next_request_number()));
         latency(&mut headers, self.gate.clock().boot_us().saturating_sub(started_us));
         headers
     }

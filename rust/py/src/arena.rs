@@ -4,14 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use nemorouter_core::{
     arena,
-    calendar::Tag,
-    lease::Resource,
-    levels::measure,
     model::ModelName,
-    money::Money,
     policy,
     price::Known,
-    quota::RATE_COUNT,
+    quota::{RATE_COUNT, Resource},
     units::{CAP_MAX, Price},
     verdict::Kind,
 };
@@ -20,7 +16,7 @@ use pyo3::{exceptions::PyValueError, prelude::*, pybacked::PyBackedBytes, types:
 use crate::{
     errors::{busy, no_scope, raise},
     journal::Journal,
-    views::{Identity, Lease, Meters, optional},
+    views::{Identity, Lease, Meters},
 };
 
 #[pyclass(frozen, module = "nemorouter._core")]
@@ -99,7 +95,7 @@ fn bad_field(py: Python<'_>, cause: PyErr) -> PyErr {
 }
 
 fn resource(number: u8) -> PyResult<Resource> {
-    Resource::from_bits(number)
+    Resource::from_number(number)
         .ok_or_else(|| PyValueError::new_err(format!("{number} is no resource")))
 }
 
@@ -220,31 +216,18 @@ impl Arena {
             org: id_of(view.org),
             team: id_of(view.team),
             user: id_of(view.user),
-            name: self.0.block(view.heap).name(),
+            name: self.0.block(view.standing.heap()).name(),
             last4: String::from_utf8_lossy(&last4[..len]).into_owned(),
-            status: view.status,
+            status: view.standing.status(),
         })
     }
 
     #[pyo3(signature = (index, boot_us = None, wall_ms = None))]
     fn meters(&self, index: u32, boot_us: Option<u64>, wall_ms: Option<u64>) -> PyResult<Meters> {
-        let record = self.0.record(index).ok_or_else(|| no_scope(index))?;
-        let view = record.view().ok_or_else(busy)?;
         let clock = self.0.clock();
-        let now_us = boot_us.unwrap_or_else(|| clock.boot_us());
+        let boot_us = boot_us.unwrap_or_else(|| clock.boot_us());
         let wall_ms = wall_ms.unwrap_or_else(|| clock.wall_ms());
-        let money = Money(record.money().load(nemorouter_core::sync::Ordering::Acquire));
-        let left = |resource| {
-            measure(record, &view, resource, self.0.clustered(), now_us)
-                .map(|bucket| bucket.remaining)
-        };
-        Ok(Meters {
-            remaining: [left(Resource::Rpm), left(Resource::Tpm)],
-            committed: money.committed(Tag::at(view.duration, wall_ms)),
-            cap: optional(view.cap),
-            duration: view.duration as u8,
-            frozen: money.is_frozen(),
-        })
+        self.0.meters(index, boot_us, wall_ms).map(Meters).map_err(raise)
     }
 
     fn frozen(&self) -> Vec<u32> {
@@ -254,7 +237,7 @@ impl Arena {
     #[pyo3(signature = (wall_ms = None))]
     fn turn(&self, py: Python<'_>, wall_ms: Option<u64>) {
         let wall_ms = wall_ms.unwrap_or_else(|| self.0.clock().wall_ms());
-        py.detach(|| self.0.turn(wall_ms));
+        py.detach(|| self.0.roll_over(wall_ms));
     }
 
     fn window(&self, index: u32, wall_ms: u64) -> PyResult<(u64, u64)> {
@@ -314,7 +297,7 @@ impl Arena {
 
     fn leased(&self, py: Python<'_>) -> Vec<(u32, u8)> {
         let leases = py.detach(|| self.0.leased());
-        leases.into_iter().map(|(index, resource)| (index, resource as u8)).collect()
+        leases.into_iter().map(|(index, resource)| (index, resource.number())).collect()
     }
 
     #[pyo3(signature = (index, resource, granted, until_us, first_day = 0, centre = 0))]
@@ -355,9 +338,9 @@ impl Arena {
     #[pyo3(signature = (limit = 256))]
     fn wanted(&self, limit: usize) -> Vec<(u32, u8, u64)> {
         self.0
-            .wanted(limit)
+            .take_demand(limit)
             .into_iter()
-            .map(|want| (want.index, want.resource as u8, want.need))
+            .map(|demand| (demand.index, demand.resource.number(), demand.need))
             .collect()
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Once;
 
 use nemorouter_core::{
-    bucket::{self, Limit},
+    bucket,
     credential::{Credential, parse},
     digest::Pepper,
-    error::Error,
+    quota::{Limit, Quota, RATES},
     sync::AtomicU64,
+    units::NONE,
 };
 use pyo3::{
     exceptions::PyValueError,
@@ -75,46 +76,59 @@ pub fn set_time_slice(microseconds: u32) -> PyResult<()> {
 #[pyclass(frozen, module = "nemorouter._core")]
 pub struct Bucket {
     word: AtomicU64,
-    limit: Limit,
+    quota: Quota,
     begun: Once,
 }
 
 #[pymethods]
 impl Bucket {
     #[new]
-    #[pyo3(signature = (limit, burst = None))]
-    fn new(limit: u64, burst: Option<u64>) -> PyResult<Self> {
-        let limit = Limit { limit, burst: burst.unwrap_or(limit) };
-        if limit.limit.max(limit.burst) > nemorouter_core::units::LIMIT_MAX {
-            return Err(raise(Error::Value("the limit is too large".to_owned())));
+    #[pyo3(signature = (limit, burst = None, rate = 0))]
+    fn new(limit: u64, burst: Option<u64>, rate: usize) -> PyResult<Self> {
+        let rate = RATES
+            .get(rate)
+            .ok_or_else(|| PyValueError::new_err(format!("{rate} is no rate of the table")))?;
+        let limit = Limit { tokens: limit, burst: burst.unwrap_or(limit) };
+        if limit.tokens.max(limit.burst) > rate.most {
+            return Err(PyValueError::new_err("the limit is too large"));
         }
-        Ok(Self { word: AtomicU64::new(0), limit, begun: Once::new() })
+        Ok(Self { word: AtomicU64::new(0), quota: rate.quota(limit), begun: Once::new() })
     }
 
     fn take(&self, n: u64, now_us: u64) -> bool {
         let word = self.word(now_us);
-        bucket::take(word, bucket::look(word), self.limit, n, now_us, || true).is_ok()
+        bucket::take(word, bucket::look(word), self.quota, n, now_us, || true).is_ok()
     }
 
     fn give(&self, n: u64) {
-        bucket::give(&self.word, n);
+        bucket::give(&self.word, self.quota, n);
     }
 
     fn owe(&self, n: u64, now_us: u64) {
-        bucket::owe(self.word(now_us), self.limit, n, now_us);
+        bucket::owe(self.word(now_us), self.quota, n, now_us);
     }
 
     fn remaining(&self, now_us: u64) -> i64 {
-        self.limit.remaining(bucket::claimed(self.word(now_us)), now_us)
+        self.quota.remaining(bucket::claimed(self.word(now_us)), now_us)
+    }
+
+    fn wait_us(&self, n: u64, now_us: u64) -> Option<u64> {
+        self.quota.wait(bucket::claimed(self.word(now_us)), n, now_us)
+    }
+
+    fn full_us(&self, now_us: u64) -> u64 {
+        self.quota.full_in(bucket::claimed(self.word(now_us)), now_us)
     }
 }
 
 impl Bucket {
-    /// The word; the first look at it fills it, as `Arena::put` does: a place of zero on the ring
-    /// looks indebted after some uptime.
+    /// Return the word. The first look at it fills it, as `Arena::put` does: a place of zero on the
+    /// ring looks indebted after some uptime.
     fn word(&self, now_us: u64) -> &AtomicU64 {
-        let full = |claimed| Limit::UNLIMITED.convert(claimed, self.limit, now_us);
-        self.begun.call_once(|| bucket::change(&self.word, full));
+        let none = Quota { tokens: NONE, ..self.quota };
+        self.begun.call_once(|| {
+            bucket::change(&self.word, |claimed| none.convert(claimed, self.quota, now_us));
+        });
         &self.word
     }
 }

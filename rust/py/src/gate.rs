@@ -172,7 +172,7 @@ impl Gate {
     }
 
     fn request_id<'py>(&self, py: Python<'py>, ticket: i64) -> Bound<'py, PyString> {
-        let stray = |_| self.inner.journal().next_stray();
+        let stray = |_| self.inner.journal().next_request_number();
         self.identity(py, u64::try_from(ticket).map_or_else(stray, |ticket| ticket >> 16))
     }
 

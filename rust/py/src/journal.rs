@@ -97,7 +97,7 @@ impl Journal {
     }
 
     fn tallies(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
-        self.0.take_tallies(before_minute)
+        self.0.take_refusal_counts(before_minute)
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {

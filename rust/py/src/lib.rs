@@ -43,7 +43,7 @@ mod _core {
     use super::worker::{
         Guard, Proxies, Resource, Routes, Worker, catalogue, no_such_model, problem,
     };
-    use nemorouter_core::quota::{RATES, Rate};
+    use nemorouter_core::quota::{MONEY, RATES, Rate};
     use nemorouter_openai::headers;
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult, PyTuple};
@@ -62,6 +62,7 @@ mod _core {
         module.add("TO_UPSTREAM", headers::TO_UPSTREAM)?;
         module.add("FROM_UPSTREAM", headers::FROM_UPSTREAM)?;
         module.add("FROM_UPSTREAM_ERROR", headers::FROM_UPSTREAM_ERROR)?;
+        module.add("MONEY", MONEY)?;
         module.add("MOST_TOKENS", nemorouter_openai::usage::MOST)?;
         module.add("MAX_PRICES", nemorouter_core::price::PRICES_MAX)
     }

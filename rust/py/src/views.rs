@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use nemorouter_core::{
-    arena::LeaseView,
+    arena::{self, LeaseView},
     clock::{Clock, Manual},
-    quota::RATE_COUNT,
     units::NONE,
     verdict,
 };
@@ -55,23 +54,33 @@ pub struct Identity {
 }
 
 #[pyclass(frozen, module = "nemorouter._core")]
-pub struct Meters {
-    pub remaining: [Option<i64>; RATE_COUNT],
-    #[pyo3(get)]
-    pub committed: u64,
-    #[pyo3(get)]
-    pub cap: Option<u64>,
-    #[pyo3(get)]
-    pub duration: u8,
-    #[pyo3(get)]
-    pub frozen: bool,
-}
+pub struct Meters(pub arena::Meters);
 
 #[pymethods]
 impl Meters {
     #[getter]
     fn remaining<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.remaining)
+        PyTuple::new(py, self.0.remaining)
+    }
+
+    #[getter]
+    fn committed(&self) -> u64 {
+        self.0.committed
+    }
+
+    #[getter]
+    fn cap(&self) -> Option<u64> {
+        optional(self.0.cap)
+    }
+
+    #[getter]
+    fn duration(&self) -> u8 {
+        self.0.duration as u8
+    }
+
+    #[getter]
+    fn frozen(&self) -> bool {
+        self.0.frozen
     }
 }
 

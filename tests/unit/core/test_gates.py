@@ -241,17 +241,27 @@ def test_a_changed_duration_waits_for_its_recount(world: World) -> None:
     assert isinstance(world.admit(), int)
 
 
-def test_a_user_has_budgets_only(world: World) -> None:
-    world.put(Kind.USER, rpm=0, tpm=0)
-    assert isinstance(world.admit(), int)
-    meters = world.arena.meters(world.user)
-    assert meters.remaining == (None, None)
+def test_each_scope_is_charged_alike(world: World) -> None:
+    scopes = {
+        Kind.KEY: world.key,
+        Kind.TEAM: world.team,
+        Kind.USER: world.user,
+        Kind.ORG: world.org,
+    }
+    for kind in scopes:
+        world.put(kind, rpm=5, tpm=100)
+    world.settle(world.admit(tokens=60), 70)
+    for index in scopes.values():
+        assert world.arena.meters(index).remaining == (4, 30)
+    refusal = world.admit(tokens=60)
+    assert (refusal.code, refusal.kind, refusal.rate) == (Code.TPM_LIMIT_EXCEEDED, Kind.KEY, 1)
+    assert all(world.arena.meters(index).remaining == (4, 30) for index in scopes.values())
 
 
 @pytest.mark.parametrize(
     "fields", [{"rpm": 0, "rpm_burst": 9}, {"tpm": 0, "tpm_burst": 99}, {"cap": 0}], ids=str
 )
-@pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM, Kind.ORG], ids=["key", "team", "org"])
+@pytest.mark.parametrize("kind", list(Kind), ids=[kind.name.lower() for kind in Kind])
 def test_zero_blocks_everything(world: World, kind: Kind, fields: dict[str, int]) -> None:
     world.put(kind, **fields)
     refusal = world.admit()

@@ -10,12 +10,12 @@ import pytest
 
 from nemorouter import _core
 from nemorouter.errors import Code
-from nemorouter.types import NANO, Kind, ModelPrice, Outcome, Policy
+from nemorouter.types import MONEY, NANO, Kind, ModelPrice, Outcome, Policy
 from tests.support.rates import by_name
 
 PEPPER = b"n" * 32
 SECRET = "sk-nemo-" + "R" * 20
-RPM, TPM, MONEY = 0, 1, 2
+RPM, TPM = 0, 1
 FOREVER = 1 << 60
 
 

@@ -9,7 +9,7 @@ from nemorouter.reference.bucket import Bucket
 from nemorouter.reference.cost import cost
 from nemorouter.reference.headers import go_duration
 from nemorouter.reference.windows import window_at, window_days, window_start_ms
-from nemorouter.types import Duration, ModelPrice
+from nemorouter.types import RATES, Duration, ModelPrice
 
 Vectors = dict[str, Any]
 
@@ -53,9 +53,14 @@ def test_go_durations(vectors: Vectors) -> None:
         assert go_duration(case["us"]) == case["text"], case
 
 
+def place(name: str) -> int:
+    """Return the place of a rate in the table."""
+    return [rate.name for rate in RATES].index(name)
+
+
 def test_buckets(vectors: Vectors) -> None:
     for case in vectors["buckets"]:
-        bucket = Bucket(case["limit"], case["burst"])
+        bucket = Bucket(case["limit"], case["burst"], place(case["rate"]))
         for step in case["steps"]:
             match step["op"]:
                 case "take":
@@ -76,7 +81,7 @@ def test_buckets(vectors: Vectors) -> None:
 
 def test_buckets_of_both(gate_module: ModuleType, vectors: Vectors) -> None:
     for case in vectors["buckets"]:
-        bucket = gate_module.Bucket(case["limit"], case["burst"])
+        bucket = gate_module.Bucket(case["limit"], case["burst"], place(case["rate"]))
         for step in case["steps"]:
             if step["op"] == "take":
                 assert bucket.take(step["n"], step["at_us"]) is step["ok"], step
@@ -86,6 +91,10 @@ def test_buckets_of_both(gate_module: ModuleType, vectors: Vectors) -> None:
                 bucket.owe(step["n"], step["at_us"])
             elif step["op"] == "remaining":
                 assert bucket.remaining(step["at_us"]) == step["tokens"], step
+            elif step["op"] == "wait":
+                assert bucket.wait_us(step["n"], step["at_us"]) == step["us"], step
+            elif step["op"] == "full":
+                assert bucket.full_us(step["at_us"]) == step["us"], step
 
 
 @pytest.mark.parametrize("hours", [0, 1, 2, 24, 10_001])

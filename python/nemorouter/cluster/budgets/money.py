@@ -18,8 +18,8 @@ from nemorouter.cluster.rates.leases import boot_us
 from nemorouter.errors import NemoError
 from nemorouter.log import get_logger
 from nemorouter.store.engine import Store
+from nemorouter.types import MONEY
 
-MONEY: Final = 2
 _LOOK_S: Final = 1.0
 _IDLE_US: Final = 5_000_000
 _DENY_US: Final = 2_000_000  # then the bank is asked again: others may have given back

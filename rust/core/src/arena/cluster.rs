@@ -1,16 +1,17 @@
-//! The arena of a host that shares its limits with others: its own lease, and what its agent does
-//! to the leases of scopes.
+//! The arena of a host that shares its limits with others: the host's own lease, and what its agent
+//! does to the leases of scopes.
 
 use super::{Arena, H_ADMIT_UNTIL, H_CLUSTERED};
 use crate::{
     calendar::{DAY_MS, Tag},
-    demand::{self, Want, Wants},
+    demand::{self, Demand, DemandRing},
     denial,
     error::{Error, Result},
-    lease::{Lease, Resource},
+    lease::Lease,
     levels::Terms,
     money::Money,
     money_grant,
+    quota::Resource,
     record::{Record, View},
     recount::Window,
     sync::Ordering,
@@ -33,8 +34,7 @@ pub struct LeaseView {
 
 fn rate(record: Record<'_>, resource: Resource) -> Option<Lease<'_>> {
     match resource {
-        Resource::Rpm => Some(record.rpm_lease()),
-        Resource::Tpm => Some(record.tpm_lease()),
+        Resource::Rate(rate) => Some(record.lease(usize::from(rate))),
         Resource::Money => None,
     }
 }
@@ -46,8 +46,8 @@ impl Arena {
     }
 
     /// Share limits with other hosts, or not. Only while there is no scope: a word counts leased
-    /// tokens or a bucket's shares, not both. A host that begins to share admits nothing until it
-    /// is told how long it may.
+    /// tokens or a bucket's units, not both. A host that begins to share admits nothing until
+    /// [`Self::set_admit_until`] says how long it may.
     pub fn set_clustered(&self, clustered: bool) -> Result<()> {
         if self.scopes() > 0 {
             return Err(Error::Value(
@@ -60,22 +60,22 @@ impl Arena {
         Ok(())
     }
 
-    /// Boot clock (microseconds) until which this host may admit; 0 = for ever. It only counts
-    /// while the arena is clustered.
+    /// Return the boot clock (microseconds) until which this host may admit; 0 = for ever. It only
+    /// counts while the arena is clustered.
     #[must_use]
     pub fn admit_until(&self) -> u64 {
         self.word(H_ADMIT_UNTIL).load(Ordering::Acquire)
     }
 
     pub fn set_admit_until(&self, boot_us: u64) {
-        // Release: who sees the new time sees every policy that was applied before it.
+        // Release: a thread that sees the new time sees every policy that was applied before it.
         self.word(H_ADMIT_UNTIL).store(boot_us, Ordering::Release);
     }
 
-    /// What an admission stands under; `None` on one machine.
+    /// Return the terms of an admission; `None` on one machine.
     #[must_use]
     pub fn terms(&self) -> Option<Terms<'_>> {
-        self.clustered().then(|| Terms { wants: self.wants(), admit_until: self.admit_until() })
+        self.clustered().then(|| Terms { demand: self.demand(), admit_until: self.admit_until() })
     }
 
     #[must_use]
@@ -84,11 +84,11 @@ impl Arena {
     }
 
     #[must_use]
-    pub fn wants(&self) -> Wants<'_> {
-        Wants(&self.map.words()[self.plan.wants..self.plan.wants + demand::WORDS])
+    pub fn demand(&self) -> DemandRing<'_> {
+        DemandRing(&self.map.words()[self.plan.demand..self.plan.demand + demand::WORDS])
     }
 
-    fn wanted_record(&self, index: u32) -> Result<(Record<'_>, View)> {
+    pub(super) fn record_and_view(&self, index: u32) -> Result<(Record<'_>, View)> {
         let record = self
             .record(index)
             .ok_or_else(|| Error::Value(format!("no scope has index {index}")))?;
@@ -98,12 +98,12 @@ impl Arena {
         Ok((record, view))
     }
 
-    /// Claimed is read before returned: what was rolled back in between is counted as claimed,
-    /// never the other way round.
+    /// Read a lease. Claimed is read before returned: what is rolled back in between counts as
+    /// claimed, never the other way round.
     pub fn lease(&self, index: u32, resource: Resource) -> Result<LeaseView> {
-        let (record, view) = self.wanted_record(index)?;
+        let (record, view) = self.record_and_view(index)?;
         let version = record.version();
-        let Some(lease) = rate(record, resource) else {
+        let Resource::Rate(rate) = resource else {
             let window = Window::of(record, view.duration, self.clock().wall_ms());
             let granted = Money(record.money_granted().load(Ordering::Acquire));
             return Ok(LeaseView {
@@ -117,7 +117,7 @@ impl Arena {
                 version,
             });
         };
-        let limit = if resource == Resource::Rpm { view.rpm } else { view.tpm };
+        let (lease, limit) = (record.lease(usize::from(rate)), view.limits[usize::from(rate)]);
         let seen = lease.look();
         let returned = lease.returned.load(Ordering::Acquire);
         Ok(LeaseView {
@@ -126,13 +126,13 @@ impl Arena {
             granted: seen.granted,
             until_us: seen.until,
             first_day: 0,
-            limit: limit.limit,
+            limit: limit.tokens,
             burst: limit.burst,
             version,
         })
     }
 
-    /// Leases that were granted and not voided since, for an agent that takes over.
+    /// List the leases that were granted and not voided since, for an agent that takes over.
     #[must_use]
     pub fn leased(&self) -> Vec<(u32, Resource)> {
         let granted = |record: Record, resource| match rate(record, resource) {
@@ -141,12 +141,7 @@ impl Arena {
         };
         let of = |index| {
             let record = self.record(index)?;
-            Some(
-                Resource::ALL
-                    .into_iter()
-                    .filter(move |r| granted(record, *r))
-                    .map(move |r| (index, r)),
-            )
+            Some(Resource::all().filter(move |r| granted(record, *r)).map(move |r| (index, r)))
         };
         (0..self.scopes()).filter_map(of).flatten().collect()
     }
@@ -161,7 +156,7 @@ impl Arena {
         first_day: u64,
         centre: u64,
     ) -> Result<()> {
-        let (record, view) = self.wanted_record(index)?;
+        let (record, view) = self.record_and_view(index)?;
         if let Some(lease) = rate(record, resource) {
             lease.grant(to, until, centre);
         } else {
@@ -170,14 +165,14 @@ impl Arena {
                 Tag::at(view.duration, first_day * DAY_MS),
                 to,
             );
-            denial::deny(record.deny(resource), 0, 0, 0);
+            denial::deny(record.denial(resource), 0, 0, 0);
         }
         Ok(())
     }
 
     /// See [`Lease::withdraw`] and [`money_grant::withdraw`].
     pub fn withdraw(&self, index: u32, resource: Resource, most: u64) -> Result<u64> {
-        let (record, _) = self.wanted_record(index)?;
+        let (record, _) = self.record_and_view(index)?;
         Ok(match rate(record, resource) {
             Some(lease) => lease.withdraw(most),
             None => money_grant::withdraw(record.money_granted(), record.money(), most),
@@ -186,7 +181,7 @@ impl Arena {
 
     /// See [`Lease::void`]. Money does not run out within its window.
     pub fn void(&self, index: u32, resource: Resource) -> Result<u64> {
-        let (record, _) = self.wanted_record(index)?;
+        let (record, _) = self.record_and_view(index)?;
         Ok(rate(record, resource).map_or(0, Lease::void))
     }
 
@@ -199,14 +194,14 @@ impl Arena {
         until_us: u64,
         fits_us: u64,
     ) -> Result<()> {
-        let (record, _) = self.wanted_record(index)?;
-        denial::deny(record.deny(resource), need, until_us, fits_us);
+        let (record, _) = self.record_and_view(index)?;
+        denial::deny(record.denial(resource), need, until_us, fits_us);
         Ok(())
     }
 
-    /// See [`Wants::drain`].
+    /// See [`DemandRing::drain`].
     #[must_use]
-    pub fn wanted(&self, limit: usize) -> Vec<Want> {
-        self.wants().drain(limit)
+    pub fn take_demand(&self, limit: usize) -> Vec<Demand> {
+        self.demand().drain(limit)
     }
 }

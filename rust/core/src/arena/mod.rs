@@ -1,6 +1,6 @@
 //! Every live scope of a host, in one mapping that all workers share.
 //!
-//! `header | prices | wants | digest table | heap of blocks | records`. Sizes follow from the
+//! `header | prices | demand | digest table | heap of blocks | records`. Sizes follow from the
 //! capacity; the file is sparse, and room is allocated before it is touched. Meters are written by
 //! all; policy by one process at a time, in `write`.
 
@@ -16,16 +16,18 @@ pub use cluster::LeaseView;
 
 use crate::{
     LAYOUT, bucket,
-    calendar::{Relation, Windows},
+    calendar::{Duration, Relation, Tag, Windows},
     clock::Clock,
     demand,
     error::{Error, Result},
     heap::Stored,
+    levels::{Leased, Level, Local},
     map::Map,
     model::ModelName,
     money::{FREEZE, Money},
     money_grant,
     price::{self, Known},
+    quota::RATE_COUNT,
     record::{RECORD_WORDS, Record},
     recount::{Window, recount},
     slot::{NOBODY, Slot},
@@ -56,11 +58,25 @@ const H_HEAP_ROOM: usize = 13;
 const H_CLUSTERED: usize = 16;
 const H_ADMIT_UNTIL: usize = 17;
 
+/// What a scope has left, at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meters {
+    /// Requests or tokens, in the order of [`RATES`](crate::quota::RATES); `None` = no limit.
+    pub remaining: [Option<i64>; RATE_COUNT],
+    /// Nano-USD posted and reserved in the current window.
+    pub committed: u64,
+    /// Nano-USD; [`NONE`](crate::units::NONE) = no cap.
+    pub cap: u64,
+    pub duration: Duration,
+    /// The money word waits for its recount.
+    pub frozen: bool,
+}
+
 /// Where the parts lie, in words.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     capacity: usize,
-    wants: usize,
+    demand: usize,
     table: usize,
     table_words: usize,
     heap: usize,
@@ -76,13 +92,13 @@ impl Plan {
         }
         let table_words = table::words_for(capacity);
         let heap_words = (capacity * HEAP_PER_SCOPE).max(8_192);
-        let wants = (HEADER_WORDS + price::WORDS).next_multiple_of(HEADER_WORDS);
-        let table = (wants + demand::WORDS).next_multiple_of(HEADER_WORDS);
+        let demand = (HEADER_WORDS + price::WORDS).next_multiple_of(HEADER_WORDS);
+        let table = (demand + demand::WORDS).next_multiple_of(HEADER_WORDS);
         let heap = table + table_words;
         let records = (heap + heap_words).next_multiple_of(HEADER_WORDS);
         Ok(Self {
             capacity,
-            wants,
+            demand,
             table,
             table_words,
             heap,
@@ -278,22 +294,23 @@ impl Arena {
         (0..self.scopes()).filter(frozen).collect()
     }
 
-    /// Bring words that nobody came to up to date: money words turn to the current window, since a
-    /// tag names its window modulo 128, and buckets that are long full come to now (see
+    /// Roll over the words of idle scopes: money words go to the current window, since a tag names
+    /// its window modulo 128, and buckets that have long been full come to now (see
     /// [`bucket::settle_down`]). The drainer calls this every few minutes.
-    pub fn turn(&self, wall_ms: u64) {
+    pub fn roll_over(&self, wall_ms: u64) {
         let (windows, now_us) = (Windows::at(wall_ms), self.clock().boot_us());
         for record in (0..self.scopes()).filter_map(|index| self.record(index)) {
             let Some(view) = record.view() else { continue };
             if self.clustered() {
-                money_grant::turn(record.money_granted(), windows.tag(view.duration));
+                money_grant::roll_over(record.money_granted(), windows.tag(view.duration));
             } else {
-                bucket::settle_down(record.rpm(), view.rpm, now_us);
-                bucket::settle_down(record.tpm(), view.tpm, now_us);
+                for rate in 0..RATE_COUNT {
+                    bucket::settle_down(record.meter(rate), view.quota(rate), now_us);
+                }
             }
             let (now, seen) = (windows.tag(view.duration), record.money().load(Ordering::Acquire));
             if !Money(seen).is_frozen() && Money(seen).tag().relation(now) == Relation::Stale {
-                // A failed swap: somebody came after all.
+                // A swap that fails met an admission.
                 let next = Money::new(now, 0).0;
                 let _ = record.money().compare_exchange(
                     seen,
@@ -305,7 +322,29 @@ impl Arena {
         }
     }
 
-    /// The budget window of a scope at `wall_ms`.
+    /// Read the meters of a scope at one instant of both clocks.
+    pub fn meters(&self, index: u32, boot_us: u64, wall_ms: u64) -> Result<Meters> {
+        let (record, view) = self.record_and_view(index)?;
+        let level = Level { record, view, index };
+        let money = Money(record.money().load(Ordering::Acquire));
+        let left = |rate| {
+            let metered = level.metered(rate)?;
+            let found = match self.terms() {
+                None => metered.tightest(Local, boot_us),
+                Some(terms) => metered.tightest(Leased(terms), boot_us),
+            };
+            Some(found.remaining)
+        };
+        Ok(Meters {
+            remaining: std::array::from_fn(left),
+            committed: money.committed(Tag::at(view.duration, wall_ms)),
+            cap: view.cap,
+            duration: view.duration,
+            frozen: money.is_frozen(),
+        })
+    }
+
+    /// Return the budget window of a scope at `wall_ms`.
     #[must_use]
     pub fn window(&self, index: u32, wall_ms: u64) -> Option<Window> {
         let record = self.record(index)?;

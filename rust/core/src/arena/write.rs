@@ -5,20 +5,19 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::{Arena, H_HEAP, H_HEAP_ROOM, H_PRICES, H_RECORD_ROOM, H_SCOPES, STEP_WORDS};
 use crate::{
-    bucket::{self, Limit},
+    bucket,
     calendar::Tag,
     denial,
     error::{Error, Result},
-    lease::Resource,
     model::ModelName,
     money::{FREEZE, Money},
     policy::Policy,
     price::{self, Known},
-    record::{DISABLED, Image, RECORD_WORDS, Record, View},
+    quota::{Limit, RATE_COUNT, RATES, Resource},
+    record::{DISABLED, PolicyImage, RECORD_WORDS, Record, View},
     slot::NOBODY,
     sync::Ordering,
     table,
-    units::NONE,
     verdict::Kind,
 };
 
@@ -48,10 +47,10 @@ impl Arena {
         // A record that a writer left torn is refused by itself, and stays so.
         if let Some(view) = record.view() {
             let _ = record.begin_write();
-            let image = Image {
+            let image = PolicyImage {
                 version: record.version(),
                 last4: record.last4(),
-                view: View { status: DISABLED, ..view },
+                view: View { standing: view.standing.with_status(DISABLED), ..view },
             };
             record.write(&image);
             record.end_write();
@@ -63,25 +62,19 @@ impl Arena {
     pub fn put(&self, policy: &Policy) -> Result<u32> {
         let _guard = self.lock();
         let digest = policy.table_digest()?;
-        let (rpm, tpm) = policy.limits()?;
         let view = View {
-            status: policy.status,
             kind: Some(policy.kind()?),
             duration: policy.duration()?,
-            endpoints: policy.endpoints,
             team: self.owner(Kind::Team, policy.team, policy)?,
             user: self.owner(Kind::User, policy.user, policy)?,
             org: self.owner(Kind::Org, policy.org, policy)?,
-            expires_ms: policy.expires_ms.unwrap_or(NONE),
-            rpm,
-            tpm,
+            standing: policy.standing(),
+            limits: policy.limits()?,
             cap: policy.cap()?,
-            has_models: !policy.models.is_empty(),
-            has_ips: !policy.ips.is_empty(),
             ..View::default()
         };
         let block = policy.block()?.encode()?;
-        let image = Image { version: policy.version, last4: policy.last4(), view };
+        let image = PolicyImage { version: policy.version, last4: policy.last4(), view };
         match self.find(&digest.into()) {
             Some(index) => self.replace(index, image, &block).map(|()| index),
             None => self.insert(&digest, policy.id, image, &block),
@@ -97,7 +90,13 @@ impl Arena {
         })
     }
 
-    fn insert(&self, digest: &[u8; 32], id: u64, mut image: Image, block: &[u64]) -> Result<u32> {
+    fn insert(
+        &self,
+        digest: &[u8; 32],
+        id: u64,
+        mut image: PolicyImage,
+        block: &[u64],
+    ) -> Result<u32> {
         let index = self.get(H_SCOPES) as usize;
         if index >= self.plan.capacity {
             return Err(Error::Full(format!(
@@ -110,19 +109,17 @@ impl Arena {
             (index + 1) * RECORD_WORDS,
             self.plan.capacity * RECORD_WORDS,
         )?;
-        image.view.heap = self.store_block(block)?;
+        image.view.standing = image.view.standing.with_heap(self.store_block(block)?);
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
         let record = Record(&records[index]);
-        let View { rpm, tpm, .. } = image.view;
         let _ = record.begin_write();
         record.write_identity(digest, id);
         record.write(&image);
         let now_us = self.clock().boot_us();
         // A lease begins with nothing granted and nothing claimed.
-        for (word, limit) in
-            [(record.rpm(), rpm), (record.tpm(), tpm)].into_iter().filter(|_| !self.clustered())
-        {
-            bucket::change(word, |claimed| Limit::UNLIMITED.convert(claimed, limit, now_us));
+        for rate in self.bucket_rates() {
+            let (none, quota) = (RATES[rate].quota(Limit::UNLIMITED), image.view.quota(rate));
+            bucket::change(record.meter(rate), |claimed| none.convert(claimed, quota, now_us));
         }
         let tag = Tag::at(image.view.duration, self.clock().wall_ms());
         record.money().store(Money::new(tag, 0).0, Ordering::Relaxed);
@@ -133,7 +130,7 @@ impl Arena {
         Ok(index as u32)
     }
 
-    fn replace(&self, index: u32, mut image: Image, block: &[u64]) -> Result<()> {
+    fn replace(&self, index: u32, mut image: PolicyImage, block: &[u64]) -> Result<()> {
         let Some(record) = self.record(index) else {
             return Ok(());
         };
@@ -141,16 +138,17 @@ impl Arena {
         if old.is_some() && image.version <= record.version() {
             return Ok(());
         }
-        image.view.heap = match old {
-            Some(view) if self.holds(view.heap, block) => view.heap,
+        let heap = match old {
+            Some(View { standing, .. }) if self.holds(standing.heap(), block) => standing.heap(),
             _ => self.store_block(block)?,
         };
+        image.view.standing = image.view.standing.with_heap(heap);
         let torn = record.begin_write();
         self.convert(record, old.filter(|_| !torn), &image.view);
         record.write(&image);
-        // What the bank refused under the old policy it may grant under the new.
-        for resource in Resource::ALL {
-            denial::deny(record.deny(resource), 0, 0, 0);
+        // What the bank denied under the old policy it may grant under the new.
+        for resource in Resource::all() {
+            denial::deny(record.denial(resource), 0, 0, 0);
         }
         record.end_write();
         Ok(())
@@ -161,14 +159,11 @@ impl Arena {
     /// so they begin empty, which admits too little for a minute and never too much.
     fn convert(&self, record: Record, old: Option<View>, new: &View) {
         let now_us = self.clock().boot_us();
-        let buckets = [
-            (record.rpm(), old.map(|old| old.rpm), new.rpm),
-            (record.tpm(), old.map(|old| old.tpm), new.tpm),
-        ];
         // A lease counts tokens whatever the rate is.
-        for (word, from, to) in buckets.into_iter().filter(|_| !self.clustered()) {
-            match from {
-                Some(from) if from.limit == to.limit => {}
+        for rate in self.bucket_rates() {
+            let (word, to) = (record.meter(rate), new.quota(rate));
+            match old.map(|old| old.quota(rate)) {
+                Some(from) if from.tokens == to.tokens => {}
                 Some(from) => bucket::change(word, |claimed| from.convert(claimed, to, now_us)),
                 None if to.is_unlimited() => {}
                 None => bucket::change(word, |_| to.empty(now_us)),
@@ -177,6 +172,11 @@ impl Arena {
         if old.is_none_or(|old| old.duration != new.duration) {
             self.freeze_for(record, new);
         }
+    }
+
+    /// List the rates whose words are buckets: all, or none where hosts share their limits.
+    fn bucket_rates(&self) -> std::ops::Range<usize> {
+        0..if self.clustered() { 0 } else { RATE_COUNT }
     }
 
     /// The word belongs to another kind of window now: nobody commits to it until it is recounted.
@@ -225,10 +225,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{
-        clock::{Clock, Manual},
-        units::LIMIT_MAX,
-    };
+    use crate::clock::{Clock, Manual};
+
+    const MOST: u64 = RATES[0].most;
 
     fn org(version: u64, rpm: Option<u64>) -> Policy {
         Policy {
@@ -260,11 +259,11 @@ mod tests {
         let index = arena.put(&org(1, Some(60))).expect("valid");
         arena.close(index).expect("there");
         let view = || arena.record(index).and_then(Record::view).expect("whole");
-        assert_eq!((view().status, view().rpm.limit), (DISABLED, 60));
+        assert_eq!((view().standing.status(), view().limits[0].tokens), (DISABLED, 60));
         arena.put(&org(1, Some(60))).expect("ignored");
-        assert_eq!(view().status, DISABLED, "the policy that it had");
+        assert_eq!(view().standing.status(), DISABLED, "the policy that it had");
         arena.put(&org(2, Some(7))).expect("valid");
-        assert_eq!((view().status, view().rpm.limit), (1, 7));
+        assert_eq!((view().standing.status(), view().limits[0].tokens), (1, 7));
         assert!(arena.close(99).is_err());
     }
 
@@ -275,12 +274,14 @@ mod tests {
         for hours in [0, 1, 2, 3, 24, 10_000] {
             let arena = Arena::private(4).expect("room");
             arena.set_clock(Clock::Manual(Arc::new(Manual::new(hours * 3_600_000_000, 0))));
-            let index = arena.put(&org(1, Some(LIMIT_MAX))).expect("valid");
+            let index = arena.put(&org(1, Some(MOST))).expect("valid");
             let (record, now_us) = (arena.record(index).expect("there"), arena.clock().boot_us());
             let left = || {
-                record.view().map(|view| view.rpm.remaining(bucket::claimed(record.rpm()), now_us))
+                record
+                    .view()
+                    .map(|view| view.quota(0).remaining(bucket::claimed(record.meter(0)), now_us))
             };
-            assert_eq!(left(), Some(LIMIT_MAX.cast_signed()), "{hours} h");
+            assert_eq!(left(), Some(MOST.cast_signed()), "{hours} h");
             arena.put(&org(2, None)).expect("valid");
             arena.put(&org(3, Some(60))).expect("valid");
             assert_eq!(left(), Some(60), "{hours} h");

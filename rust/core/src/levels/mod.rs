@@ -1,26 +1,26 @@
-//! All levels or none: key, team, user and org give what a request costs, or nobody gives anything.
+//! All levels or none: key, team, user and org give what a request costs, or nothing is taken.
 //!
-//! Words are taken in one fixed order and given back when a later one refuses, so nothing is ever
-//! over-admitted; a plain look at all of them first ([`Levels::check`]) keeps refusals from
-//! touching any.
+//! Words are taken in one fixed order and given back when a later one lacks room, so nothing is ever
+//! over-admitted; a plain look at all of them first keeps refusals from touching any. What a word
+//! says is up to its [`Meter`]: a bucket of this host ([`Local`]), or a lease of a limit that many
+//! hosts share ([`Leased`]). [`reserve`] is the one algorithm over both.
 
 mod leased;
+mod meter;
+mod reserve;
 
 use crate::{
-    bucket,
     calendar::{Relation, Tag, Windows},
-    lease::Resource,
-    money::{self, Corrected, Money},
+    money::{self, Money, Reconciled},
+    quota::{Counts, Quota, RATE_COUNT, RATES},
     record::{Record, View},
-    slot::{SCOPES, Slot},
+    slot::{Charged, SCOPES, Slot},
     units::NONE,
-    verdict::{Code, Kind, Refusal},
 };
 
-pub use leased::{Leased, Seen as SeenLeases, Terms};
-
-/// Position of the user among the scopes: it has budgets only.
-const USER: usize = 2;
+pub use leased::{Leased, Terms};
+pub use meter::{Local, Meter, Metered};
+pub use reserve::{Reservation, Tickets};
 
 /// One scope of a request, with the policy read for it.
 #[derive(Clone, Copy)]
@@ -37,14 +37,11 @@ pub struct Cost {
     pub nano: u64,
 }
 
-/// Why nothing was taken.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    Refused(Refusal),
-    /// A policy or a window changed under us, or a word waits for its recount: read everything
-    /// again.
-    Again,
+impl Cost {
+    /// Return what the request takes from a rate limit.
+    fn of(self, rate: usize) -> u64 {
+        RATES[rate].counts.cost(self.tokens)
+    }
 }
 
 /// The scopes of a request, in the order of the checks: key, team, user, org.
@@ -52,22 +49,6 @@ pub struct Levels<'a> {
     pub scopes: [Option<Level<'a>>; SCOPES],
     /// The boot clock.
     pub now_us: u64,
-}
-
-/// The words of all scopes as [`Levels::check`] saw them.
-#[derive(Clone, Copy, Default)]
-pub struct Seen {
-    rpm: [u64; SCOPES],
-    tpm: [u64; SCOPES],
-    money: [u64; SCOPES],
-}
-
-/// Which words have given, a bit per scope.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    rpm: u8,
-    tpm: u8,
-    money: u8,
 }
 
 impl<'a> Levels<'a> {
@@ -78,17 +59,18 @@ impl<'a> Levels<'a> {
             .filter_map(|(i, level)| level.as_ref().map(|level| (i, level)))
     }
 
-    /// The levels that have buckets.
-    fn rated(&self) -> impl Iterator<Item = (usize, &Level<'a>)> {
-        self.each().filter(|(i, _)| *i != USER)
-    }
-
-    /// Bit per scope whose TPM bucket is charged.
+    /// List the limits that count tokens and are charged by a request.
     #[must_use]
-    pub fn tpm_mask(&self) -> u8 {
-        self.rated()
-            .filter(|(_, l)| !l.view.tpm.is_unlimited())
-            .fold(0, |mask, (i, _)| mask | 1 << i)
+    pub fn charged(&self) -> Charged {
+        let mut charged = Charged::default();
+        for (i, level) in self.each() {
+            for rate in token_rates() {
+                if !level.view.limits[rate].is_unlimited() {
+                    charged.add(i, rate);
+                }
+            }
+        }
+        charged
     }
 
     #[must_use]
@@ -96,8 +78,8 @@ impl<'a> Levels<'a> {
         self.each().any(|(_, level)| level.view.cap != NONE)
     }
 
-    /// The windows in which the request is booked: those of now, or of the start of a later window
-    /// that a word is in already. One time decides all windows of a row.
+    /// Return the windows in which the request is booked: those of now, or of the start of a later
+    /// window that a word is in already. One time decides all windows of a row.
     #[must_use]
     pub fn book(&self, now: Windows) -> Windows {
         let mut windows = now;
@@ -111,7 +93,7 @@ impl<'a> Levels<'a> {
         windows
     }
 
-    /// The window of each scope.
+    /// Return the window of each scope.
     #[must_use]
     pub fn tags(&self, windows: &Windows) -> [Tag; SCOPES] {
         std::array::from_fn(|i| {
@@ -119,138 +101,33 @@ impl<'a> Levels<'a> {
         })
     }
 
-    /// Look, without taking: the first level that cannot give, in the order of the contract.
-    pub fn check(&self, cost: Cost, tags: [Tag; SCOPES]) -> Result<Seen, Stop> {
-        let mut seen = Seen::default();
-        for (i, level) in self.rated() {
-            let Level { record, view, .. } = level;
-            if !view.rpm.is_unlimited() {
-                seen.rpm[i] = bucket::look(record.rpm());
-                if view.rpm.decide(seen.rpm[i].into(), 1, self.now_us).is_none() {
-                    return Err(self.short(level, Code::RateLimitExceeded, cost));
-                }
-            }
-            if !view.tpm.is_unlimited() {
-                seen.tpm[i] = bucket::look(record.tpm());
-                if view.tpm.decide(seen.tpm[i].into(), cost.tokens, self.now_us).is_none() {
-                    return Err(self.short(level, Code::TpmLimitExceeded, cost));
-                }
-            }
-        }
-        for (i, level) in self.each() {
-            seen.money[i] = money::look(level.record.money());
-            money::decide(Money(seen.money[i]), tags[i], cost.nano, level.view.cap)
-                .map_err(|stop| level.money_stop(stop, self.key()))?;
-        }
-        Ok(seen)
-    }
-
-    /// Take from every word, or give back what was taken.
-    pub fn take(&self, cost: Cost, tags: [Tag; SCOPES], seen: &Seen) -> Result<(), Stop> {
-        let mut taken = Taken::default();
-        let all = self
-            .take_rates(cost, seen, &mut taken)
-            .and_then(|()| self.take_money(cost, tags, seen, &mut taken));
-        all.inspect_err(|_| self.undo(cost, tags, taken))
-    }
-
-    fn take_rates(&self, cost: Cost, seen: &Seen, taken: &mut Taken) -> Result<(), Stop> {
-        for (i, level) in self.rated() {
-            let Level { record, view, .. } = level;
-            let current = || record.is_current(view.seq);
-            if !view.rpm.is_unlimited() {
-                bucket::take(record.rpm(), seen.rpm[i], view.rpm, 1, self.now_us, current)
-                    .map_err(|stop| self.bucket_stop(stop, level, Code::RateLimitExceeded, cost))?;
-                taken.rpm |= 1 << i;
-            }
-            if !view.tpm.is_unlimited() {
-                bucket::take(
-                    record.tpm(),
-                    seen.tpm[i],
-                    view.tpm,
-                    cost.tokens,
-                    self.now_us,
-                    current,
-                )
-                .map_err(|stop| self.bucket_stop(stop, level, Code::TpmLimitExceeded, cost))?;
-                taken.tpm |= 1 << i;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_money(
-        &self,
-        cost: Cost,
-        tags: [Tag; SCOPES],
-        seen: &Seen,
-        taken: &mut Taken,
-    ) -> Result<(), Stop> {
-        for (i, level) in self.each() {
-            let Level { record, view, .. } = level;
-            money::commit(record.money(), seen.money[i], tags[i], cost.nano, view.cap, || {
-                record.is_current(view.seq)
-            })
-            .map_err(|stop| level.money_stop(stop, self.key()))?;
-            taken.money |= 1 << i;
-        }
-        Ok(())
-    }
-
-    /// Give back in full. A frozen money word is left alone: its recount waits until our slot is no
-    /// longer an intent, and then does not count it.
-    fn undo(&self, cost: Cost, tags: [Tag; SCOPES], taken: Taken) {
-        for (i, level) in self.each() {
-            if taken.rpm >> i & 1 == 1 {
-                bucket::give(level.record.rpm(), 1);
-            }
-            if taken.tpm >> i & 1 == 1 {
-                bucket::give(level.record.tpm(), cost.tokens);
-            }
-            if taken.money >> i & 1 == 1 {
-                let _ = money::correct(level.record.money(), || tags[i], 0, cost.nano);
-            }
-        }
-    }
-
+    /// Return the index of the key.
     fn key(&self) -> u32 {
         self.scopes[0].as_ref().map_or(0, |level| level.index)
     }
 
-    fn bucket_stop(&self, stop: bucket::Stop, level: &Level, code: Code, cost: Cost) -> Stop {
-        match stop {
-            bucket::Stop::Stale => Stop::Again,
-            bucket::Stop::Short => self.short(level, code, cost),
-        }
-    }
-
-    #[cold]
-    fn short(&self, level: &Level, code: Code, cost: Cost) -> Stop {
-        let (rate, limit) =
-            if code == Code::RateLimitExceeded { (0, level.view.rpm) } else { (1, level.view.tpm) };
-        Stop::Refused(Refusal {
-            kind: level.view.kind,
-            rate: Some(rate),
-            limit: limit.limit,
-            retry_after_us: self.wait(cost),
-            ..Refusal::new(code, self.key())
-        })
-    }
-
-    /// Until the request fits every bucket; `None` if one can never hold it.
-    fn wait(&self, cost: Cost) -> Option<u64> {
-        let mut longest = 0;
-        for (_, Level { record, view, .. }) in self.rated() {
-            let rpm = view.rpm.wait(bucket::claimed(record.rpm()), 1, self.now_us)?;
-            let tpm = view.tpm.wait(bucket::claimed(record.tpm()), cost.tokens, self.now_us)?;
-            longest = longest.max(rpm).max(tpm);
-        }
-        Some(longest)
+    /// Return the bucket of a resource with the least remaining, of all levels and rates that have a
+    /// limit.
+    #[must_use]
+    pub fn tightest(&self, counts: Counts, meter: impl Meter) -> Option<Tightest> {
+        let rates = (0..RATE_COUNT).filter(|rate| RATES[*rate].counts == counts);
+        rates
+            .flat_map(|rate| self.each().filter_map(move |(_, level)| level.metered(rate)))
+            .map(|metered| metered.tightest(meter, self.now_us))
+            .min_by_key(|found| found.remaining)
     }
 }
 
-impl Level<'_> {
-    /// Start of the word's window (Unix ms) if it is ahead of `now`.
+impl<'a> Level<'a> {
+    /// Return a rate limit of this level with its words; `None` = no limit.
+    #[must_use]
+    pub fn metered(&self, rate: usize) -> Option<Metered<'a>> {
+        let Self { record, view, index } = *self;
+        let quota = view.quota(rate);
+        (!quota.is_unlimited()).then_some(Metered { record, index, seq: view.seq, rate, quota })
+    }
+
+    /// Return the start of the word's window (Unix ms) if it is ahead of `now`.
     fn window_start(&self, now: &Windows) -> Option<u64> {
         let duration = self.view.duration;
         let Relation::Ahead(by) =
@@ -260,27 +137,39 @@ impl Level<'_> {
         };
         Some(duration.first_day(duration.ordinal(now.at_ms) + by) * crate::calendar::DAY_MS)
     }
+}
 
-    #[cold]
-    fn money_stop(&self, stop: money::Stop, key: u32) -> Stop {
-        match stop {
-            money::Stop::Frozen | money::Stop::Stale => Stop::Again,
-            money::Stop::Exceeded(used) => Stop::Refused(Refusal {
-                kind: self.view.kind,
-                limit: self.view.cap,
-                used,
-                ..Refusal::new(Code::BudgetExceeded, key)
-            }),
-        }
+/// A bucket at one instant: its limit and period, what is left (negative in debt), and the
+/// microseconds until it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tightest {
+    pub limit: u64,
+    pub period_us: u64,
+    pub remaining: i64,
+    pub full_in_us: u64,
+}
+
+impl Metered<'_> {
+    /// Read the bucket as of now.
+    #[must_use]
+    pub fn tightest(self, meter: impl Meter, now_us: u64) -> Tightest {
+        let Quota { tokens, period_us, .. } = self.quota;
+        let (remaining, full_in_us) = meter.left(self, now_us);
+        Tightest { limit: tokens, period_us, remaining, full_in_us }
     }
 }
 
-/// Correct the meters of a settled ticket: unused tokens and money go back, what was used beyond
-/// the reservation is owed. `records` in the order of the scopes; `LEASED`: their buckets are
-/// leases; the boot clock is only read for debt. False: a money word was frozen, the slot is to be
-/// *deferred*.
+/// The rates that count tokens, by their places in [`RATES`].
+fn token_rates() -> impl Iterator<Item = usize> {
+    (0..RATE_COUNT).filter(|rate| RATES[*rate].counts == Counts::Tokens)
+}
+
+/// Reconcile the meters of a settled ticket: unused tokens and money go back, what was used beyond
+/// the reservation is owed. `records` in the order of the scopes; the boot clock is only read for
+/// debt. False: a money word was frozen, the slot is to be *deferred*.
 #[must_use]
-pub fn correct<const LEASED: bool>(
+pub fn reconcile(
+    meter: impl Meter,
     slot: Slot,
     records: [Option<Record>; SCOPES],
     tokens: u64,
@@ -289,76 +178,24 @@ pub fn correct<const LEASED: bool>(
 ) -> bool {
     let reserved = slot.reserved_input().saturating_add(slot.reserved_output());
     let nano = slot.reserved_nano();
-    let charged = slot.meta().tpm;
+    let charged = slot.charged();
     let mut done = true;
     for (i, record) in
         records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record)))
     {
-        if charged >> i & 1 == 1 {
+        for rate in token_rates().filter(|rate| charged.has(i, *rate)) {
             match tokens.cmp(&reserved) {
-                std::cmp::Ordering::Less if LEASED => record.tpm_lease().give(reserved - tokens),
-                std::cmp::Ordering::Greater if LEASED => record.tpm_lease().owe(tokens - reserved),
-                std::cmp::Ordering::Less => bucket::give(record.tpm(), reserved - tokens),
+                std::cmp::Ordering::Less => meter.give(record, rate, reserved - tokens),
                 std::cmp::Ordering::Greater => {
-                    bucket::owe(record.tpm(), record.tpm_limit(), tokens - reserved, now_us());
+                    meter.owe(record, rate, tokens - reserved, &now_us);
                 }
                 std::cmp::Ordering::Equal => {}
             }
         }
         if cost != nano {
-            done &= money::correct(record.money(), || slot.tag(i), cost, nano) != Corrected::Frozen;
+            done &=
+                money::reconcile(record.money(), || slot.tag(i), cost, nano) != Reconciled::Frozen;
         }
     }
     done
-}
-
-/// Tightest bucket of a resource: its limit, what is left (negative in debt), and the microseconds
-/// until it is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tightest {
-    pub limit: u64,
-    pub remaining: i64,
-    pub full_in_us: u64,
-}
-
-/// A resource of one scope, as of now; `None` = no limit.
-#[must_use]
-pub fn measure(
-    record: Record,
-    view: &View,
-    resource: Resource,
-    leased: bool,
-    now_us: u64,
-) -> Option<Tightest> {
-    let (limit, lease) = match resource {
-        Resource::Rpm => (view.rpm, record.rpm_lease()),
-        _ => (view.tpm, record.tpm_lease()),
-    };
-    if limit.is_unlimited() {
-        return None;
-    }
-    let claimed = bucket::claimed(lease.claimed);
-    let (remaining, full_in_us) = if leased {
-        let remaining = lease.remaining(limit, now_us);
-        (remaining, limit.refill_in(remaining))
-    } else {
-        (limit.remaining(claimed, now_us), limit.full_in(claimed, now_us))
-    };
-    Some(Tightest { limit: limit.limit, remaining, full_in_us })
-}
-
-/// The level with the least remaining, of those that have a limit.
-pub fn tightest(levels: impl Iterator<Item = Option<Tightest>>) -> Option<Tightest> {
-    levels.flatten().min_by_key(|level| level.remaining)
-}
-
-/// The position of a kind among the scopes of a request.
-#[must_use]
-pub fn position(kind: Kind) -> usize {
-    match kind {
-        Kind::Key => 0,
-        Kind::Team => 1,
-        Kind::User => USER,
-        Kind::Org => 3,
-    }
 }

@@ -30,18 +30,7 @@ const FREE: u64 = 0;
 /// `HASH` of a place whose model was removed: a search goes on, and a new model may take it.
 const REMOVED: u64 = 1;
 
-/// What is known of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    pub price: Option<Price>,
-    /// Output tokens reserved when the client states no maximum.
-    pub max_output: u64,
-}
-
-impl Known {
-    /// A model without a row.
-    pub const UNKNOWN: Self = Self { price: None, max_output: 4_096 };
-}
+pub use crate::units::Known;
 
 type Entry = [AtomicU64; ENTRY];
 

@@ -1,91 +1,145 @@
 //! A scope's record: policy under a sequence word, then its meters and, for many hosts, its leases.
-//! 256 bytes, four lines.
+//! Each of the three begins a cache line, so that charging a scope neither evicts its policy nor
+//! touches another scope.
 //!
 //! A writer makes the sequence odd, writes, and makes it even. A reader that meets an odd word, or
-//! two different even ones, looks again, a bounded number of times; then the answer is *not ready*,
+//! two different even ones, reads again, a bounded number of times; then the answer is *not ready*,
 //! never a guess.
 
 use crate::{
-    bucket::Limit,
     calendar::Duration,
-    lease::{Lease, Resource},
+    lease::Lease,
+    quota::{Limit, Quota, RATE_COUNT, RATES, Resource},
     slot::NOBODY,
     sync::{AtomicU64, Ordering, SPINS, fence, spin_loop},
+    units::NONE,
     verdict::Kind,
 };
 
-/// Words of a record.
-pub const RECORD_WORDS: usize = 32;
 /// `status` of a scope in use.
 pub const ACTIVE: u8 = 1;
-/// `status` of a scope that refuses its keys for now.
+/// `status` of a scope that refuses its keys.
 pub const DISABLED: u8 = 3;
 
+const LINE: usize = 8;
 const SEQ: usize = 0;
 const DIGEST: usize = 1; // to 4
 const OWNERS: usize = 5; // team index << 32 | user index
-const FACTS: usize = 6; // org index << 32 | endpoints << 16 | duration << 12 | kind << 8 | status
+const FACTS: usize = 6; // org index << 32 | endpoints << 16 | duration << 12 | kind << 8 | flags | status
 const EXPIRY: usize = 7;
-const RPM: usize = 8; // limit, burst
-const TPM: usize = 10; // limit, burst
-const CAP: usize = 12;
-const HEAP: usize = 13; // first word << 32 | words
-const VERSION: usize = 14;
-const LAST4: usize = 15; // last four characters | has models << 32 | has ips << 33
-const METER_RPM: usize = 16;
-const METER_TPM: usize = 17;
-const METER_MONEY: usize = 18;
-const ID: usize = 19; // row id
-const RPM_GRANTED: usize = 20;
-const RPM_UNTIL: usize = 21;
-const TPM_GRANTED: usize = 22;
-const TPM_UNTIL: usize = 23;
-const MONEY_GRANTED: usize = 24;
-const RPM_NOTE: usize = 25;
-const TPM_NOTE: usize = 26;
-const RPM_RETURNED: usize = 27;
-const TPM_RETURNED: usize = 28;
-const DENY: usize = 29; // to 31, by resource
+const CAP: usize = 8;
+const HEAP: usize = 9; // first word << 32 | words
+const VERSION: usize = 10;
+const LAST4: usize = 11;
+const ID: usize = 12; // row id
+const LIMITS: usize = 13; // tokens and burst of each rate
+const METERS: usize = (LIMITS + 2 * RATE_COUNT).next_multiple_of(LINE); // a word for each rate
+const MONEY: usize = METERS + RATE_COUNT;
+const LEASES: usize = (MONEY + 1).next_multiple_of(LINE); // five words for each rate
+const MONEY_GRANTED: usize = LEASES + 5 * RATE_COUNT;
+const MONEY_DENIAL: usize = MONEY_GRANTED + 1;
+/// Words of a record.
+pub const RECORD_WORDS: usize = (MONEY_DENIAL + 1).next_multiple_of(LINE);
+
+const STATUS: u64 = 15;
+const HAS_MODELS: u64 = 1 << 4;
+const HAS_IPS: u64 = 1 << 5;
+const ENDPOINTS: u32 = 16;
+/// The bits of the facts that are a scope's standing.
+const STANDING: u64 = STATUS | HAS_MODELS | HAS_IPS | 0xffff << ENDPOINTS;
 
 /// What a policy says, as read at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The sequence word it was read under.
     pub seq: u64,
-    pub status: u8,
     pub kind: Option<Kind>,
     pub duration: Duration,
-    /// Bit per endpoint; 0 = all.
-    pub endpoints: u16,
     pub team: u32,
     pub user: u32,
     pub org: u32,
-    pub expires_ms: u64,
-    pub rpm: Limit,
-    pub tpm: Limit,
+    pub standing: Standing,
+    /// In the order of [`RATES`].
+    pub limits: [Limit; RATE_COUNT],
     pub cap: u64,
-    pub heap: (u32, u32),
-    pub has_models: bool,
-    pub has_ips: bool,
 }
 
-/// What every request of an owner's keys depends on.
+/// What decides whether a scope lets a request in at all: words of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    pub status: u8,
-    endpoints: u16,
+    facts: u64,
+    heap: u64,
+    /// Unix milliseconds; [`NONE`] = never.
+    pub expires_ms: u64,
 }
 
 impl Standing {
+    /// The standing of an owner that a key does not have: it forbids nothing.
+    pub const NOBODY: Self = Self { facts: ACTIVE as u64, heap: 0, expires_ms: NONE };
+
+    /// Describe a scope whose lists of models and addresses, if any, lie at `heap`. No bit in
+    /// `endpoints` = all endpoints.
+    #[must_use]
+    pub fn new(status: u8, endpoints: u16, has_models: bool, has_ips: bool) -> Self {
+        let flag = |set: bool, bit: u64| if set { bit } else { 0 };
+        let facts = u64::from(status) & STATUS
+            | flag(has_models, HAS_MODELS)
+            | flag(has_ips, HAS_IPS)
+            | u64::from(endpoints) << ENDPOINTS;
+        Self { facts, ..Self::NOBODY }
+    }
+
+    #[must_use]
+    pub fn with_status(self, status: u8) -> Self {
+        Self { facts: self.facts & !STATUS | u64::from(status) & STATUS, ..self }
+    }
+
+    #[must_use]
+    pub fn with_expiry(self, expires_ms: u64) -> Self {
+        Self { expires_ms, ..self }
+    }
+
+    #[must_use]
+    pub fn with_heap(self, (first, words): (u32, u32)) -> Self {
+        Self { heap: u64::from(first) << 32 | u64::from(words), ..self }
+    }
+
+    #[must_use]
+    pub fn status(self) -> u8 {
+        (self.facts & STATUS) as u8
+    }
+
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        self.facts & STATUS == u64::from(ACTIVE)
+    }
+
     #[must_use]
     pub fn allows_endpoint(self, endpoint: u8) -> bool {
-        self.endpoints == 0 || self.endpoints >> endpoint & 1 == 1
+        let endpoints = self.facts >> ENDPOINTS & 0xffff;
+        endpoints == 0 || endpoints >> endpoint & 1 == 1
+    }
+
+    #[must_use]
+    pub fn has_models(self) -> bool {
+        self.facts & HAS_MODELS != 0
+    }
+
+    #[must_use]
+    pub fn has_ips(self) -> bool {
+        self.facts & HAS_IPS != 0
+    }
+
+    /// Return where the lists lie in the heap: first word, and words.
+    #[must_use]
+    pub fn heap(self) -> (u32, u32) {
+        ((self.heap >> 32) as u32, self.heap as u32)
     }
 }
 
 /// What a writer puts into a record; digest and row id never change once set.
 #[derive(Clone, Copy, Debug)]
-pub struct Image {
+pub struct PolicyImage {
     pub version: u64,
     pub last4: [u8; 4],
     /// `seq` is not written.
@@ -105,11 +159,13 @@ impl<'a> Record<'a> {
         self.0[word].store(value, Ordering::Relaxed);
     }
 
-    fn limit(self, word: usize) -> Limit {
-        Limit { limit: self.get(word), burst: self.get(word + 1) }
+    fn limit(self, rate: usize) -> Limit {
+        let word = LIMITS + 2 * rate;
+        Limit { tokens: self.get(word), burst: self.get(word + 1) }
     }
 
-    /// The policy, consistent; `None` while somebody writes it for longer than a writer takes.
+    /// Read the policy at one instant; `None` while it is being written for longer than a writer
+    /// takes.
     #[must_use]
     pub fn view(self) -> Option<View> {
         for _ in 0..SPINS {
@@ -130,42 +186,39 @@ impl<'a> Record<'a> {
     }
 
     fn peek(self, seq: u64) -> View {
-        let (owners, facts, flags, heap) =
-            (self.get(OWNERS), self.get(FACTS), self.get(LAST4), self.get(HEAP));
+        let (owners, facts) = (self.get(OWNERS), self.get(FACTS));
         View {
             seq,
-            status: facts as u8,
             kind: Kind::from_bits(facts >> 8 & 15),
             duration: Duration::from_bits(facts >> 12),
-            endpoints: (facts >> 16) as u16,
             org: (facts >> 32) as u32,
             team: (owners >> 32) as u32,
             user: owners as u32,
-            expires_ms: self.get(EXPIRY),
-            rpm: self.limit(RPM),
-            tpm: self.limit(TPM),
+            standing: self.standing(),
+            limits: std::array::from_fn(|rate| self.limit(rate)),
             cap: self.get(CAP),
-            heap: ((heap >> 32) as u32, heap as u32),
-            has_models: flags >> 32 & 1 == 1,
-            has_ips: flags >> 33 & 1 == 1,
         }
     }
 
-    /// Status and endpoints alone: they lie in one word, so they need no sequence.
+    /// Read status, expiry, endpoints and lists alone, without the sequence. While a policy is being
+    /// written, one word may be old and another new; an admission reads the whole [`View`] later.
     #[must_use]
     pub fn standing(self) -> Standing {
-        let facts = self.get(FACTS);
-        Standing { status: facts as u8, endpoints: (facts >> 16) as u16 }
+        Standing {
+            facts: self.get(FACTS) & STANDING,
+            heap: self.get(HEAP),
+            expires_ms: self.get(EXPIRY),
+        }
     }
 
-    /// The TPM limit alone, for debt: while it is being written, the old one or the new or one's
-    /// rate with the other's burst.
+    /// Read the quota of a rate alone, for debt: while it is being written, this may be the old one,
+    /// the new one, or the limit of one with the burst of the other.
     #[must_use]
-    pub fn tpm_limit(self) -> Limit {
-        self.limit(TPM)
+    pub fn quota(self, rate: usize) -> Quota {
+        RATES[rate].quota(self.limit(rate))
     }
 
-    /// True while the policy is still the one read under `seq`.
+    /// Check that the policy is still the one read under `seq`.
     #[must_use]
     pub fn is_current(self, seq: u64) -> bool {
         // Acquire: partner of `begin_write` and `end_write`.
@@ -182,34 +235,32 @@ impl<'a> Record<'a> {
         seq & 1 == 1
     }
 
+    /// Make the sequence even again.
     pub fn end_write(self) {
         // Release: partner of `view` and `is_current`.
         self.0[SEQ].fetch_add(1, Ordering::Release);
     }
 
     /// Write the policy, between `begin_write` and `end_write`.
-    pub fn write(self, image: &Image) {
+    pub fn write(self, image: &PolicyImage) {
+        let View { standing, .. } = image.view;
         let view = &image.view;
         self.set(OWNERS, u64::from(view.team) << 32 | u64::from(view.user));
         let kind = view.kind.map_or(0, |kind| kind as u64);
-        let facts = u64::from(view.status)
-            | kind << 8
-            | (view.duration as u64) << 12
-            | u64::from(view.endpoints) << 16;
+        let facts = standing.facts | kind << 8 | (view.duration as u64) << 12;
         self.set(FACTS, facts | u64::from(view.org) << 32);
-        self.set(EXPIRY, view.expires_ms);
-        self.set(RPM, view.rpm.limit);
-        self.set(RPM + 1, view.rpm.burst);
-        self.set(TPM, view.tpm.limit);
-        self.set(TPM + 1, view.tpm.burst);
+        self.set(EXPIRY, standing.expires_ms);
         self.set(CAP, view.cap);
-        self.set(HEAP, u64::from(view.heap.0) << 32 | u64::from(view.heap.1));
+        self.set(HEAP, standing.heap);
         self.set(VERSION, image.version);
-        let flags = u64::from(view.has_models) << 32 | u64::from(view.has_ips) << 33;
-        self.set(LAST4, u64::from(u32::from_le_bytes(image.last4)) | flags);
+        self.set(LAST4, u64::from(u32::from_le_bytes(image.last4)));
+        for (word, limit) in (LIMITS..).step_by(2).zip(view.limits) {
+            self.set(word, limit.tokens);
+            self.set(word + 1, limit.burst);
+        }
     }
 
-    /// What never changes: digest and row id. Before the record is published.
+    /// Write what never changes, digest and row id, before the record is published.
     pub fn write_identity(self, digest: &[u8; 32], id: u64) {
         for (word, chunk) in (DIGEST..).zip(digest.as_chunks::<8>().0) {
             self.set(word, u64::from_le_bytes(*chunk));
@@ -241,55 +292,58 @@ impl<'a> Record<'a> {
         (self.get(LAST4) as u32).to_le_bytes()
     }
 
+    /// Return the word of a rate: a bucket's claim in units, or, where hosts share limits, the
+    /// tokens claimed of its lease.
     #[must_use]
-    pub fn rpm(self) -> &'a AtomicU64 {
-        &self.0[METER_RPM]
-    }
-
-    #[must_use]
-    pub fn tpm(self) -> &'a AtomicU64 {
-        &self.0[METER_TPM]
+    pub fn meter(self, rate: usize) -> &'a AtomicU64 {
+        &self.0[METERS + rate]
     }
 
     #[must_use]
     pub fn money(self) -> &'a AtomicU64 {
-        &self.0[METER_MONEY]
+        &self.0[MONEY]
     }
 
-    /// The lease whose claims are counted in [`Self::rpm`].
+    /// Return the lease whose claims are counted in [`Self::meter`].
     #[must_use]
-    pub fn rpm_lease(self) -> Lease<'a> {
-        self.lease([METER_RPM, RPM_GRANTED, RPM_UNTIL, RPM_RETURNED, RPM_NOTE], Resource::Rpm)
+    pub fn lease(self, rate: usize) -> Lease<'a> {
+        let word = |at: usize| &self.0[LEASES + 5 * rate + at];
+        Lease {
+            claimed: self.meter(rate),
+            granted: word(0),
+            until: word(1),
+            returned: word(2),
+            note: word(3),
+            denial: word(4),
+        }
     }
 
-    /// The lease whose claims are counted in [`Self::tpm`].
-    #[must_use]
-    pub fn tpm_lease(self) -> Lease<'a> {
-        self.lease([METER_TPM, TPM_GRANTED, TPM_UNTIL, TPM_RETURNED, TPM_NOTE], Resource::Tpm)
-    }
-
-    fn lease(self, words: [usize; 5], resource: Resource) -> Lease<'a> {
-        let [claimed, granted, until, returned, note] = words.map(|word| &self.0[word]);
-        Lease { claimed, granted, until, returned, note, deny: self.deny(resource) }
-    }
-
-    /// Nano-USD granted in one window, in the form of a money word.
+    /// Return the nano-USD granted in one window, in the form of a money word.
     #[must_use]
     pub fn money_granted(self) -> &'a AtomicU64 {
         &self.0[MONEY_GRANTED]
     }
 
+    /// Return the bank's last denial for a meter.
     #[must_use]
-    pub fn deny(self, resource: Resource) -> &'a AtomicU64 {
-        &self.0[DENY + resource as usize]
+    pub fn denial(self, resource: Resource) -> &'a AtomicU64 {
+        match resource {
+            Resource::Rate(rate) => self.lease(usize::from(rate)).denial,
+            Resource::Money => &self.0[MONEY_DENIAL],
+        }
     }
 }
 
 impl View {
-    /// Indices of the key's team, user and org.
+    /// Return the indices of the key's team, user and org.
     #[must_use]
     pub fn owners(&self) -> [u32; 3] {
         [self.team, self.user, self.org]
+    }
+
+    #[must_use]
+    pub fn quota(&self, rate: usize) -> Quota {
+        RATES[rate].quota(self.limits[rate])
     }
 }
 
@@ -297,20 +351,14 @@ impl Default for View {
     fn default() -> Self {
         Self {
             seq: 0,
-            status: ACTIVE,
             kind: None,
             duration: Duration::Monthly,
-            endpoints: 0,
             team: NOBODY,
             user: NOBODY,
             org: NOBODY,
-            expires_ms: crate::units::NONE,
-            rpm: Limit::UNLIMITED,
-            tpm: Limit::UNLIMITED,
-            cap: crate::units::NONE,
-            heap: (0, 0),
-            has_models: false,
-            has_ips: false,
+            standing: Standing::NOBODY,
+            limits: [Limit::UNLIMITED; RATE_COUNT],
+            cap: NONE,
         }
     }
 }
@@ -318,7 +366,6 @@ impl Default for View {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::units::NONE;
 
     fn words() -> [AtomicU64; RECORD_WORDS] {
         std::array::from_fn(|_| AtomicU64::new(0))
@@ -328,26 +375,31 @@ mod tests {
     fn a_policy_reads_as_written() {
         let words = words();
         let record = Record(&words);
+        let mut limits = [Limit::UNLIMITED; RATE_COUNT];
+        limits[0] = Limit { tokens: 60, burst: 5 };
         let view = View {
             kind: Some(Kind::Key),
             duration: Duration::Weekly,
-            endpoints: 0b101,
             team: 1,
             org: 2,
-            expires_ms: 9,
-            rpm: Limit { limit: 60, burst: 5 },
+            standing: Standing::new(DISABLED, 0b101, false, true).with_expiry(9).with_heap((3, 4)),
+            limits,
             cap: 77,
-            heap: (3, 4),
-            has_ips: true,
             ..View::default()
         };
         assert!(!record.begin_write());
         assert_eq!(record.view(), None, "odd: not ready");
-        record.write(&Image { version: 12, last4: *b"wxyz", view });
+        record.write(&PolicyImage { version: 12, last4: *b"wxyz", view });
         record.end_write();
         assert_eq!(record.view(), Some(View { seq: 2, ..view }));
         assert_eq!((record.version(), &record.last4()), (12, b"wxyz"));
-        assert_eq!(view.tpm.limit, NONE);
+        assert!(view.quota(1).is_unlimited());
+        let standing = view.standing;
+        let expires_ms = standing.expires_ms;
+        assert_eq!((standing.status(), expires_ms, standing.heap()), (DISABLED, 9, (3, 4)));
+        assert_eq!([0, 1, 2].map(|e| standing.allows_endpoint(e)), [true, false, true]);
+        assert!(standing.has_ips() && !standing.has_models() && !standing.is_active());
+        assert!(standing.with_status(ACTIVE).is_active());
         assert!(record.is_current(2) && !record.is_current(0));
     }
 
@@ -359,5 +411,26 @@ mod tests {
         assert!(record.begin_write());
         record.end_write();
         assert!(record.view().is_some());
+    }
+
+    /// A charged word shares its line with no policy, no lease and no other scope.
+    #[test]
+    fn meters_have_lines_of_their_own() {
+        let lines = |words: std::ops::Range<usize>| words.start / LINE..=(words.end - 1) / LINE;
+        let (policy, meters) = (lines(0..LIMITS + 2 * RATE_COUNT), lines(METERS..MONEY + 1));
+        let leases = lines(LEASES..MONEY_DENIAL + 1);
+        assert!(policy.end() < meters.start() && meters.end() < leases.start());
+        assert!(RECORD_WORDS.is_multiple_of(LINE));
+        let words = words();
+        let all: std::collections::HashSet<_> = Resource::all()
+            .map(|resource| std::ptr::from_ref(Record(&words).denial(resource)))
+            .chain((0..RATE_COUNT).flat_map(|rate| {
+                let lease = Record(&words).lease(rate);
+                [lease.claimed, lease.granted, lease.until, lease.returned, lease.note]
+                    .map(std::ptr::from_ref)
+            }))
+            .chain([Record(&words).money(), Record(&words).money_granted()].map(std::ptr::from_ref))
+            .collect();
+        assert_eq!(all.len(), 6 * RATE_COUNT + 3, "no two words are one");
     }
 }

@@ -13,6 +13,7 @@
 use crate::{
     calendar::Tag,
     model::ModelName,
+    quota::RATE_COUNT,
     sync::{AtomicU64, Ordering},
     units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX},
 };
@@ -43,7 +44,8 @@ const OUTPUT: usize = 15;
 const COST: usize = 16;
 const TIMES: usize = 17;
 const ENDED: usize = 18;
-const PRICES: usize = 19; // to 22; 23 is spare
+const PRICES: usize = 19; // to 22
+const CHARGED: usize = 23;
 const MODEL: usize = 24;
 
 /// Life of a slot, in the low eight bits of its first word; the rest is the ticket's sequence
@@ -104,6 +106,7 @@ pub struct Intent<'a> {
     pub output: u64,
     pub nano: u64,
     pub meta: Meta,
+    pub charged: Charged,
     pub price: Price,
     pub model: &'a ModelName,
 }
@@ -115,8 +118,6 @@ pub struct Meta {
     pub upstream: u8,
     pub stream: bool,
     pub priced: bool,
-    /// Bit per scope: its TPM bucket was charged.
-    pub tpm: u8,
     /// Requests or images that carry the price's `request` part.
     pub units: u32,
 }
@@ -127,7 +128,6 @@ impl Meta {
             | u64::from(self.upstream) << 8
             | u64::from(self.stream) << 16
             | u64::from(self.priced) << 17
-            | u64::from(self.tpm & 15) << 20
             | u64::from(self.units) << 32
     }
 
@@ -137,9 +137,26 @@ impl Meta {
             upstream: (word >> 8) as u8,
             stream: word >> 16 & 1 == 1,
             priced: word >> 17 & 1 == 1,
-            tpm: (word >> 20) as u8 & 15,
             units: (word >> 32) as u32,
         }
+    }
+}
+
+/// The rate limits that count tokens and were charged: a bit for each scope and rate. A limit that a
+/// policy gained or lost since the admission is left alone at the settlement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charged(u64);
+
+const _: () = assert!(SCOPES * RATE_COUNT <= 64);
+
+impl Charged {
+    pub fn add(&mut self, scope: usize, rate: usize) {
+        self.0 |= 1 << (scope * RATE_COUNT + rate);
+    }
+
+    #[must_use]
+    pub fn has(self, scope: usize, rate: usize) -> bool {
+        self.0 >> (scope * RATE_COUNT + rate) & 1 == 1
     }
 }
 
@@ -217,6 +234,7 @@ impl Slot<'_> {
         intent.model.store(&self.0[MODEL..]);
         self.set(AT, intent.at_ms);
         self.set(META, intent.meta.pack());
+        self.set(CHARGED, intent.charged.0);
         let [key, team, user, org] = intent.tags.map(|tag| u64::from(tag.0));
         self.set(TAGS, key | team << 16 | user << 32 | org << 48);
     }
@@ -276,7 +294,7 @@ impl Slot<'_> {
         let mut seen = word.load(Ordering::Relaxed);
         loop {
             let next = (seen & !(0xffff << shift)) | u64::from(tag.0) << shift;
-            // Relaxed: the recount's release of the money word publishes it to `money::correct`.
+            // Relaxed: the recount's release of the money word publishes it to `money::reconcile`.
             match word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(other) => seen = other,
@@ -307,6 +325,11 @@ impl Slot<'_> {
     #[must_use]
     pub fn meta(self) -> Meta {
         Meta::unpack(self.get(META))
+    }
+
+    #[must_use]
+    pub fn charged(self) -> Charged {
+        Charged(self.get(CHARGED))
     }
 
     #[must_use]
@@ -386,15 +409,10 @@ mod tests {
 
     #[test]
     fn meta_and_tags_keep_to_their_bits() {
-        let meta = Meta {
-            endpoint: 6,
-            upstream: 255,
-            stream: true,
-            priced: true,
-            tpm: 15,
-            units: u32::MAX,
-        };
+        let meta = Meta { endpoint: 6, upstream: 255, stream: true, priced: true, units: u32::MAX };
         assert_eq!(Meta::unpack(meta.pack()), meta);
+        let mut charged = Charged::default();
+        charged.add(2, 1);
         let words = words();
         let slot = Slot(&words);
         slot.write(&Intent {
@@ -406,10 +424,12 @@ mod tests {
             output: 0,
             nano: 0,
             meta,
+            charged,
             price: Price::default(),
             model: &ModelName::new("m").expect("fits"),
         });
         assert_eq!((slot.meta(), slot.indices()), (meta, [1, 2, NOBODY, 3]));
+        assert!(slot.charged().has(2, 1) && !slot.charged().has(1, 1));
         slot.retag(1, Tag(500));
         assert_eq!([0, 1, 2, 3].map(|s| slot.tag(s).0), [511, 500, 2, 3]);
     }

@@ -1,20 +1,19 @@
-//! The bank's last no, in one word: what need not be asked again for a while.
+//! The bank's last denial, in one word: what need not be asked again for a while.
 
-use crate::{
-    bucket::PERIOD_US,
-    sync::{AtomicU64, Ordering},
-};
+use crate::sync::{AtomicU64, Ordering};
 
-/// What is denied, and by how much later it fits than it is worth asking again: exact to half a
-/// hundredth, up to two hours.
+/// The amount that is denied, and by how much later it fits than it is worth asking again: exact to
+/// half a hundredth, the time up to seventeen years of milliseconds.
 const NEED: Coarse = Coarse { leading: 8, shift: 6 };
-const LATER: Coarse = Coarse { leading: 8, shift: 4 };
-/// Above them, when to ask: the boot clock in milliseconds, eight years.
+const LATER: Coarse = Coarse { leading: 8, shift: 5 };
+/// Above them, when to ask again: the boot clock in milliseconds, up to four years. On a machine
+/// that runs for longer, the bank is asked each time.
 const UNTIL: u32 = NEED.bits() + LATER.bits();
 const MS_MAX: u64 = u64::MAX >> UNTIL;
 
-/// Until `until_us`, who lacks `need` units or more is refused without asking; by `fits_us` (not
-/// before `until_us`) they are there if nobody else takes them. Until 0: nobody is refused.
+/// Refuse whatever lacks `need` tokens or more, without asking the bank, until `until_us`. By
+/// `fits_us` (not before `until_us`) the tokens are there if nobody else takes them. An `until_us`
+/// of 0 refuses nothing.
 pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
     let [until_ms, fits_ms] =
         [until_us, until_us.max(fits_us)].map(|us| us.div_ceil(1_000).min(MS_MAX));
@@ -23,18 +22,25 @@ pub fn deny(word: &AtomicU64, need: u64, until_us: u64, fits_us: u64) {
     word.store(if until_us == 0 { 0 } else { denied }, Ordering::Relaxed);
 }
 
-/// Microseconds until `n` units more are there if they are still denied; `None` = the bank may be
-/// asked. `limit`: tokens a minute.
+/// Return the microseconds until `n` tokens more are there if they are still denied; `None` = the
+/// bank may be asked. `time_of`: the microseconds in which so many tokens are issued.
 #[must_use]
-pub fn denied(word: &AtomicU64, n: u64, limit: u64, now_us: u64) -> Option<u64> {
+pub fn denied(
+    word: &AtomicU64,
+    n: u64,
+    now_us: u64,
+    time_of: impl FnOnce(u64) -> u64,
+) -> Option<u64> {
     let word = word.load(Ordering::Relaxed);
     let (need, until_us) = (fine(word, NEED), (word >> UNTIL) * 1_000);
-    let more = n.saturating_sub(need).saturating_mul(PERIOD_US).checked_div(limit).unwrap_or(0);
-    (until_us > now_us && n >= need)
-        .then(|| until_us - now_us + fine(word >> NEED.bits(), LATER) * 1_000 + more)
+    if until_us <= now_us || n < need {
+        return None;
+    }
+    let later = fine(word >> NEED.bits(), LATER).saturating_mul(1_000);
+    Some((until_us - now_us).saturating_add(later).saturating_add(time_of(n - need)))
 }
 
-/// The smallest amount that was denied.
+/// Return the smallest amount that was denied.
 #[must_use]
 pub fn denied_from(word: &AtomicU64) -> u64 {
     fine(word.load(Ordering::Relaxed), NEED)
@@ -53,7 +59,7 @@ impl Coarse {
     }
 }
 
-/// `n` in few bits, rounded up: no more is denied than was said, and what is promised is not too
+/// Round `n` up to few bits: no more is denied than the bank denied, and nothing is promised too
 /// early.
 fn coarse(n: u64, form: Coarse) -> u64 {
     let shift = (u64::BITS - n.leading_zeros()).saturating_sub(form.leading);
@@ -71,7 +77,7 @@ fn coarse(n: u64, form: Coarse) -> u64 {
     }
 }
 
-/// The number that the low bits of `word` stand for.
+/// Return the number that the low bits of `word` stand for.
 fn fine(word: u64, form: Coarse) -> u64 {
     let (shift, bits) =
         (word >> form.leading & ((1 << form.shift) - 1), word & ((1 << form.leading) - 1));
@@ -84,18 +90,31 @@ mod tests {
 
     const NOW: u64 = 5_000_000;
 
+    /// Issue `limit` tokens a minute; 0 = none.
+    fn at(limit: u64) -> impl Fn(u64) -> u64 {
+        move |n| (n * 60_000_000).checked_div(limit).unwrap_or(0)
+    }
+
     #[test]
     fn a_denial_holds_for_its_time_and_size_and_tells_when_it_fits() {
         let word = AtomicU64::new(0);
-        assert_eq!(denied(&word, u64::MAX, 60, 0), None);
+        assert_eq!(denied(&word, u64::MAX, 0, at(60)), None);
         deny(&word, 5, NOW + 100_000, NOW + 1_000_000);
-        assert_eq!(denied(&word, 4, 60, NOW), None);
-        assert_eq!(denied(&word, 5, 60, NOW), Some(1_000_000));
-        assert_eq!(denied(&word, 7, 60, NOW), Some(3_000_000), "two more tokens, two more seconds");
-        assert_eq!(denied(&word, 5, 60, NOW + 100_000), None);
-        assert_eq!(denied(&word, 5, 60, NOW + 99_999), Some(900_001));
+        assert_eq!(denied(&word, 4, NOW, at(60)), None);
+        assert_eq!(denied(&word, 5, NOW, at(60)), Some(1_000_000));
+        assert_eq!(
+            denied(&word, 7, NOW, at(60)),
+            Some(3_000_000),
+            "two more tokens, two more seconds"
+        );
+        assert_eq!(denied(&word, 5, NOW + 100_000, at(60)), None);
+        assert_eq!(denied(&word, 5, NOW + 99_999, at(60)), Some(900_001));
         deny(&word, 5, 0, NOW + 1_000_000);
-        assert_eq!(denied(&word, 5, 60, NOW), None);
+        assert_eq!(denied(&word, 5, NOW, at(60)), None);
+        let day = 86_400_000_000;
+        deny(&word, 1, NOW + 1_000, NOW + day);
+        let wait = denied(&word, 1, NOW, at(60)).expect("still denied");
+        assert!((day..day + day / 128).contains(&wait), "{wait}");
     }
 
     #[test]
@@ -109,6 +128,6 @@ mod tests {
             assert!(n > 255 || back == n);
             assert!(coarse(n, LATER) < 1 << LATER.bits());
         }
-        assert_eq!(fine(coarse(u64::MAX, LATER), LATER), 255 << 15);
+        assert_eq!(fine(coarse(u64::MAX, LATER), LATER), 255 << 31);
     }
 }

@@ -1,40 +1,22 @@
-//! A limit that many hosts share: this host may claim up to what a bank granted it, until the grant
-//! runs out.
+//! A rate limit that many hosts share: this host may claim up to what the bank granted it, until the
+//! grant runs out.
 //!
 //! A rate lease is three counts of tokens since the arena was made, none of which ever falls:
 //! *granted* (raised by the host's agent alone), *claimed* (by admissions, debt and withdrawals)
 //! and *returned* (refunds, roll-backs, withdrawals). `claimed + n ≤ granted` is decided by one
-//! swap of `claimed`: a grant read before can only have grown. What goes back is not spent here
-//! again: the bank hears of it by `returned` and decides whether there is room, since the bucket
-//! may have refilled meanwhile.
+//! swap of `claimed`: a grant that was read before can only have grown. Returned tokens are not
+//! spent here again: the agent reports them, and the bank decides whether there is room, since its
+//! bucket may have refilled meanwhile.
 
 use crate::{
-    bucket::Limit,
     denial::denied,
+    quota::Quota,
     sync::{AtomicU64, Ordering},
 };
 
 /// Most tokens that one settlement can owe: what is claimed stays within 2⁵³, which every bank can
 /// count.
 const DEBT_MAX: u64 = 1 << 36;
-
-/// What a lease is about. The numbers are part of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Resource {
-    Rpm = 0,
-    Tpm = 1,
-    Money = 2,
-}
-
-impl Resource {
-    pub const ALL: [Self; 3] = [Self::Rpm, Self::Tpm, Self::Money];
-
-    #[must_use]
-    pub fn from_bits(bits: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(bits)).copied()
-    }
-}
 
 /// The words of one rate lease.
 #[derive(Clone, Copy)]
@@ -44,9 +26,9 @@ pub struct Lease<'a> {
     /// Boot clock; 0 = never granted, or void.
     pub until: &'a AtomicU64,
     pub returned: &'a AtomicU64,
-    /// Low water << 32 | what the centre had left.
+    /// Low water << 32 | what the bank had left.
     pub note: &'a AtomicU64,
-    pub deny: &'a AtomicU64,
+    pub denial: &'a AtomicU64,
 }
 
 /// A lease as it was seen: claims are decided on it, and confirmed against this same `until`.
@@ -57,18 +39,18 @@ pub struct Look {
     pub claimed: u64,
 }
 
-/// Can a lease give?
+/// Whether a lease can give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Fits,
     /// The bank is to be asked.
     Short,
-    /// The bank said no: microseconds until it is worth asking again; `None` = it never is.
+    /// The bank denied it: microseconds until the tokens are expected; `None` = they never fit.
     Denied(Option<u64>),
 }
 
 impl Look {
-    /// Unspent; negative while in debt.
+    /// Return the unspent tokens; negative while in debt.
     #[must_use]
     pub fn left(self) -> i64 {
         self.granted.wrapping_sub(self.claimed).cast_signed()
@@ -80,19 +62,20 @@ impl Look {
 }
 
 impl Lease<'_> {
+    /// Read the lease, to decide on it.
     #[must_use]
     pub fn look(self) -> Look {
-        // Acquire, and in this order: partner of `grant` and `void`. Who sees a lease's end sees
-        // what was void before it was granted.
+        // Acquire, and in this order: partner of `grant` and `void`. A thread that sees a lease's
+        // end sees what was void before it was granted.
         let until = self.until.load(Ordering::Acquire);
         let granted = self.granted.load(Ordering::Acquire);
         Look { until, granted, claimed: self.claimed.load(Ordering::Acquire) }
     }
 
-    /// What a request of `n` tokens is told.
+    /// Decide whether a request of `n` tokens fits, without taking them.
     #[must_use]
-    pub fn answer(self, seen: Look, limit: Limit, n: u64, now_us: u64) -> Answer {
-        if n > limit.burst || limit.limit == 0 {
+    pub fn answer(self, seen: Look, quota: Quota, n: u64, now_us: u64) -> Answer {
+        if n > quota.burst || quota.tokens == 0 {
             return Answer::Denied(None);
         }
         if seen.fits(n, now_us) {
@@ -100,12 +83,12 @@ impl Lease<'_> {
         }
         let left = if now_us < seen.until { seen.left() } else { seen.left().min(0) };
         let short = n.saturating_add_signed(left.saturating_neg());
-        denied(self.deny, short, limit.limit, now_us)
+        denied(self.denial, short, now_us, |more| quota.time_of(more))
             .map_or(Answer::Short, |wait| Answer::Denied(Some(wait)))
     }
 
-    /// Claim `n` tokens or none. `Some(true)`: the claim went through low water, of which the agent
-    /// is to be told.
+    /// Claim `n` tokens or none. `Some(true)`: the claim went through low water, which the agent is
+    /// to be told.
     ///
     /// The caller must confirm after it that `seen.until` has not come: a claim that is too late is
     /// void.
@@ -138,13 +121,13 @@ impl Lease<'_> {
         self.returned.fetch_add(n, Ordering::Release);
     }
 
-    /// Claim without asking: what was produced beyond the reservation is owed.
+    /// Claim unconditionally: what was produced beyond the reservation becomes debt.
     pub fn owe(self, n: u64) {
         self.claimed.fetch_add(n.min(DEBT_MAX), Ordering::AcqRel);
     }
 
-    /// The agent: claims are good up to `granted`, until `until`; the bank had `centre` tokens
-    /// left.
+    /// Raise the grant (the agent): claims are good up to `granted`, until `until`; the bank had
+    /// `centre` tokens left.
     pub fn grant(self, granted: u64, until: u64, centre: u64) {
         self.granted.fetch_max(granted, Ordering::AcqRel);
         let low = self.look().left().max(0).unsigned_abs() / 4;
@@ -152,13 +135,13 @@ impl Lease<'_> {
             low.min(u64::from(u32::MAX)) << 32 | centre.min(u64::from(u32::MAX)),
             Ordering::Relaxed,
         );
-        self.deny.store(0, Ordering::Relaxed);
+        self.denial.store(0, Ordering::Relaxed);
         // Release: partner of `look`.
         self.until.store(until, Ordering::Release);
     }
 
-    /// The agent: claim up to `most` unspent tokens and count them as returned. What it answers
-    /// nobody else can spend.
+    /// Claim up to `most` unspent tokens and count them as returned (the agent). Returns how many:
+    /// nobody else can spend them.
     #[must_use]
     pub fn withdraw(self, most: u64) -> u64 {
         let taken = self.claim_rest(most);
@@ -166,8 +149,8 @@ impl Lease<'_> {
         taken
     }
 
-    /// The agent, when the lease is known to be over: nothing of it can be claimed from here on.
-    /// Answers what is lost.
+    /// End a lease that is known to be over (the agent): nothing of it can be claimed from here on.
+    /// Returns the tokens that are lost.
     #[must_use]
     pub fn void(self) -> u64 {
         let lost = self.claim_rest(u64::MAX);
@@ -194,16 +177,16 @@ impl Lease<'_> {
         }
     }
 
-    /// What a burst could have now at most: the host's part and the centre's. Negative while in
+    /// Return what a burst could have now at most: the host's part and the bank's. Negative while in
     /// debt.
     #[must_use]
-    pub fn remaining(self, limit: Limit, now_us: u64) -> i64 {
+    pub fn remaining(self, quota: Quota, now_us: u64) -> i64 {
         let seen = self.look();
         if now_us >= seen.until {
             return seen.left().min(0);
         }
         let centre = (self.note.load(Ordering::Relaxed) & u64::from(u32::MAX)).cast_signed();
-        seen.left().saturating_add(centre).min(i64::try_from(limit.burst).unwrap_or(i64::MAX))
+        seen.left().saturating_add(centre).min(i64::try_from(quota.burst).unwrap_or(i64::MAX))
     }
 }
 
@@ -212,11 +195,12 @@ mod tests {
     use super::*;
     use crate::{
         denial,
+        quota::{Limit, RATES},
         record::{RECORD_WORDS, Record},
     };
 
     const NOW: u64 = 5_000_000;
-    const LIMIT: Limit = Limit { limit: 60, burst: 60 };
+    const LIMIT: Quota = RATES[0].quota(Limit { tokens: 60, burst: 60 });
 
     fn words() -> [AtomicU64; RECORD_WORDS] {
         std::array::from_fn(|_| AtomicU64::new(0))
@@ -229,7 +213,7 @@ mod tests {
     #[test]
     fn nothing_is_spent_that_was_not_granted_or_that_ran_out() {
         let words = words();
-        let lease = Record(&words).rpm_lease();
+        let lease = Record(&words).lease(0);
         assert_eq!(lease.answer(lease.look(), LIMIT, 1, NOW), Answer::Short);
         assert_eq!(take(lease, 1, NOW), None);
         lease.grant(3, NOW + 10, 50);
@@ -244,19 +228,19 @@ mod tests {
     #[test]
     fn what_can_never_fit_is_refused_without_a_bank() {
         let words = words();
-        let lease = Record(&words).rpm_lease();
+        let lease = Record(&words).lease(0);
         let answer = |limit, n| lease.answer(lease.look(), limit, n, NOW);
         assert_eq!(answer(LIMIT, 61), Answer::Denied(None));
-        assert_eq!(answer(Limit { limit: 0, burst: 5 }, 1), Answer::Denied(None));
+        assert_eq!(answer(RATES[0].quota(Limit { tokens: 0, burst: 5 }), 1), Answer::Denied(None));
     }
 
     #[test]
     fn what_is_denied_is_what_the_host_lacks() {
         let words = words();
-        let lease = Record(&words).tpm_lease();
+        let lease = Record(&words).lease(1);
         let answer = |n| lease.answer(lease.look(), LIMIT, n, NOW);
         lease.grant(10, NOW + 10, 0);
-        denial::deny(lease.deny, 3, NOW + 1_000, 0);
+        denial::deny(lease.denial, 3, NOW + 1_000, 0);
         assert_eq!(
             [answer(10), answer(12)],
             [Answer::Fits, Answer::Short],
@@ -273,7 +257,7 @@ mod tests {
     #[test]
     fn low_water_is_told_once() {
         let words = words();
-        let lease = Record(&words).tpm_lease();
+        let lease = Record(&words).lease(1);
         lease.grant(100, NOW + 10, 0);
         let told: Vec<_> = (0..100).filter(|_| take(lease, 1, NOW) == Some(true)).collect();
         assert_eq!(told, [74], "when 25 are left");
@@ -284,7 +268,7 @@ mod tests {
     #[test]
     fn debt_is_granted_before_anything_else() {
         let words = words();
-        let lease = Record(&words).tpm_lease();
+        let lease = Record(&words).lease(1);
         lease.grant(10, NOW + 10, 7);
         lease.owe(15);
         assert_eq!((lease.look().left(), lease.remaining(LIMIT, NOW)), (-5, 2));
@@ -296,7 +280,7 @@ mod tests {
     #[test]
     fn what_is_withdrawn_or_void_is_gone() {
         let words = words();
-        let lease = Record(&words).rpm_lease();
+        let lease = Record(&words).lease(0);
         let returned = || lease.returned.load(Ordering::Relaxed);
         lease.grant(10, NOW + 10, 0);
         assert_eq!((lease.withdraw(4), lease.look().left(), returned()), (4, 6, 4));

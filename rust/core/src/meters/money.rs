@@ -1,13 +1,14 @@
 //! A budget in one word: freeze bit, window tag, and *committed* nano-USD (posted + reserved
-//! together), so that `committed + cost ≤ cap` and the turn of a window are each one swap.
+//! together), so that `committed + cost ≤ cap` and the step into a new window are each one swap.
 //!
-//! Who meets the freeze bit changes nothing: an admission steps back, a settlement leaves its slot
-//! *deferred*. Only [`crate::recount`] clears the bit.
+//! A thread that finds the freeze bit set changes nothing: an admission rolls back, a settlement
+//! marks its slot *deferred*. Only [`crate::recount`] clears the bit.
 
 use crate::{
     calendar::{Relation, Tag},
     sync::{AtomicU64, Ordering},
     units::AMOUNT_MAX,
+    verdict::Deny,
 };
 
 /// Set while the word waits for its recount.
@@ -39,7 +40,7 @@ impl Money {
         self.0 & AMOUNT_MAX
     }
 
-    /// Committed in the window `now`: a word of an older window has nothing in it.
+    /// Return what is committed in the window `now`: a word of an older window has nothing in it.
     #[must_use]
     pub fn committed(self, now: Tag) -> u64 {
         match self.tag().relation(now) {
@@ -49,36 +50,26 @@ impl Money {
     }
 }
 
-/// Why a budget did not give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Over the cap; this much is committed.
-    Exceeded(u64),
-    /// Waits for a recount.
-    Frozen,
-    /// The policy changed, or the word is of a later window than the request's time: read again.
-    Stale,
-}
-
-/// The word after `cost` is committed in window `now` under `cap` ([`crate::units::NONE`] = no
-/// cap).
-pub fn decide(word: Money, now: Tag, cost: u64, cap: u64) -> Result<Money, Stop> {
+/// Return the word after `cost` is committed in window `now` under `cap` ([`crate::units::NONE`] =
+/// no cap). [`Deny::Insufficient`] has what is committed. [`Deny::Retry`]: the word waits for a
+/// recount, or is of a later window than the request's time.
+pub fn decide(word: Money, now: Tag, cost: u64, cap: u64) -> Result<Money, Deny<u64>> {
     if word.is_frozen() {
-        return Err(Stop::Frozen);
+        return Err(Deny::Retry);
     }
     let committed = match word.tag().relation(now) {
         Relation::Same => word.amount(),
-        Relation::Ahead(_) => return Err(Stop::Stale),
+        Relation::Ahead(_) => return Err(Deny::Retry),
         Relation::Stale => 0,
     };
     let next = committed.saturating_add(cost);
     if next > cap {
-        return Err(Stop::Exceeded(committed));
+        return Err(Deny::Insufficient(committed));
     }
     Ok(Money::new(now, next))
 }
 
-/// The word as it is now, to be decided on and then given to [`commit`].
+/// Read the word, to decide on it and then give it to [`commit`].
 #[must_use]
 pub fn look(word: &AtomicU64) -> u64 {
     // Acquire: partner of the recount's and the policy writer's release.
@@ -94,10 +85,10 @@ pub fn commit(
     cost: u64,
     cap: u64,
     current: impl Fn() -> bool,
-) -> Result<(), Stop> {
+) -> Result<(), Deny<u64>> {
     loop {
         if !current() {
-            return Err(Stop::Stale);
+            return Err(Deny::Retry);
         }
         let next = decide(Money(seen), now, cost, cap)?;
         // Release: the recount that freezes after this swap sees the slot's intent, written before
@@ -109,9 +100,9 @@ pub fn commit(
     }
 }
 
-/// Was a correction made, was none due, or did the word wait for a recount?
+/// Whether a word was reconciled, was of another window than the ticket, or waits for a recount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Corrected {
+pub enum Reconciled {
     Yes,
     OtherWindow,
     Frozen,
@@ -119,17 +110,17 @@ pub enum Corrected {
 
 /// Add `up` and take `down` if the word still is of the ticket's window. `tag` is asked after each
 /// load of the word, since a recount may give the slot another window before it thaws the word.
-pub fn correct(word: &AtomicU64, tag: impl Fn() -> Tag, up: u64, down: u64) -> Corrected {
+pub fn reconcile(word: &AtomicU64, tag: impl Fn() -> Tag, up: u64, down: u64) -> Reconciled {
     // Acquire: partner of the recount's release, so that `tag` reads what the recount wrote into
     // the slot.
     let mut seen = word.load(Ordering::Acquire);
     loop {
         let money = Money(seen);
         if money.is_frozen() {
-            return Corrected::Frozen;
+            return Reconciled::Frozen;
         }
         if money.tag() != tag() {
-            return Corrected::OtherWindow;
+            return Reconciled::OtherWindow;
         }
         // A saturated word has forgotten its true amount: it stays, too high rather than too low,
         // until a recount.
@@ -140,7 +131,7 @@ pub fn correct(word: &AtomicU64, tag: impl Fn() -> Tag, up: u64, down: u64) -> C
         };
         let next = Money::new(money.tag(), amount);
         match word.compare_exchange_weak(seen, next.0, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return Corrected::Yes,
+            Ok(_) => return Reconciled::Yes,
             Err(other) => seen = other,
         }
     }
@@ -156,17 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn the_cap_is_never_passed_and_the_window_turns_once() {
+    fn the_cap_is_never_passed_and_a_window_begins_once() {
         let word = AtomicU64::new(0);
         for _ in 0..3 {
             commit(&word, look(&word), day(10), 30, 100, || true).expect("fits");
         }
-        assert_eq!(commit(&word, look(&word), day(10), 30, 100, || true), Err(Stop::Exceeded(90)));
+        assert_eq!(
+            commit(&word, look(&word), day(10), 30, 100, || true),
+            Err(Deny::Insufficient(90))
+        );
         commit(&word, look(&word), day(10), 10, 100, || true).expect("to the last nano-dollar");
         commit(&word, look(&word), day(11), 30, 100, || true).expect("a new window");
         assert_eq!(
             commit(&word, look(&word), day(10), 1, 100, || true),
-            Err(Stop::Stale),
+            Err(Deny::Retry),
             "never back"
         );
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), 30);
@@ -175,19 +169,19 @@ mod tests {
     #[test]
     fn a_correction_reaches_its_own_window_only() {
         let word = AtomicU64::new(Money::new(day(10), 90).0);
-        assert_eq!(correct(&word, || day(10), 5, 30), Corrected::Yes);
+        assert_eq!(reconcile(&word, || day(10), 5, 30), Reconciled::Yes);
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), 65);
-        assert_eq!(correct(&word, || day(9), 5, 30), Corrected::OtherWindow);
+        assert_eq!(reconcile(&word, || day(9), 5, 30), Reconciled::OtherWindow);
         word.fetch_or(FREEZE, Ordering::Relaxed);
-        assert_eq!(correct(&word, || day(10), 5, 30), Corrected::Frozen);
-        assert_eq!(commit(&word, look(&word), day(10), 1, NONE, || true), Err(Stop::Frozen));
+        assert_eq!(reconcile(&word, || day(10), 5, 30), Reconciled::Frozen);
+        assert_eq!(commit(&word, look(&word), day(10), 1, NONE, || true), Err(Deny::Retry));
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), 65);
     }
 
     #[test]
     fn a_saturated_word_stays_high() {
         let word = AtomicU64::new(Money::new(day(1), AMOUNT_MAX).0);
-        correct(&word, || day(1), 0, 30);
+        reconcile(&word, || day(1), 0, 30);
         assert_eq!(Money(word.load(Ordering::Relaxed)).amount(), AMOUNT_MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! A budget that many hosts share: beside the word of [`crate::money`], whose committed amount
-//! falls when a ticket is settled, stands the amount granted for one window. It is lowered only by
-//! [`withdraw`]; see there for how that meets an admission.
+//! falls when a ticket is settled, stands the amount granted for one window. Only [`withdraw`]
+//! lowers it; it says how a withdrawal meets an admission.
 
 use crate::{
     calendar::{Relation, Tag},
@@ -9,8 +9,8 @@ use crate::{
     units::NONE,
 };
 
-/// The cap of a money word in the window `now`: what was granted for it, never more than the
-/// policy's; [`NONE`] needs no grant.
+/// Return the cap of a money word in the window `now`: what was granted for it, never more than the
+/// policy's cap. [`NONE`] needs no grant.
 #[must_use]
 pub fn cap(granted: u64, now: Tag, cap: u64) -> u64 {
     match cap {
@@ -20,8 +20,8 @@ pub fn cap(granted: u64, now: Tag, cap: u64) -> u64 {
     }
 }
 
-/// The agent: `amount` is granted in the window `tag`. In one window a grant only grows, and it
-/// never goes back to an earlier one.
+/// Grant `amount` in the window `tag` (the agent). In one window a grant only grows, and it never
+/// goes back to an earlier window.
 pub fn grant(granted: &AtomicU64, tag: Tag, amount: u64) {
     let seen = Money(granted.load(Ordering::Relaxed));
     let grows = match seen.tag().relation(tag) {
@@ -34,8 +34,8 @@ pub fn grant(granted: &AtomicU64, tag: Tag, amount: u64) {
     }
 }
 
-/// A grant of a window that is over is none: a tag names its window modulo 128.
-pub fn turn(granted: &AtomicU64, now: Tag) {
+/// Clear the grant of a window that is over: a tag names its window modulo 128.
+pub fn roll_over(granted: &AtomicU64, now: Tag) {
     let seen = granted.load(Ordering::Relaxed);
     if seen != 0 && Money(seen).tag().relation(now) == Relation::Stale {
         // A failed swap: the agent granted meanwhile.
@@ -43,12 +43,12 @@ pub fn turn(granted: &AtomicU64, now: Tag) {
     }
 }
 
-/// The agent: lower a grant by what is not committed, at most by `most`; answers by how much.
+/// Lower a grant by what is not committed, at most by `most` (the agent). Returns by how much.
 ///
-/// Two words: we lower the grant and then look at what is committed; an admission commits and then
-/// looks at the grant ([`confirm`]). With a full fence between the two steps on both sides, at
-/// least one sees the other: then the admission steps back, or we take less, or both. Never
-/// neither.
+/// Two words meet here. A withdrawal lowers the grant and then reads what is committed; an admission
+/// commits and then reads the grant ([`confirm`]). With a full fence between the two steps on both
+/// sides, at least one sees the other: then the admission rolls back, or the withdrawal takes less,
+/// or both. Never neither.
 #[must_use]
 pub fn withdraw(granted: &AtomicU64, word: &AtomicU64, most: u64) -> u64 {
     let before = Money(granted.load(Ordering::Relaxed));
@@ -69,8 +69,8 @@ pub fn withdraw(granted: &AtomicU64, word: &AtomicU64, most: u64) -> u64 {
     before.amount() - kept
 }
 
-/// What is committed in the window of a grant; `None` where the word cannot tell: it waits for a
-/// recount, or is in a later window.
+/// Return what is committed in the window of a grant; `None` where the word waits for a recount or
+/// is of a later window.
 fn committed(word: &AtomicU64, tag: Tag) -> Option<u64> {
     let money = Money(look(word));
     match money.tag().relation(tag) {
@@ -81,8 +81,8 @@ fn committed(word: &AtomicU64, tag: Tag) -> Option<u64> {
     }
 }
 
-/// After an admission committed in the window `now`, and a full fence: is it still covered by the
-/// grant?
+/// Check, after an admission committed in the window `now` and a full fence, that the grant still
+/// covers it.
 #[must_use]
 pub fn confirm(granted: &AtomicU64, word: &AtomicU64, now: Tag, cap: u64) -> bool {
     let money = Money(look(word));
@@ -117,9 +117,9 @@ mod tests {
             0,
             "what was spent in a window that is over only the ledger knows"
         );
-        turn(&granted, day(10));
+        roll_over(&granted, day(10));
         assert_ne!(granted.load(Ordering::Relaxed), 0);
-        turn(&granted, day(11));
+        roll_over(&granted, day(11));
         assert_eq!(granted.load(Ordering::Relaxed), 0);
     }
 }

@@ -4,14 +4,14 @@
 //! 1. Set the freeze bit. A swap of the word came either before it, and then its slot's state is
 //!    seen, or it fails.
 //! 2. Wait until no slot is in transition: an *intent* may have been taken or not, a *settled* slot
-//!    may be corrected or not. Neither waits for us: an admission steps back, a settlement becomes
-//!    *deferred*.
+//!    may be reconciled or not. Neither waits for the recount: an admission rolls back, a settlement
+//!    becomes *deferred*.
 //! 3. word := ledger of the window + slots of the window (reserved while open, cost once settled),
 //!    in one swap that also thaws.
 //!
-//! A slot that settles after we read it open finds the word frozen and is deferred, or thawed and
-//! corrects it: right either way. The wait is bounded. Giving up leaves the word too high, never
-//! too low. One recount at a time, by the drainer alone, which alone moves rows.
+//! A slot that settles after it was read as open finds the word frozen and is deferred, or finds it
+//! thawed and reconciles it: right either way. The wait is bounded. Giving up leaves the word too
+//! high, never too low. One recount runs at a time, in the drainer, which alone moves rows.
 
 use crate::{
     calendar::{DAY_MS, Duration, Tag},
@@ -21,7 +21,7 @@ use crate::{
     sync::{Ordering, SPINS, spin_loop},
 };
 
-/// The window to recount.
+/// The window that is recounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub duration: Duration,
@@ -29,7 +29,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window of `wall_ms`, or the later one that the word is in already.
+    /// Return the window of `wall_ms`, or the later one that the word is in already.
     #[must_use]
     pub fn of(record: Record, duration: Duration, wall_ms: u64) -> Self {
         let ordinal = duration.ordinal(wall_ms);
@@ -62,8 +62,8 @@ impl Window {
 }
 
 /// Make the money word of the scope with this `index` equal to `ledger` (nano-USD in the store for
-/// `window`) + the slots. False: it could not be had now; the word is as it was, and the recount is
-/// still due.
+/// `window`) + the slots. False: a slot stayed in transition or the window changed; the word is as
+/// it was, and the recount is still due.
 pub fn recount<'a>(
     record: Record,
     index: u32,
@@ -81,25 +81,25 @@ pub fn recount<'a>(
             break;
         }
     }
-    // A changed duration, a new policy, or a window that turned before the freeze: the sum is of
-    // the wrong window.
+    // After a change of the duration or policy, or a window that ended before the freeze, the sum is
+    // of the wrong window.
     let right = record.view().is_some_and(|view| {
         view.duration == window.duration
             && Window::of(record, view.duration, window.first_day() * DAY_MS) == window
     });
     let (next, done) = match sum {
         Some(sum) if right => (Money::new(window.tag(), sum).0, true),
-        // Thaw only what we froze.
+        // Thaw only what was frozen here.
         _ => (before, false),
     };
-    // A failed swap means that a policy writer froze the word for a reason of its own: leave that.
-    // Release: partner of `money::commit` and `money::correct`, which then see the slots' new tags.
+    // A swap that fails met a policy writer, which froze the word for a reason of its own: leave it.
+    // Release: partner of `money::commit` and `money::reconcile`, which then see the slots' new tags.
     record.money().compare_exchange(frozen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         && done
 }
 
-/// What a slot adds to the word, booked into `window` from now on; `None` if it stays in
-/// transition.
+/// Return what a slot adds to the word, and book the slot into `window` from now on; `None` if it
+/// stays in transition.
 fn count(slot: Slot, index: u32, window: Window) -> Option<u64> {
     for _ in 0..SPINS {
         let head = slot.head();
@@ -118,8 +118,7 @@ fn count(slot: Slot, index: u32, window: Window) -> Option<u64> {
                 match state {
                     State::Admitted | State::Closing => {
                         slot.retag(scope, window.tag());
-                        // Still open after the new tag: whoever settles it from here on uses that
-                        // tag.
+                        // Still open after the new tag: a settlement from here on uses that tag.
                         return Some(slot.reserved_nano());
                     }
                     State::Deferred | State::Applied => return Some(slot.cost()),

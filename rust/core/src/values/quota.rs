@@ -1,9 +1,24 @@
-//! The table of rate limits. A limit is a row: its name, what it counts, over which period, and the
-//! code of its refusal. Everything that loops over limits loops over [`RATES`].
+//! The table of rate limits. A limit is a row: its name, what it counts, over which period, its
+//! largest value, and the code of its refusal. Everything that handles limits loops over [`RATES`].
 //!
 //! `nemorouter.types.RATES` is this table in Python; a test compares the two.
 
-use super::verdict::Code;
+use super::{
+    units::NONE,
+    verdict::Code::{self, RateLimitExceeded, TpmLimitExceeded},
+};
+
+const MINUTE_US: u64 = 60_000_000;
+
+/// Number of kinds of rate limits.
+pub const RATE_COUNT: usize = 2;
+
+/// All kinds of rate limits, in the order in which they are checked. The place of a row is its
+/// number in records, leases and the binding: a new row is added at the end, and none is moved.
+pub const RATES: [Rate; RATE_COUNT] = [
+    Rate::new("rpm", Counts::Requests, MINUTE_US, 1_000_000_000, RateLimitExceeded),
+    Rate::new("tpm", Counts::Tokens, MINUTE_US, 1_000_000_000, TpmLimitExceeded),
+];
 
 /// What a rate limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +30,21 @@ pub enum Counts {
 }
 
 impl Counts {
-    /// `requests` or `tokens`, as in the names of headers.
+    /// Return `requests` or `tokens`, as in the names of headers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Tokens => "tokens",
+        }
+    }
+
+    /// Return what a request of `tokens` takes from a limit that counts this.
+    #[must_use]
+    pub fn cost(self, tokens: u64) -> u64 {
+        match self {
+            Self::Requests => 1,
+            Self::Tokens => tokens,
         }
     }
 }
@@ -34,28 +58,134 @@ pub struct Rate {
     /// Largest limit or burst.
     pub most: u64,
     pub code: Code,
+    /// See [`Quota::grain`].
+    grain: u32,
 }
 
-const MINUTE_US: u64 = 60_000_000;
+impl Rate {
+    /// Define a kind of rate limit.
+    ///
+    /// # Panics
+    /// At compile time, where a bucket cannot hold `most` tokens in whole units.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        counts: Counts,
+        period_us: u64,
+        most: u64,
+        code: Code,
+    ) -> Self {
+        let mut grain = 0;
+        while most as u128 * (period_us >> grain) as u128 > 1 << 60 || most >> grain > 1 << 30 {
+            grain += 1;
+        }
+        assert!(grain <= period_us.trailing_zeros(), "a token is a whole number of units");
+        Self { name, counts, period_us, most, code, grain }
+    }
 
-/// Number of kinds of rate limits.
-pub const RATE_COUNT: usize = 2;
+    /// Combine a limit with the period of this rate.
+    #[must_use]
+    pub const fn quota(&self, limit: Limit) -> Quota {
+        let Limit { tokens, burst } = limit;
+        Quota { tokens, burst, period_us: self.period_us, grain: self.grain }
+    }
+}
 
-/// All kinds of rate limits, in the order in which they are checked. The place of a row is its
-/// number in records, leases and the binding: rows are added at the end, and none is ever moved.
-pub const RATES: [Rate; RATE_COUNT] = [
-    Rate {
-        name: "rpm",
-        counts: Counts::Requests,
-        period_us: MINUTE_US,
-        most: 1_000_000_000,
-        code: Code::RateLimitExceeded,
-    },
-    Rate {
-        name: "tpm",
-        counts: Counts::Tokens,
-        period_us: MINUTE_US,
-        most: 1_000_000_000,
-        code: Code::TpmLimitExceeded,
-    },
-];
+/// A rate limit as a policy states it: tokens a period, and how many at once. A token is one request
+/// where the limit counts requests. [`NONE`] as `tokens` = no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub tokens: u64,
+    pub burst: u64,
+}
+
+impl Limit {
+    pub const UNLIMITED: Self = Self { tokens: NONE, burst: NONE };
+
+    #[must_use]
+    pub fn is_unlimited(self) -> bool {
+        self.tokens == NONE
+    }
+}
+
+/// A limit with its period: rate and size of a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub tokens: u64,
+    pub burst: u64,
+    pub period_us: u64,
+    /// A bucket counts `period_us / 2^grain` units in a token, so that the largest burst is at most
+    /// 2^60 units, and at most 2^30 units are issued in a microsecond. 0 for limits a minute.
+    pub grain: u32,
+}
+
+impl Quota {
+    #[must_use]
+    pub fn is_unlimited(self) -> bool {
+        self.tokens == NONE
+    }
+
+    /// Return the units in a token.
+    #[must_use]
+    pub fn unit(self) -> u64 {
+        self.period_us >> self.grain
+    }
+}
+
+/// A meter of a scope that hosts share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// The rate limit with this place in [`RATES`].
+    Rate(u8),
+    /// The budget.
+    Money,
+}
+
+/// Number of the budget among the meters of a scope; rates have their places in [`RATES`].
+pub const MONEY: u8 = 15;
+const _: () = assert!(RATE_COUNT <= MONEY as usize);
+
+impl Resource {
+    /// List the meters of a scope: all rates, then the budget.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..RATE_COUNT as u8).map(Self::Rate).chain([Self::Money])
+    }
+
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            MONEY => Some(Self::Money),
+            rate if usize::from(rate) < RATE_COUNT => Some(Self::Rate(rate)),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Rate(rate) => rate,
+            Self::Money => MONEY,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_as_fine_as_the_ring_has_room_for() {
+        let rpm = RATES[0].quota(Limit { tokens: 60, burst: 60 });
+        assert_eq!((rpm.grain, rpm.unit()), (0, 60_000_000));
+        let day =
+            Rate::new("d", Counts::Tokens, 86_400_000_000, 100_000_000_000, RateLimitExceeded);
+        assert_eq!((day.grain, day.quota(Limit::UNLIMITED).unit()), (13, 10_546_875));
+    }
+
+    #[test]
+    fn meters_have_stable_numbers() {
+        assert!(Resource::all().all(|one| Resource::from_number(one.number()) == Some(one)));
+        assert_eq!(Resource::all().count(), RATE_COUNT + 1);
+        assert_eq!(Resource::from_number(RATE_COUNT as u8), None);
+    }
+}

@@ -9,8 +9,6 @@ pub use super::numbers::{Digits, decimal, fixed, go_duration};
 pub const AMOUNT_MAX: u64 = (1 << 54) - 1;
 /// Largest cap of a budget window, nano-USD.
 pub const CAP_MAX: u64 = 10_000_000 * 1_000_000_000;
-/// Largest limit or burst of a bucket, a minute.
-pub const LIMIT_MAX: u64 = 1_000_000_000;
 /// Largest number of tokens a reservation or a settlement counts.
 pub const TOKENS_MAX: u64 = (1 << 53) - 1;
 /// No limit, no cap, no expiry.
@@ -26,7 +24,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// Cost in nano-USD, rounded up to the next whole nano-dollar. `cached` is the part of `input`
+    /// Compute the cost in nano-USD, rounded up to the next whole nano-dollar. `cached` is the part of `input`
     /// that was read from a cache.
     #[must_use]
     pub fn cost(&self, input: u64, cached: u64, output: u64, units: u64) -> u64 {
@@ -52,7 +50,20 @@ impl Price {
     }
 }
 
-/// `ceil(bytes / 4)`: the tokens a prompt is taken for before the upstream has counted them.
+/// What is known of a model: its price, if it has one, and what to reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub price: Option<Price>,
+    /// Output tokens reserved when the client states no maximum.
+    pub max_output: u64,
+}
+
+impl Known {
+    /// A model without a row.
+    pub const UNKNOWN: Self = Self { price: None, max_output: 4_096 };
+}
+
+/// Estimate the tokens of a prompt before the upstream has counted them: `ceil(bytes / 4)`.
 #[must_use]
 pub fn estimate(bytes: u64) -> u64 {
     bytes.div_ceil(4).min(TOKENS_MAX)

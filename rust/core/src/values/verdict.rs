@@ -51,6 +51,17 @@ impl Code {
     }
 }
 
+/// Why nothing was taken.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deny<T> {
+    /// What was asked for is not there.
+    Insufficient(T),
+    /// A policy, a window or a word changed meanwhile, or a money word waits for its recount: read
+    /// everything again.
+    Retry,
+}
+
 /// What a scope stands for. The discriminants are those of `nemorouter.types.Kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

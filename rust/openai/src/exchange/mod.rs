@@ -200,10 +200,10 @@ impl Exchange {
     /// The request's id: the ticket's, or a fresh one.
     #[must_use]
     pub fn id(&self) -> RequestId {
-        let number = self
-            .call
-            .as_ref()
-            .map_or_else(|| self.worker.gate.journal().next_stray(), |call| call.ticket >> 16);
+        let number = self.call.as_ref().map_or_else(
+            || self.worker.gate.journal().next_request_number(),
+            |call| call.ticket >> 16,
+        );
         self.worker.id(number)
     }
 

@@ -15,6 +15,7 @@ use std::{
 use crate::{
     LAYOUT,
     error::{Error, Result},
+    levels::Tickets,
     map::Map,
     refusal_count,
     slot::{Head, SLOT_WORDS, Slot, State},
@@ -32,8 +33,8 @@ const H_UPSTREAMS: usize = 4;
 const H_SEQ: usize = 8;
 const H_UNCLAIMED: usize = 9;
 /// Numbers given to requests without a ticket.
-const H_STRAYS: usize = 10;
-const H_TALLIES_DROPPED: usize = 11;
+const H_REQUESTS: usize = 10;
+const H_COUNTS_DROPPED: usize = 11;
 /// Tickets admitted and tickets ended, for the metrics: unlike a difference of the words above,
 /// they never go back.
 const H_ADMITTED: usize = 12;
@@ -53,7 +54,7 @@ pub const SLOTS_MAX: usize = 1 << 16;
 /// Largest id of a journal: the ledger's columns are signed.
 const BOOT_MAX: u64 = i64::MAX as u64;
 /// Set in the number of a request that has no ticket.
-const STRAY: u64 = 1 << 47;
+const NO_TICKET: u64 = 1 << 47;
 const _: () = assert!(H_NAMES + UPSTREAMS_MAX * NAME_WORDS <= HEADER_WORDS);
 
 /// A journal, as its worker or the drainer sees it.
@@ -252,7 +253,7 @@ impl Journal {
         let mut all = vec![
             ("admitted".to_owned(), get(H_ADMITTED)),
             ("settled".to_owned(), get(H_SETTLED)),
-            ("tallies_dropped".to_owned(), get(H_TALLIES_DROPPED)),
+            ("tallies_dropped".to_owned(), get(H_COUNTS_DROPPED)),
         ];
         all.extend(
             Code::ALL
@@ -280,25 +281,26 @@ impl Journal {
         word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
-    pub fn tally(&self, key: u64, code: Code, minute: u64) {
-        if !refusal_count::count(self.tallies(), key, code, minute) {
-            self.word(H_TALLIES_DROPPED).fetch_add(1, Ordering::Relaxed);
+    /// Count a refusal of a known key.
+    pub fn count_refusal_of(&self, key: u64, code: Code, minute: u64) {
+        if !refusal_count::count(self.refusal_counts(), key, code, minute) {
+            self.word(H_COUNTS_DROPPED).fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn tallies(&self) -> &[AtomicU64] {
+    fn refusal_counts(&self) -> &[AtomicU64] {
         &self.map.words()[HEADER_WORDS..HEADER_WORDS + refusal_count::WORDS]
     }
 
     #[must_use]
-    pub fn take_tallies(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
-        refusal_count::take(self.tallies(), before_minute)
+    pub fn take_refusal_counts(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
+        refusal_count::take(self.refusal_counts(), before_minute)
     }
 
     /// A number that no ticket or other request of this journal has.
     #[must_use]
-    pub fn next_stray(&self) -> u64 {
-        STRAY | self.word(H_STRAYS).fetch_add(1, Ordering::Relaxed)
+    pub fn next_request_number(&self) -> u64 {
+        NO_TICKET | self.word(H_REQUESTS).fetch_add(1, Ordering::Relaxed)
     }
 
     #[must_use]
@@ -350,6 +352,20 @@ impl Journal {
         let freed = slots.filter(|at| self.slot(*at).is_some_and(Slot::free)).count();
         // Release: partner of `claim`.
         self.word(H_FREED).fetch_add(freed as u64, Ordering::AcqRel);
+    }
+}
+
+impl Tickets for Journal {
+    fn claim(&self) -> Option<(usize, u64)> {
+        Self::claim(self)
+    }
+
+    fn slot(&self, at: usize) -> Option<Slot<'_>> {
+        Self::slot(self, at)
+    }
+
+    fn unclaim(&self, at: usize, seq: u64) {
+        Self::unclaim(self, at, seq);
     }
 }
 
