@@ -77,6 +77,7 @@ def an_ask(nonce: int, sequence: int, want: int, spent: int) -> Ask:
         want=want,
         bye=False,
         limit=60_000,
+        period=60_000_000,
         burst=60_000,
         version=1,
     )

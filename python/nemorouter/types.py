@@ -46,6 +46,11 @@ class Rate(msgspec.Struct, frozen=True):
         return f"{self.name}_burst"
 
     @property
+    def period_us(self) -> int:
+        """Length of the period in microseconds."""
+        return self.period_s * 1_000_000
+
+    @property
     def period(self) -> str:
         """Name of the period: "minute" or "day"."""
         return _PERIODS[self.period_s]

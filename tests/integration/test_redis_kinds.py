@@ -18,15 +18,25 @@ from tests.support.redis_server import RedisServer
 from tests.support.servers import free_port, until
 
 BUCKETS = [
-    Bucket(Kind.KEY, id, org, resource)
-    for org in (1, 2, 300)
-    for id in range(20)
-    for resource in (0, 1)
+    Bucket(Kind.KEY, id, org, rate) for org in (1, 2, 300) for id in range(20) for rate in (0, 1)
 ]
 ASK = Ask(
-    nonce=5, sequence=1, epoch=0, place=0, spent=0, refunded=0, refunded_at=0, need=1, demand=3, want=3, bye=False,
-    limit=60, burst=60, version=1,
-)  # fmt: skip
+    nonce=5,
+    sequence=1,
+    epoch=0,
+    place=0,
+    spent=0,
+    refunded=0,
+    refunded_at=0,
+    need=1,
+    demand=3,
+    want=3,
+    bye=False,
+    limit=60,
+    period=60_000_000,
+    burst=60,
+    version=1,
+)
 
 
 @contextmanager

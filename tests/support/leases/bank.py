@@ -11,9 +11,9 @@ from math import ceil
 
 from nemorouter.cluster.rates.messages import Ask, Reply
 
-MINUTE = 60_000_000
 SLOT = PRESSED = 1_000_000
 TOMB = 300_000_000
+FOREVER = 1 << 52
 
 
 @dataclass
@@ -37,11 +37,12 @@ class Entry:
 
 @dataclass
 class State:
-    """One bucket. ``share`` is the remainder: sixty millionths of a token."""
+    """One bucket. ``share`` is the remainder: one for each microsecond of the period is a token."""
 
     limit: int
     burst: int
     version: int
+    period: int
     balance: int
     share: int
     refilled: int
@@ -78,7 +79,7 @@ class State:
     def refill(self, now: int) -> None:
         if now > self.refilled:
             shares = (now - self.refilled) * self.limit + self.share
-            self.balance, self.share = self.balance + shares // MINUTE, shares % MINUTE
+            self.balance, self.share = self.balance + shares // self.period, shares % self.period
             self.refilled = now
         if self.balance >= self.burst - self.outstanding:
             self.share = 0
@@ -147,8 +148,8 @@ class State:
             return 0
         if need > self.burst or self.limit == 0:
             return -1
-        missing = Fraction((need - self.balance) * MINUTE - self.share, self.limit)
-        return max(0, self.refilled - now) + ceil(missing)
+        missing = Fraction((need - self.balance) * self.period - self.share, self.limit)
+        return min(FOREVER, max(0, self.refilled - now) + ceil(missing))
 
 
 class Bank:
@@ -207,12 +208,21 @@ class Bank:
     def _first(self, ask: Ask, now: int, epoch: int) -> State:
         start = epoch + self.ttl_us
         shares = max(0, now - start) * ask.limit
-        if shares >= ask.burst * MINUTE:
-            shares = ask.burst * MINUTE
-        balance, share = divmod(shares, MINUTE)
+        shares = min(shares, ask.burst * ask.period)
+        balance, share = divmod(shares, ask.period)
         room = ask.burst - balance
         return State(
-            limit=ask.limit, burst=ask.burst, version=ask.version, balance=balance, share=share,
-            refilled=max(now, start), look=now + TOMB, room=room, room_before=room, slot=now, slot_before=now,
+            limit=ask.limit,
+            burst=ask.burst,
+            version=ask.version,
+            period=ask.period,
+            balance=balance,
+            share=share,
+            refilled=max(now, start),
+            look=now + TOMB,
+            room=room,
+            room_before=room,
+            slot=now,
+            slot_before=now,
             per_mille=self.per_mille,
-        )  # fmt: skip
+        )

@@ -4,19 +4,20 @@
 -- outstanding is all that living holders may still spend. What a dead holder held is void.
 --
 -- KEYS: per bucket its epoch key, its hash, and its counter of use. ARGV: time in us (0: the clock of this server; tests
--- move it), TTL of a lease in us, share of the burst that may lie in leases (per mille), then 13 numbers per bucket:
---   nonce  sequence  epoch  place  spent  refunded  refunded-at  need  demand  want  bye  limit  burst  version
+-- move it), TTL of a lease in us, share of the burst that may lie in leases (per mille), then 15 numbers per bucket:
+--   nonce  sequence  epoch  place  spent  refunded  refunded-at  need  demand  want  bye  limit  period  burst  version
+-- A bucket is refilled with `limit` tokens in `period` microseconds.
 -- Answer: the time, then 8 numbers per bucket: sequence, epoch, place, balance, wait (us; -1 never), flags (1: another
 -- holder was starved lately; 2: what this one held unspent is void), chunk, what others may still spend.
 --
 -- All numbers are whole and below 2^53, so that doubles hold them exactly.
 
-local MINUTE = 60000000
 local SLOT = 1000000         -- the smallest room is remembered for at least this long
 local PRESSED = 1000000      -- for how long a starved holder asks the others to give back
 local TOMB = 300000000       -- how long a dead holder is remembered
-local FIELDS = 14
-local SPLIT = 32768
+local FOREVER = 2 ^ 52         -- the longest wait (us), and life of a key (ms): a bucket may take longer to fill
+local FIELDS = 15
+local DIGIT = 32768
 
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -43,16 +44,28 @@ local function epoch_of(key)
   return epochs[key]
 end
 
--- Whole tokens issued in `us` microseconds, and the remainder. Split so that no product leaves 2^53.
-local function issued(us, limit, rem)
-  local part = us % MINUTE
-  local low = limit % SPLIT
-  local high = (limit - low) / SPLIT
-  local coarse = part * high
-  local left = coarse % MINUTE
-  local fine = left * SPLIT + part * low + rem
-  local after = fine % MINUTE
-  return (us - part) / MINUTE * limit + (coarse - left) / MINUTE * SPLIT + (fine - after) / MINUTE, after
+-- (a * b + plus) / c in whole numbers, and the remainder; a and plus are less than c. Long division by the digits of b,
+-- so that no product leaves 2^53: c is at most 2^37 (a day in us, 10^11 tokens).
+local function divide(a, b, c, plus)
+  local low = b % DIGIT
+  local mid = (b - low) / DIGIT % DIGIT
+  local high = (b - low - mid * DIGIT) / (DIGIT * DIGIT)
+  local sum = a * high
+  local rest = sum % c
+  local whole = (sum - rest) / c
+  sum = rest * DIGIT + a * mid
+  rest = sum % c
+  whole = whole * DIGIT + (sum - rest) / c
+  sum = rest * DIGIT + a * low + plus
+  rest = sum % c
+  return whole * DIGIT + (sum - rest) / c, rest
+end
+
+-- Whole tokens issued in `us` microseconds, and the remainder in parts of a token: one for each us of the period.
+local function issued(us, limit, period, rem)
+  local part = us % period
+  local whole, rest = divide(part, limit, period, rem)
+  return (us - part) / period * limit + whole, rest
 end
 
 -- b balance, o outstanding, t refilled up to, rem remainder; l limit, z burst, v version; n living holders,
@@ -73,7 +86,7 @@ local function load(key, holder, ask, epoch)
   local start = epoch + ttl
   local balance, rem = 0, 0
   if now > start and ask.limit > 0 then
-    balance, rem = issued(now - start, ask.limit, 0)
+    balance, rem = issued(now - start, ask.limit, ask.period, 0)
   end
   if balance >= ask.burst then
     balance, rem = ask.burst, 0
@@ -84,10 +97,10 @@ local function load(key, holder, ask, epoch)
   }, false
 end
 
-local function refill(bucket)
+local function refill(bucket, period)
   if now > bucket.t then
     local more
-    more, bucket.rem = issued(now - bucket.t, bucket.l, bucket.rem)
+    more, bucket.rem = issued(now - bucket.t, bucket.l, period, bucket.rem)
     bucket.t = now
     bucket.b = bucket.b + more
   end
@@ -192,13 +205,17 @@ local function credit(bucket, holder, ask, epoch)
   bucket.m, bucket.p = bucket.m - refund, bucket.p - refund
 end
 
-local function wait_for(bucket, need)
+local function wait_for(bucket, need, period)
   if need <= bucket.b then
     return 0
   elseif need > bucket.z or bucket.l == 0 then
     return -1
   end
-  return math.max(0, bucket.t - now) + math.ceil(((need - bucket.b) * MINUTE - bucket.rem) / bucket.l)
+  local missing = need - bucket.b
+  local part = missing % bucket.l
+  local whole, rest = divide(part, period, bucket.l, 0)
+  local refilled = (missing - part) / bucket.l * period + whole + math.ceil((rest - bucket.rem) / bucket.l)
+  return math.min(FOREVER, math.max(0, bucket.t - now) + refilled)
 end
 
 local function chunk_of(bucket)
@@ -214,20 +231,20 @@ local function grant(bucket, holder, ask)
   bucket.b, bucket.o, holder.G = bucket.b - give, bucket.o + give, holder.G + give
 end
 
-local function count(key, resource, spent, refund)
+local function count(key, rate, spent, refund)
   local used = math.max(0, spent) - math.max(0, refund)
-  if used ~= 0 and redis.call('HINCRBY', key, resource, text(used)) == used then
+  if used ~= 0 and redis.call('HINCRBY', key, rate, text(used)) == used then
     redis.call('PEXPIRE', key, 8 * 86400000)
   end
 end
 
-local function save(key, bucket, name, holder)
+local function save(key, bucket, name, holder, period)
   local k = bucket
   redis.call('HSET', key, name, pack_holder(holder),
     '1', struct.pack(SEVEN, k.b, k.o, k.t, k.rem, k.l, k.z, k.v),
     '2', struct.pack(SEVEN, k.n, k.x, k.s, k.m, k.p, k.mt, k.pt))
-  local full = bucket.l > 0 and (bucket.z - bucket.b) * 60000 / bucket.l or 0
-  redis.call('PEXPIRE', key, text(math.ceil(math.max(TOMB / 1000, 2 * (ttl / 1000 + full)))))
+  local full = bucket.l > 0 and (bucket.z - bucket.b) * (period / 1000) / bucket.l or 0
+  redis.call('PEXPIRE', key, text(math.ceil(math.min(FOREVER, math.max(TOMB / 1000, 2 * (ttl / 1000 + full))))))
 end
 
 local function read(at)
@@ -238,7 +255,7 @@ local function read(at)
   return {
     nonce = ARGV[at + 1], q = values[2], epoch = values[3], place = values[4], spent = values[5],
     refunded = values[6], refunded_at = values[7], need = values[8], demand = values[9], want = values[10],
-    bye = values[11] == 1, limit = values[12], burst = values[13], version = values[14],
+    bye = values[11] == 1, limit = values[12], period = values[13], burst = values[14], version = values[15],
   }
 end
 
@@ -255,7 +272,7 @@ local function settle(at, key, use, epoch)
   local name = 'w:' .. ask.nonce
   local bucket, packed = load(key, name, ask, epoch)
   local last = bucket.t
-  refill(bucket)
+  refill(bucket, ask.period)
   relimit(bucket, ask)
   measure(bucket, last)
   if bury(key, bucket) and packed then
@@ -275,10 +292,10 @@ local function settle(at, key, use, epoch)
     bucket.x = math.min(bucket.x, holder.till)
   end
   measure(bucket, now)
-  save(key, bucket, name, holder)
+  save(key, bucket, name, holder, ask.period)
   local flags = (now < bucket.s + PRESSED and 1 or 0) + (holder.void and 2 or 0)
   local others = bucket.o - (holder.alive and holder.G - holder.P or 0)
-  return holder.q, epoch, holder.G, bucket.b, wait_for(bucket, ask.need), flags, chunk_of(bucket), others
+  return holder.q, epoch, holder.G, bucket.b, wait_for(bucket, ask.need, ask.period), flags, chunk_of(bucket), others
 end
 
 local answer = {text(now)}

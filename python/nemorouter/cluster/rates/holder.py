@@ -1,4 +1,4 @@
-"""The host's side of one rate lease: what it says to the bank, and what it makes of the answer.
+"""Holds the host's side of one rate lease: writes its reports to the bank, and applies the replies.
 
 A deterministic state machine: no clock, no network, time is a parameter (the host's boot clock,
 microseconds). It must never let the arena spend what the bank may have given to somebody else: it
@@ -12,13 +12,17 @@ import msgspec
 
 from nemorouter.cluster.clock import DRIFT, BankClock
 from nemorouter.cluster.rates.messages import Ask, Reply
+from nemorouter.types import RATES
 
 NEVER: Final = 1 << 62
 _FORGET_US: Final = 240_000_000  # the bank remembers a dead holder for five minutes
 _KEEP_ALIVE_US: Final = 120_000_000
 _REST_US: Final = 1_000_000  # how often a quiet lease is looked at
 _QUIET_US: Final = 2_000_000
-_KEEP_US: Final = (10_000_000, 600_000_000)  # by resource: tokens may come back from a long stream
+_KEEP_US: Final = {
+    "requests": 10_000_000,
+    "tokens": 600_000_000,  # they may come back from a long stream
+}
 _STALE_US: Final = 1_000  # age of the claims that are told: what a refusal takes for an instant is no longer in them
 _HORIZON: Final = 3  # ticks of use that are asked for ahead
 _AGAIN_US: Final = 1_500_000  # look again after a refusal, when others may give back
@@ -86,15 +90,18 @@ class Holder:
         self,
         words: Words,
         index: int,
-        resource: int,
+        rate: int,
         terms: Terms,
         nonce: int,
         now: int,
         owed: int = 0,
         epoch: int = 0,
     ) -> None:
-        """``owed``: what was spent without the bank, whose memory then began at ``epoch``."""
-        self.index, self.resource = index, resource
+        """Begin without a grant. ``rate`` is the place of the limit in types.RATES.
+
+        ``owed`` was spent without the bank, whose memory then began at ``epoch``.
+        """
+        self.index, self.rate = index, rate
         self._words, self._terms, self._nonce = words, terms, nonce
         self._epoch, self._sequence = epoch, 0
         self._sent: Ask | None = None
@@ -102,14 +109,14 @@ class Holder:
         self._needs: list[int] = []
         self._low = self._pressed = self._bye = False
         self._hold_until = self._hold_need = self._fits_at = self._version = self._chunk = 0
-        self._rate = 0.0  # tokens a microsecond
+        self._pace = 0.0  # tokens a microsecond
         self._given = 0
         self._open(now, owed)
 
     def _open(self, now: int, owed: int = 0) -> None:
         """Begin a new nonce, from zero: nothing of an older grant may be spent any more."""
-        self._words.void(self.index, self.resource)
-        look = self._words.lease(self.index, self.resource)
+        self._words.void(self.index, self.rate)
+        look = self._words.lease(self.index, self.rate)
         self._zero, self._owes = look.granted - owed, owed > 0
         self._refunds_before = look.returned
         self._told_place = self._told_spent = self._told_refunds = 0
@@ -151,7 +158,7 @@ class Holder:
             self._open(now)
         look = self._observe(now)
         self._give_up(look, now)
-        look = self._words.lease(self.index, self.resource)
+        look = self._words.lease(self.index, self.rate)
         need, demand, want = self._wanted(look, now)
         if not (need or want or self._news(look, now)):
             return None
@@ -161,7 +168,7 @@ class Holder:
 
     def _observe(self, now: int) -> Look:
         """Look at the words; learn the pace of use, and since when refunds have not been told."""
-        look = self._words.lease(self.index, self.resource)
+        look = self._words.lease(self.index, self.rate)
         then, claimed = self._looks[1]
         refunds = look.returned - self._refunds_before
         if refunds > self._seen_refunds:
@@ -173,7 +180,7 @@ class Holder:
             span = now - then
             pace = (look.claimed - claimed) / span
             weight = span / (span + _HORIZON * self._terms.tick)
-            self._rate += (pace - self._rate) * weight
+            self._pace += (pace - self._pace) * weight
             self._looks = ((then, claimed), (now, look.claimed))
         return look
 
@@ -183,13 +190,13 @@ class Holder:
         if left <= 0:
             return
         if now >= look.until_us:
-            self._took(self._words.void(self.index, self.resource), refunds=False)
+            self._took(self._words.void(self.index, self.rate), refunds=False)
         elif now - self._moved_at >= self._terms.idle or look.limit is None:
-            self._took(self._words.withdraw(self.index, self.resource, left), refunds=True)
+            self._took(self._words.withdraw(self.index, self.rate, left), refunds=True)
         elif self._pressed:
-            spare = left - int(self._rate * 2 * self._terms.tick) - sum(self._needs)
+            spare = left - int(self._pace * 2 * self._terms.tick) - sum(self._needs)
             if spare > self._chunk // 4:
-                self._took(self._words.withdraw(self.index, self.resource, spare), refunds=True)
+                self._took(self._words.withdraw(self.index, self.rate, spare), refunds=True)
         self._pressed = False
 
     def _took(self, tokens: int, *, refunds: bool) -> None:
@@ -215,11 +222,11 @@ class Holder:
         low, self._low = self._low, False
         if short and now < self._hold_until:
             self._words.deny(
-                self.index, self.resource, self._hold_need, self._hold_until, self._fits_at
+                self.index, self.rate, self._hold_need, self._hold_until, self._fits_at
             )
             short = [need for need in short if need - left < self._hold_need]
         self._needs.clear()
-        ahead = int(self._rate * _HORIZON * self._terms.tick)
+        ahead = int(self._pace * _HORIZON * self._terms.tick)
         if now - self._contact < self._terms.tick:
             ahead = max(ahead, 2 * self._given)  # the last grant was used up at once
         if short:
@@ -243,7 +250,7 @@ class Holder:
             place > self._told_spent
         ):  # the bank still holds tokens for us: spent by now, or to be kept
             return quiet >= self._terms.ttl // 2
-        keep = _KEEP_US[self.resource]
+        keep = _KEEP_US[RATES[self.rate].resource]
         if now - self._moved_at >= keep and not self._bye:
             self._bye = True
             return self._told_spent > 0
@@ -274,6 +281,7 @@ class Holder:
             want=want,
             bye=bye,
             limit=look.limit or 0,
+            period=RATES[self.rate].period_us,
             burst=look.burst or 0,
             version=look.version,
         )
@@ -285,8 +293,8 @@ class Holder:
         look = self._observe(now)
         left = look.granted - look.claimed
         if left > 0:
-            self._took(self._words.withdraw(self.index, self.resource, left), refunds=True)
-            look = self._words.lease(self.index, self.resource)
+            self._took(self._words.withdraw(self.index, self.rate, left), refunds=True)
+            look = self._words.lease(self.index, self.rate)
         self._bye = True
         self._sequence += 1
         self._sent, self._sent_at = self._message(look, 0, 0, 0, now, clock), now
@@ -309,13 +317,11 @@ class Holder:
         self._told_place, self._told_refunds, self._refund_since = reply.place, ask.refunded, None
         self._told_spent = ask.place if reply.void else ask.spent
         if reply.void:
-            self._words.void(self.index, self.resource)
+            self._words.void(self.index, self.rate)
         until = self._sent_at + self._terms.ttl - self._terms.margin
         if not ask.bye:
             centre = max(0, reply.balance)
-            self._words.grant(
-                self.index, self.resource, self._zero + reply.place, until, centre=centre
-            )
+            self._words.grant(self.index, self.rate, self._zero + reply.place, until, centre=centre)
         self._needs.clear()
         self._refused(ask, reply, now)
         self._pressed, self._chunk = reply.pressed and not ask.need, reply.chunk
@@ -338,6 +344,4 @@ class Holder:
             self._hold_until, self._hold_need, self._fits_at = pace, 1, 0
         else:
             return
-        self._words.deny(
-            self.index, self.resource, self._hold_need, self._hold_until, self._fits_at
-        )
+        self._words.deny(self.index, self.rate, self._hold_need, self._hold_until, self._fits_at)

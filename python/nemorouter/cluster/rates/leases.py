@@ -1,8 +1,7 @@
-"""The host's rate leases: carries what its holders have to say to the bank, and back. One task of
-the host's agent.
+"""Carries the messages of the host's rate leases to the bank and back. One task of the host's agent.
 
 It must never end by an error, and never wait for one call before it makes the next. Without Redis
-leases run out, and the workers refuse by themselves; unless the host is to go on with a safe share.
+leases run out and the workers refuse, unless the host is set to go on with a safe share.
 """
 
 import asyncio
@@ -18,10 +17,11 @@ from redis.exceptions import RedisError
 from nemorouter._core import Arena
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
-from nemorouter.cluster.rates.messages import RESOURCES, TAGS, Ask, Bucket
+from nemorouter.cluster.rates.messages import TAGS, Ask, Bucket
 from nemorouter.cluster.rates.offline_share import SafeShare
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.log import get_logger
+from nemorouter.types import RATES
 
 _CALLS: Final = 4  # under way at once; what comes meanwhile goes together
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -30,7 +30,7 @@ _REPEAT_S: Final = 60.0  # the same trouble is logged this often
 _SIZES: Final = ("leases", "tokens")
 
 _log = get_logger(__name__)
-_Lease = tuple[int, int]  # scope index, resource
+_Lease = tuple[int, int]  # scope index, place of the rate in types.RATES
 
 
 class Leases:
@@ -58,19 +58,19 @@ class Leases:
         self._logged = float("-inf")
         self._syncs = self._lost = 0
 
-    def want(self, index: int, resource: int, need: int) -> None:
-        """A request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
+    def want(self, index: int, rate: int, need: int) -> None:
+        """Ask for tokens: a request of ``need`` did not fit; 0: the lease is nearly used up."""
         if self._adrift is not None:
             with suppress(RuntimeError):  # its policy is being written: who waits asks again
-                self._adrift.serve(index, resource, need, boot_us())
+                self._adrift.serve(index, rate, need, boot_us())
             return
-        lease = (index, resource)
+        lease = (index, rate)
         self._holder(lease).want(need)
         self._woken.add(lease)
         self._awake.set()
 
     def counters(self) -> dict[str, float]:
-        """What it did since it began."""
+        """Return the numbers of calls and messages since the start."""
         return {
             "lease_calls": self._bank.calls,
             "lease_syncs": self._syncs,
@@ -78,24 +78,22 @@ class Leases:
         }
 
     def sizes(self) -> dict[str, float]:
-        """What it may spend now, unasked: so many leases, and tokens in them."""
-        now, sizes = (
-            boot_us(),
-            dict.fromkeys((f"held_{name}_{what}" for name in RESOURCES for what in _SIZES), 0.0),
-        )
-        for index, resource in list(self._holders):
+        """Return, by rate, how many leases the host may spend from now, and the tokens in them."""
+        now = boot_us()
+        sizes = {f"held_{rate.name}_{what}": 0.0 for rate in RATES for what in _SIZES}
+        for index, number in list(self._holders):
             with suppress(RuntimeError):  # its policy is being written
-                look = self._arena.lease(index, resource)
+                look = self._arena.lease(index, number)
                 if now < look.until_us and look.granted > look.claimed:
-                    sizes[f"held_{RESOURCES[resource]}_leases"] += 1
-                    sizes[f"held_{RESOURCES[resource]}_tokens"] += look.granted - look.claimed
+                    sizes[f"held_{RATES[number].name}_leases"] += 1
+                    sizes[f"held_{RATES[number].name}_tokens"] += look.granted - look.claimed
         return sizes
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; then give back what is unspent."""
         begin = asyncio.get_running_loop().create_task(self._begin())
         for lease in self._arena.leased():
-            if lease[1] < len(RESOURCES):
+            if lease[1] < len(RATES):  # and not a lease of money
                 self._plan(lease, self._holder(lease).next_look(boot_us()))
         while not stopping.is_set():
             try:

@@ -1,7 +1,7 @@
-"""What a host and the bank of leases say to each other, and under which names the bank keeps it.
+"""Defines the messages between a host and the bank of rate leases, and the bank's names for buckets.
 
 Pure values: the agent sends them to Redis, the simulation to a model. Amounts are whole tokens,
-times microseconds.
+times microseconds. A token of a bucket is one request where its rate counts requests.
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from nemorouter.types import Kind
+from nemorouter.types import RATES, Kind
 
 TAGS: Final = 256
 """Hash tags over which orgs are spread: all buckets of an org, and its epoch, lie in one slot of a
@@ -19,7 +19,6 @@ Redis Cluster.
 BATCH: Final = 64
 """Most buckets in one call, so that none holds Redis for long."""
 _NUMBERS: Final = 8  # in the answer, per bucket
-RESOURCES: Final = ("rpm", "tpm")
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -28,26 +27,27 @@ class Bucket(msgspec.Struct, frozen=True):
     kind: int
     id: int
     org: int
-    resource: int  # place in RESOURCES
+    rate: int  # place in types.RATES
 
     def keys(self, prefix: str, day: str) -> tuple[str, str, str]:
-        """Names of the epoch, the bucket, and the counters of use of that day."""
+        """Return the names of the epoch, the bucket, and the counters of use of that day."""
         tag, scope = f"{prefix}:{{{self.org % TAGS}}}", f"{Kind(self.kind).name.lower()}:{self.id}"
         return (
             f"{tag}:epoch",
-            f"{tag}:bucket:{scope}:{RESOURCES[self.resource]}",
+            f"{tag}:bucket:{scope}:{RATES[self.rate].name}",
             f"{tag}:use:{day}:{scope}",
         )
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a holder says of itself and wants. ``place``, ``spent`` and ``refunded`` count since its
-    nonce began.
+    """A holder's report of what it holds, and its request for more.
+
+    ``place``, ``spent`` and ``refunded`` count since its nonce began.
     """
 
     nonce: int
     sequence: int
-    epoch: int  # as last heard; 0 = never
+    epoch: int  # of the last reply; 0 = none yet
     place: int  # granted, less what was given back
     spent: int  # of that; more than ``place`` is debt
     refunded: int
@@ -57,18 +57,19 @@ class Ask(msgspec.Struct, frozen=True):
     need: int  # less than this is of no use; 0 = anything
     demand: int  # what requests wait for now
     want: int  # with what may soon be needed
-    bye: bool  # nothing is left to say for now
-    limit: int
+    bye: bool  # nothing is left to report for now
+    limit: int  # tokens in a period
+    period: int
     burst: int
     version: int
 
     def arguments(self) -> list[str]:
-        """In the order in which the script reads them."""
+        """Return the values in the order in which the script reads them."""
         return [str(int(getattr(self, name))) for name in self.__struct_fields__]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What the bank has entered for the holder after its ``sequence``."""
+    """The bank's entry for the holder after its ``sequence``."""
 
     sequence: int
     epoch: int
@@ -84,7 +85,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def replies(numbers: Sequence[int | bytes]) -> tuple[int, list[Reply]]:
-    """The bank's time, and its answers in the order of the questions."""
+    """Return the bank's time, and its replies in the order of the requests."""
     flat = [int(number) for number in numbers]
     lots = [flat[at : at + _NUMBERS] for at in range(1, len(flat), _NUMBERS)]
     return flat[0], [_reply(*lot) for lot in lots]
@@ -106,5 +107,5 @@ def _reply(
 
 
 def day_of(wall_s: float) -> str:
-    """The UTC day under which use is counted."""
+    """Return the UTC day under which use is counted."""
     return time.strftime("%Y-%m-%d", time.gmtime(wall_s))

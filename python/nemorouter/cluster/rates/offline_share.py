@@ -1,5 +1,6 @@
-"""What a host lends itself of the rate limits while it cannot reach the bank: a bucket for each,
-which begins empty.
+"""Lends the host a share of the rate limits while it cannot reach the bank.
+
+Each limit has a bucket of its own, which begins empty.
 
 No clock and no network: time is a parameter (the host's boot clock, microseconds). While all hosts
 are without the bank and the shares add up to one at most, the sum of their buckets is no more than
@@ -10,8 +11,8 @@ refilled meanwhile. Refunds do not count.
 from typing import Final
 
 from nemorouter.cluster.rates.holder import Terms, Words
+from nemorouter.types import RATES
 
-_MINUTE: Final = 60_000_000
 _MILLE: Final = 1_000
 
 
@@ -37,50 +38,53 @@ class SafeShare:
 
     @property
     def leases(self) -> list[tuple[int, int]]:
-        """Whatever was asked for."""
+        """Return the buckets that were asked for: scope index, and place in types.RATES."""
         return list(self._levels)
 
-    def serve(self, index: int, resource: int, need: int, now: int) -> None:
-        """A request of ``need`` tokens did not fit; 0: little is left."""
-        level = self._level(index, resource, now)
-        look = self._words.lease(index, resource)
+    def serve(self, index: int, rate: int, need: int, now: int) -> None:
+        """Grant tokens: a request of ``need`` did not fit; 0: little is left."""
+        level = self._level(index, rate, now)
+        look = self._words.lease(index, rate)
         if look.limit is None:
             return
         short = need - (look.granted - look.claimed)
         if short <= level.balance:
             give, level.balance = level.balance, 0
             until = now + self._terms.ttl - self._terms.margin
-            self._words.grant(index, resource, look.granted + give, until)
+            self._words.grant(index, rate, look.granted + give, until)
         else:
-            rate = max(1, look.limit * self._share)
-            wait = -(-(short - level.balance) * _MINUTE * _MILLE // rate)
+            flow = max(1, look.limit * self._share)
+            wait = -(-(short - level.balance) * _period(rate) // flow)
             self._words.deny(
-                index, resource, level.balance + 1, now + min(wait, self._terms.ttl), now + wait
+                index, rate, level.balance + 1, now + min(wait, self._terms.ttl), now + wait
             )
 
-    def owed(self, index: int, resource: int, now: int) -> int:
-        """By how much the bucket is less than full. Nothing of it can be spent from here on."""
-        level = self._level(index, resource, now)
-        return max(0, self._cap(index, resource) - level.balance)
+    def owed(self, index: int, rate: int, now: int) -> int:
+        """Return by how much the bucket is less than full, and let nothing more of it be spent."""
+        level = self._level(index, rate, now)
+        return max(0, self._cap(index, rate) - level.balance)
 
-    def _level(self, index: int, resource: int, now: int) -> _Level:
-        """The bucket at this instant, with all that nobody has claimed, refilled."""
-        lost = self._words.void(index, resource)
-        level = self._levels.get((index, resource))
+    def _level(self, index: int, rate: int, now: int) -> _Level:
+        """Return the bucket at this instant, refilled, with all that nobody has claimed."""
+        lost = self._words.void(index, rate)
+        level = self._levels.get((index, rate))
         if level is None:
-            level = self._levels[index, resource] = _Level(
-                self._begun
-            )  # what ran out before is void
+            level = self._levels[index, rate] = _Level(self._begun)  # what ran out before is void
         else:
             level.balance += lost
-        limit = self._words.lease(index, resource).limit or 0
+        limit = self._words.lease(index, rate).limit or 0
         shares = max(0, now - level.at) * limit * self._share + level.part
         level.at = max(level.at, now)
-        tokens, level.part = divmod(shares, _MINUTE * _MILLE)
+        tokens, level.part = divmod(shares, _period(rate))
         level.balance += tokens
-        if level.balance >= (cap := self._cap(index, resource)):
+        if level.balance >= (cap := self._cap(index, rate)):
             level.balance, level.part = cap, 0
         return level
 
-    def _cap(self, index: int, resource: int) -> int:
-        return (self._words.lease(index, resource).burst or 0) * self._share // _MILLE
+    def _cap(self, index: int, rate: int) -> int:
+        return (self._words.lease(index, rate).burst or 0) * self._share // _MILLE
+
+
+def _period(rate: int) -> int:
+    """Return the parts of a token: thousandths of a microsecond in the period of the rate."""
+    return RATES[rate].period_us * _MILLE

@@ -36,11 +36,19 @@ class Desk:
         return self.bank.sync(
             1,
             Ask(
-                nonce=nonce, sequence=self.sequence, need=want, demand=want, want=want, limit=self.limit,
-                burst=self.burst, version=self.version, **values,
+                nonce=nonce,
+                sequence=self.sequence,
+                need=want,
+                demand=want,
+                want=want,
+                limit=self.limit,
+                period=60 * SECOND,
+                burst=self.burst,
+                version=self.version,
+                **values,
             ),
             self.now,
-        )  # fmt: skip
+        )
 
     @property
     def left(self) -> int:
