@@ -47,6 +47,44 @@ def traces(world: World, secrets: dict[str, str]) -> list[str]:
     return found
 
 
+async def send_canaries(port: int, real: str, canary: dict[str, str]) -> None:
+    """Send canary keys in headers, bodies and the query, beside ``real``; no answer repeats one."""
+    async with Client(port) as client:
+        assert (answer := await client.ask(real)) is not None
+        assert answer.status == 200
+        assert (answer := await client.ask(canary["header"])) is not None
+        assert answer.status == 401
+        assert canary["header"] not in answer.body.decode()
+        body = chat(content=f"my key is {canary['body']}")
+        assert (answer := await client.ask(real, body)) is not None
+        assert answer.status == 200  # it is echoed to its sender, and kept nowhere
+        await client.ask(real, body[:-3])
+        await client.ask(real, chat(model=f"gpt {canary['body']}"[:9]))
+        await client.ask(canary["malformed"][:-1], chat())
+        path = f"/v1/chat/completions?api_key={canary['query']}"
+        assert (answer := await client.ask(real, chat(), path)) is not None
+        assert canary["query"] not in answer.body.decode()
+    async with Client(port) as client:
+        two = f"Authorization: Bearer {real}\r\nAuthorization: Bearer {canary['double']}\r\n"
+        answer = await client.raw(f"GET /v1/models HTTP/1.1\r\nHost: t\r\n{two}\r\n".encode())
+        assert answer.status in (400, 401)
+    async with Client(port) as client:
+        bearer = f"Authorization: Bearer {canary['metrics']}\r\n"
+        metrics = await client.raw(f"GET /metrics HTTP/1.1\r\nHost: t\r\n{bearer}\r\n".encode())
+        assert real not in metrics.body.decode()
+
+
+async def kill_worker_during_a_stream(server: Server, port: int, key: str) -> None:
+    """Kill the worker while it reads ``key``, and wait until there is another one."""
+    client = await Client(port).connect()
+    asked = asyncio.create_task(client.ask(key, chat(stream=True, content=key)))
+    server.kill_worker()
+    await asked
+    await client.close()
+    while not server.workers():
+        await asyncio.sleep(0.02)
+
+
 async def test_a_key_leaves_no_trace(world: World) -> None:
     real = world.keys[KEY]
     canary = {
@@ -56,48 +94,12 @@ async def test_a_key_leaves_no_trace(world: World) -> None:
     port = world.settings.port
     server = Server(world.settings)
     async with server:
-        async with Client(port) as client:
-            assert (answer := await client.ask(real)) is not None
-            assert answer.status == 200
-            assert (answer := await client.ask(canary["header"])) is not None
-            assert answer.status == 401
-            assert canary["header"] not in answer.body.decode()
-            body = chat(content=f"my key is {canary['body']}")
-            assert (answer := await client.ask(real, body)) is not None
-            assert answer.status == 200  # it is echoed to its sender, and kept nowhere
-            await client.ask(real, body[:-3])
-            await client.ask(real, chat(model=f"gpt {canary['body']}"[:9]))
-            await client.ask(canary["malformed"][:-1], chat())
-            assert (
-                answer := await client.ask(
-                    real, chat(), f"/v1/chat/completions?api_key={canary['query']}"
-                )
-            ) is not None
-            assert canary["query"] not in answer.body.decode()
-        async with Client(port) as client:
-            two = f"Authorization: Bearer {real}\r\nAuthorization: Bearer {canary['double']}\r\n"
-            answer = await client.raw(f"GET /v1/models HTTP/1.1\r\nHost: t\r\n{two}\r\n".encode())
-            assert answer.status in (400, 401)
-        async with Client(port) as client:
-            head = f"GET /metrics HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {canary['metrics']}\r\n\r\n"
-            metrics = await client.raw(head.encode())
-            assert real not in metrics.body.decode()
-        for pid in (
-            server.pid,
-            *server.workers(),
-            holder(world.settings.data_dir / "drainer.lock"),
-        ):
+        await send_canaries(port, real, canary)
+        drainer = holder(world.settings.data_dir / "drainer.lock")
+        for pid in (server.pid, *server.workers(), drainer):
             assert "Max core file size        0 " in Path(f"/proc/{pid}/limits").read_text()
             assert int(Path(f"/proc/{pid}/coredump_filter").read_text(), 16) == 0
-        client = await Client(port).connect()
-        asked = asyncio.create_task(
-            client.ask(canary["crash"], chat(stream=True, content=canary["crash"]))
-        )
-        server.kill_worker()
-        await asked
-        await client.close()
-        while not server.workers():
-            await asyncio.sleep(0.02)
+        await kill_worker_during_a_stream(server, port, canary["crash"])
         assert traces(world, canary | {"real": real}) == []
     await attach(world.settings, world.store)
     found = traces(world, canary | {"real": real})

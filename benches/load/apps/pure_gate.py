@@ -1,8 +1,7 @@
-"""The gateway with the gate in pure Python: the stages of a request in Python too, one worker, its
-memory its own.
+"""Run the gateway with gate and stages of a request in pure Python, in one worker.
 
-Ended tickets are written into the store by a task of the worker, since no other process can see its
-journal.
+Arena and journal are private memory of the worker. No other process can read the journal, so a task
+of the worker writes its rows into the store.
 """
 
 import asyncio
@@ -29,10 +28,10 @@ _JSON = ("content-type", "application/json")
 
 
 class PureApp(App):
-    """``App``, composed from the reference."""
+    """The gateway's app, with gate, arena and journal of the reference."""
 
     async def start(self) -> None:
-        """Read the policies once, from the store."""
+        """Load all policies from the store, once, and start the task that writes rows."""
         settings = self._settings
         store = await Store.open(settings, migrate=True)
         self._open.push_async_callback(store.close)
@@ -50,17 +49,18 @@ class PureApp(App):
 
 
 class Calls:
-    """Chat completions of the built-in upstream, decided by the reference."""
+    """Answer chat completions as echo does, decided by the reference."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     async def __call__(self, scope: Scope, connection: Connection) -> None:
-        """Answer one request."""
+        """Answer a request: a chat completion, or the health of the process for any other path."""
         if scope.path != "/v1/chat/completions":
             connection.response_bytes(*status.health())
             return
-        gate, started_us = self._gate, self._gate.now_us()
+        gate = self._gate
+        started_us = gate.now_us()
         authorization = scope.headers.get("authorization")
         index = gate.identify(authorization, scope, Endpoint.CHAT_COMPLETIONS)
         if index < 0:
@@ -101,6 +101,7 @@ class Calls:
 
 
 async def _drain(store: Store, data: DataDir, journal: Any) -> None:
+    """Move the rows of ``journal`` into ``store``, twenty times a second."""
     while True:
         await asyncio.sleep(_TICK_S)
         await move(store, data, [journal])
