@@ -22,8 +22,6 @@ CALLS: Final[list[tuple[str, int]]]
 """Paths of model calls below ``/v1``, with the numbers of ``types.Endpoint``."""
 CREDENTIAL_HEADERS: Final[list[str]]
 """Headers that may carry a client's key, in lower case. None reaches an upstream or an app."""
-TO_UPSTREAM: Final[list[str]]
-"""The only headers of a request that reach an upstream."""
 FROM_UPSTREAM: Final[list[str]]
 """Beside its content type, the only headers of an upstream's answer that reach the client."""
 FROM_UPSTREAM_ERROR: Final[list[str]]
@@ -768,12 +766,16 @@ class Exchange:
         """False for a guarded request that is no model call: its body is the app's."""
 
     @property
-    def announced(self) -> int | None:
-        """The length of the body in bytes, if the head tells it."""
+    def counted(self) -> bool:
+        """True if the head does not tell the length of the body."""
 
     @property
     def body(self) -> bytes | None:
         """What goes upstream: the client's body, asking for usage where it is a stream."""
+
+    @property
+    def passed_on(self) -> list[tuple[str, str]]:
+        """The client's headers that reach an upstream."""
 
     @property
     def request_id(self) -> str: ...
@@ -815,12 +817,13 @@ class Exchange:
         is told beside the body.
         """
 
-    def begin(
-        self, status: int, headers: Sequence[tuple[Any, Any]], *, only_events: bool = False
-    ) -> tuple[int, list[Any], Any] | None:
-        """Take in the head of an answer in pieces; status and headers to send. With
-        ``only_events``, None unless it is an event stream.
-        """
+    def begin(self, status: int, headers: Sequence[tuple[Any, Any]]) -> tuple[int, list[Any], None]:
+        """Take in the head of an answer in pieces; status and headers to send."""
+
+    def begin_events(
+        self, status: int, headers: Sequence[tuple[Any, Any]]
+    ) -> tuple[int, list[Any], None] | None:
+        """``begin`` if the head is an event stream's, else nothing."""
 
     def chunk(self, chunk: bytes | _Foreign) -> bytes:
         """What the client gets for a piece of the answer; nothing while an event is not whole."""
@@ -898,6 +901,12 @@ def problem(code: int, message: str | None = None, *, asgi: bool = False) -> Who
 
 def catalogue() -> list[tuple[int, int, str, str, str]]:
     """Return the catalogue of refusals: number, status, type, code and message of each."""
+
+def is_events(content_type: str) -> bool:
+    """Tell whether a media type is an event stream's, in whatever case and with parameters."""
+
+def looks_like_events(begin: bytes) -> bool:
+    """Tell whether an answer without a media type begins as an event stream does."""
 
 def no_such_model(name: str) -> str:
     """Say that nobody serves a model. A key in the place of a name is not repeated."""

@@ -76,7 +76,7 @@ class App:
     async def __call__(self, scope: asgi.AsgiScope, receive: asgi.Receive, send: asgi.Send) -> None:
         """ASGI 3."""
         if scope["type"] == "http":
-            request = asgi.AsgiRequest(scope, receive, send)
+            request = asgi.AsgiRequest(scope, receive, send, self._settings.max_body_bytes)
             await self._answer(scope, request)
             await request.flush()
         elif scope["type"] == "lifespan":

@@ -35,6 +35,7 @@ class NemoAuth:
     """
 
     def __init__(self, app: Any, settings: Settings, *, paths: Sequence[str] = ("/v1",)) -> None:  # noqa: ANN401
+        log.configure(settings.log_level)
         self._app = app
         self._settings = settings
         try:
@@ -52,7 +53,7 @@ class NemoAuth:
         elif not self._guard(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            request = asgi.AsgiRequest(scope, receive, send)
+            request = asgi.AsgiRequest(scope, receive, send, self._settings.max_body_bytes)
             await self._answer(scope, request)
             await request.flush()
         else:
@@ -96,7 +97,6 @@ class NemoAuth:
     async def _start(self, *, rsgi: bool) -> None:
         """Open the gate. ConfigurationError where something cannot be used."""
         settings = self._settings
-        log.configure(settings.log_level)
         gate, _ = await open_gate(settings, ["app"], self._open)
         durable = settings.durability == "commit"
         serve: WrappedAsgi | WrappedRsgi = (
@@ -112,6 +112,7 @@ class NemoAuth:
             max_body=settings.max_body_bytes,
             wake=wake_agent(settings, self._open),
             durable=durable,
+            wrapped=True,
         )
 
     async def stop(self) -> None:

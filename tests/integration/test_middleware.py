@@ -93,7 +93,7 @@ def test_what_is_guarded(fastapi: Wrapped) -> None:
         assert call(path).status == 401, path
     answer = call("/v1/other", key=fastapi.key)
     fastapi.rows += 1
-    assert (answer.status, answer.json) == (200, {"ok": True})
+    assert (answer.status, answer.json) == (200, {"ok": True, "credentials": []})
     row = fastapi.host.rows(fastapi.rows)[-1]
     assert (row["model"], row["input_tokens"], row["output_tokens"]) == ("-", 0, 0)
     assert call(body=b"{", key=fastapi.key).error["code"] == "invalid_json"

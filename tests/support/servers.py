@@ -209,10 +209,14 @@ class Host:
 
     @contextmanager
     def serve(
-        self, kind: str = "rsgi", app: str = "nemorouter.app:app", **options: Any
+        self,
+        kind: str = "rsgi",
+        app: str = "nemorouter.app:app",
+        arguments: tuple[str, ...] = (),
+        **options: Any,
     ) -> Iterator[Server]:
-        """The gateway under ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn"; or another
-        ``app``.
+        """Run the gateway under ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn", or
+        another ``app``. ``arguments`` are the server's own.
         """
         port = free_port()
         settings = msgspec.structs.replace(self.settings, port=port, **options)
@@ -224,7 +228,7 @@ class Host:
         }
         with log.open("wb") as output:
             process = subprocess.Popen(
-                server_command(kind, app, port), env=env, stdout=output, stderr=output
+                server_command(kind, app, port, arguments), env=env, stdout=output, stderr=output
             )
         server = Server(port, process, log)
         try:
@@ -235,8 +239,8 @@ class Host:
             process.wait(40)
 
 
-def server_command(kind: str, app: str, port: int) -> list[str]:
-    """How a server of this kind is started."""
+def server_command(kind: str, app: str, port: int, arguments: tuple[str, ...] = ()) -> list[str]:
+    """Return the command of a server of this kind."""
     match kind:
         case "rsgi":
             return [sys.executable, "-c", SERVE]
@@ -252,6 +256,7 @@ def server_command(kind: str, app: str, port: int) -> list[str]:
                 "--no-ws",
                 "--loop",
                 "uvloop",
+                *arguments,
             ]
             return [sys.executable, "-m", "granian", *options, app]
         case "uvicorn":
@@ -263,6 +268,7 @@ def server_command(kind: str, app: str, port: int) -> list[str]:
                 str(port),
                 "--log-level",
                 "warning",
+                *arguments,
                 app,
             ]
     raise ValueError(kind)

@@ -80,16 +80,19 @@ class Wire:
         return str(msgspec.json.decode(self.answer)["error"]["code"])
 
 
-def gate(*, clustered: bool = False, **limits: Any) -> Any:
+def gate(*, clustered: bool = False, clock: _core.ManualClock | None = None, **limits: Any) -> Any:
     """A gate with one org, team and key; the model ``m`` costs a dollar a million tokens."""
     arena = _core.Arena.private(16)
     if clustered:
         arena.clustered = True
+    one = _core.Gate(
+        arena, _core.Journal.private(64, ["u"]), [(1, PEPPER)], clock
+    )  # sets the clock
     arena.put(Policy(kind=Kind.ORG, id=1, version=1))
     arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
     arena.put(key_policy(**limits))
     arena.put_price(ModelPrice(model="m", version=1, input=10**9, output=10**9))
-    return _core.Gate(arena, _core.Journal.private(64, ["u"]), [(1, PEPPER)])
+    return one
 
 
 def key_policy(version: int = 1, **limits: Any) -> Policy:

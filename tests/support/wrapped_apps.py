@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from nemorouter import NemoAuth, Settings
+from nemorouter._core import CREDENTIAL_HEADERS
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 api = FastAPI()
@@ -44,8 +47,40 @@ async def chat(request: Request) -> Response:
 
 
 @api.get("/v1/other")
-async def other() -> dict[str, bool]:
-    return {"ok": True}
+async def other(request: Request) -> dict[str, Any]:
+    return {"ok": True, "credentials": [n for n in CREDENTIAL_HEADERS if n in request.headers]}
+
+
+@api.post("/v1/summaries")
+async def summaries(request: Request) -> dict[str, Any]:
+    return {"bytes": len(await request.body())}
+
+
+@api.post("/v1/completions")
+async def completions(request: Request) -> Response:
+    """Answer in the way that the prompt asks for."""
+    way = (await request.json())["prompt"]
+    if way == "events":
+        events = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+        return Response(events, media_type="text/event-stream")
+    if way == "background":
+        return JSONResponse({"usage": USAGE}, background=BackgroundTask(_fail))
+    if way == "file":
+        return FileResponse(__file__)
+    return JSONResponse({"usage": USAGE, "text": "x" * 5000})
+
+
+async def _fail() -> None:
+    raise RuntimeError("sk-nemo-" + "b" * 20 + " failed in the background")
+
+
+@api.websocket("/v1/live")
+async def live(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("open")
+
+
+api.add_middleware(GZipMiddleware)
 
 
 async def stream(request: StarletteRequest) -> Response:
@@ -81,6 +116,13 @@ class RsgiApp:
         protocol.response_str(200, [("content-type", "application/json")], text)
 
 
+async def mounted_app(scope: Any, receive: Any, send: Any) -> None:
+    """An app that mounts the guarded one, and hands it the server's lifespan events."""
+    await (_guarded if scope["type"] == "lifespan" else _outer)(scope, receive, send)
+
+
+_guarded = NemoAuth(api, Settings.load())
+_outer = Starlette(routes=[Mount("/gw", _guarded)])
 fastapi_app = NemoAuth(api, Settings.load())
 starlette_app = NemoAuth(
     Starlette(routes=[Route("/v1/chat/completions", stream, methods=["POST"])]), Settings.load()

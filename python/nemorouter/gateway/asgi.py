@@ -19,16 +19,25 @@ class AsgiRequest:
     A whole answer waits in here until ``flush``: RSGI answers without awaiting, ASGI cannot.
     """
 
-    __slots__ = ("_answer", "_transport", "raw")
+    __slots__ = ("_answer", "_most", "_transport", "raw")
 
-    def __init__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: AsgiScope, receive: Receive, send: Send, most: int) -> None:
         self.raw = scope, receive, send
+        self._most = most
         self._answer: tuple[int, HeaderList, bytes] | None = None
         self._transport: AsgiTransport | None = None
 
     async def __call__(self) -> bytes:
-        """Read the whole body. ClientGoneError: the client left before its end."""
-        return b"".join([chunk async for chunk in self])
+        """Read the whole body, or a little more than ``most`` bytes of it. ClientGoneError: the
+        client left before its end.
+        """
+        chunks, size = [], 0
+        async for chunk in self:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._most:
+                break
+        return b"".join(chunks)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         receive, more = self.raw[1], True

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
-from nemorouter._core import CALLS, TO_UPSTREAM, Exchange
+from nemorouter._core import CALLS, Exchange
 from nemorouter.gateway.asgi import AsgiTransport
 from nemorouter.gateway.disconnects import DisconnectWatcher
 from nemorouter.gateway.driver import FAILED, LATE, WHOLE, recorded, send_or_gone
-from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Scope, is_asgi
+from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.log import get_logger
 from nemorouter.upstream.base import (
     Answer,
@@ -34,9 +34,7 @@ class Forwarder:
         self._disconnects = DisconnectWatcher()
         self._durable = durable  # the end of an answer waits until its row is on disk
 
-    def __call__(
-        self, exchange: Exchange, scope: Scope, connection: Connection
-    ) -> Awaitable[None] | None:
+    def __call__(self, exchange: Exchange, scope: Scope, connection: Connection) -> Awaitable[None]:
         """Answer and settle. ClientGoneError: the client left, and settling is up to the caller."""
         upstream = self._upstreams[exchange.route]
         body = exchange.body
@@ -51,7 +49,7 @@ class Forwarder:
             _PATHS[exchange.endpoint],
             body,
             exchange.request_id,
-            _passed_on(scope),
+            exchange.passed_on,
             exchange.stream,
         )
         return self._relay(upstream, request, exchange, connection)
@@ -64,27 +62,22 @@ class Forwarder:
         if task is None:  # the server's tasks are none of asyncio's
             await asyncio.ensure_future(self._relay(upstream, request, exchange, connection))
             return
+        told = {"upstream": upstream.name, "request_id": request.request_id}
         self._disconnects.watch(task, connection)
         try:
             answer = await upstream.send(request)
             if answer.status in _KEY_REFUSED:
-                _log.error(
-                    "upstream_refused_key",
-                    upstream=upstream.name,
-                    request_id=request.request_id,
-                    status=answer.status,
-                )
+                _log.error("upstream_refused_key", **told, status=answer.status)
             if answer.chunks is not None:
                 await self._stream(exchange, connection, answer, answer.chunks)
             else:
                 await self._whole(exchange, connection, answer)
         except UpstreamFailedError as error:
-            _report(upstream, request.request_id, error)
-            if self._durable:
-                exchange.end(_end_of(error))
-                await recorded(exchange)
+            _log.warning("upstream_failed", **told, cause=repr(error.__cause__ or error))
             last = exchange.end(_end_of(error))
-            assert type(last) is tuple  # noqa: S101 - streams report their failures themselves
+            if self._durable:
+                await recorded(exchange)
+            assert isinstance(last, tuple)  # noqa: S101 - streams report their failures themselves
             connection.response_bytes(*last)
         except asyncio.CancelledError:
             if self._disconnects.left(task):
@@ -102,9 +95,8 @@ class Forwarder:
     async def _stream(
         self, exchange: Exchange, connection: Connection, answer: Answer, chunks: Chunks
     ) -> None:
-        begun = exchange.begin(answer.status, answer.headers)
-        assert begun is not None  # noqa: S101 - it is, unless only events are wanted
-        transport = connection.response_stream(begun[0], begun[1])
+        status, headers, _ = exchange.begin(answer.status, answer.headers)
+        transport = connection.response_stream(status, headers)
         if isinstance(transport, AsgiTransport):
             await send_or_gone(AsgiTransport.begin, transport)
         feed, send_bytes = exchange.chunk, transport.send_bytes
@@ -131,25 +123,5 @@ class Forwarder:
             await recorded(exchange)
 
 
-def _passed_on(scope: Scope) -> HeaderList:
-    """The client's headers that reach an upstream."""
-    if is_asgi(scope):
-        given = scope["headers"]  # type: ignore[index]  # ASGI's dictionary
-        found = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
-        return [(name, found[name]) for name in TO_UPSTREAM if found.get(name, "\xff").isascii()]
-    headers = scope.headers  # once: Granian copies them each time
-    return [(name, value) for name in TO_UPSTREAM if (value := headers.get(name)) is not None]
-
-
 def _end_of(error: UpstreamFailedError) -> int:
     return LATE if isinstance(error, UpstreamTimeoutError) else FAILED
-
-
-def _report(upstream: Upstream, request_id: str, error: UpstreamFailedError) -> None:
-    """Log why an upstream did not answer."""
-    _log.warning(
-        "upstream_failed",
-        upstream=upstream.name,
-        request_id=request_id,
-        cause=repr(error.__cause__ or error),
-    )

@@ -60,18 +60,6 @@ class ClientGoneError(Exception):
     """The client closed its connection; nobody is left to answer."""
 
 
-class IncompleteBodyError(Exception):
-    """A body broke off. What came of it must not be processed."""
-
-
 def is_asgi(scope: Any) -> bool:  # noqa: ANN401 - either server's
     """True for ASGI's dictionary, False for RSGI's scope."""
     return isinstance(scope, dict)
-
-
-class AppFailedError(Exception):
-    """A wrapped app raised ``error`` after its answer had begun: the server gets to see it."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error

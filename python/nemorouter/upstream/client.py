@@ -11,12 +11,19 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Final
 
+from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
 from pyreqwest.http import HeaderMap, Url
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
+from nemorouter._core import (
+    FROM_UPSTREAM,
+    FROM_UPSTREAM_ERROR,
+    is_events,
+    looks_like_events,
+)
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.settings import Upstream as UpstreamSettings
@@ -32,10 +39,6 @@ LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a whole answer that are taken from an upstream; no image request needs more."""
 _AT_ONCE: Final = 64 * 1024
 """Bytes of a whole answer that are read together with its head."""
-
-_PASSED_BACK: Final = ("openai-processing-ms", "openai-version")
-_PASSED_BACK_OF_ERRORS: Final = (*_PASSED_BACK, "retry-after", "retry-after-ms", "x-should-retry")
-"""Beside its content type, the only headers of an answer that reach the client."""
 
 
 class HttpUpstream:
@@ -69,10 +72,15 @@ class HttpUpstream:
             to_close = True
             status, kind = response.status, response.get_header("content-type") or ""
             headers = _passed_back(response, status, kind)
-            if status < 300 and kind.startswith("text/event-stream"):
+            first = None
+            if status < 300 and not kind and request.stream:  # what it is, its begin tells
+                first = await response.body_reader.read_chunk()
+            if status < 300 and (is_events(kind) or (first and looks_like_events(bytes(first)))):
                 to_close = False
-                return Answer(status, headers, chunks=_Stream(call, response))
-            body = await _whole(response)
+                if not kind:
+                    headers.append(("content-type", "text/event-stream"))
+                return Answer(status, headers, chunks=_Stream(call, response, first))
+            body = await _whole(response, first)
             to_close = False  # nothing is left of it
             return Answer(status, headers, body if status < 400 else self._without_key(body))
         except RequestTimeoutError as error:
@@ -149,19 +157,21 @@ def _passed_back(response: Response, status: int, kind: str) -> list[tuple[str, 
     Cookies, the organization and the limits of the provider's account are left out.
     """
     headers = [("content-type", kind)] if kind else []
-    for name in _PASSED_BACK if status < 400 else _PASSED_BACK_OF_ERRORS:
+    for name in FROM_UPSTREAM if status < 400 else (*FROM_UPSTREAM, *FROM_UPSTREAM_ERROR):
         value = response.get_header(name)
         if value is not None:
             headers.append((name, value))
     return headers
 
 
-async def _whole(response: Response) -> bytes:
-    """Read the whole body, if it is not larger than an answer may be."""
+async def _whole(response: Response, first: Bytes | None) -> bytes:
+    """Read the whole body, ``first`` of it read already, if it is not larger than an answer may be."""
     announced = response.get_header("content-length")
-    if announced is not None and announced.isdecimal() and int(announced) <= LARGEST:
+    small = announced is not None and announced.isdecimal() and int(announced) <= LARGEST
+    if small and first is None:
         return (await response.bytes()).to_bytes()
-    parts, size = [], 0
+    parts = [] if first is None else [first.to_bytes()]
+    size = sum(map(len, parts))
     while (chunk := await response.body_reader.read_chunk()) is not None:
         size += len(chunk)
         if size > LARGEST:
@@ -173,14 +183,20 @@ async def _whole(response: Response) -> bytes:
 class _Stream:
     """The chunks of a body that has begun."""
 
-    __slots__ = ("_call", "_read")
+    __slots__ = ("_call", "_first", "_read")
 
-    def __init__(self, call: StreamRequest, response: Response) -> None:
+    def __init__(self, call: StreamRequest, response: Response, first: Bytes | None) -> None:
         self._call = call
+        self._first = first
         self._read = response.body_reader.read_chunk
 
     async def __aenter__(self) -> Read:
-        return self._read
+        return self._read if self._first is None else self._from_first
+
+    async def _from_first(self) -> Bytes | None:
+        """Give the chunk that was read already, then the others."""
+        first, self._first = self._first, None
+        return await self._read() if first is None else first
 
     async def __aexit__(
         self,

@@ -21,13 +21,18 @@ const TOKEN_BYTES: u64 = 4;
 /// in bytes, and input is `reserved_input`. An upstream that failed before it produced anything
 /// charges nothing.
 #[must_use]
-pub fn charge(told: Option<Usage>, produced: u64, outcome: Outcome, reserved_input: u64) -> Usage {
+pub fn charge(
+    told: Option<Usage>,
+    produced: u64,
+    outcome: Outcome,
+    reserved_input: impl FnOnce() -> u64,
+) -> Usage {
     match told {
         Some(usage) => usage,
         None if produced == 0 && matches!(outcome, Outcome::UpstreamError | Outcome::Timeout) => {
             (0, 0, 0)
         }
-        None => (reserved_input, 0, produced.div_ceil(TOKEN_BYTES)),
+        None => (reserved_input(), 0, produced.div_ceil(TOKEN_BYTES)),
     }
 }
 
@@ -39,7 +44,7 @@ mod tests {
     fn what_was_told_is_the_truth() {
         for outcome in [Outcome::Ok, Outcome::UpstreamError, Outcome::ClientGone, Outcome::Timeout]
         {
-            assert_eq!(charge(Some((5, 1, 6)), 400, outcome, 9), (5, 1, 6));
+            assert_eq!(charge(Some((5, 1, 6)), 400, outcome, || 9), (5, 1, 6));
         }
     }
 
@@ -47,11 +52,11 @@ mod tests {
     fn what_was_produced_is_charged_where_nothing_was_told() {
         for outcome in [Outcome::Ok, Outcome::UpstreamError, Outcome::ClientGone, Outcome::Timeout]
         {
-            assert_eq!(charge(None, 9, outcome, 7), (7, 0, 3));
+            assert_eq!(charge(None, 9, outcome, || 7), (7, 0, 3));
         }
-        assert_eq!(charge(None, 0, Outcome::Ok, 7), (7, 0, 0));
-        assert_eq!(charge(None, 0, Outcome::ClientGone, 7), (7, 0, 0));
-        assert_eq!(charge(None, 0, Outcome::UpstreamError, 7), (0, 0, 0));
-        assert_eq!(charge(None, 0, Outcome::Timeout, 7), (0, 0, 0));
+        assert_eq!(charge(None, 0, Outcome::Ok, || 7), (7, 0, 0));
+        assert_eq!(charge(None, 0, Outcome::ClientGone, || 7), (7, 0, 0));
+        assert_eq!(charge(None, 0, Outcome::UpstreamError, || 7), (0, 0, 0));
+        assert_eq!(charge(None, 0, Outcome::Timeout, || 7), (0, 0, 0));
     }
 }

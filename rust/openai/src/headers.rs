@@ -104,9 +104,10 @@ impl RequestId {
     pub fn new(journal: u64, number: u64) -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = *b"req_00000000000000000000000000000000";
-        let number = u128::from(journal) << 64 | u128::from(number);
-        for (at, digit) in text[4..].iter_mut().enumerate() {
-            *digit = DIGITS[(number >> (124 - 4 * at) & 15) as usize];
+        let bytes = journal.to_be_bytes().into_iter().chain(number.to_be_bytes());
+        for (pair, byte) in text[4..].chunks_exact_mut(2).zip(bytes) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
         }
         Self(text)
     }

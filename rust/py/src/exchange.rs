@@ -3,7 +3,7 @@
 
 use nemorouter_openai::{
     exchange::{self, Answer, End, Last, Reply, Step, Theirs},
-    headers::{Headers, NAMES},
+    headers::{Headers, NAMES, Text},
     sse::Shown,
     usage::Usage,
 };
@@ -54,9 +54,15 @@ impl Form {
         into: &mut Vec<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let names = self.names(py);
+        let mut id = None;
         for (name, value) in ours {
+            let value = match value {
+                // It stands under two names.
+                Text::Id(text) => id.get_or_insert_with(|| self.text(py, text.as_str())).clone(),
+                other => self.text(py, other.as_str()),
+            };
             let name = names[*name as usize].bind(py);
-            into.push(PyTuple::new(py, [name, &self.text(py, value.as_str())])?.into_any());
+            into.push(PyTuple::new(py, [name, &value])?.into_any());
         }
         Ok(())
     }
@@ -100,11 +106,16 @@ pub struct Exchange {
     /// The client's, then what goes upstream.
     #[pyo3(get)]
     body: Option<Py<PyBytes>>,
+    passed_on: Vec<(Py<PyAny>, Py<PyAny>)>,
 }
 
 impl Exchange {
-    pub fn new(inner: exchange::Exchange, form: Form) -> Self {
-        Self { inner, form, body: None }
+    pub fn new(
+        inner: exchange::Exchange,
+        form: Form,
+        passed_on: Vec<(Py<PyAny>, Py<PyAny>)>,
+    ) -> Self {
+        Self { inner, form, body: None, passed_on }
     }
 
     fn step<'py>(&mut self, py: Python<'py>, step: Step) -> PyResult<Bound<'py, PyAny>> {
@@ -177,8 +188,18 @@ impl Exchange {
     }
 
     #[getter]
-    fn announced(&self) -> Option<u64> {
-        self.inner.announced()
+    fn counted(&self) -> bool {
+        self.inner.announced().is_none()
+    }
+
+    #[getter]
+    fn passed_on(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
+        let text = |value: &Py<PyAny>| {
+            PyResult::Ok(String::from_utf8_lossy(bytes(value.bind(py))?).into_owned())
+        };
+        let read = |(name, value): &(Py<PyAny>, Py<PyAny>)| Ok((text(name)?, text(value)?));
+        let all = self.passed_on.iter().map(read).collect::<PyResult<Vec<_>>>()?;
+        Ok(all.into_iter().filter(|(_, value)| value.is_ascii()).collect())
     }
 
     #[getter]
@@ -249,20 +270,24 @@ impl Exchange {
         self.reply(py, &reply, Some(headers), body)
     }
 
-    #[pyo3(signature = (status, headers, *, only_events = false))]
     fn begin<'py>(
         &mut self,
         py: Python<'py>,
         status: u16,
         headers: &Bound<'py, PyAny>,
-        only_events: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let reply = self.inner.begin(status, &theirs(headers)?);
+        self.reply(py, &reply, Some(headers), py.None().into_bound(py))
+    }
+
+    fn begin_events<'py>(
+        &mut self,
+        py: Python<'py>,
+        status: u16,
+        headers: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let theirs = theirs(headers)?;
-        if only_events && !theirs.is_stream(status) {
-            return Ok(None);
-        }
-        let reply = self.inner.begin(status, &theirs);
-        self.reply(py, &reply, Some(headers), py.None().into_bound(py)).map(Some)
+        let is_stream = theirs(headers)?.is_stream(status);
+        is_stream.then(|| self.begin(py, status, headers)).transpose()
     }
 
     fn chunk<'py>(&mut self, chunk: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {

@@ -36,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use super::peek::{Peek, peek};
     #[pymodule_export]
-    use super::sse::{Scanner, produced, read_usage};
+    use super::sse::{Scanner, is_events, looks_like_events, produced, read_usage};
     #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
     #[pymodule_export]
@@ -59,7 +59,6 @@ mod _core {
         module.add("RATES", PyTuple::new(module.py(), RATES.map(row))?)?;
         module.add("CALLS", nemorouter_openai::paths::CALLS)?;
         module.add("CREDENTIAL_HEADERS", nemorouter_openai::credential::HEADERS)?;
-        module.add("TO_UPSTREAM", headers::TO_UPSTREAM)?;
         module.add("FROM_UPSTREAM", headers::FROM_UPSTREAM)?;
         module.add("FROM_UPSTREAM_ERROR", headers::FROM_UPSTREAM_ERROR)?;
         module.add("MONEY", MONEY)?;

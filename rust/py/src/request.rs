@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use nemorouter_openai::{
+    headers::TO_UPSTREAM,
     source::{Networks, read_hop},
     worker::Head,
 };
@@ -48,16 +49,12 @@ impl<'py> Request<'py> {
         let items = given.call_method0(intern!(py, "items"))?;
         let items = items.cast::<PyList>()?;
         let mut headers = Vec::with_capacity(items.len());
-        let mut names = 0;
         for pair in items.iter() {
             let pair = pair.cast::<PyTuple>()?;
-            let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
-            // Values of one name stand side by side.
-            let known = headers.last().is_some_and(|(last, _): &Pair| same(last, &name));
-            names += usize::from(!known);
-            headers.push((name, value));
+            headers.push((pair.get_item(0)?, pair.get_item(1)?));
         }
-        let hidden = if given.len()? > names { hidden(&given, &headers)? } else { Vec::new() };
+        let hidden =
+            if given.len()? > distinct(&headers)? { hidden(&given, &headers)? } else { Vec::new() };
         let client = scope.getattr(intern!(py, "client"))?;
         Ok(Self {
             method: scope.getattr(intern!(py, "method"))?,
@@ -99,6 +96,15 @@ impl<'py> Request<'py> {
         })
     }
 
+    /// The headers that reach an upstream.
+    pub fn passed_on(&self) -> Vec<(Py<PyAny>, Py<PyAny>)> {
+        let known = |name: &Bound<'_, PyAny>| {
+            bytes(name).is_ok_and(|name| TO_UPSTREAM.iter().any(|known| known.as_bytes() == name))
+        };
+        let passed = self.headers.iter().filter(|(name, _)| known(name));
+        passed.map(|(name, value)| (name.clone().unbind(), value.clone().unbind())).collect()
+    }
+
     /// Hand the head and its headers to `judge`.
     pub fn with<T>(
         &self,
@@ -123,6 +129,17 @@ impl<'py> Request<'py> {
         }
         Ok(judge(&head, read.into_iter()))
     }
+}
+
+/// The number of names. Values of one name stand side by side.
+fn distinct(headers: &[Pair]) -> PyResult<usize> {
+    let (mut names, mut last) = (0, &[][..]);
+    for (name, _) in headers {
+        let name = bytes(name)?;
+        names += usize::from(name != last);
+        last = name;
+    }
+    Ok(names)
 }
 
 /// Values with bytes outside ASCII are not listed by RSGI, but their names are known.
@@ -152,14 +169,15 @@ fn peer_of(client: &Bound<'_, PyAny>, trusted: &Networks) -> PyResult<Option<IpA
 
 /// The bytes of a str or of bytes.
 pub fn bytes<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(bytes.as_bytes());
+    if let Ok(text) = value.cast::<PyString>() {
+        return text.to_str().map(str::as_bytes);
     }
-    text(value).map(str::as_bytes)
+    let bytes = value.cast::<PyBytes>();
+    bytes.map(PyBytesMethods::as_bytes).map_err(|_| PyTypeError::new_err("expected str or bytes"))
 }
 
 fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
-    value.cast::<PyString>().map_err(|_| PyTypeError::new_err("expected str or bytes"))?.to_str()
+    value.cast::<PyString>().map_err(|_| PyTypeError::new_err("expected str"))?.to_str()
 }
 
 /// A path may hold what is no Unicode.

@@ -1,6 +1,7 @@
 //! A streamed answer on its way to the client, and the usage of whole ones.
 
 use nemorouter_openai::{
+    media,
     sse::{self, Shown},
     usage::{self, Usage},
 };
@@ -70,4 +71,14 @@ pub fn read_usage(body: &[u8]) -> Option<Usage> {
 #[pyfunction]
 pub fn produced(body: &[u8]) -> u64 {
     usage::produced(body)
+}
+
+#[pyfunction]
+pub fn is_events(content_type: &str) -> bool {
+    media::is_events(content_type.as_bytes())
+}
+
+#[pyfunction]
+pub fn looks_like_events(begin: &[u8]) -> bool {
+    media::looks_like_events(begin)
 }

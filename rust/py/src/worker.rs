@@ -139,7 +139,7 @@ impl Worker {
             Opened::Place(place) => Ok(Bound::new(py, Resource::from(place))?.into_any()),
             Opened::Refused(answer) => Ok(form.answer(py, &answer)?.into_any()),
             Opened::Exchange(exchange) => {
-                Ok(Bound::new(py, Exchange::new(exchange, form))?.into_any())
+                Ok(Bound::new(py, Exchange::new(exchange, form, request.passed_on()))?.into_any())
             }
         })?
     }

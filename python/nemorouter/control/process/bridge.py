@@ -14,11 +14,16 @@ from nemorouter.control.process.link import AsgiApp, Message
 from nemorouter.control.process.throttle import Pace
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import StoreError
+from nemorouter.rsgi import read_body
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 _JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
+_CUT: Final = (
+    b'{"error":{"message":"The body is not complete.",'
+    b'"type":"invalid_request_error","code":"invalid_request"}}'
+)
 _TOO_LARGE: Final = b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
 
 _GONE: Final = (
@@ -48,9 +53,13 @@ class Control:
             await (self._app or await self._make())(*raw)
             return
         await self._pace()
-        body = await _body(connection)
+        try:
+            body = await read_body(scope, connection, policy.MAX_BODY)
+        except EOFError:
+            connection.response_bytes(400, [*_JSON, ("connection", "close")], _CUT)
+            return
         await self._pace()
-        if body is None:
+        if len(body) > policy.MAX_BODY:
             connection.response_bytes(413, [*_JSON, ("connection", "close")], _TOO_LARGE)
             return
         answer = _Answer(connection)
@@ -95,18 +104,6 @@ async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> Non
         return {"type": "http.request", "body": body, "more_body": False}
 
     await app(asgi_scope(scope), receive, answer.send)
-
-
-async def _body(connection: Any) -> bytes | None:  # noqa: ANN401 - RSGI's connection
-    """Read the whole body; None if it is larger than ``policy.MAX_BODY``."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in connection:
-        size += len(chunk)
-        if size > policy.MAX_BODY:
-            return None
-        chunks.append(bytes(chunk))
-    return b"".join(chunks)
 
 
 def asgi_scope(scope: Any) -> Message:  # noqa: ANN401 - RSGI's scope

@@ -4,8 +4,8 @@ from typing import Final
 
 from nemorouter._core import CREDENTIAL_HEADERS, Arena, Exchange
 from nemorouter.gateway.asgi import AsgiApp, AsgiRequest, Message, Receive, Send
-from nemorouter.gateway.driver import BROKEN, FAILED, WHOLE, recorded, send_or_gone
-from nemorouter.gateway.wire import AppFailedError, ClientGoneError, Connection, Scope
+from nemorouter.gateway.driver import FAILED, WHOLE, recorded, send_or_gone
+from nemorouter.gateway.wire import ClientGoneError, Connection, Scope
 from nemorouter.gateway.wrapped.caller import Caller
 
 _CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
@@ -31,17 +31,8 @@ class WrappedAsgi:
         headers = [pair for pair in given["headers"] if bytes(pair[0]).lower() not in hidden]
         state = {**given.get("state", {}), "nemorouter": Caller(exchange, self._arena)}
         answering = _Answering(exchange, receive, send, durable=self._durable)
-        try:
-            await self._app(
-                {**given, "headers": headers, "state": state}, answering.receive, answering.send
-            )
-        except ClientGoneError:
-            raise
-        except Exception as error:
-            if not answering.begun:
-                raise
-            exchange.end(BROKEN)
-            raise AppFailedError(error) from error
+        inner = {**given, "headers": headers, "state": state}
+        await self._app(inner, answering.receive, answering.send)
         answering.finish()
 
 
@@ -56,7 +47,7 @@ class _Answering:
         self._replayed = exchange.body is None  # then nobody has read the body
         self._start: Message | None = None
         self._gone = False
-        self.begun = False
+        self._begun = False
 
     async def receive(self) -> Message:
         """Hand over the body that was read already, then what the client sends."""
@@ -75,7 +66,9 @@ class _Answering:
         kind = message["type"]
         if kind == "http.response.start":
             self._start = message
-            await self._begin(only_events=True)
+            begun = self._exchange.begin_events(message["status"], _headers(message))
+            if begun is not None:
+                await self._head(begun)
         elif kind == "http.response.body":
             more = message.get("more_body", False)
             await self._body(bytes(message.get("body", b"")), more=more)
@@ -101,17 +94,14 @@ class _Answering:
                 body += last if isinstance(last, bytes) else b""
         await self._pass({"type": "http.response.body", "body": body, "more_body": more})
 
-    async def _begin(self, *, only_events: bool = False) -> None:
-        """Send the head of an answer in pieces."""
+    async def _begin(self) -> None:
+        """Send the head of an answer in pieces, unless it was sent."""
         start = self._start
         if start is not None:
-            status, headers = start["status"], _headers(start)
-            begun = self._exchange.begin(status, headers, only_events=only_events)
-            if begun is not None:
-                await self._head(begun)
+            await self._head(self._exchange.begin(start["status"], _headers(start)))
 
-    async def _head(self, answer: tuple[int, list[tuple[bytes, bytes]], bytes]) -> None:
-        start, self._start, self.begun = self._start, None, True
+    async def _head(self, answer: tuple[int, list[tuple[bytes, bytes]], object]) -> None:
+        start, self._start, self._begun = self._start, None, True
         await self._pass({**(start or {}), "status": answer[0], "headers": answer[1]})
 
     async def _pass(self, message: Message) -> None:
@@ -125,7 +115,7 @@ class _Answering:
             return
         if self._gone:
             raise ClientGoneError
-        self._exchange.end(FAILED if self.begun else WHOLE)
+        self._exchange.end(FAILED if self._begun else WHOLE)
 
 
 def _headers(start: Message) -> list[tuple[bytes, bytes]]:

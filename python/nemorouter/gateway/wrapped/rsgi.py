@@ -1,35 +1,21 @@
 """A wrapped RSGI app in the place of an upstream. It finds ``scope.state["nemorouter"]``."""
 
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 from nemorouter._core import CREDENTIAL_HEADERS, Arena, Exchange
-from nemorouter.gateway.driver import BROKEN, WHOLE, send_or_gone
-from nemorouter.gateway.wire import (
-    AppFailedError,
-    ClientGoneError,
-    Connection,
-    HeaderList,
-    Headers,
-    Scope,
-    Transport,
-)
+from nemorouter.gateway.driver import WHOLE, send_or_gone
+from nemorouter.gateway.wire import Connection, HeaderList, Scope, Transport, Whole
 from nemorouter.gateway.wrapped.caller import Caller
 
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
 _CALL: Final = _CREDENTIALS | {"accept-encoding"}
 
 
-class RsgiApp(Protocol):
-    """What Granian calls."""
-
-    async def __rsgi__(self, scope: object, protocol: object) -> None: ...
-
-
 class WrappedRsgi:
     """Lets a wrapped RSGI app answer admitted requests."""
 
-    def __init__(self, app: RsgiApp, arena: Arena) -> None:
+    def __init__(self, app: Any, arena: Arena) -> None:  # noqa: ANN401 - what Granian calls
         self._app = app
         self._arena = arena
 
@@ -37,47 +23,37 @@ class WrappedRsgi:
         """Run the app, and settle. A stream has no other end than the app's return; what its last
         event lacks is not sent any more.
         """
-        answering = _Answering(exchange, connection)
-        try:
-            await self._app.__rsgi__(_Scope(scope, exchange, self._arena), answering)
-        except ClientGoneError:
-            raise
-        except Exception as error:
-            if not answering.begun:
-                raise
-            exchange.end(BROKEN)
-            raise AppFailedError(error) from error
+        inner = _Scope(scope, exchange, self._arena)
+        await self._app.__rsgi__(inner, _Answering(exchange, connection))
         exchange.end(WHOLE)
 
 
 class _Headers:
     """Request headers without those that the app shall not see."""
 
-    def __init__(self, headers: Headers, hidden: frozenset[str]) -> None:
-        self._headers: Any = headers
-        self._hidden = hidden
+    def __init__(self, scope: Scope, hidden: frozenset[str]) -> None:
+        self._pairs = [pair for pair in scope.headers.items() if pair[0] not in hidden]
 
     def get(self, key: str, default: str | None = None) -> str | None:
-        value: str | None = default if key in self._hidden else self._headers.get(key, default)
-        return value
+        return next(iter(self.get_all(key)), default)
 
     def get_all(self, key: str) -> list[str]:
-        return [] if key in self._hidden else self._headers.get_all(key)
+        return [value for name, value in self._pairs if name == key]
 
     def items(self) -> list[tuple[str, str]]:
-        return [pair for pair in self._headers.items() if pair[0] not in self._hidden]
+        return self._pairs
 
     def keys(self) -> list[str]:
-        return [key for key in self._headers.keys() if key not in self._hidden]  # noqa: SIM118 - no mapping
+        return list(dict(self._pairs))
 
     def values(self) -> list[str]:
-        return [value for _, value in self.items()]
+        return [value for _, value in self._pairs]
 
     def __contains__(self, key: str) -> bool:
-        return key not in self._hidden and key in self._headers
+        return key in dict(self._pairs)
 
     def __len__(self) -> int:
-        return len(self.keys())
+        return len(dict(self._pairs))
 
 
 class _Scope:
@@ -85,7 +61,7 @@ class _Scope:
 
     def __init__(self, scope: Scope, exchange: Exchange, arena: Arena) -> None:
         self._scope = scope
-        self.headers = _Headers(scope.headers, _CALL if exchange.wants_body else _CREDENTIALS)
+        self.headers = _Headers(scope, _CALL if exchange.wants_body else _CREDENTIALS)
         self.state = {"nemorouter": Caller(exchange, arena)}
 
     def __getattr__(self, name: str) -> object:
@@ -98,27 +74,25 @@ class _Answering:
     def __init__(self, exchange: Exchange, connection: Connection) -> None:
         self._exchange = exchange
         self._connection: Any = connection
-        self.begun = False
 
-    def __call__(self) -> Awaitable[bytes]:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what only the server knows
+        return getattr(self._connection, name)
+
+    async def __call__(self) -> bytes:
         body = self._exchange.body
-        return self._connection() if body is None else _ready(body)
+        if body is None:
+            body = await self._connection()
+        return body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        body = self._exchange.body
-        if body is not None:
-            yield body
+        if self._exchange.body is not None:
+            yield self._exchange.body
             return
         async for chunk in self._connection:
             yield chunk
 
-    def client_disconnect(self) -> Awaitable[None]:
-        gone: Awaitable[None] = self._connection.client_disconnect()
-        return gone
-
     def response_empty(self, status: int, headers: HeaderList) -> None:
-        status, headers, _ = self._whole(status, headers, b"")
-        self._connection.response_empty(status, headers)
+        self._connection.response_empty(*self._whole(status, headers)[:2])
 
     def response_str(self, status: int, headers: HeaderList, body: str) -> None:
         self.response_bytes(status, headers, body.encode())
@@ -127,25 +101,19 @@ class _Answering:
         self._connection.response_bytes(*self._whole(status, headers, bytes(body)))
 
     def response_file(self, status: int, headers: HeaderList, file: str) -> None:
-        status, headers, _ = self._whole(status, headers, b"")
-        self._connection.response_file(status, headers, file)
+        self._connection.response_file(*self._whole(status, headers)[:2], file)
 
     def response_file_range(
         self, status: int, headers: HeaderList, file: str, start: int, end: int
     ) -> None:
-        status, headers, _ = self._whole(status, headers, b"")
-        self._connection.response_file_range(status, headers, file, start, end)
+        whole = self._whole(status, headers)
+        self._connection.response_file_range(*whole[:2], file, start, end)
 
     def response_stream(self, status: int, headers: HeaderList) -> Transport:
-        begun = self._exchange.begin(status, headers)
-        assert begun is not None  # noqa: S101 - it is, unless only events are wanted
-        self.begun = True
-        return _Transport(self._exchange, self._connection.response_stream(begun[0], begun[1]))
+        status, headers, _ = self._exchange.begin(status, headers)
+        return _Transport(self._exchange, self._connection.response_stream(status, headers))
 
-    def _whole(
-        self, status: int, headers: HeaderList, body: bytes
-    ) -> tuple[int, HeaderList, bytes]:
-        self.begun = True
+    def _whole(self, status: int, headers: HeaderList, body: bytes = b"") -> Whole:
         return self._exchange.whole(status, headers, body)
 
 
@@ -163,7 +131,3 @@ class _Transport:
 
     async def send_str(self, data: str) -> None:
         await self.send_bytes(data.encode())
-
-
-async def _ready(body: bytes) -> bytes:
-    return body

@@ -220,6 +220,9 @@ impl Exchange {
         status: u16,
         told: Option<Usage>,
     ) -> error::Result<()> {
+        if self.call.as_ref().is_none_or(|call| call.ended) {
+            return Ok(());
+        }
         let age_us = self.age_us();
         match &mut self.call {
             Some(call) => call.settle(&self.worker, age_us, outcome, status, told),

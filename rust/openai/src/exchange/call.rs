@@ -46,7 +46,7 @@ impl Call {
             return Ok(());
         }
         self.ended = true;
-        let reserved = worker.gate.reserved(self.ticket).map_or(0, |(input, _)| input);
+        let reserved = || worker.gate.reserved(self.ticket).map_or(0, |(input, _)| input);
         let told = told.or(self.usage);
         let (input, cached, output) = charge(told, self.produced, outcome, reserved);
         let used = Used {
