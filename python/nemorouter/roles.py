@@ -25,13 +25,17 @@ class Reach(IntEnum):
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """On whose behalf a service acts. ``user`` 0: no person (the local command line)."""
+    """On whose behalf a service acts. ``user`` 0: no person (the local command line).
+
+    ``operator``: it also acts for the whole installation, whatever its role in the org.
+    """
 
     org: int
     role: Role
     name: str  # as the audit log names it: an e-mail address, a management key's id, "cli", "setup"
     user: int = 0
     source_ip: str = ""
+    operator: bool = False
 
 
 _READS: Final = {
@@ -66,7 +70,6 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
     "budget.read": _READS,
     "budget.set": _ADMINS,
     "price.read": _SHARED,
-    "price.set": _ADMINS,
     "usage.read": _READS,
     "log.read": _READS,
     "audit.read": _ADMINS,
@@ -74,18 +77,40 @@ ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
     "webhook.read": _ADMINS,
     "webhook.create": _ADMINS,
     "webhook.delete": _ADMINS,
-    "host.read": _ADMINS,
-    "host.forget": _ADMINS,
     "org.read": _SHARED,
-    "pepper.rotate": _OWNERS,
     "org.update": _ADMINS,
     "org.delete": _OWNERS,
 }
 
 
+OPERATOR_ACTIONS: Final = frozenset(
+    {
+        "audit.verify",
+        "host.forget",
+        "host.read",
+        "operator.read",
+        "operator.set",
+        "org.create",
+        "pepper.rotate",
+        "price.delete",
+        "price.set",
+    }
+)
+"""What belongs to the whole installation: no role of an org allows it, only an operator may."""
+
+
+def reach(actor: Actor, action: str) -> Reach | None:
+    """Answer how far ``actor`` may go with ``action``; None if not at all."""
+    if action in OPERATOR_ACTIONS:
+        return Reach.ALL if actor.operator else None
+    return ACTIONS[action].get(actor.role)
+
+
 def require(actor: Actor, action: str) -> Reach:
-    """Return how far ``actor`` may go with ``action``. ForbiddenError: not at all."""
-    reach = ACTIONS[action].get(actor.role)
-    if reach is None:
-        raise ForbiddenError(f"The role {actor.role.name.lower()} does not allow {action}.")
-    return reach
+    """Answer how far ``actor`` may go with ``action``; ForbiddenError if not at all."""
+    found = reach(actor, action)
+    if found is not None:
+        return found
+    if action in OPERATOR_ACTIONS:
+        raise ForbiddenError(f"Only an operator of this installation may do {action}.")
+    raise ForbiddenError(f"The role {actor.role.name.lower()} does not allow {action}.")

@@ -37,6 +37,7 @@ _RANGES: Final = {
     "port": (1, 65_535),
     "workers": (1, 1024),
     "capacity": (16, 1 << 30),
+    "org_capacity": (0, 1 << 30),
     "journal_slots": (16, 1 << 16),
     "lease_ttl": (0.5, 60),
     "lease_tick": (0.01, 1),
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
     audit_key_file: Path | None = None  # None: <data_dir>/pepper.audit
     capacity: int = 1_000_000  # keys, teams, users and orgs together
+    org_capacity: int = 0  # of it for one org; 0: half, or all where there is one org
     durability: Literal["process", "commit"] = "process"
     journal_slots: int = 16_384
     log_retention_days: int = 90

@@ -268,3 +268,12 @@ def test_admins_make_no_owners(host: Host, server: Server) -> None:
     assert admin("DELETE", f"/members/{boss}").status == 400
     assert admin("POST", "/invitations", {"email": "x@example.org", "role": "owner"}).status == 400
     assert admin("DELETE", "/org").status == 403
+
+
+def test_a_price_is_deleted_by_its_model(api: Api) -> None:
+    """Row P1 of the attacks. A model's name may hold slashes, as they are or encoded."""
+    for model, path in (("m1", "m1"), ("openai/m2", "openai/m2"), ("a/b c?", "a%2Fb%20c%3F")):
+        api.ok("PUT", "/prices", {"model": model, "input": "1"})
+        assert api("DELETE", f"/prices/{path}").status == 204
+        assert model not in [price["model"] for price in api.ok("GET", "/prices")["data"]]
+        assert api("DELETE", f"/prices/{path}").status == 404

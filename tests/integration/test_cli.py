@@ -252,6 +252,8 @@ def test_teams_members_budgets_prices(shell: Shell) -> None:
     assert shell.json("budgets", "clear", "--org") == {"cleared": True}
     assert shell.json("prices", "set", "m", "--input", "0.5", "--output", "1")["input"] == "0.5"
     assert "m" in [one["model"] for one in shell.json("prices", "list")["data"]]
+    assert shell.json("prices", "delete", "m") == {"model": "m", "deleted": True}
+    assert "m" not in [one["model"] for one in shell.json("prices", "list")["data"]]
     assert shell.json("prices", "import") == {"changed": 0}
 
 

@@ -49,7 +49,11 @@ def management_key(
         )
         new = management.NewManagementKey(name="test")
         user = Actor(
-            org=actor.org, role=Role.OWNER, name="test", user=ids.from_text("user", person.id)
+            org=actor.org,
+            role=Role.OWNER,
+            name="test",
+            user=ids.from_text("user", person.id),
+            operator=role is Role.OWNER and actor.org == local.org,
         )
         return (await management.create(context, user, new)).key
 

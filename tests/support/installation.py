@@ -104,6 +104,12 @@ def stranger() -> Actor:
     return Actor(org=ids.new_id(), role=Role.OWNER, name="stranger")
 
 
+@pytest.fixture
+async def neighbour(context: Context) -> Actor:
+    """The owner of a second org that is there."""
+    return Actor(org=await bootstrap.add_org(context, "Next"), role=Role.OWNER, name="neighbour")
+
+
 def end_serving(settings: Settings) -> None:
     """Stop being a server, and leave no memory behind."""
     attach.detach(settings)

@@ -3,7 +3,7 @@
 import pytest
 
 from nemorouter.errors import ForbiddenError
-from nemorouter.roles import ACTIONS, Actor, Reach, Role, require
+from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, Reach, Role, require
 
 
 def reach(role: Role, action: str) -> Reach | None:
@@ -18,10 +18,21 @@ def test_owners_do_everything() -> None:
 
 
 def test_admins_do_all_but_what_only_owners_may() -> None:
-    assert [action for action in ACTIONS if reach(Role.ADMIN, action) is None] == [
-        "pepper.rotate",
-        "org.delete",
-    ]
+    assert [action for action in ACTIONS if reach(Role.ADMIN, action) is None] == ["org.delete"]
+
+
+@pytest.mark.parametrize("action", sorted(OPERATOR_ACTIONS))
+def test_the_installation_is_the_operator_s(action: str) -> None:
+    """Row P2 of the attacks: an admin of any org set the prices of all orgs."""
+    assert {reach(role, action) for role in Role} == {None}
+    operator = Actor(org=1, role=Role.VIEWER, name="x", operator=True)
+    assert require(operator, action) is Reach.ALL
+
+
+def test_an_operator_is_nothing_more_in_an_org() -> None:
+    operator = Actor(org=1, role=Role.VIEWER, name="x", operator=True)
+    with pytest.raises(ForbiddenError):
+        require(operator, "key.create")
 
 
 def test_viewers_only_read() -> None:
@@ -36,7 +47,7 @@ def test_members_have_their_own(action: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "action", ["budget.set", "price.set", "team.create", "member.add", "audit.read", "org.update"]
+    "action", ["budget.set", "team.create", "member.add", "audit.read", "org.update"]
 )
 def test_members_change_nothing_that_is_shared(action: str) -> None:
     assert reach(Role.MEMBER, action) is None

@@ -15,6 +15,10 @@ COMMANDS: Final = {
     "teams": ("nemorouter.cli.teams:app", "Create, list and update teams."),
     "members": ("nemorouter.cli.members:app", "Add, invite, list, update and remove people."),
     "orgs": ("nemorouter.cli.orgs:app", "Create, list and update the orgs of this installation."),
+    "operators": (
+        "nemorouter.cli.operators:app",
+        "Say who may change what belongs to the whole installation.",
+    ),
     "management-keys": (
         "nemorouter.cli.management_keys:app",
         "Create, list and revoke keys of the management API.",
@@ -23,7 +27,7 @@ COMMANDS: Final = {
         "nemorouter.cli.budgets:app",
         "Set, clear and list budgets of keys, teams, people and the org.",
     ),
-    "prices": ("nemorouter.cli.prices:app", "List, set and import the prices of models."),
+    "prices": ("nemorouter.cli.prices:app", "List, set, delete and import the prices of models."),
     "usage": ("nemorouter.cli.reports:usage", "Requests, tokens and cost by day."),
     "logs": ("nemorouter.cli.reports:logs", "The request log."),
     "audit": ("nemorouter.cli.audit:app", "Check the audit log."),

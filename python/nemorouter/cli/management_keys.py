@@ -9,7 +9,7 @@ app: App = group("management-keys")
 
 
 @app.command
-def create(*, name: str, common: Common = DEFAULTS) -> None:
+def create(*, name: str, operator: bool = True, common: Common = DEFAULTS) -> None:
     """Create a key for the management API and print it, this once. It acts for the org's first
     owner.
 
@@ -17,10 +17,12 @@ def create(*, name: str, common: Common = DEFAULTS) -> None:
     ----------
     name
         What the key is for.
+    operator
+        Whether it may also change what belongs to the whole installation, such as prices.
     """
     from nemorouter.services.access import management
 
-    new = management.NewManagementKey(name=name)
+    new = management.NewManagementKey(name=name, operator=operator)
     created = with_store(common, lambda context, actor: management.create(context, actor, new))
     if common.json:
         print_json({"key": created.key, "management_key": created.view})
@@ -39,8 +41,19 @@ def list_keys(*, common: Common = DEFAULTS) -> None:
         print_json({"data": found})
         return
     print_table(
-        ("ID", "NAME", "ALIAS", "USER", "STATUS", "LAST USED"),
-        ((key.id, key.name, key.alias, key.user_id, key.status, key.last_used_at) for key in found),
+        ("ID", "NAME", "ALIAS", "USER", "STATUS", "OPERATOR", "LAST USED"),
+        (
+            (
+                key.id,
+                key.name,
+                key.alias,
+                key.user_id,
+                key.status,
+                "yes" if key.operator else "",
+                key.last_used_at,
+            )
+            for key in found
+        ),
     )
 
 

@@ -73,6 +73,18 @@ def set_price(
         print_fields(found)
 
 
+@app.command(name="delete")
+def delete_price(model: str, /, *, common: Common = DEFAULTS) -> None:
+    """Delete the price of MODEL. Where a budget applies, the model is refused from then on."""
+    from nemorouter.services.budgets import prices
+
+    with_store(common, lambda context, actor: prices.delete_price(context, actor, model))
+    if common.json:
+        print_json({"model": model, "deleted": True})
+    else:
+        note(f"The price of {model} is deleted.")
+
+
 @app.command(name="import")
 def import_prices(
     file: Path | None = None, /, *, keep: bool = False, common: Common = DEFAULTS

@@ -1,6 +1,6 @@
 """One table: every route, and what it takes to enter. A route that is not in it does not exist.
 
-An action is one of ``roles.ACTIONS``: the table of roles there says who may, and the services ask
+An action is one of ``roles.ACTIONS`` or ``roles.OPERATOR_ACTIONS``: they say who may, and the services ask
 it; pages ask it too, before they read anything. The routes' guard only finds out who somebody is,
 so that no rule is written twice.
 """
@@ -53,13 +53,17 @@ _API: Final[dict[str, str]] = {
     "GET /usage": "usage.read",
     "GET /logs": "log.read",
     "GET /audit": "audit.read",
-    "GET /audit/verify": "audit.read",
+    "GET /audit/verify": "audit.verify",
     "GET /prices": "price.read",
     "PUT /prices": "price.set",
+    "DELETE /prices/{model}": "price.delete",
     "GET /alerts": "alert.read",
     "GET /webhooks": "webhook.read",
     "POST /webhooks": "webhook.create",
     "DELETE /webhooks/{id}": "webhook.delete",
+    "GET /operators": "operator.read",
+    "PUT /operators": "operator.set",
+    "DELETE /operators/{id}": "operator.set",
     "GET /me": SIGNED_IN,
     "PATCH /me": SIGNED_IN,
     "GET /org": "org.read",
@@ -120,8 +124,14 @@ _PAGES: Final[dict[str, str]] = {
     "POST /{org}/settings/webhooks": "webhook.create",
     "GET /{org}/settings/webhooks/{id}/delete": "webhook.delete",
     "POST /{org}/settings/webhooks/{id}/delete": "webhook.delete",
+    "GET /{org}/settings/operators": "operator.read",
+    "POST /{org}/settings/operators": "operator.set",
+    "GET /{org}/settings/operators/{id}/remove": "operator.set",
+    "POST /{org}/settings/operators/{id}/remove": "operator.set",
     "GET /{org}/settings/prices": "price.read",
     "POST /{org}/settings/prices": "price.set",
+    "GET /{org}/settings/prices/delete": "price.delete",
+    "POST /{org}/settings/prices/delete": "price.delete",
 }
 
 ROUTES: Final[dict[str, str]] = {

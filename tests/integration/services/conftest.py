@@ -3,6 +3,7 @@
 from tests.support.installation import (  # noqa: F401 - fixtures
     context,
     member,
+    neighbour,
     owner,
     postgres_template,
     settings,

@@ -115,7 +115,7 @@ def plane(context: Context) -> Plane:  # noqa: F811 - the fixture
 
 async def person(context: Context, role: Role, org: int, email: str = "") -> Person:  # noqa: F811
     """A fresh person of this role, who has signed in."""
-    local = Actor(org=org, role=Role.OWNER, name="test")
+    local = Actor(org=org, role=Role.OWNER, name="test", operator=True)
     email = email or f"{role.name.lower()}{ids.new_id()}@example.org"
     made = await owners.add_member(
         context, local, owners.NewMember(name=email, email=email, role=role.name.lower())
@@ -123,9 +123,10 @@ async def person(context: Context, role: Role, org: int, email: str = "") -> Per
     user = ids.from_text("user", made.id)
     async with context.store.begin() as connection:
         cookie = await sessions.begin(connection, context, user, org, "127.0.0.1")
-    actor = Actor(org=org, role=role, name=email, user=user, source_ip="127.0.0.1")
+    signed = await sessions.find(context, cookie, "127.0.0.1")
+    assert signed is not None
     return Person(
-        actor, cookie, sessions.csrf_token(context, cookie), "/" + ids.to_text("org", org)
+        signed.actor, cookie, sessions.csrf_token(context, cookie), "/" + ids.to_text("org", org)
     )
 
 

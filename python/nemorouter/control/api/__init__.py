@@ -46,7 +46,7 @@ def _handler(route: Route) -> HTTPRouteHandler:
     async def answer(request: AnyRequest) -> Response[Any]:
         return await respond(route, request)
 
-    path = policy.API + route.path.replace("{id}", "{id:str}")
+    path = policy.API + route.path.replace("{id}", "{id:str}").replace("{model}", "{model:path}")
     status = 200 if route.answer is None else route.status  # the answer itself says 204
     return HTTPRouteHandler(path, http_method=route.method, status_code=status)(answer)  # type: ignore[arg-type]
 
@@ -71,7 +71,7 @@ async def respond(route: Route, request: AnyRequest) -> Response[Any]:
     call = Call(
         context=auth.context_of(request),
         who=auth.require(request),
-        id=id,
+        id=id or str(request.path_params.get("model", "")).removeprefix("/"),
         body=_body(route, request, body),
         query=_query(route, request),
         headers=request.headers,

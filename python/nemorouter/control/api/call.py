@@ -22,7 +22,10 @@ class Paging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, decoded and checked. ``who`` is None on public routes only."""
+    """One request, decoded and checked. ``who`` is None on public routes only.
+
+    ``id`` is what the path names: an id, or a model.
+    """
 
     context: Context
     who: Signed | None

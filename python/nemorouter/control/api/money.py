@@ -54,6 +54,10 @@ async def put_price(call: Call) -> prices.Price:
     return await prices.set_price(call.context, call.actor, call.body)
 
 
+async def delete_price(call: Call) -> None:
+    await prices.delete_price(call.context, call.actor, call.id)
+
+
 async def series(call: Call) -> UsageSeries:
     return UsageSeries(data=await usage.usage(call.context, call.actor, **given(call.query)))
 
@@ -117,5 +121,13 @@ ROUTES: Final = (
         work=put_price,
         body=prices.Price,
         answer=prices.Price,
+    ),
+    Route(
+        method="DELETE",
+        path="/prices/{model}",
+        about="Delete the price of a model",
+        work=delete_price,
+        answer=None,
+        status=204,
     ),
 )

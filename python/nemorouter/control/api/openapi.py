@@ -9,9 +9,9 @@ import msgspec
 
 from nemorouter.control import policy
 from nemorouter.control.api.call import Route
-from nemorouter.roles import ACTIONS
+from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS
 from nemorouter.services.fields.values import ENDPOINTS
-from nemorouter.types import RATES
+from nemorouter.types import MAX_MODEL_BYTES, RATES
 
 _TEXT: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 _DAY: Final = {"type": "string", "format": "date"}
@@ -179,6 +179,8 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _who(action: str) -> str:
+    if action in OPERATOR_ACTIONS:
+        return "For operators of the installation."
     if action not in ACTIONS:
         return "For everybody who is signed in."
     return f"Roles: {', '.join(role.name.lower() for role in ACTIONS[action])}."
@@ -189,6 +191,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     if "{id}" in route.path:
         schema: dict[str, Any] = {"type": "string", "pattern": ID}
         found.append({"name": "id", "in": "path", "required": True, "schema": schema})
+    if "{model}" in route.path:
+        schema = {"type": "string", "minLength": 1, "maxLength": MAX_MODEL_BYTES}
+        found.append({"name": "model", "in": "path", "required": True, "schema": schema})
     if route.query is not None:
         for field in msgspec.structs.fields(route.query):
             schema = _ASKED.get(field.name, {"type": "string"})

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from nemorouter.control.api.call import Call, Paging, Route
-from nemorouter.services.access import invitations, management, people, reset
+from nemorouter.services.access import invitations, management, operators, people, reset
 from nemorouter.services.fields.page import Page, sliced
 from nemorouter.services.fields.views import ScopeView, UserView
 from nemorouter.services.operations import orgs
@@ -46,6 +46,12 @@ class PasswordReset(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None
 
 
+class Operators(msgspec.Struct, frozen=True, kw_only=True):
+    """The operators of the installation, by e-mail address."""
+
+    data: list[operators.OperatorView]
+
+
 class Me(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks."""
 
@@ -55,6 +61,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     org_id: str
     org_name: str
+    operator: bool
 
 
 class MePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +138,18 @@ async def end_invitation(call: Call) -> None:
     await invitations.revoke(call.context, call.actor, call.id)
 
 
+async def list_operators(call: Call) -> Operators:
+    return Operators(data=await operators.list_operators(call.context, call.actor))
+
+
+async def add_operator(call: Call) -> operators.OperatorView:
+    return await operators.add_operator(call.context, call.actor, call.body)
+
+
+async def remove_operator(call: Call) -> None:
+    await operators.remove_operator(call.context, call.actor, call.id)
+
+
 async def list_management_keys(call: Call) -> Page[management.ManagementKeyView]:
     found = await management.list_management_keys(call.context, call.actor)
     return sliced(found, call.query.limit, call.query.cursor)
@@ -154,6 +173,7 @@ async def me(call: Call) -> Me:
         role=signed.actor.role.name.lower(),
         org_id=signed.org_id,
         org_name=signed.org_name,
+        operator=signed.actor.operator,
     )
 
 
@@ -297,6 +317,29 @@ ROUTES: Final = (
         about="Revoke a management key for ever",
         work=revoke_management_key,
         answer=management.ManagementKeyView,
+    ),
+    Route(
+        method="GET",
+        path="/operators",
+        about="List the operators of the installation",
+        work=list_operators,
+        answer=Operators,
+    ),
+    Route(
+        method="PUT",
+        path="/operators",
+        about="Make a person an operator",
+        work=add_operator,
+        body=operators.NewOperator,
+        answer=operators.OperatorView,
+    ),
+    Route(
+        method="DELETE",
+        path="/operators/{id}",
+        about="Make a person no operator",
+        work=remove_operator,
+        answer=None,
+        status=204,
     ),
     Route(method="GET", path="/me", about="Who asks", work=me, answer=Me),
     Route(

@@ -10,6 +10,7 @@ from nemorouter.control.pages import (
     home,
     hosts,
     keys,
+    operators,
     people,
     records,
     settings,
@@ -31,7 +32,10 @@ def routes() -> list[Any]:
     """Every handler of the pages; each stands in ``policy.ROUTES``."""
     return [
         handler
-        for module in (entry, home, keys, budgets, teams, people, records, hosts, settings)
+        for module in (
+            *(entry, home, keys, budgets, teams, people, records, hosts, settings),
+            operators,
+        )
         for handler in module.HANDLERS
     ]
 

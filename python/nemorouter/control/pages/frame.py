@@ -8,7 +8,7 @@ from litestar import Request, Response
 from nemorouter.control import auth, policy
 from nemorouter.control.pages.render import page
 from nemorouter.errors import ForbiddenError, NotFoundError
-from nemorouter.roles import ACTIONS, Actor, require
+from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, reach, require
 from nemorouter.services.operations.orgs import slug
 from nemorouter.services.reports import overview
 from nemorouter.services.transaction.context import Context
@@ -56,6 +56,9 @@ DONE: Final = {
     "invitation-revoked": "The invitation is withdrawn. Its link is of no use any more.",
     "org-saved": "The organization is saved.",
     "price-saved": "The price is saved. It holds for requests that start from now on.",
+    "operator-added": "The person is an operator now.",
+    "operator-removed": "The person is no operator any more.",
+    "price-deleted": "The price is deleted.",
     "password-changed": "Your password is changed. All your other sessions have ended.",
     "management-key-revoked": "The management key is deleted.",
     "webhook-deleted": "The webhook is deleted.",
@@ -118,7 +121,7 @@ class Frame(NamedTuple):
 
     def can(self, action: str) -> bool:
         """May the person do this here? Decides what is shown; what is allowed, the services say."""
-        return self.actor.role in ACTIONS[action]
+        return reach(self.actor, action) is not None
 
     def is_me(self, id: str) -> bool:
         """Is this the id of the person who looks?"""
@@ -158,9 +161,10 @@ async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
         name=signed.email,
         user=signed.actor.user,
         source_ip=signed.actor.source_ip,
+        operator=signed.actor.operator,
     )
     action = policy.access(request.method, request.scope["path_template"])
-    if action in ACTIONS:
+    if action in ACTIONS or action in OPERATOR_ACTIONS:
         require(actor, action)  # before anything is read; the services ask once more
     orgs = [Org(place.name, "/" + quote(paths[place.id])) for place in places]
     return Frame(

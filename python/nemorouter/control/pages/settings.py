@@ -198,6 +198,38 @@ async def save_price(request: AnyRequest, org: FromPath[str]) -> Response[str] |
     return go(f"{frame.path}/settings/prices", "price-saved")
 
 
+@get("/{org:str}/settings/prices/delete")
+async def ask_delete_price(request: AnyRequest, org: FromPath[str]) -> Response[str]:
+    """Name the model, and what the end of its price means."""
+    frame = await open_frame(request, org, "Settings")
+    model = request.query_params.get("model", "")
+    await prices.show_price(frame.context, frame.actor, model)
+    return frame.page(
+        "confirm.html",
+        question="Delete this price?",
+        name=model,
+        detail="",
+        consequences=[
+            "Where a budget applies, requests of this model are refused.",
+            "Elsewhere their cost is recorded as unknown.",
+        ],
+        verb="Delete price",
+        action=f"{frame.path}/settings/prices/delete",
+        back=f"{frame.path}/settings/prices",
+        back_name="Prices",
+        hidden={"model": model},
+    )
+
+
+@post("/{org:str}/settings/prices/delete", status_code=303)
+async def delete_price(request: AnyRequest, org: FromPath[str]) -> Redirect:
+    """Delete the price of a model."""
+    frame = await open_frame(request, org, "Settings")
+    form = await forms.read(request)
+    await prices.delete_price(frame.context, frame.actor, form.values.get("model", ""))
+    return go(f"{frame.path}/settings/prices", "price-deleted")
+
+
 def _one(listed: list[T], id: str) -> T:
     """Return the item of a list with this id. NotFoundError: there is none."""
     found = next((one for one in listed if one.id == id), None)
@@ -285,4 +317,6 @@ HANDLERS: Final = [
     delete_webhook,
     show_prices,
     save_price,
+    ask_delete_price,
+    delete_price,
 ]

@@ -11,7 +11,7 @@ from sqlalchemy import Row, insert, select, update
 
 from nemorouter import ids
 from nemorouter.datadir.secrets import hash_key
-from nemorouter.errors import NotFoundError
+from nemorouter.errors import ForbiddenError, NotFoundError
 from nemorouter.roles import Actor, Role, require
 from nemorouter.services.fields import values
 from nemorouter.services.transaction.clock import iso
@@ -25,9 +25,13 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 
 
 class NewManagementKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """It may do what its person may: you, or at the machine itself an owner of the org."""
+    """It may do what its person may: you, or at the machine itself an owner of the org.
+
+    ``operator``: also what its person may do as an operator, which is the default for an operator.
+    """
 
     name: str
+    operator: bool | None = None
 
 
 class ManagementKeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +40,7 @@ class ManagementKeyView(msgspec.Struct, frozen=True, kw_only=True):
     alias: str
     user_id: str
     status: str
+    operator: bool
     created_at: str | None
     last_used_at: str | None
     revoked_at: str | None
@@ -59,6 +64,9 @@ async def create(context: Context, actor: Actor, new: NewManagementKey) -> Creat
 
 async def insert_key(unit: Unit, new: NewManagementKey, user: int) -> CreatedManagementKey:
     """The same within a transaction that is open."""
+    operator = unit.actor.operator if new.operator is None else new.operator
+    if operator and not unit.actor.operator:
+        raise ForbiddenError("Only an operator makes keys of an operator.", field="operator")
     pepper_id, pepper = unit.context.peppers[0]
     secret = "mk-nemo-" + "".join(secrets.choice(_ALPHABET) for _ in range(32))
     row = {
@@ -70,6 +78,7 @@ async def insert_key(unit: Unit, new: NewManagementKey, user: int) -> CreatedMan
         "pepper_id": pepper_id,
         "last4": secret[-4:],
         "created_ms": unit.now_ms,
+        "operator": int(operator),
     }
     await unit.connection.execute(insert(management_keys).values(**row))
     query = select(management_keys).where(management_keys.c.id == row["id"])
@@ -126,6 +135,7 @@ def _view(row: Row[Any]) -> ManagementKeyView:
         alias=f"mk-...{row.last4}",
         user_id=text_id(Kind.USER, row.user_id),
         status=Status(row.status).name.lower(),
+        operator=bool(row.operator),
         created_at=iso(row.created_ms),
         last_used_at=iso(row.last_used_ms),
         revoked_at=iso(row.revoked_ms),

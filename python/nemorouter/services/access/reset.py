@@ -19,7 +19,7 @@ from nemorouter.services.access import password as passwords
 from nemorouter.services.access import sessions, throttle, tokens
 from nemorouter.services.transaction.clock import iso, now_ms
 from nemorouter.services.transaction.context import Context
-from nemorouter.services.transaction.lookup import find, text_id
+from nemorouter.services.transaction.lookup import find, is_operator, text_id
 from nemorouter.services.transaction.unit import change, own_change
 from nemorouter.store.schema import memberships, meta, orgs, users
 from nemorouter.types import Kind, Status
@@ -56,6 +56,9 @@ async def issue(context: Context, actor: Actor, reference: str) -> Reset:
         role = (await unit.connection.execute(select(memberships.c.role).where(place))).scalar_one()
         if role == Role.OWNER and actor.role is not Role.OWNER:
             raise RefusedError("Only an owner lets an owner set a new password.", field="member")
+        operator = select(is_operator()).where(users.c.id == row.id)
+        if not actor.operator and (await unit.connection.execute(operator)).scalar_one():
+            raise RefusedError("Only an operator lets one set a new password.", field="member")
         if row.status != Status.ACTIVE:
             raise ConflictError("The person is disabled; make them active first.", field="member")
         token, expires = tokens.new_token(), unit.now_ms + LIFE_MS

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from blake3 import blake3
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
@@ -17,7 +17,7 @@ from nemorouter.roles import Actor, Role
 from nemorouter.services.access import tokens
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
-from nemorouter.services.transaction.lookup import text_id
+from nemorouter.services.transaction.lookup import is_operator, text_id
 from nemorouter.store.schema import management_keys, memberships, orgs, sessions, users
 from nemorouter.types import Kind, Status
 
@@ -67,7 +67,9 @@ async def find(context: Context, token: str, source_ip: str) -> Signed | None:
     """Whose session it is; None if it is none, is over, or its person may not enter any more."""
     digests = tokens.digests("session", token, context.peppers)
     at = now_ms()
-    query = _people(sessions, sessions.c.id.label("session"), sessions.c.seen_ms).where(
+    query = _people(
+        sessions, is_operator(), sessions.c.id.label("session"), sessions.c.seen_ms
+    ).where(
         sessions.c.digest.in_(digests),
         sessions.c.expires_ms > at,
         sessions.c.seen_ms > at - IDLE_MS,
@@ -90,7 +92,8 @@ async def find_management_key(context: Context, secret: str, source_ip: str) -> 
         return None
     digests = [hash_key(secret, pepper) for _, pepper in context.peppers]
     table = management_keys.c
-    query = _people(management_keys, table.id.label("key"), table.last_used_ms).where(
+    operator = is_operator() & (table.operator == 1)
+    query = _people(management_keys, operator, table.id.label("key"), table.last_used_ms).where(
         table.digest.in_(digests), table.status == int(Status.ACTIVE)
     )
     at = now_ms()
@@ -125,9 +128,15 @@ def csrf_token(context: Context, token: str) -> str:
     return blake3(b"nemorouter csrf\0" + token.encode(), key=context.audit_key).hexdigest()[:40]
 
 
-def _people(table: Any, *own: Any) -> Select[Any]:  # noqa: ANN401 - a table with user_id, and its columns
+def _people(
+    table: Any,  # noqa: ANN401 - a table with user_id
+    operator: ColumnElement[bool],
+    *own: Any,
+) -> Select[Any]:
+    """Select whose credential a row of ``table`` is, if they may enter; ``operator``: as such."""
     return (
         select(*own, users.c.id.label("user"), users.c.email, users.c.name, memberships.c.role)
+        .add_columns(operator.label("operator"))
         .add_columns(orgs.c.id.label("org"), orgs.c.name.label("org_name"))
         .join(users, users.c.id == table.c.user_id)
         .join(
@@ -142,7 +151,12 @@ def _people(table: Any, *own: Any) -> Select[Any]:  # noqa: ANN401 - a table wit
 def _signed(row: Row[Any], name: str, source_ip: str, session: int = 0, csrf: str = "") -> Signed:
     return Signed(
         actor=Actor(
-            org=row.org, role=Role(row.role), name=name, user=row.user, source_ip=source_ip
+            org=row.org,
+            role=Role(row.role),
+            name=name,
+            user=row.user,
+            source_ip=source_ip,
+            operator=bool(row.operator),
         ),
         email=row.email,
         name=row.name,

@@ -7,16 +7,16 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
-from nemorouter.errors import RefusedError
+from nemorouter.errors import ConflictError, NotFoundError, RefusedError
 from nemorouter.roles import Actor, require
 from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, every, page
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.unit import Unit, change
-from nemorouter.store.schema import prices
-from nemorouter.types import MAX_MODEL_BYTES, NANO
+from nemorouter.store.schema import INSTALLATION, prices
+from nemorouter.types import MAX_MODEL_BYTES, MAX_PRICES, NANO
 
 _HIGHEST = 1_000_000 * NANO  # of a price: keeps every product of tokens and price within range
 _MOST_OUTPUT = 100_000_000
@@ -55,6 +55,16 @@ async def list_prices(context: Context, actor: Actor) -> list[Price]:
     return await every(partial(page_prices, context, actor))
 
 
+async def show_price(context: Context, actor: Actor, model: str) -> Price:
+    """Answer the price of one model. NotFoundError: there is none."""
+    require(actor, "price.read")
+    async with context.store.read() as connection:
+        row = (await connection.execute(select(prices).where(prices.c.model == model))).first()
+    if row is None:
+        raise NotFoundError(f"There is no price of {model!r}.", field="model")
+    return _view(row)
+
+
 async def set_price(context: Context, actor: Actor, new: Price) -> Price:
     """Set the price of a model; it holds for requests admitted from now on."""
     async with change(context, actor, "price.set") as unit:
@@ -62,8 +72,21 @@ async def set_price(context: Context, actor: Actor, new: Price) -> Price:
             await unit.connection.execute(select(prices).where(prices.c.model == new.model))
         ).first()
         await _write(unit, new)
-        await unit.record("price.set", new.model, _view(before) if before else None, new)
+        old = _view(before) if before else None
+        await unit.record("price.set", new.model, old, new, org=INSTALLATION)
     return new
+
+
+async def delete_price(context: Context, actor: Actor, model: str) -> None:
+    """Delete the price of a model; from now on none is known. NotFoundError: there is none."""
+    async with change(context, actor, "price.delete") as unit:
+        mine = prices.c.model == model
+        before = (await unit.connection.execute(select(prices).where(mine))).first()
+        if before is None:
+            raise NotFoundError(f"There is no price of {model!r}.", field="model")
+        await unit.connection.execute(delete(prices).where(mine))
+        await unit.touch_price(model)
+        await unit.record("price.deleted", model, _view(before), org=INSTALLATION)
 
 
 async def import_prices(
@@ -88,9 +111,8 @@ async def write_prices(unit: Unit, new: Sequence[Price], *, replace: bool) -> in
     for price in todo:
         await _write(unit, price)
     if todo:
-        await unit.record(
-            "prices.imported", "prices", None, {"models": [price.model for price in todo]}
-        )
+        models = {"models": [price.model for price in todo]}
+        await unit.record("prices.imported", "prices", None, models, org=INSTALLATION)
     return len(todo)
 
 
@@ -118,8 +140,19 @@ async def _write(unit: Unit, new: Price) -> None:
         update(prices).where(prices.c.model == new.model).values(**row)
     )
     if not done.rowcount:
+        await _require_room(unit)
         await unit.connection.execute(insert(prices).values(model=new.model, **row))
     await unit.touch_price(new.model)
+
+
+async def _require_room(unit: Unit) -> None:
+    """Raise a ConflictError if the arenas of the hosts can hold no other price."""
+    count = select(func.count()).select_from(prices)
+    if (await unit.connection.execute(count)).scalar_one() >= MAX_PRICES:
+        raise ConflictError(
+            f"There are {MAX_PRICES:,} prices, which is the most. Delete those that nobody needs first.",
+            field="model",
+        )
 
 
 def _row(new: Price) -> dict[str, int | None]:

@@ -14,6 +14,7 @@ from nemorouter.services.fields import values
 from nemorouter.services.fields.views import ScopeView
 from nemorouter.services.scopes import keys, owners
 from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.scopes.places import take_place
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, text_id
 from nemorouter.services.transaction.unit import Unit, change
@@ -57,8 +58,8 @@ async def init(
     API key.
     """
     org_id = ids.new_id()
-    actor = Actor(org=org_id, role=Role.OWNER, name="setup")
-    async with change(context, actor, "org.update") as unit:
+    actor = Actor(org=org_id, role=Role.OWNER, name="setup", operator=True)
+    async with change(context, actor, "org.create") as unit:
         if (await unit.connection.execute(select(orgs.c.id).limit(1))).first() is not None:
             raise ConflictError("This store is set up already; its data directory holds an org.")
         team = await _insert_org(unit, org)
@@ -82,7 +83,10 @@ async def init(
 
 
 async def local_actor(context: Context, name: str = "cli") -> Actor:
-    """Who sits at the machine acts as an owner of its org. NotFoundError if the store is empty."""
+    """Act for who sits at the machine: an owner of the first org, and an operator.
+
+    NotFoundError: the store is empty.
+    """
     async with context.store.read() as connection:
         query = (
             select(orgs.c.id).join(teams, teams.c.org_id == orgs.c.id).order_by(orgs.c.id).limit(1)
@@ -92,15 +96,14 @@ async def local_actor(context: Context, name: str = "cli") -> Actor:
         raise NotFoundError(
             "The store holds no org yet; run `nemorouter init` or `nemorouter serve` first."
         )
-    return Actor(org=org, role=Role.OWNER, name=name)
+    return Actor(org=org, role=Role.OWNER, name=name, operator=True)
 
 
 async def add_org(context: Context, name: str) -> int:
     """Another org with its team ``Default``, and nobody in it yet."""
     org_id = ids.new_id()
-    async with change(
-        context, Actor(org=org_id, role=Role.OWNER, name="cli"), "org.update"
-    ) as unit:
+    actor = Actor(org=org_id, role=Role.OWNER, name="cli", operator=True)
+    async with change(context, actor, "org.create") as unit:
         await _insert_org(unit, name)
     return org_id
 
@@ -110,6 +113,7 @@ async def _insert_org(unit: Unit, name: str) -> ScopeView:
     row = {"id": unit.actor.org, "name": values.name(name, "org"), "created_ms": unit.now_ms}
     with owners.taken(Kind.ORG):
         await unit.connection.execute(insert(orgs).values(**row))
+    await take_place(unit)
     await unit.touch(Kind.ORG, unit.actor.org)
     await unit.record("org.created", text_id(Kind.ORG, unit.actor.org), None, {"name": row["name"]})
     return await owners.insert_team(unit, NewScope(name=DEFAULT_TEAM))

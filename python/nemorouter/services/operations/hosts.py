@@ -18,8 +18,9 @@ from nemorouter.errors import ConflictError, NotFoundError, StoreError
 from nemorouter.roles import Actor, require
 from nemorouter.services.transaction.clock import iso
 from nemorouter.services.transaction.context import Context
+from nemorouter.services.transaction.unit import change
 from nemorouter.store.policies import change_seq
-from nemorouter.store.schema import adrift, money_leases
+from nemorouter.store.schema import INSTALLATION, adrift, money_leases
 from nemorouter.store.schema import hosts as known_hosts
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
     async with _registry(context) as registry:
         await _bury(registry, found[0])
     await bank.forget(context.store, ids.from_text("host", found[0].id))
+    async with change(context, actor, "host.forget") as unit:
+        await unit.record("host.forgotten", found[0].id, {"name": found[0].name}, org=INSTALLATION)
     return found[0].name
 
 
@@ -167,6 +170,8 @@ async def reset(context: Context, actor: Actor) -> None:
     require(actor, "host.forget")
     async with _registry(context) as registry:
         await registry.clear()
+    async with change(context, actor, "host.forget") as unit:
+        await unit.record("hosts.reset", "hosts", org=INSTALLATION)
 
 
 async def _bury(registry: "Registry", view: HostView) -> None:

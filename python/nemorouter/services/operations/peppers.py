@@ -10,7 +10,7 @@ from nemorouter.roles import Actor
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.unit import change
 from nemorouter.store.fingerprints import marks, remember
-from nemorouter.store.schema import keys
+from nemorouter.store.schema import INSTALLATION, keys
 from nemorouter.types import Status
 
 
@@ -19,7 +19,7 @@ async def rotate(context: Context, actor: Actor) -> list[int]:
     async with change(context, actor, "pepper.rotate") as unit:
         peppers = rotate_pepper(context.settings.pepper_path)
         await remember(unit.connection, await marks(unit.connection), peppers)
-        await unit.record("pepper.rotated", f"pepper {peppers[0][0]}")
+        await unit.record("pepper.rotated", f"pepper {peppers[0][0]}", org=INSTALLATION)
     return [id for id, _ in peppers]
 
 
@@ -38,5 +38,5 @@ async def retire(context: Context, actor: Actor) -> list[int]:
                 f"{active} active keys are under the old pepper; duplicate and revoke them first."
             )
         peppers = retire_pepper(context.settings.pepper_path)
-        await unit.record("pepper.retired", f"pepper {old[0]}")
+        await unit.record("pepper.retired", f"pepper {old[0]}", org=INSTALLATION)
     return [id for id, _ in peppers]

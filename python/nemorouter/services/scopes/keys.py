@@ -20,6 +20,7 @@ from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
 from nemorouter.services.fields.views import KeyView, view, views
 from nemorouter.services.scopes.limits import NewScope, ScopePatch, columns
+from nemorouter.services.scopes.places import require_own_place, take_place
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, find, text_id
@@ -190,6 +191,8 @@ async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
 
 
 async def _insert(unit: Unit, row: dict[str, Any], budget: budgets.NewBudget | None) -> CreatedKey:
+    await require_own_place(unit)
+    await take_place(unit)
     pepper_id, pepper = unit.context.peppers[0]
     secret = _PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
     row |= {

@@ -17,6 +17,7 @@ from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, cursor_id, every, page
 from nemorouter.services.fields.views import ScopeView, UserView, view, views
 from nemorouter.services.scopes.limits import NewScope, ScopePatch, columns
+from nemorouter.services.scopes.places import take_place
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, TABLES, find, text_id
@@ -205,6 +206,7 @@ async def _insert(
     action: str,
     role: Role | None = None,
 ) -> Any:  # noqa: ANN401
+    await take_place(unit)
     with taken(kind):
         await unit.connection.execute(insert(TABLES[kind]).values(**row))
     if role is not None:

@@ -4,13 +4,13 @@ within an org.
 
 from typing import Any, Final
 
-from sqlalchemy import Row, Table, select
+from sqlalchemy import ColumnElement, Row, Table, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, NotFoundError
-from nemorouter.roles import Actor, Reach
-from nemorouter.store.schema import keys, orgs, teams, users
+from nemorouter.roles import Actor, Reach, Role
+from nemorouter.store.schema import keys, memberships, orgs, teams, users
 from nemorouter.types import Kind, Status
 
 TABLES: Final[dict[Kind, Table]] = {
@@ -25,6 +25,17 @@ DEFAULT_TEAM: Final = "Default"
 def text_id(kind: Kind, id: int) -> str:
     """``key_...``, ``team_...``, ``user_...``, ``org_...``."""
     return ids.to_text(kind.name.lower(), id)
+
+
+def is_operator() -> ColumnElement[bool]:
+    """True of a row of ``users`` whose person is an operator of the installation."""
+    first, place = orgs.alias(), memberships.alias()
+    owns_first = exists().where(
+        place.c.user_id == users.c.id,
+        place.c.role == int(Role.OWNER),
+        place.c.org_id == select(func.min(first.c.id)).scalar_subquery(),
+    )
+    return (users.c.operator == 1) | (users.c.operator.is_(None) & owns_first)
 
 
 async def find(

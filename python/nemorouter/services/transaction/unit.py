@@ -61,14 +61,19 @@ class Unit:
         resource: str,
         before: Any = None,  # noqa: ANN401 - any JSON value
         after: Any = None,  # noqa: ANN401
+        *,
+        org: int | None = None,
     ) -> None:
-        """Append an event to the audit chain; ``before`` and ``after`` are kept as JSON."""
+        """Append an event to the audit chain; ``before`` and ``after`` are kept as JSON.
+
+        ``org``: whose log shows it, if not the actor's; ``INSTALLATION``: that of every org.
+        """
         newest = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
         last = (await self.connection.execute(newest)).first()
         event = chain.Event(
             seq=last.seq + 1 if last else 1,
             at_ms=self.now_ms,
-            org_id=self.actor.org,
+            org_id=self.actor.org if org is None else org,
             actor=self.actor.name,
             source_ip=self.actor.source_ip,
             action=action,

@@ -37,14 +37,18 @@ from nemorouter.store.schema.core import (
 )
 from nemorouter.store.schema.hosts import adrift, hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """Number of the newest migration: what this program reads and writes."""
+
+INSTALLATION: Final = 0
+"""``audit.org_id`` of an event about the whole installation, which all orgs see."""
 
 PRICE_CHANGE: Final = 0
 """``changes.kind`` of a price; other kinds are ``types.Kind``. ``changes.model`` names the price.
 """
 
 __all__ = [
+    "INSTALLATION",
     "PRICE_CHANGE",
     "SCHEMA_VERSION",
     "adrift",

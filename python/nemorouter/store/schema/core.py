@@ -37,7 +37,15 @@ changes = Table(
 )
 """What changed for the request path, in order; ``arena.changes`` applies it to the arena."""
 
-orgs = Table("orgs", metadata, id_(), text_("name"), *limits_(), UniqueConstraint("name"))
+orgs = Table(
+    "orgs",
+    metadata,
+    id_(),
+    text_("name"),
+    *limits_(),
+    big_("scopes", zero=True),  # the org, its teams, people and keys that were ever made
+    UniqueConstraint("name"),
+)
 
 teams = Table(
     "teams",
@@ -59,6 +67,7 @@ users = Table(
     text_("name"),
     text_("password_hash", null=True),
     *limits_(),
+    Column("operator", SmallInteger, nullable=True),  # NULL: an owner of the first org is one
     UniqueConstraint("email"),
 )
 
@@ -124,6 +133,7 @@ management_keys = Table(
     big_("created_ms"),
     big_("last_used_ms", null=True),
     big_("revoked_ms", null=True),
+    Column("operator", SmallInteger, nullable=False, server_default="0"),
     UniqueConstraint("digest"),
     Index(None, "org_id"),
 )

@@ -2,10 +2,11 @@
 
 import pytest
 
-from nemorouter.errors import RefusedError
+from nemorouter.errors import ConflictError, NotFoundError, RefusedError
 from nemorouter.roles import Actor
 from nemorouter.services.budgets import prices
 from nemorouter.services.budgets.prices import Price
+from nemorouter.services.reports import audit
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
 from tests.support.installation import scalar
@@ -88,3 +89,37 @@ async def test_a_bad_price_is_refused(
 def test_a_bad_file_is_refused(text: str) -> None:
     with pytest.raises(RefusedError, match="The prices are not"):
         prices.parse_prices(text)
+
+
+async def test_a_deleted_price_is_gone_and_told(context: Context, owner: Actor) -> None:
+    """Row P1 of the attacks: no command deleted a price."""
+    await prices.delete_price(context, owner, "echo")
+    async with context.store.read() as connection:
+        seq = await policies.change_seq(connection)
+        assert await policies.changes_since(connection, seq - 1) == [(seq, 0, 0, "echo")]
+        assert await a_price(connection, "echo") is None
+    (event, *_) = (await audit.list_audit(context, owner)).data
+    assert (event.action, event.resource, event.after) == ("price.deleted", "echo", None)
+    assert event.before is not None
+    with pytest.raises(NotFoundError):
+        await prices.delete_price(context, owner, "echo")
+
+
+async def test_a_price_too_many_is_refused_before_it_is_written(
+    context: Context, owner: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row P1 of the attacks: a price that fits no arena must not get into the store."""
+    there = len(await prices.list_prices(context, owner))
+    monkeypatch.setattr(prices, "MAX_PRICES", there + 1)
+    await prices.set_price(context, owner, Price(model="last", input="1"))
+    seq = await scalar(context, "SELECT value FROM meta WHERE key = 'change_seq'")
+    with pytest.raises(ConflictError, match="which is the most"):
+        await prices.set_price(context, owner, Price(model="one more", input="1"))
+    with pytest.raises(ConflictError, match="which is the most"):
+        await prices.import_prices(context, owner, [Price(model="one more", input="1")])
+    await prices.set_price(context, owner, Price(model="last", input="2"))
+    await prices.delete_price(context, owner, "last")
+    await prices.set_price(context, owner, Price(model="one more", input="1"))
+    assert await scalar(context, "SELECT value FROM meta WHERE key = 'change_seq'") == str(
+        int(str(seq)) + 3
+    )
