@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nemorouter.types import Endpoint
-from tests.integration.test_middleware import APPS, Wrapped
 from tests.support.servers import Answer, Host, Server, chat
+from tests.support.wrapped import APPS, Wrapped
 
 SERVERS = {
     "uvicorn root path": ("uvicorn", "fastapi_app", ("--root-path", "/gw"), ""),

@@ -14,24 +14,8 @@ import msgspec
 import pytest
 
 from nemorouter.types import Outcome
-from tests.support.servers import Host, Server, chat
-
-APPS = "tests.support.wrapped_apps"
-
-
-class Wrapped:
-    """A wrapped app that is being served."""
-
-    def __init__(self, host: Host, server: Server) -> None:
-        self.host = host
-        self.server = server
-        self.key = host.key("my key")
-        self.rows = 0
-
-    def ask(self, model: str, **fields: Any) -> tuple[Any, dict[str, Any]]:
-        answer = self.server.call(body=chat(model, **fields), key=self.key)
-        self.rows += 1
-        return answer, self.host.rows(self.rows)[-1]
+from tests.support.servers import Host, chat
+from tests.support.wrapped import APPS, Wrapped
 
 
 @pytest.fixture(scope="module", params=["asgi", "uvicorn"])
