@@ -124,7 +124,9 @@ async def open_gate(
     """
     arena = await attach.join(settings)
     store = (
-        Store.unseen(settings) if arena is not None else await Store.open(settings, migrate=True)
+        Store.open_lazily(settings)
+        if arena is not None
+        else await Store.open(settings, migrate=True)
     )
     stack.push_async_callback(store.close)
     if arena is None:

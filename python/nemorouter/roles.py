@@ -17,7 +17,7 @@ class Role(IntEnum):
     VIEWER = 4
 
 
-class Reach(IntEnum):
+class Visibility(IntEnum):
     """Limit an action to everything of the org, or to what belongs to the user."""
 
     OWN = 1
@@ -39,17 +39,21 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _READS: Final = {
-    Role.OWNER: Reach.ALL,
-    Role.ADMIN: Reach.ALL,
-    Role.MEMBER: Reach.OWN,
-    Role.VIEWER: Reach.ALL,
+    Role.OWNER: Visibility.ALL,
+    Role.ADMIN: Visibility.ALL,
+    Role.MEMBER: Visibility.OWN,
+    Role.VIEWER: Visibility.ALL,
 }
-_OWN_KEYS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL, Role.MEMBER: Reach.OWN}
-_SHARED: Final = dict.fromkeys(Role, Reach.ALL)
-_ADMINS: Final = {Role.OWNER: Reach.ALL, Role.ADMIN: Reach.ALL}
-_OWNERS: Final = {Role.OWNER: Reach.ALL}
+_OWN_KEYS: Final = {
+    Role.OWNER: Visibility.ALL,
+    Role.ADMIN: Visibility.ALL,
+    Role.MEMBER: Visibility.OWN,
+}
+_SHARED: Final = dict.fromkeys(Role, Visibility.ALL)
+_ADMINS: Final = {Role.OWNER: Visibility.ALL, Role.ADMIN: Visibility.ALL}
+_OWNERS: Final = {Role.OWNER: Visibility.ALL}
 
-ACTIONS: Final[dict[str, dict[Role, Reach]]] = {
+ACTIONS: Final[dict[str, dict[Role, Visibility]]] = {
     "key.read": _READS,
     "key.create": _OWN_KEYS,
     "key.update": _OWN_KEYS,
@@ -99,16 +103,16 @@ OPERATOR_ACTIONS: Final = frozenset(
 """What belongs to the whole installation: no role of an org allows it, only an operator may."""
 
 
-def reach(actor: Actor, action: str) -> Reach | None:
+def visibility(actor: Actor, action: str) -> Visibility | None:
     """Answer how far ``actor`` may go with ``action``; None if not at all."""
     if action in OPERATOR_ACTIONS:
-        return Reach.ALL if actor.operator else None
+        return Visibility.ALL if actor.operator else None
     return ACTIONS[action].get(actor.role)
 
 
-def require(actor: Actor, action: str) -> Reach:
+def require(actor: Actor, action: str) -> Visibility:
     """Answer how far ``actor`` may go with ``action``; ForbiddenError if not at all."""
-    found = reach(actor, action)
+    found = visibility(actor, action)
     if found is not None:
         return found
     if action in OPERATOR_ACTIONS:

@@ -3,10 +3,10 @@
 import pytest
 
 from nemorouter.errors import ForbiddenError
-from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, Reach, Role, require
+from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, Role, Visibility, require
 
 
-def reach(role: Role, action: str) -> Reach | None:
+def reach(role: Role, action: str) -> Visibility | None:
     try:
         return require(Actor(org=1, role=role, name="x"), action)
     except ForbiddenError:
@@ -14,7 +14,7 @@ def reach(role: Role, action: str) -> Reach | None:
 
 
 def test_owners_do_everything() -> None:
-    assert {reach(Role.OWNER, action) for action in ACTIONS} == {Reach.ALL}
+    assert {reach(Role.OWNER, action) for action in ACTIONS} == {Visibility.ALL}
 
 
 def test_admins_do_all_but_what_only_owners_may() -> None:
@@ -26,7 +26,7 @@ def test_the_installation_is_the_operator_s(action: str) -> None:
     """Row P2 of the attacks: an admin of any org set the prices of all orgs."""
     assert {reach(role, action) for role in Role} == {None}
     operator = Actor(org=1, role=Role.VIEWER, name="x", operator=True)
-    assert require(operator, action) is Reach.ALL
+    assert require(operator, action) is Visibility.ALL
 
 
 def test_an_operator_is_nothing_more_in_an_org() -> None:
@@ -43,7 +43,7 @@ def test_viewers_only_read() -> None:
     "action", ["key.read", "key.create", "key.update", "key.revoke", "usage.read", "log.read"]
 )
 def test_members_have_their_own(action: str) -> None:
-    assert reach(Role.MEMBER, action) is Reach.OWN
+    assert reach(Role.MEMBER, action) is Visibility.OWN
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 64  # names of files that are gone; a reader may have opened one just before
 
 
-class Carried(msgspec.Struct):
+class RetainedCounters(msgspec.Struct):
     """Sums of counters by name, and the names of the journals that are in them, the newest last."""
 
     counters: dict[str, int]
     journals: list[str]
 
 
-def read(file: Path) -> Carried:
+def read(file: Path) -> RetainedCounters:
     """What was carried over; nothing if there is no file. Look at the journals before, not after."""
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(file.read_bytes(), type=Carried)
-    return Carried({}, [])
+        return msgspec.json.decode(file.read_bytes(), type=RetainedCounters)
+    return RetainedCounters({}, [])
 
 
 def add(file: Path, journal: "Journal", name: str) -> None:

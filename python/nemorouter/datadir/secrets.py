@@ -102,7 +102,7 @@ def fingerprint(peppers: Sequence[Pepper]) -> bytes:
     return blake3(b"nemorouter peppers\0" + _lines(peppers).encode()).digest()
 
 
-def mark(pepper: Pepper) -> str:
+def pepper_fingerprint(pepper: Pepper) -> str:
     """What the store remembers of a pepper, to notice a wrong one: a keyed hash of its id."""
     return blake3(b"nemorouter pepper %d" % pepper[0], key=pepper[1]).hexdigest()
 

@@ -116,7 +116,7 @@ class Drainer:
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
         arena = await attach.join(self._settings)
         store = (
-            Store.unseen(self._settings)
+            Store.open_lazily(self._settings)
             if arena is not None
             else await Store.open(self._settings, migrate=False)
         )

@@ -25,7 +25,7 @@ from nemorouter.store.policies import change_seq
 if TYPE_CHECKING:
     from nemorouter._core import Tally
 
-_LOT: Final = 64  # recounts under one hold of policy.lock, so that a revocation waits little
+_BATCH: Final = 64  # recounts under one hold of policy.lock, so that a revocation waits little
 _EVERY_MINUTE: Final = 1 << 40
 _ROWS: Final = 4096  # of each journal in one transaction
 _LIST_EVERY_S: Final = 1.0  # a directory's time of change is too coarse to be trusted alone
@@ -33,7 +33,7 @@ _DEFERRED_EVERY_S: Final = 0.25
 _FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
 _QUIET_EVERY_S: Final = (
-    5.0  # where the store's mark says that nobody wrote since the last look but one
+    5.0  # where the store's change stamp says that nobody wrote since the last look but one
 )
 _CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
 _RETRY_EVERY_S: Final = 20.0  # what the arena cannot hold: only a removed price makes room for some
@@ -62,7 +62,7 @@ class Drain:
             self._look_at_journals
         ) = 0.0
         self._looked_at_changes = 0.0
-        self._store_mark: tuple[int, ...] = ()
+        self._change_stamp: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
         self._applied = -1
         self._retry_at = 0.0  # what is set aside may fit by then
@@ -99,7 +99,7 @@ class Drain:
         """No row waits in a journal, and there is no new one: only deaths and changes may be found
         by a turn.
         """
-        return _mark(self._data.journals) == self._listed and not any(
+        return _file_stamp(self._data.journals) == self._listed and not any(
             j.rows(1) for j in self._live.values()
         )
 
@@ -118,9 +118,9 @@ class Drain:
 
     async def _find_journals(self) -> None:
         """Open new journals, forget those that are gone, and claim those whose worker died."""
-        now, mark = time.monotonic(), _mark(self._data.journals)
-        if mark != self._listed or now >= self._look_at_journals:
-            self._listed, self._look_at_journals = mark, now + _LIST_EVERY_S
+        now, stamp = time.monotonic(), _file_stamp(self._data.journals)
+        if stamp != self._listed or now >= self._look_at_journals:
+            self._listed, self._look_at_journals = stamp, now + _LIST_EVERY_S
             await self._list_journals()
         for path, journal in list(self._live.items()):
             if journal.claim():
@@ -191,14 +191,14 @@ class Drain:
 
     async def _look_for_changes(self, now: float) -> None:
         self._looked_at_changes = now
-        mark, due = self._store.mark(), self._look_at_changes
-        if mark != self._store_mark:
+        stamp, due = self._store.change_stamp(), self._look_at_changes
+        if stamp != self._change_stamp:
             due = now
         if now >= due:
-            quiet = mark and mark == self._store_mark
-            self._store_mark = mark
+            quiet = stamp and stamp == self._change_stamp
+            self._change_stamp = stamp
             self._look_at_changes = now + (_QUIET_EVERY_S if quiet else _CHANGES_EVERY_S)
-            if mark or await self._newest() != self._arena.applied:
+            if stamp or await self._newest() != self._arena.applied:
                 await attach.catch_up(self._arena, self._store, self._data)
         if now >= self._retry_at:
             self._retry_at = now + _RETRY_EVERY_S
@@ -237,8 +237,8 @@ class Drain:
         )
         done: set[int] = set()
         order = sorted(wanted)
-        for start in range(0, len(order), _LOT):
-            done.update(await self._recount(order[start : start + _LOT]))
+        for start in range(0, len(order), _BATCH):
+            done.update(await self._recount(order[start : start + _BATCH]))
         for path, indices in deferred.items():
             if done.issuperset(indices):
                 self._live[path].finish_deferred()
@@ -256,13 +256,13 @@ class Drain:
             return await recount(self._arena, self._store, indices, journals)
 
 
-def _mark(*paths: Path) -> tuple[int, ...]:
+def _file_stamp(*paths: Path) -> tuple[int, ...]:
     """Changes when somebody writes; costs a system call each, where asking the store costs two
     threads a visit.
     """
-    mark: list[int] = []
+    stamp: list[int] = []
     for path in paths:
         with suppress(OSError):
             found = path.stat()
-            mark += (found.st_mtime_ns, found.st_size)
-    return tuple(mark)
+            stamp += (found.st_mtime_ns, found.st_size)
+    return tuple(stamp)

@@ -27,7 +27,7 @@ from nemorouter import log
 from nemorouter._core import die_with_parent, set_time_slice
 from nemorouter.app import App
 from nemorouter.arena import attach
-from nemorouter.control.process.supervisor import Keeper
+from nemorouter.control.process.supervisor import ControlSupervisor
 from nemorouter.datadir import orphaned_arenas
 from nemorouter.datadir.secrets import stay_out_of_core_dumps
 from nemorouter.drainer.thread import Drainer
@@ -277,7 +277,7 @@ def drain() -> None:
         (status := drainer.status) is None or status.pid != os.getpid()
     ):
         time.sleep(0.005)
-    watcher, control = Watcher(settings), Keeper(settings)
+    watcher, control = Watcher(settings), ControlSupervisor(settings)
     watcher.start()
     control.start()
     gc.collect()

@@ -47,7 +47,7 @@ class Backend(Protocol):
         before it.
         """
 
-    async def join(self, connection: AsyncConnection) -> None:
+    async def write_shared(self, connection: AsyncConnection) -> None:
         """The first words of a transaction that writes rows which it has locked."""
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
@@ -60,7 +60,7 @@ class Backend(Protocol):
     def explain(self, error: BaseException) -> Exception | None:
         """The error to raise in place of a database error; None: the caller knows what it means."""
 
-    def mark(self) -> tuple[int, ...]:
+    def change_stamp(self) -> tuple[int, ...]:
         """Changes when somebody writes by another way than ``record``, where that is seen at the
         price of some system calls; else it is empty. What it raises is as ``record``'s.
         """

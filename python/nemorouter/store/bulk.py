@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-async def lots(
+async def batches(
     connection: AsyncConnection, query: str, *values: int, size: int
 ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-    """Rows of ``query`` in lots of ``size``. A ``?`` in it stands for each of ``values``, which are
+    """Rows of ``query`` in batches of ``size``. A ``?`` in it stands for each of ``values``, which are
     of 64 bits.
     """
     if connection.dialect.name == "postgresql":

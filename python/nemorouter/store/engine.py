@@ -55,7 +55,7 @@ class Store:
         return cls(backend, DataDir(settings.data_dir))
 
     @classmethod
-    def unseen(cls, settings: Settings) -> "Store":
+    def open_lazily(cls, settings: Settings) -> "Store":
         """The store of ``settings``, opened when it is first used: for whoever knows that it is
         there and current.
         """
@@ -77,11 +77,11 @@ class Store:
             yield connection
 
     @asynccontextmanager
-    async def join(self) -> AsyncIterator[AsyncConnection]:
+    async def write_shared(self) -> AsyncIterator[AsyncConnection]:
         """The same, but not alone where the database can hold single rows: whoever reads what it
         writes, locks it.
         """
-        async with self._transaction(self._backend.join) as connection:
+        async with self._transaction(self._backend.write_shared) as connection:
             yield connection
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
@@ -107,12 +107,12 @@ class Store:
                 await first(connection)
                 yield connection
 
-    def mark(self) -> tuple[int, ...]:
+    def change_stamp(self) -> tuple[int, ...]:
         """Changes when somebody else than ``record`` writes; empty where the store itself has to be
         asked.
         """
         with _Translated(self._backend):
-            return self._backend.mark()
+            return self._backend.change_stamp()
 
     async def close(self) -> None:
         await self._engine.dispose()

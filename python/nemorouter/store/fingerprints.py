@@ -8,19 +8,19 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.datadir.secrets import Pepper, load_peppers, mark
+from nemorouter.datadir.secrets import Pepper, load_peppers, pepper_fingerprint
 from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.store.schema import meta
 
 AUDIT_ID: Final = 0
-"""The audit key's number among the marks; peppers start at 1."""
+"""The audit key's number among the known_fingerprints; peppers start at 1."""
 
 
 async def check_peppers(connection: AsyncConnection, settings: Settings) -> list[Pepper]:
     """The peppers of ``settings``. ConfigurationError: missing, unusable, or not this store's."""
     peppers = load_peppers(settings.pepper_path)
-    known = await marks(connection)
+    known = await known_fingerprints(connection)
     compare(
         {id: value for id, value in known.items() if id != AUDIT_ID},
         peppers,
@@ -29,8 +29,8 @@ async def check_peppers(connection: AsyncConnection, settings: Settings) -> list
     return peppers
 
 
-async def marks(connection: AsyncConnection) -> dict[int, str]:
-    """The marks by number; empty in a store without secrets yet."""
+async def known_fingerprints(connection: AsyncConnection) -> dict[int, str]:
+    """The known_fingerprints by number; empty in a store without secrets yet."""
     rows = await connection.execute(
         select(meta.c.key, meta.c.value).where(meta.c.key.like("pepper.%"))
     )
@@ -42,7 +42,7 @@ def compare(known: dict[int, str], secrets: Sequence[Pepper], path: str) -> None
     any is.
     """
     for secret in secrets:
-        if known.get(secret[0], mark(secret)) != mark(secret):
+        if known.get(secret[0], pepper_fingerprint(secret)) != pepper_fingerprint(secret):
             raise ConfigurationError(
                 f"{path} does not belong to this store; restore the file that was made with it."
             )
@@ -55,9 +55,9 @@ def compare(known: dict[int, str], secrets: Sequence[Pepper], path: str) -> None
 async def remember(
     connection: AsyncConnection, known: dict[int, str], secrets: Sequence[Pepper]
 ) -> None:
-    """Add the marks that are not there yet."""
+    """Add the known_fingerprints that are not there yet."""
     for secret in secrets:
         if secret[0] not in known:
             await connection.execute(
-                meta.insert().values(key=f"pepper.{secret[0]}", value=mark(secret))
+                meta.insert().values(key=f"pepper.{secret[0]}", value=pepper_fingerprint(secret))
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.store.bulk import lots
+from nemorouter.store.bulk import batches
 from nemorouter.store.engine import Store
 from nemorouter.store.schema import spend_daily, spend_host, spend_scope
 from nemorouter.store.schema.columns import BIG
@@ -79,7 +79,7 @@ async def open_windows(
     connection: AsyncConnection, wall_ms: int, host: int | None = None
 ) -> AsyncIterator[list[tuple[int, int, bytes, int]]]:
     """(kind, id, digest, nano-USD spent) of every scope that spent in its budget window of
-    ``wall_ms``, in lots.
+    ``wall_ms``, in batches.
 
     With ``host`` only what went through that host, which PostgreSQL knows.
     """
@@ -87,7 +87,7 @@ async def open_windows(
         for duration in Duration:
             days = window_days(duration, wall_ms // DAY_MS)
             values = (*days, duration) if host is None else (*days, duration, host)
-            async for rows in lots(
+            async for rows in batches(
                 connection, _windows(kind, one_host=host is not None), *values, size=20_000
             ):
                 yield [

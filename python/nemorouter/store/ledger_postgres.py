@@ -143,7 +143,7 @@ class Ledger:
         await _lines(connection, _SCOPE, gained.scopes)
 
     async def _count(self, connection: asyncpg.Connection, tallies: tuple["Tally", ...]) -> None:
-        """Refusals have no number of their own: the last lot is known by one that lies beside it."""
+        """Refusals have no number of their own: the last batch is known by one that lies beside it."""
         done = await connection.fetchval("SELECT tallies FROM hosts WHERE id = $1", self._host)
         if self._unsure is not None and self._unsure[0] == done:
             tallies = tallies[len(self._unsure[1]) :]  # they were committed, and nobody told

@@ -13,7 +13,9 @@ from nemorouter.store.sums import LOG_COLUMNS, sums
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
-_LOT: Final = 64  # rows of one statement: what a statement costs by itself is half of a row's cost
+_BATCH: Final = (
+    64  # rows of one statement: what a statement costs by itself is half of a row's cost
+)
 
 
 def _log_of(rows: int) -> str:
@@ -25,7 +27,7 @@ def _log_of(rows: int) -> str:
 
 
 _LOG: Final = _log_of(1)
-_LOG_LOT: Final = _log_of(_LOT)
+_LOG_BATCH: Final = _log_of(_BATCH)
 _THERE: Final = "SELECT 1 FROM requests WHERE boot = ? AND seq = ? AND at_ms = ? AND org_id = ?"
 _DAY: Final = (
     "INSERT INTO spend_daily (day, org_id, team_id, user_id, key_id, model, requests, input_tokens, cached_tokens, "
@@ -107,8 +109,8 @@ def _place(row: "Row") -> tuple[int, int, int, int]:
 def _insert(connection: sqlite3.Connection, rows: Sequence["Row"]) -> int:
     """How many of these rows were not there and are there now."""
     entries = [row[1:] for row in rows]  # without the slot
-    new, whole = 0, len(entries) - len(entries) % _LOT
-    for start in range(0, whole, _LOT):
-        lot = entries[start : start + _LOT]
-        new += connection.execute(_LOG_LOT, list(chain.from_iterable(lot))).rowcount
+    new, whole = 0, len(entries) - len(entries) % _BATCH
+    for start in range(0, whole, _BATCH):
+        batch = entries[start : start + _BATCH]
+        new += connection.execute(_LOG_BATCH, list(chain.from_iterable(batch))).rowcount
     return new + max(connection.executemany(_LOG, entries[whole:]).rowcount, 0)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.store.bulk import lots
+from nemorouter.store.bulk import batches
 from nemorouter.store.schema import changes, meta, prices
 from nemorouter.types import RATES, Kind, ModelPrice, Policy
 
@@ -115,7 +115,7 @@ async def all_policies(
     without it such a row is an exception.
     """
     for kind, query in _QUERIES.items():
-        async for rows in lots(connection, query, size=_BATCH):
+        async for rows in batches(connection, query, size=_BATCH):
             yield _policies(kind, rows, skip)
 
 

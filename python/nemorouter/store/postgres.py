@@ -144,7 +144,7 @@ class Postgres:
     async def write(self, connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
-    async def join(self, connection: AsyncConnection) -> None:
+    async def write_shared(self, connection: AsyncConnection) -> None:
         """The transaction begins by itself."""
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
@@ -206,7 +206,7 @@ class Postgres:
                 return StoreError(meaning)
         return StoreError(f"The store failed: {type(error).__name__}, SQLSTATE {state}.")
 
-    def mark(self) -> tuple[int, ...]:
+    def change_stamp(self) -> tuple[int, ...]:
         return ()
 
 

@@ -94,7 +94,7 @@ class Sqlite:
     async def write(self, connection: AsyncConnection) -> None:
         await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    async def join(self, connection: AsyncConnection) -> None:
+    async def write_shared(self, connection: AsyncConnection) -> None:
         await self.write(connection)
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
@@ -138,7 +138,7 @@ class Sqlite:
             return StoreError(explain(error))
         return None
 
-    def mark(self) -> tuple[int, ...]:
+    def change_stamp(self) -> tuple[int, ...]:
         return tuple(
             self._plain.execute("PRAGMA data_version").fetchone()
         )  # the ledger's own commits leave it

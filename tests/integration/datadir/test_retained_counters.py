@@ -53,6 +53,6 @@ async def test_metrics_count_what_is_set_aside(desk: Desk) -> None:
 
 def test_a_missing_or_damaged_file_is_nothing(tmp_path: Path) -> None:
     file = DataDir(tmp_path).counters_file
-    assert retained_counters.read(file) == retained_counters.Carried({}, [])
+    assert retained_counters.read(file) == retained_counters.RetainedCounters({}, [])
     file.write_bytes(b"{")
-    assert retained_counters.read(file) == retained_counters.Carried({}, [])
+    assert retained_counters.read(file) == retained_counters.RetainedCounters({}, [])

@@ -97,8 +97,10 @@ def test_fingerprint_sees_every_difference() -> None:
 
 
 def test_marks_tell_peppers_apart() -> None:
-    assert secrets.mark((1, bytes(32))) != secrets.mark((1, bytes([1]) * 32))
-    assert secrets.mark((1, bytes(32))) != secrets.mark((2, bytes(32)))
+    assert secrets.pepper_fingerprint((1, bytes(32))) != secrets.pepper_fingerprint(
+        (1, bytes([1]) * 32)
+    )
+    assert secrets.pepper_fingerprint((1, bytes(32))) != secrets.pepper_fingerprint((2, bytes(32)))
 
 
 def test_keys_hash_as_in_the_gate() -> None:

@@ -39,19 +39,19 @@ async def test_a_new_store_is_private_durable_and_ours(file: Store, settings: Se
 async def test_the_mark_tells_of_others_writes_and_not_of_the_ledgers(
     file: Store, settings: Settings
 ) -> None:
-    first = file.mark()
+    first = file.change_stamp()
     await record(file, [a_row(1)])
-    assert file.mark() == first
+    assert file.change_stamp() == first
     async with file.read() as connection:
         await sql(connection, "SELECT count(*) FROM requests")
-    assert file.mark() == first
+    assert file.change_stamp() == first
     async with file.begin() as connection:
         await sql(connection, "UPDATE meta SET value = '5' WHERE key = 'change_seq'")
-    second = file.mark()
+    second = file.change_stamp()
     assert second != first
     with closing(sqlite3.connect(database_path(settings))) as other, other:
         other.execute("UPDATE meta SET value = '6' WHERE key = 'change_seq'")
-    assert file.mark() != second
+    assert file.change_stamp() != second
 
 
 @pytest.mark.parametrize("content", ["text", "another program's database"])

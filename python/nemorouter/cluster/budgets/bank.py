@@ -125,7 +125,7 @@ async def settle(store: Store, asks: Sequence[Ask], host: int | None = None) -> 
     """
     for attempt in range(_TRIES):
         try:
-            async with store.join() as connection:
+            async with store.write_shared() as connection:
                 return await _settle(connection, asks, store.host if host is None else host)
         except ContentionError:
             if attempt == _TRIES - 1:
@@ -148,7 +148,7 @@ async def forget(store: Store, host: int) -> int:
 
     Should it come back after all, what it committed beyond that is an overrun.
     """
-    async with store.join() as connection:
+    async with store.write_shared() as connection:
         done = await connection.execute(
             text("DELETE FROM money_leases WHERE host = :host"), {"host": host}
         )

@@ -22,7 +22,7 @@ _BEAT: Final = text(
 
 async def beat(store: Store, id: int, name: str, applied: int) -> None:
     """This host admits without Redis, and obeys all changes up to ``applied``."""
-    async with store.join() as connection:
+    async with store.write_shared() as connection:
         await connection.execute(_BEAT, {"id": id, "name": name, "applied": applied})
 
 
@@ -39,11 +39,11 @@ async def look(store: Store) -> Look:
 async def strike(store: Store, host: Host) -> None:
     """Its lease is over, unless it was heard of since."""
     gone = delete(adrift).where(adrift.c.id == host.id, adrift.c.beats == host.renewals)
-    async with store.join() as connection:
+    async with store.write_shared() as connection:
         await connection.execute(gone)
 
 
 async def ashore(store: Store, id: int) -> None:
     """It has Redis again, and is registered there."""
-    async with store.join() as connection:
+    async with store.write_shared() as connection:
         await connection.execute(delete(adrift).where(adrift.c.id == id))

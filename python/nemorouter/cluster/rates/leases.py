@@ -135,8 +135,8 @@ class Leases:
                 due.add(lease)
         asks = [(lease, ask) for lease in due if (ask := self._ask(lease, now)) is not None]
         buckets = [self._bucket(lease) for lease, _ in asks]
-        for lot in self._bank.batches(buckets):
-            self._start(self._call([(*asks[at], buckets[at]) for at in lot]))
+        for batch in self._bank.batches(buckets):
+            self._start(self._call([(*asks[at], buckets[at]) for at in batch]))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -244,9 +244,9 @@ class Leases:
                 ask = holder.resign(boot_us(), self._clock)
                 if ask is not None:
                     asks.append((lease, ask, self._bucket(lease)))
-        for lot in self._bank.batches([bucket for _, _, bucket in asks]):
+        for batch in self._bank.batches([bucket for _, _, bucket in asks]):
             if self._may_call():
-                await self._call([asks[at] for at in lot])
+                await self._call([asks[at] for at in batch])
 
     def _holder(self, lease: _Lease) -> Holder:
         holder = self._holders.get(lease)

@@ -87,8 +87,8 @@ class Reply(msgspec.Struct, frozen=True):
 def replies(numbers: Sequence[int | bytes]) -> tuple[int, list[Reply]]:
     """Return the bank's time, and its replies in the order of the requests."""
     flat = [int(number) for number in numbers]
-    lots = [flat[at : at + _NUMBERS] for at in range(1, len(flat), _NUMBERS)]
-    return flat[0], [_reply(*lot) for lot in lots]
+    batches = [flat[at : at + _NUMBERS] for at in range(1, len(flat), _NUMBERS)]
+    return flat[0], [_reply(*batch) for batch in batches]
 
 
 def _reply(

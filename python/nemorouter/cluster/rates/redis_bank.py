@@ -28,10 +28,14 @@ class RedisBank:
 
     def batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
         """Places of ``buckets`` that fit into one call each."""
-        lots: dict[int, list[int]] = {}
+        batches: dict[int, list[int]] = {}
         for place, bucket in enumerate(buckets):
-            lots.setdefault(bucket.org % TAGS if self._spread else 0, []).append(place)
-        return [lot[at : at + BATCH] for lot in lots.values() for at in range(0, len(lot), BATCH)]
+            batches.setdefault(bucket.org % TAGS if self._spread else 0, []).append(place)
+        return [
+            batch[at : at + BATCH]
+            for batch in batches.values()
+            for at in range(0, len(batch), BATCH)
+        ]
 
     async def sync(self, asks: Sequence[tuple[Bucket, Ask]]) -> tuple[int, list[Reply]]:
         """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows
@@ -52,7 +56,7 @@ class RedisBank:
         """
         names = [f"{self._prefix}:{{{tag}}}:epoch" for tag in range(TAGS)]
         found: list[int] = []
-        for lot in [[name] for name in names] if self._spread else [names]:
+        for batch in [[name] for name in names] if self._spread else [names]:
             self.calls += 1
-            found += [int(epoch) for epoch in await self._epochs.run(self._client, lot, [])]
+            found += [int(epoch) for epoch in await self._epochs.run(self._client, batch, [])]
         return found

@@ -8,7 +8,7 @@ from litestar import Request, Response
 from nemorouter.control import auth, policy
 from nemorouter.control.pages.render import page
 from nemorouter.errors import ForbiddenError, NotFoundError
-from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, reach, require
+from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, require, visibility
 from nemorouter.services.operations.orgs import slug
 from nemorouter.services.reports import overview
 from nemorouter.services.transaction.context import Context
@@ -121,7 +121,7 @@ class Frame(NamedTuple):
 
     def can(self, action: str) -> bool:
         """May the person do this here? Decides what is shown; what is allowed, the services say."""
-        return reach(self.actor, action) is not None
+        return visibility(self.actor, action) is not None
 
     def is_me(self, id: str) -> bool:
         """Is this the id of the person who looks?"""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from nemorouter.control import policy
 from nemorouter.control.process import link
 from nemorouter.control.process.link import AsgiApp, Message
-from nemorouter.control.process.throttle import Pace
+from nemorouter.control.process.throttle import Throttle
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import StoreError
 from nemorouter.rsgi import read_body
@@ -44,7 +44,7 @@ class Control:
         self._socket = DataDir(settings.data_dir).control_socket
         self._app: AsgiApp | None = None
         self._making = asyncio.Lock()
-        self._pace = Pace()
+        self._pace = Throttle()
 
     async def __call__(self, scope: Any, connection: Any) -> None:  # noqa: ANN401 - RSGI's objects, or ASGI's in their dress
         """Answer one request."""

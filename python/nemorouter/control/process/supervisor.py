@@ -41,7 +41,7 @@ _ENDING: Final = {signal.SIGTERM, signal.SIGINT}
 _log = log.get_logger(__name__)
 
 
-class Keeper:
+class ControlSupervisor:
     """Listens in the process's stead, starts it at the first request, and again should it die."""
 
     def __init__(self, settings: Settings) -> None:

@@ -11,7 +11,7 @@ _APART_S: Final = 0.001
 """What goes on takes a part of it, so that a worker's loop keeps time for model calls."""
 
 
-class Pace:
+class Throttle:
     """Pace the requests of one event loop.
 
     A request that comes alone goes on at once. Of a burst, one after the other goes on, in the

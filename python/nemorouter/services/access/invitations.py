@@ -18,7 +18,7 @@ from nemorouter.services.scopes import owners
 from nemorouter.services.transaction.clock import iso, now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import text_id
-from nemorouter.services.transaction.unit import Unit, change, own_change
+from nemorouter.services.transaction.unit import UnitOfWork, change, own_change
 from nemorouter.store.schema import invitations, memberships, orgs, users
 from nemorouter.types import Kind
 
@@ -144,7 +144,7 @@ async def accept(context: Context, token: str, name: str, password: str, source_
         return await sessions.begin(unit.connection, context, user, row.org_id, source_ip)
 
 
-async def _join(unit: Unit, row: Row[Any], name: str, hashed: str) -> int:
+async def _join(unit: UnitOfWork, row: Row[Any], name: str, hashed: str) -> int:
     """The person of the invitation: a new one, or one who was added without a password."""
     query = select(users.c.id).where(
         users.c.email == row.email, users.c.org_id == row.org_id, users.c.password_hash.is_(None)
@@ -158,11 +158,11 @@ async def _join(unit: Unit, row: Row[Any], name: str, hashed: str) -> int:
     await unit.connection.execute(update(users).where(users.c.id == user).values(**given))
     place = (memberships.c.user_id == user) & (memberships.c.org_id == row.org_id)
     await unit.connection.execute(update(memberships).where(place).values(role=int(role)))
-    await unit.touch(Kind.USER, user)
+    await unit.bump_version(Kind.USER, user)
     return int(user)
 
 
-async def _end_pending(unit: Unit, which: Any) -> int:  # noqa: ANN401 - a condition
+async def _end_pending(unit: UnitOfWork, which: Any) -> int:  # noqa: ANN401 - a condition
     query = update(invitations).where(
         which,
         invitations.c.org_id == unit.actor.org,

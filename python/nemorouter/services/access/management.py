@@ -17,7 +17,7 @@ from nemorouter.services.fields import values
 from nemorouter.services.transaction.clock import iso
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import find, text_id
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.store.schema import management_keys, memberships
 from nemorouter.types import Kind, Status
 
@@ -62,7 +62,7 @@ async def create(context: Context, actor: Actor, new: NewManagementKey) -> Creat
         return await insert_key(unit, new, actor.user or await _first_owner(unit))
 
 
-async def insert_key(unit: Unit, new: NewManagementKey, user: int) -> CreatedManagementKey:
+async def insert_key(unit: UnitOfWork, new: NewManagementKey, user: int) -> CreatedManagementKey:
     """The same within a transaction that is open."""
     operator = unit.actor.operator if new.operator is None else new.operator
     if operator and not unit.actor.operator:
@@ -118,7 +118,7 @@ async def revoke(context: Context, actor: Actor, reference: str) -> ManagementKe
         return _view((await unit.connection.execute(query)).one())
 
 
-async def _first_owner(unit: Unit) -> int:
+async def _first_owner(unit: UnitOfWork) -> int:
     query = select(memberships.c.user_id).where(
         memberships.c.org_id == unit.actor.org, memberships.c.role == int(Role.OWNER)
     )

@@ -16,7 +16,7 @@ from nemorouter.roles import Actor, require
 from nemorouter.services.fields import values
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import is_operator, text_id
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.store.schema import orgs, users
 from nemorouter.types import Kind, Status
 
@@ -66,14 +66,14 @@ async def remove_operator(context: Context, actor: Actor, reference: str) -> Non
         await _mark(unit, await _find(unit, which & is_operator()), marked=False)
 
 
-async def _find(unit: Unit, which: Any) -> Row[Any]:  # noqa: ANN401 - a condition
+async def _find(unit: UnitOfWork, which: Any) -> Row[Any]:  # noqa: ANN401 - a condition
     row = (await unit.connection.execute(_people().where(which))).first()
     if row is None:
         raise NotFoundError("There is no such person.", field="email")
     return row
 
 
-async def _mark(unit: Unit, row: Row[Any], *, marked: bool) -> OperatorView:
+async def _mark(unit: UnitOfWork, row: Row[Any], *, marked: bool) -> OperatorView:
     """Write the mark; the person's org sees the event."""
     await unit.connection.execute(
         update(users).where(users.c.id == row.id).values(operator=int(marked))

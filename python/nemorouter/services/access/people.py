@@ -18,7 +18,7 @@ from nemorouter.services.scopes import owners
 from nemorouter.services.scopes.limits import ScopePatch
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import find, text_id
-from nemorouter.services.transaction.unit import Unit, change, own_change
+from nemorouter.services.transaction.unit import UnitOfWork, change, own_change
 from nemorouter.store.schema import keys, management_keys, memberships, users
 from nemorouter.types import Kind, Status
 
@@ -61,7 +61,7 @@ async def remove_member(context: Context, actor: Actor, reference: str) -> None:
         gone = {"status": int(Status.REVOKED), "password_hash": None, "email": _gone(old)}
         await unit.connection.execute(update(users).where(users.c.id == old.id).values(**gone))
         await _revoke_keys(unit, old.id)
-        await unit.touch(Kind.USER, old.id)
+        await unit.bump_version(Kind.USER, old.id)
         await unit.record("member.removed", text_id(Kind.USER, old.id), before)
 
 
@@ -72,26 +72,26 @@ async def rename_me(context: Context, signed: Signed, name: str) -> UserView:
         before = await view(unit.connection, Kind.USER, actor.user, unit.now_ms)
         row = {"name": values.name(name)}
         await unit.connection.execute(update(users).where(users.c.id == actor.user).values(**row))
-        await unit.touch(Kind.USER, actor.user)
+        await unit.bump_version(Kind.USER, actor.user)
         after: UserView = await view(unit.connection, Kind.USER, actor.user, unit.now_ms)
         await unit.record("member.updated", text_id(Kind.USER, actor.user), before, after)
         return after
 
 
-async def _role(unit: Unit, user: int) -> Role:
+async def _role(unit: UnitOfWork, user: int) -> Role:
     place = (memberships.c.user_id == user) & (memberships.c.org_id == unit.actor.org)
     return Role(
         (await unit.connection.execute(select(memberships.c.role).where(place))).scalar_one()
     )
 
 
-async def _may_lose(unit: Unit, was: Role, wanted: Role | None = None) -> None:
+async def _may_lose(unit: UnitOfWork, was: Role, wanted: Role | None = None) -> None:
     """Owners are made and unmade by owners."""
     if Role.OWNER in (was, wanted) and unit.actor.role is not Role.OWNER:
         raise RefusedError("Only an owner makes, changes or removes owners.", field="role")
 
 
-async def _require_owner(unit: Unit) -> None:
+async def _require_owner(unit: UnitOfWork) -> None:
     """ConflictError if the change would leave the org without an active owner."""
     query = (
         select(func.count())
@@ -103,13 +103,13 @@ async def _require_owner(unit: Unit) -> None:
         raise ConflictError("The last owner stays: make another person owner first.", field="role")
 
 
-async def _revoke_keys(unit: Unit, user: int) -> None:
+async def _revoke_keys(unit: UnitOfWork, user: int) -> None:
     ended: dict[str, Any] = {"status": int(Status.REVOKED), "revoked_ms": unit.now_ms}
     live = (keys.c.user_id == user) & (keys.c.status != int(Status.REVOKED))
     found = (await unit.connection.execute(select(keys.c.id).where(live))).scalars().all()
     await unit.connection.execute(update(keys).where(live).values(**ended))
     for id in found:
-        await unit.touch(Kind.KEY, id)
+        await unit.bump_version(Kind.KEY, id)
         await unit.record(
             "key.revoked", text_id(Kind.KEY, id), {"status": "active"}, {"status": "revoked"}
         )

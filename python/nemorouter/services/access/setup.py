@@ -77,8 +77,8 @@ async def complete(
             await unit.connection.execute(
                 update(orgs).where(orgs.c.id == owner[1]).values(name=title)
             )
-        await unit.touch(Kind.USER, owner[0])
-        await unit.touch(Kind.ORG, owner[1])
+        await unit.bump_version(Kind.USER, owner[0])
+        await unit.bump_version(Kind.ORG, owner[1])
         after = {"org": title, "email": row["email"], "name": row["name"]}
         await unit.record("setup.completed", text_id(Kind.ORG, owner[1]), None, after)
         return await sessions.begin(unit.connection, context, owner[0], owner[1], source_ip)

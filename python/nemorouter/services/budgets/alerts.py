@@ -13,7 +13,7 @@ from nemorouter.datadir import set_aside
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.set_aside import Item, Queue
 from nemorouter.log import get_logger
-from nemorouter.roles import Actor, Reach, require
+from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
 from nemorouter.services.fields.values import usd_text
 from nemorouter.services.fields.views import Spend, spends
@@ -25,7 +25,7 @@ from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind, Status
 
 THRESHOLDS: Final = (50, 80, 100)
-_LOT: Final = 1000
+_BATCH: Final = 1000
 _SAME: Final = ("kind", "scope_id", "duration", "window_day", "threshold")
 
 _log = get_logger(__name__)
@@ -50,14 +50,14 @@ async def list_alerts(
     context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
 ) -> Page[AlertView]:
     """The org's alerts, newest first; a member sees those of their own keys."""
-    reach = require(actor, "alert.read")
+    visibility = require(actor, "alert.read")
     query = (
         select(alerts)
         .where(alerts.c.org_id == actor.org)
         .order_by(alerts.c.id.desc())
         .limit(checked(limit) + 1)
     )
-    if reach is Reach.OWN:
+    if visibility is Visibility.OWN:
         mine = select(keys.c.id).where(keys.c.user_id == actor.user)
         query = query.where(alerts.c.kind == int(Kind.KEY), alerts.c.scope_id.in_(mine))
     if cursor is not None:
@@ -75,18 +75,18 @@ async def find_alerts(context: Context) -> int:
     damaged: list[Item] = []
     while True:
         async with context.store.read() as connection:
-            query = select(budgets).where(budgets.c.id > after).order_by(budgets.c.id).limit(_LOT)
-            lot = list((await connection.execute(query)).all())
+            query = select(budgets).where(budgets.c.id > after).order_by(budgets.c.id).limit(_BATCH)
+            batch = list((await connection.execute(query)).all())
             reached = [
-                row for kind in Kind for row in await _reached(connection, kind, lot, at, damaged)
+                row for kind in Kind for row in await _reached(connection, kind, batch, at, damaged)
             ]
             known = await _known(connection, reached)
         fresh = [row for row in reached if _same(row) not in known]
         if fresh:
             count += await _write(context, fresh)
-        if len(lot) < _LOT:
+        if len(batch) < _BATCH:
             break
-        after = lot[-1].id
+        after = batch[-1].id
     data = DataDir(context.settings.data_dir)
     mended = {item.name for item in set_aside.read(data, Queue.ALERTS).items}
     set_aside.update(data, Queue.ALERTS, damaged, mended)
@@ -94,13 +94,13 @@ async def find_alerts(context: Context) -> int:
 
 
 async def _reached(
-    connection: AsyncConnection, kind: Kind, lot: list[Row[Any]], at: int, damaged: list[Item]
+    connection: AsyncConnection, kind: Kind, batch: list[Row[Any]], at: int, damaged: list[Item]
 ) -> list[dict[str, Any]]:
     """List every threshold that a budget of this kind has reached in its window.
 
     A budget that cannot be judged is added to ``damaged``: it hinders no other.
     """
-    rows = [row for row in lot if row.kind == kind]
+    rows = [row for row in batch if row.kind == kind]
     spent = await spends(connection, kind, [row.scope_id for row in rows], at) if rows else {}
     found: list[dict[str, Any]] = []
     for row in rows:

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import NotFoundError, RefusedError
-from nemorouter.roles import Actor, Reach, require
+from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, cursor_numbers, every, page
 from nemorouter.services.fields.views import BudgetView, Spend, budget_view, spends, window_spends
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import TABLES, find, text_id
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.store.schema import alerts, budgets
 from nemorouter.types import Kind, Status
 
@@ -50,7 +50,7 @@ async def set_budget(
         row = await find(unit.connection, actor, kind, reference)
         before = await current_budget(unit, kind, row.id)
         await write_budget(unit, kind, row.id, new)
-        await unit.touch(kind, row.id)
+        await unit.bump_version(kind, row.id)
         await unit.record("budget.set", text_id(kind, row.id), before, new)
         spend = (await spends(unit.connection, kind, [row.id], unit.now_ms)).get(row.id, Spend())
         query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == row.id)
@@ -66,7 +66,7 @@ async def clear_budget(context: Context, actor: Actor, kind: Kind, reference: st
         if before is None:
             raise NotFoundError(f"{text_id(kind, row.id)} has no budget.", field="budget")
         await remove_budget(unit, kind, row.id)
-        await unit.touch(kind, row.id)
+        await unit.bump_version(kind, row.id)
         await unit.record("budget.cleared", text_id(kind, row.id), before)
 
 
@@ -76,20 +76,20 @@ async def page_all(
     """Budgets that the actor may see, with what is spent of them: of the org, then of teams, people
     and keys.
     """
-    reach = require(actor, "budget.read")
+    visibility = require(actor, "budget.read")
     first, since = cursor_numbers(cursor, 2) if cursor is not None else (0, 0)
     if cursor is not None and first not in tuple(Kind):
         raise RefusedError("cursor is not one that an answer gave as next_cursor.", field="cursor")
     found: list[tuple[Kind, Row[Any], Spend]] = []
     async with context.store.read() as connection:
-        for kind in (Kind.KEY,) if reach is Reach.OWN else _KINDS:
+        for kind in (Kind.KEY,) if visibility is Visibility.OWN else _KINDS:
             left = checked(limit) + 1 - len(found)
             if kind < first or not left:
                 continue
             after = budgets.c.scope_id > (since if kind == first else 0)
             found += [
                 (kind, *one)
-                for one in await _some(connection, actor, reach, kind, after, limit=left)
+                for one in await _some(connection, actor, visibility, kind, after, limit=left)
             ]
     found, last = page(found, limit)
     next_cursor = f"{int(last[0])}.{last[1].scope_id}" if last else None
@@ -103,12 +103,14 @@ async def list_budgets(context: Context, actor: Actor) -> list[ScopeBudget]:
 
 async def show_budget(context: Context, actor: Actor, kind: Kind, reference: str) -> ScopeBudget:
     """One budget. NotFoundError: the scope has none, or the actor may not see it."""
-    reach = require(actor, "budget.read")
-    if reach is Reach.OWN and kind is not Kind.KEY:
+    visibility = require(actor, "budget.read")
+    if visibility is Visibility.OWN and kind is not Kind.KEY:
         raise NotFoundError(f"There is no budget of {reference!r}.")
     async with context.store.read() as connection:
-        row = await find(connection, actor, kind, reference, reach)
-        found = await _some(connection, actor, reach, kind, budgets.c.scope_id == row.id, limit=1)
+        row = await find(connection, actor, kind, reference, visibility)
+        found = await _some(
+            connection, actor, visibility, kind, budgets.c.scope_id == row.id, limit=1
+        )
     if not found:
         raise NotFoundError(f"{text_id(kind, row.id)} has no budget.")
     return _shown(kind, *found[0])
@@ -122,11 +124,11 @@ async def near_cap(
     Where there are many, only those are looked at that raised an alert in a window that may still
     be open.
     """
-    reach = require(actor, "budget.read")
+    visibility = require(actor, "budget.read")
     found: list[tuple[float, Kind, Row[Any], Spend]] = []
     async with context.store.read() as connection:
-        for kind in (Kind.KEY,) if reach is Reach.OWN else _KINDS:
-            some = await _some(connection, actor, reach, kind, true(), limit=_FEW + 1)
+        for kind in (Kind.KEY,) if visibility is Visibility.OWN else _KINDS:
+            some = await _some(connection, actor, visibility, kind, true(), limit=_FEW + 1)
             if len(some) > _FEW:
                 told = select(alerts.c.scope_id).where(
                     alerts.c.org_id == actor.org,
@@ -135,7 +137,7 @@ async def near_cap(
                 )
                 newest = told.order_by(alerts.c.id.desc()).limit(_FEW)
                 some = await _some(
-                    connection, actor, reach, kind, budgets.c.scope_id.in_(newest), limit=_FEW
+                    connection, actor, visibility, kind, budgets.c.scope_id.in_(newest), limit=_FEW
                 )
             for row, spend in some:
                 spent, cap = spend.within(row.duration), row.max_spend_nano
@@ -148,7 +150,7 @@ async def near_cap(
 async def _some(
     connection: AsyncConnection,
     actor: Actor,
-    reach: Reach,
+    visibility: Visibility,
     kind: Kind,
     where: ColumnElement[bool],
     *,
@@ -166,7 +168,7 @@ async def _some(
         .order_by(budgets.c.scope_id)
         .limit(limit)
     )
-    if reach is Reach.OWN:
+    if visibility is Visibility.OWN:
         query = query.where(table.c.user_id == actor.user)
     rows = (await connection.execute(query)).all()
     spent = await window_spends(connection, kind, rows, now_ms())
@@ -180,7 +182,7 @@ def _shown(kind: Kind, row: Row[Any], spend: Spend) -> ScopeBudget:
     )
 
 
-async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:
+async def write_budget(unit: UnitOfWork, kind: Kind, id: int, new: NewBudget) -> None:
     """The row alone; the caller touches the scope and records the event."""
     fields = {
         "max_spend_nano": values.max_spend(new.max_spend),
@@ -193,7 +195,7 @@ async def write_budget(unit: Unit, kind: Kind, id: int, new: NewBudget) -> None:
         await unit.connection.execute(insert(budgets).values(**fields))
 
 
-async def remove_budget(unit: Unit, kind: Kind, id: int) -> None:
+async def remove_budget(unit: UnitOfWork, kind: Kind, id: int) -> None:
     """The row alone, if there is one."""
     await unit.connection.execute(
         delete(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id)
@@ -201,7 +203,7 @@ async def remove_budget(unit: Unit, kind: Kind, id: int) -> None:
 
 
 async def patch_budget(
-    unit: Unit, kind: Kind, id: int, given: NewBudget | UnsetType | None
+    unit: UnitOfWork, kind: Kind, id: int, given: NewBudget | UnsetType | None
 ) -> None:
     """UNSET leaves the budget, None takes it away."""
     if isinstance(given, NewBudget):
@@ -210,7 +212,7 @@ async def patch_budget(
         await remove_budget(unit, kind, id)
 
 
-async def current_budget(unit: Unit, kind: Kind, id: int) -> NewBudget | None:
+async def current_budget(unit: UnitOfWork, kind: Kind, id: int) -> NewBudget | None:
     """The scope's budget as one would give it again."""
     query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id)
     row = (await unit.connection.execute(query)).first()

@@ -14,7 +14,7 @@ from nemorouter.roles import Actor, require
 from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, every, page
 from nemorouter.services.transaction.context import Context
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.store.schema import INSTALLATION, prices
 from nemorouter.types import MAX_MODEL_BYTES, MAX_PRICES, NANO
 
@@ -85,7 +85,7 @@ async def delete_price(context: Context, actor: Actor, model: str) -> None:
         if before is None:
             raise NotFoundError(f"There is no price of {model!r}.", field="model")
         await unit.connection.execute(delete(prices).where(mine))
-        await unit.touch_price(model)
+        await unit.bump_price_version(model)
         await unit.record("price.deleted", model, _view(before), org=INSTALLATION)
 
 
@@ -99,7 +99,7 @@ async def import_prices(
         return await write_prices(unit, new, replace=replace)
 
 
-async def write_prices(unit: Unit, new: Sequence[Price], *, replace: bool) -> int:
+async def write_prices(unit: UnitOfWork, new: Sequence[Price], *, replace: bool) -> int:
     """The same within a transaction that is open."""
     there = {row.model: _view(row) for row in await unit.connection.execute(select(prices))}
     todo = [price for price in new if replace or price.model not in there]
@@ -134,7 +134,7 @@ def parse_prices(text: str) -> list[Price]:
         raise RefusedError(f"The prices are not usable: {str(error).replace('`', '')}.") from None
 
 
-async def _write(unit: Unit, new: Price) -> None:
+async def _write(unit: UnitOfWork, new: Price) -> None:
     row = _row(new)
     done = await unit.connection.execute(
         update(prices).where(prices.c.model == new.model).values(**row)
@@ -142,10 +142,10 @@ async def _write(unit: Unit, new: Price) -> None:
     if not done.rowcount:
         await _require_room(unit)
         await unit.connection.execute(insert(prices).values(model=new.model, **row))
-    await unit.touch_price(new.model)
+    await unit.bump_price_version(new.model)
 
 
-async def _require_room(unit: Unit) -> None:
+async def _require_room(unit: UnitOfWork) -> None:
     """Raise a ConflictError if the arenas of the hosts can hold no other price."""
     count = select(func.count()).select_from(prices)
     if (await unit.connection.execute(count)).scalar_one() >= MAX_PRICES:

@@ -82,9 +82,9 @@ class Watcher:
             seen: tuple[int, ...] = ()
             looked = worked = 0.0
             while not self._stopping.is_set():
-                mark, begun = context.store.mark(), time.monotonic()
-                if not mark or mark != seen or begun >= looked + _QUIET_S:
-                    seen, looked = mark, begun
+                stamp, begun = context.store.change_stamp(), time.monotonic()
+                if not stamp or stamp != seen or begun >= looked + _QUIET_S:
+                    seen, looked = stamp, begun
                     await self._step(find_alerts, context)
                     worked = time.monotonic() - begun
                     await self._step(deliver, context)

@@ -17,7 +17,7 @@ from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.scopes.places import take_place
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, text_id
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.schema import orgs, teams
@@ -108,12 +108,12 @@ async def add_org(context: Context, name: str) -> int:
     return org_id
 
 
-async def _insert_org(unit: Unit, name: str) -> ScopeView:
+async def _insert_org(unit: UnitOfWork, name: str) -> ScopeView:
     """Org and team ``Default``; answers the team."""
     row = {"id": unit.actor.org, "name": values.name(name, "org"), "created_ms": unit.now_ms}
     with owners.taken(Kind.ORG):
         await unit.connection.execute(insert(orgs).values(**row))
     await take_place(unit)
-    await unit.touch(Kind.ORG, unit.actor.org)
+    await unit.bump_version(Kind.ORG, unit.actor.org)
     await unit.record("org.created", text_id(Kind.ORG, unit.actor.org), None, {"name": row["name"]})
     return await owners.insert_team(unit, NewScope(name=DEFAULT_TEAM))

@@ -62,5 +62,5 @@ async def delete_org(context: Context, actor: Actor) -> None:
             management_keys.c.org_id == actor.org, management_keys.c.status == 1
         )
         await unit.connection.execute(query.values(**ended, revoked_ms=unit.now_ms))
-        await unit.touch(Kind.ORG, actor.org)
+        await unit.bump_version(Kind.ORG, actor.org)
         await unit.record("org.deleted", text_id(Kind.ORG, actor.org))

@@ -9,7 +9,7 @@ from nemorouter.errors import RefusedError
 from nemorouter.roles import Actor
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.unit import change
-from nemorouter.store.fingerprints import marks, remember
+from nemorouter.store.fingerprints import known_fingerprints, remember
 from nemorouter.store.schema import INSTALLATION, keys
 from nemorouter.types import Status
 
@@ -18,7 +18,7 @@ async def rotate(context: Context, actor: Actor) -> list[int]:
     """Add a fresh pepper; answers the valid ids, the current one first."""
     async with change(context, actor, "pepper.rotate") as unit:
         peppers = rotate_pepper(context.settings.pepper_path)
-        await remember(unit.connection, await marks(unit.connection), peppers)
+        await remember(unit.connection, await known_fingerprints(unit.connection), peppers)
         await unit.record("pepper.rotated", f"pepper {peppers[0][0]}", org=INSTALLATION)
     return [id for id, _ in peppers]
 

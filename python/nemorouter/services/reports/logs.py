@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import RefusedError
-from nemorouter.roles import Actor, Reach, require
+from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.fields.page import MAX_LIMIT, Page, checked, cursor_numbers, page
 from nemorouter.services.fields.values import ENDPOINTS, usd_text
 from nemorouter.services.fields.views import alias
@@ -148,16 +148,18 @@ async def _conditions(
     """Of the rows that the actor may see and asks for: what an index holds, and what only the rows
     tell.
     """
-    reach = require(actor, "log.read")
+    visibility = require(actor, "log.read")
     table = requests.c
     indexed: list[ColumnElement[bool]] = [table.org_id == actor.org]
     others: list[ColumnElement[bool]] = []
-    if reach is Reach.OWN:
+    if visibility is Visibility.OWN:
         others.append(table.user_id == actor.user)
     if (
         where.key is not None
     ):  # a key of the actor's org: without the org, so that the planner takes the key's index
-        indexed = [table.key_id == (await find(connection, actor, Kind.KEY, where.key, reach)).id]
+        indexed = [
+            table.key_id == (await find(connection, actor, Kind.KEY, where.key, visibility)).id
+        ]
     if where.since is not None:
         indexed.append(table.at_ms >= instant(where.since, "since"))
     if where.until is not None:

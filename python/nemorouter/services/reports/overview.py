@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.errors import CATALOGUE, Code
-from nemorouter.roles import Actor, Reach, Role, require
+from nemorouter.roles import Actor, Role, Visibility, require
 from nemorouter.services.fields.values import usd_text
 from nemorouter.services.transaction.clock import day_text, now_ms
 from nemorouter.services.transaction.context import Context
@@ -103,9 +103,9 @@ async def daily(
     """Sums by day and model of the last ``days`` days, oldest first: of a scope, or of all that the
     actor may see.
     """
-    reach = require(actor, "usage.read")
+    visibility = require(actor, "usage.read")
     async with context.store.read() as connection:
-        table, where = await _scope(connection, actor, reach, kind, reference)
+        table, where = await _scope(connection, actor, visibility, kind, reference)
         first = now_ms() // DAY_MS - days + 1
         sums = [func.sum(table.c[name]).label(name) for name in _SUMS]
         query = (
@@ -125,7 +125,7 @@ async def refused(
 
     ``days`` counts whole days of UTC and today.
     """
-    reach = require(actor, "usage.read")
+    visibility = require(actor, "usage.read")
     since = (now_ms() // DAY_MS - days + 1) * _DAY_MINUTES
     total = func.sum(refusals.c.count)
     query = (
@@ -133,14 +133,14 @@ async def refused(
     )
     async with context.store.read() as connection:
         if key is not None:
-            row = await find(connection, actor, Kind.KEY, key, reach)
+            row = await find(connection, actor, Kind.KEY, key, visibility)
             query = query.where(refusals.c.key_id == row.id)
         else:
             mine = (
                 keys.c.org_id + 0 == actor.org
             )  # + 0: start at the refusals, which are few, not at the keys
             query = query.join(keys, keys.c.id == refusals.c.key_id).where(mine)
-            if reach is Reach.OWN:
+            if visibility is Visibility.OWN:
                 query = query.where(keys.c.user_id == actor.user)
         rows = (await connection.execute(query.order_by(total.desc()))).all()
     return [
@@ -150,7 +150,7 @@ async def refused(
 
 async def top_keys(context: Context, actor: Actor, limit: int = 5) -> list[Spender]:
     """The keys that spent most this month."""
-    reach = require(actor, "usage.read")
+    visibility = require(actor, "usage.read")
     table = spend_month.c
     query = (
         select(keys.c.id, keys.c.name, table.requests, table.cost_nano)
@@ -159,7 +159,7 @@ async def top_keys(context: Context, actor: Actor, limit: int = 5) -> list[Spend
         .order_by(table.cost_nano.desc())
         .limit(limit)
     )
-    if reach is Reach.OWN:
+    if visibility is Visibility.OWN:
         query = query.where(keys.c.user_id == actor.user)
     async with context.store.read() as connection:
         return [_spender(Kind.KEY, row) for row in await connection.execute(query)]
@@ -167,7 +167,7 @@ async def top_keys(context: Context, actor: Actor, limit: int = 5) -> list[Spend
 
 async def top_teams(context: Context, actor: Actor, limit: int = 5) -> list[Spender]:
     """The teams that spent most this month; nothing for who sees only their own keys."""
-    if require(actor, "usage.read") is Reach.OWN:
+    if require(actor, "usage.read") is Visibility.OWN:
         return []
     table = spend_scope.c
     cost = func.sum(table.cost_nano).label("cost_nano")
@@ -212,13 +212,17 @@ async def names(context: Context, actor: Actor, kind: Kind, ids: list[int]) -> d
 
 
 async def _scope(
-    connection: AsyncConnection, actor: Actor, reach: Reach, kind: Kind | None, reference: str
+    connection: AsyncConnection,
+    actor: Actor,
+    visibility: Visibility,
+    kind: Kind | None,
+    reference: str,
 ) -> tuple[Table, ColumnElement[bool]]:
     """Where the sums of a scope are kept."""
     if kind is Kind.KEY:
-        row = await find(connection, actor, kind, reference, reach)
+        row = await find(connection, actor, kind, reference, visibility)
         return spend_daily, spend_daily.c.key_id == row.id
-    own = reach is Reach.OWN
+    own = visibility is Visibility.OWN
     if kind is None:
         kind, id = (Kind.USER, actor.user) if own else (Kind.ORG, actor.org)
     else:

@@ -12,7 +12,7 @@ from sqlalchemy import Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.errors import RefusedError
-from nemorouter.roles import Actor, Reach, require
+from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.fields.values import usd_text
 from nemorouter.services.transaction.clock import day_text, iso, now_ms
 from nemorouter.services.transaction.context import Context
@@ -61,7 +61,7 @@ async def usage(
     """From the day ``since`` to ``until``, both included (UTC; default: the last 30 days, of hours
     2), oldest first.
     """
-    reach = require(actor, "usage.read")
+    visibility = require(actor, "usage.read")
     if group_by not in GROUPS:
         raise RefusedError(f"group_by must be one of {', '.join(GROUPS)}.", field="group_by")
     if interval not in INTERVALS:
@@ -73,13 +73,13 @@ async def usage(
     query = (
         query.add_columns(group).where(table.org_id == actor.org).group_by(group).order_by(group)
     )
-    if reach is Reach.OWN:
+    if visibility is Visibility.OWN:
         query = query.where(table.user_id == actor.user)
     names: dict[int, str] = {}
     async with context.store.read() as connection:
         if key is not None:
             query = query.where(
-                table.key_id == (await find(connection, actor, Kind.KEY, key, reach)).id
+                table.key_id == (await find(connection, actor, Kind.KEY, key, visibility)).id
             )
         if team is not None:
             query = query.where(

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Row, insert, select, update
 from nemorouter import ids
 from nemorouter.datadir.secrets import hash_key
 from nemorouter.errors import ConflictError, RefusedError
-from nemorouter.roles import Actor, Reach, require
+from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.budgets import budgets
 from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
@@ -24,7 +24,7 @@ from nemorouter.services.scopes.places import require_own_place, take_place
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, find, text_id
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.store.schema import keys
 from nemorouter.types import RATE_FIELDS, Kind, Status
 
@@ -70,7 +70,7 @@ async def create(context: Context, actor: Actor, new: NewKey) -> CreatedKey:
         return await insert_key(unit, new)
 
 
-async def insert_key(unit: Unit, new: NewKey) -> CreatedKey:
+async def insert_key(unit: UnitOfWork, new: NewKey) -> CreatedKey:
     """The same within a transaction that is open."""
     team = await find(unit.connection, unit.actor, Kind.TEAM, new.team or DEFAULT_TEAM)
     user = await _owner(unit, new.user)
@@ -85,7 +85,7 @@ async def duplicate(
     as it is.
     """
     async with change(context, actor, "key.create") as unit:
-        old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
+        old = await find(unit.connection, actor, Kind.KEY, reference, unit.visibility)
         taken = (
             "team_id",
             "user_id",
@@ -109,9 +109,9 @@ async def duplicate(
 
 async def show(context: Context, actor: Actor, reference: str) -> KeyView:
     """One key, without its secret."""
-    reach = require(actor, "key.read")
+    visibility = require(actor, "key.read")
     async with context.store.read() as connection:
-        row = await find(connection, actor, Kind.KEY, reference, reach)
+        row = await find(connection, actor, Kind.KEY, reference, visibility)
         found: KeyView = await view(connection, Kind.KEY, row.id, now_ms())
         return found
 
@@ -127,9 +127,9 @@ async def list_keys(
     cursor: str | None = None,
 ) -> Page[KeyView]:
     """The org's keys, newest first; ``q`` is a part of the name, or the last four characters."""
-    reach = require(actor, "key.read")
+    visibility = require(actor, "key.read")
     query = select(keys.c.id).where(keys.c.org_id == actor.org).order_by(keys.c.id.desc())
-    if reach is Reach.OWN:
+    if visibility is Visibility.OWN:
         query = query.where(keys.c.user_id == actor.user)
     if status is not None:
         query = query.where(keys.c.status == int(_status(status)))
@@ -154,7 +154,7 @@ async def list_keys(
 async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch) -> KeyView:
     """Change what was given; obeyed at the next request. A revoked key cannot be changed."""
     async with change(context, actor, "key.update") as unit:
-        old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
+        old = await find(unit.connection, actor, Kind.KEY, reference, unit.visibility)
         if old.status == Status.REVOKED:
             raise ConflictError("A revoked key cannot be changed.", field="status")
         before: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
@@ -162,7 +162,7 @@ async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch)
         if row:
             await unit.connection.execute(update(keys).where(keys.c.id == old.id).values(**row))
         await budgets.patch_budget(unit, Kind.KEY, old.id, given.budget)
-        await unit.touch(Kind.KEY, old.id)
+        await unit.bump_version(Kind.KEY, old.id)
         after: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
         await unit.record("key.updated", text_id(Kind.KEY, old.id), before, after)
         return after
@@ -173,24 +173,26 @@ async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
     changes nothing.
     """
     async with change(context, actor, "key.revoke") as unit:
-        old = await find(unit.connection, actor, Kind.KEY, reference, unit.reach)
+        old = await find(unit.connection, actor, Kind.KEY, reference, unit.visibility)
         if old.status != Status.REVOKED:
             ended = {"status": int(Status.REVOKED), "revoked_ms": unit.now_ms}
             await unit.connection.execute(update(keys).where(keys.c.id == old.id).values(**ended))
-            await unit.touch(Kind.KEY, old.id)
+            await unit.bump_version(Kind.KEY, old.id)
             before = {"status": Status(old.status).name.lower()}
             await unit.record(
                 "key.revoked", text_id(Kind.KEY, old.id), before, {"status": "revoked"}
             )
         else:
-            unit.touched = (
+            unit.changed = (
                 True  # the first time may have failed to reach the server: try that part again
             )
         found: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
         return found
 
 
-async def _insert(unit: Unit, row: dict[str, Any], budget: budgets.NewBudget | None) -> CreatedKey:
+async def _insert(
+    unit: UnitOfWork, row: dict[str, Any], budget: budgets.NewBudget | None
+) -> CreatedKey:
     await require_own_place(unit)
     await take_place(unit)
     pepper_id, pepper = unit.context.peppers[0]
@@ -207,15 +209,15 @@ async def _insert(unit: Unit, row: dict[str, Any], budget: budgets.NewBudget | N
     await unit.connection.execute(insert(keys).values(**row))
     if budget is not None:
         await budgets.write_budget(unit, Kind.KEY, row["id"], budget)
-    await unit.touch(Kind.KEY, row["id"])
+    await unit.bump_version(Kind.KEY, row["id"])
     found: KeyView = await view(unit.connection, Kind.KEY, row["id"], unit.now_ms)
     await unit.record("key.created", found.id, None, found)
     return CreatedKey(secret, found)
 
 
-async def _owner(unit: Unit, reference: str | None) -> int | None:
+async def _owner(unit: UnitOfWork, reference: str | None) -> int | None:
     """The person a key belongs to; a member's keys are the member's own."""
-    if unit.reach is Reach.OWN:
+    if unit.visibility is Visibility.OWN:
         own: Row[Any] = await find(
             unit.connection, unit.actor, Kind.USER, reference or text_id(Kind.USER, unit.actor.user)
         )

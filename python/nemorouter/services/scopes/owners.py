@@ -21,7 +21,7 @@ from nemorouter.services.scopes.places import take_place
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, TABLES, find, text_id
-from nemorouter.services.transaction.unit import Unit, change
+from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.store.schema import memberships, teams, users
 from nemorouter.types import Kind, Status
 
@@ -43,7 +43,7 @@ async def create_team(context: Context, actor: Actor, new: NewScope) -> ScopeVie
         return await insert_team(unit, new)
 
 
-async def insert_team(unit: Unit, new: NewScope) -> ScopeView:
+async def insert_team(unit: UnitOfWork, new: NewScope) -> ScopeView:
     """The same within a transaction that is open."""
     row = columns(new) | {"id": ids.new_id(), "org_id": unit.actor.org, "created_ms": unit.now_ms}
     found: ScopeView = await _insert(unit, Kind.TEAM, row, new.budget, "team.created")
@@ -57,7 +57,9 @@ async def add_member(context: Context, actor: Actor, new: NewMember) -> UserView
         return found
 
 
-async def insert_member(unit: Unit, new: NewMember, password_hash: str | None = None) -> UserView:
+async def insert_member(
+    unit: UnitOfWork, new: NewMember, password_hash: str | None = None
+) -> UserView:
     """Person and membership, within a transaction that is open."""
     role = parse_role(new.role)
     if role is Role.OWNER and unit.actor.role is not Role.OWNER:
@@ -143,7 +145,7 @@ async def patch_owner(
 
 
 async def write_patch(
-    unit: Unit, kind: Kind, old: Row[Any], given: ScopePatch, role: Role | None = None
+    unit: UnitOfWork, kind: Kind, old: Row[Any], given: ScopePatch, role: Role | None = None
 ) -> Any:  # noqa: ANN401 - by kind
     """The same within a transaction that is open; a person may get another ``role`` with it."""
     if kind is Kind.TEAM and old.name == DEFAULT_TEAM and given.name not in (UNSET, DEFAULT_TEAM):
@@ -160,7 +162,7 @@ async def write_patch(
         place = (memberships.c.user_id == old.id) & (memberships.c.org_id == unit.actor.org)
         await unit.connection.execute(update(memberships).where(place).values(role=int(role)))
     await budgets.patch_budget(unit, kind, old.id, given.budget)
-    await unit.touch(kind, old.id)
+    await unit.bump_version(kind, old.id)
     after: ScopeView = await view(unit.connection, kind, old.id, unit.now_ms)
     await unit.record(_UPDATED[kind], text_id(kind, old.id), before, after)
     return after
@@ -199,7 +201,7 @@ class taken:  # noqa: N801 - reads as a phrase
 
 
 async def _insert(
-    unit: Unit,
+    unit: UnitOfWork,
     kind: Kind,
     row: dict[str, Any],
     budget: budgets.NewBudget | None,
@@ -214,7 +216,7 @@ async def _insert(
         await unit.connection.execute(insert(memberships).values(**place))
     if budget is not None:
         await budgets.write_budget(unit, kind, row["id"], budget)
-    await unit.touch(kind, row["id"])
+    await unit.bump_version(kind, row["id"])
     found = await view(unit.connection, kind, row["id"], unit.now_ms)
     await unit.record(action, text_id(kind, row["id"]), None, found)
     return found

@@ -9,15 +9,15 @@ from typing import Final
 from sqlalchemy import case, func, select, update
 
 from nemorouter.errors import ConflictError
-from nemorouter.roles import Reach
-from nemorouter.services.transaction.unit import Unit
+from nemorouter.roles import Visibility
+from nemorouter.services.transaction.unit import UnitOfWork
 from nemorouter.store.schema import keys, orgs
 
 KEYS_A_PERSON: Final = 1_000
 """Keys that a member may make for themselves, revoked ones included."""
 
 
-async def take_place(unit: Unit) -> None:
+async def take_place(unit: UnitOfWork) -> None:
     """Count one more scope of the actor's org. ConflictError: there is no place for it."""
     mine = func.sum(case((orgs.c.id == unit.actor.org, orgs.c.scopes), else_=0))
     query = select(func.coalesce(func.sum(orgs.c.scopes), 0), mine, func.count())
@@ -38,9 +38,9 @@ async def take_place(unit: Unit) -> None:
     await unit.connection.execute(update(orgs).where(place).values(scopes=orgs.c.scopes + 1))
 
 
-async def require_own_place(unit: Unit) -> None:
+async def require_own_place(unit: UnitOfWork) -> None:
     """Raise a ConflictError if a member has made as many keys as one person may."""
-    if unit.reach is not Reach.OWN:
+    if unit.visibility is not Visibility.OWN:
         return
     query = select(func.count()).where(keys.c.user_id == unit.actor.user)
     if (await unit.connection.execute(query)).scalar_one() >= KEYS_A_PERSON:

@@ -14,7 +14,7 @@ from nemorouter.datadir.secrets import (
 )
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from nemorouter.store.fingerprints import AUDIT_ID, compare, marks, remember
+from nemorouter.store.fingerprints import AUDIT_ID, compare, known_fingerprints, remember
 
 
 class Context(NamedTuple):
@@ -46,7 +46,7 @@ class Context(NamedTuple):
         audit_path = audit_key_path(settings)
         audit_key = load_audit_key(audit_path)
         async with store.read() as connection:
-            known = await marks(connection)
+            known = await known_fingerprints(connection)
         compare(
             {id: value for id, value in known.items() if id != AUDIT_ID},
             peppers,
@@ -60,7 +60,7 @@ class Context(NamedTuple):
         every = [*peppers, (AUDIT_ID, audit_key)]
         if any(id not in known for id, _ in every):
             async with store.begin() as connection:
-                await remember(connection, await marks(connection), every)
+                await remember(connection, await known_fingerprints(connection), every)
         return cls(settings, store, peppers, audit_key)
 
     async def close(self) -> None:
@@ -73,7 +73,7 @@ class Context(NamedTuple):
 async def _create_secrets(store: Store, settings: Settings) -> None:
     """Make the files of a store that has none yet; the transaction keeps two first runs apart."""
     async with store.begin() as connection:
-        known = await marks(connection)
+        known = await known_fingerprints(connection)
         if not known and not settings.pepper_path.exists():
             create_pepper(settings.pepper_path)
         if AUDIT_ID not in known and not audit_key_path(settings).exists():

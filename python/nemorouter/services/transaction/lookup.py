@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, NotFoundError
-from nemorouter.roles import Actor, Reach, Role
+from nemorouter.roles import Actor, Role, Visibility
 from nemorouter.store.schema import keys, memberships, orgs, teams, users
 from nemorouter.types import Kind, Status
 
@@ -39,7 +39,11 @@ def is_operator() -> ColumnElement[bool]:
 
 
 async def find(
-    connection: AsyncConnection, actor: Actor, kind: Kind, reference: str, reach: Reach = Reach.ALL
+    connection: AsyncConnection,
+    actor: Actor,
+    kind: Kind,
+    reference: str,
+    visibility: Visibility = Visibility.ALL,
 ) -> Row[Any]:
     """The row that ``reference`` names by id, or by name (a person: by e-mail), among those the
     actor may see.
@@ -50,7 +54,7 @@ async def find(
     query = select(table).where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
     if kind is Kind.USER:
         query = query.where(users.c.status != int(Status.REVOKED))  # removed from the org
-    if reach is Reach.OWN and kind is Kind.KEY:
+    if visibility is Visibility.OWN and kind is Kind.KEY:
         query = query.where(table.c.user_id == actor.user)
     try:
         query = query.where(table.c.id == ids.from_text(kind.name.lower(), reference))

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import BigInteger, Text, cast, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nemorouter.roles import Actor, Reach, require
+from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.transaction import chain
 from nemorouter.services.transaction.apply import apply
 from nemorouter.services.transaction.clock import now_ms
@@ -20,32 +20,32 @@ from nemorouter.store.schema import PRICE_CHANGE, audit, changes, meta, prices
 from nemorouter.types import Kind
 
 
-class Unit:
+class UnitOfWork:
     """A transaction on behalf of ``actor``. What it writes is there whole, with its audit event, or
     not at all.
     """
 
     def __init__(
-        self, context: Context, connection: AsyncConnection, actor: Actor, reach: Reach
+        self, context: Context, connection: AsyncConnection, actor: Actor, visibility: Visibility
     ) -> None:
         self.context = context
         self.connection = connection
         self.actor = actor
-        self.reach = reach
+        self.visibility = visibility
         self.now_ms = now_ms()
-        self.touched = False
+        self.changed = False
         self.changes = range(0)
         """Numbers of this transaction's changes, which follow each other."""
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
-    async def touch(self, kind: Kind, id: int) -> None:
+    async def bump_version(self, kind: Kind, id: int) -> None:
         """The policy of this scope changed: number the change, and give the row its version."""
         seq = await self._next_change()
         await self.connection.execute(insert(changes).values(seq=seq, kind=int(kind), id=id))
         table = TABLES[kind]
         await self.connection.execute(update(table).where(table.c.id == id).values(version=seq))
 
-    async def touch_price(self, model: str) -> None:
+    async def bump_price_version(self, model: str) -> None:
         """The same for a price."""
         seq = await self._next_change()
         await self.connection.execute(
@@ -89,7 +89,7 @@ class Unit:
         self.recorded = event.seq, digest
 
     async def _next_change(self) -> int:
-        self.touched = True
+        self.changed = True
         bumped = cast(cast(meta.c.value, BigInteger) + 1, Text)
         query = (
             update(meta)
@@ -103,7 +103,7 @@ class Unit:
 
 
 @asynccontextmanager
-async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[Unit]:
+async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[UnitOfWork]:
     """The transaction of ``action``. When the block ends well it is committed, and in force on
     every host.
     """
@@ -112,20 +112,22 @@ async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[U
 
 
 @asynccontextmanager
-async def own_change(context: Context, actor: Actor) -> AsyncIterator[Unit]:
+async def own_change(context: Context, actor: Actor) -> AsyncIterator[UnitOfWork]:
     """The same for what everybody may do to themselves: the caller has made sure that it is them."""
-    async with _unit(context, actor, Reach.OWN) as unit:
+    async with _unit(context, actor, Visibility.OWN) as unit:
         yield unit
 
 
 @asynccontextmanager
-async def _unit(context: Context, actor: Actor, reach: Reach) -> AsyncIterator[Unit]:
+async def _unit(
+    context: Context, actor: Actor, visibility: Visibility
+) -> AsyncIterator[UnitOfWork]:
     async with context.store.begin() as connection:
-        unit = Unit(context, connection, actor, reach)
+        unit = UnitOfWork(context, connection, actor, visibility)
         yield unit
     if unit.recorded is not None:
         chain.write_anchor(context.settings.data_dir, *unit.recorded)
-    if unit.touched:
+    if unit.changed:
         await apply(context.settings, context.store, unit.changes)
 
 

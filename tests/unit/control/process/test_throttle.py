@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemorouter.control.process.throttle import Pace
+from nemorouter.control.process.throttle import Throttle
 
 
 class Timers:
@@ -34,7 +34,7 @@ async def timers(monkeypatch: pytest.MonkeyPatch) -> Timers:
     return made
 
 
-def come(pace: Pace, names: str) -> tuple[list[str], list[asyncio.Task[None]]]:
+def come(pace: Throttle, names: str) -> tuple[list[str], list[asyncio.Task[None]]]:
     gone: list[str] = []
 
     async def one(name: str) -> None:
@@ -50,7 +50,7 @@ async def settle() -> None:
 
 
 async def test_who_comes_alone_does_not_wait(timers: Timers) -> None:
-    pace = Pace()
+    pace = Throttle()
     await pace()
     timers.pass_on()
     await pace()
@@ -58,7 +58,7 @@ async def test_who_comes_alone_does_not_wait(timers: Timers) -> None:
 
 
 async def test_a_crowd_goes_on_one_by_one_as_it_came(timers: Timers) -> None:
-    gone, tasks = come(Pace(), "abcd")
+    gone, tasks = come(Throttle(), "abcd")
     await settle()
     seen = ["".join(gone)]
     for _ in range(3):
@@ -72,7 +72,7 @@ async def test_a_crowd_goes_on_one_by_one_as_it_came(timers: Timers) -> None:
 
 
 async def test_who_was_cancelled_takes_no_turn(timers: Timers) -> None:
-    gone, tasks = come(Pace(), "abc")
+    gone, tasks = come(Throttle(), "abc")
     await settle()
     tasks[1].cancel()
     await settle()
