@@ -1,4 +1,4 @@
-"""Every page: usable by a screen reader, as wide as its window, with stored text that does nothing."""
+"""Test every page: a screen reader can use it, its window holds it, stored text does nothing."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def filled(site: Site) -> Site:
-    """The site with hostile names everywhere, requests of each key, an invitation and an odd price."""
+    """Fill the site with hostile names, requests of each key, an invitation and an odd price."""
     for name in PAYLOADS.values():
         secret = _key(site, name)
         assert site.server.call(body=chat(), key=secret).status == 200

@@ -41,8 +41,11 @@ _EACH = (
 
 
 def die_at(desk: Desk, stop: Callable[[Journal], bool], more: int = 0) -> bool:
-    """A worker serves one request, is stopped at the first instruction where ``stop`` holds of its journal, and killed
-    ``more`` of them later; False if it was done by then."""
+    """Kill a worker in the middle of a request; return False if the request had ended by then.
+
+    The worker is stopped at the first instruction where ``stop`` holds of its journal, and killed
+    ``more`` instructions later.
+    """
     command = [sys.executable, "-c", _WORKER, str(desk.data.root), desk.world.keys[KEY]]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None

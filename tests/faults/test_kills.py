@@ -26,8 +26,10 @@ from tests.support.world import KEY, ORG, World
 WORKERS = 3
 KEYS = range(KEY, KEY + 6)
 DRAINER = (
-    "import sys, pathlib\nfrom nemorouter.drainer.thread import Drainer\nfrom nemorouter.settings import Settings\n"
-    "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\nsys.stdin.read()\n"
+    "import sys, pathlib\nfrom nemorouter.drainer.thread import Drainer\n"
+    "from nemorouter.settings import Settings\n"
+    "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\n"
+    "sys.stdin.read()\n"
 )
 _ENV = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(Path(nemorouter.__file__).parents[1]), str(Path.cwd())])

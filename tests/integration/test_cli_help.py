@@ -53,9 +53,11 @@ def test_every_command_answers_as_json_too(
 
 def test_no_command_loads_the_store_for_its_help(tmp_path: Path) -> None:
     code = (
-        "import sys; from nemorouter.cli.commands import COMMANDS; from nemorouter.cli.run import run\n"
+        "import sys; from nemorouter.cli.commands import COMMANDS; "
+        "from nemorouter.cli.run import run\n"
         "for command in COMMANDS: run([command, '--help'])\n"
-        "print([name for name in ('sqlalchemy', 'alembic', 'granian', 'nemorouter._core') if name in sys.modules])"
+        "print([name for name in ('sqlalchemy', 'alembic', 'granian', 'nemorouter._core') "
+        "if name in sys.modules])"
     )
     env = os.environ | {"PYTHONPATH": PACKAGE}
     done = subprocess.run(

@@ -119,10 +119,12 @@ async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_
     delays.sort()
     p50, p99 = (delays[int(len(delays) * share)] * 1000 for share in (0.5, 0.99))
     print(
-        f"\n{count} revocations, 4 hosts: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {delays[-1] * 1000:.1f} ms"
+        f"\n{count} revocations, 4 hosts: "
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {delays[-1] * 1000:.1f} ms"
     )
     print(
-        f"{load.served} requests served meanwhile; from announced to obeyed by all, ms: {await waits(four)}"
+        f"{load.served} requests served meanwhile; from announced to obeyed by all, ms: "
+        f"{await waits(four)}"
     )
 
 
@@ -173,7 +175,8 @@ async def test_a_frozen_host_holds_a_revocation_up_until_its_lease_is_over(four:
             await until_status(host[0], key, 401)  # it comes back by itself, and knows
             assert await status(host[0], other) == 401
     print(
-        f"\none of 4 hosts frozen: revoke returned after {took:.2f} s; the next after {took_again * 1000:.0f} ms"
+        f"\none of 4 hosts frozen: revoke returned after {took:.2f} s; "
+        f"the next after {took_again * 1000:.0f} ms"
     )
 
 

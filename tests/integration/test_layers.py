@@ -56,7 +56,10 @@ def test_the_request_path_loads_nothing_heavy(module: str) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    program = "import sys; from nemorouter.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    program = (
+        "import sys; from nemorouter.cli import main; main(['--help']); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stderr

@@ -20,7 +20,11 @@ include-path = "/api/v1/usage"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-include-name = ["DELETE /api/v1/org", "DELETE /api/v1/members/{id}", "DELETE /api/v1/management-keys/{id}"]
+include-name = [
+    "DELETE /api/v1/org",
+    "DELETE /api/v1/members/{id}",
+    "DELETE /api/v1/management-keys/{id}",
+]
 # They would end the caller itself.
 enabled = false
 """

@@ -1,4 +1,4 @@
-"""Setup, sign-in and sessions on a real server: what lets somebody in, and that nothing else does."""
+"""Test set-up, sign-in and sessions on a real server: what lets a person in, and what does not."""
 
 import re
 import time

@@ -48,11 +48,21 @@ models = st.sampled_from(["m", "m", "gpt-4o", "gpt-4o-mini", "free", "unpriced",
 clients = st.sampled_from(
     ["10.1.2.3", "10.1.2.4", "11.0.0.1", "::ffff:10.1.2.3", "2001:db8::5", "2001:db9::5", "nobody"]
 )
-headers = st.sampled_from([
-    *(f"Bearer {key}" for key in KEYS.values()),
-    *(f"bearer   {key} ".encode() for key in KEYS.values()),
-    None, "", " ", "Bearer", "Basic x", "Bearer sk-nemo-" + "9" * 20, "Bearer sk-nemo-1", b"\xff\xfe", "Bearer é",
-])  # fmt: skip
+headers = st.sampled_from(
+    [
+        *(f"Bearer {key}" for key in KEYS.values()),
+        *(f"bearer   {key} ".encode() for key in KEYS.values()),
+        None,
+        "",
+        " ",
+        "Bearer",
+        "Basic x",
+        "Bearer sk-nemo-" + "9" * 20,
+        "Bearer sk-nemo-1",
+        b"\xff\xfe",
+        "Bearer é",
+    ]
+)
 spans = st.sampled_from([0, 1, 999, 1_000_000, 8_571_429, 60_000_000]) | st.integers(0, 120_000_000)
 leaps = st.sampled_from([3_600, 86_400, 7 * 86_400, 31 * 86_400]).map(lambda s: s * 1_000_000)
 
@@ -131,10 +141,19 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         scope=st.sampled_from(SCOPES),
-        rpm=limits, tpm=limits, rpm_burst=bursts, tpm_burst=bursts, cap=caps,
-        status=statuses, duration=st.sampled_from(Duration), models=names, ips=addresses, endpoints=masks,
-        expires=st.none() | st.integers(-1000, 100_000), same=st.booleans(),
-    )  # fmt: skip
+        rpm=limits,
+        tpm=limits,
+        rpm_burst=bursts,
+        tpm_burst=bursts,
+        cap=caps,
+        status=statuses,
+        duration=st.sampled_from(Duration),
+        models=names,
+        ips=addresses,
+        endpoints=masks,
+        expires=st.none() | st.integers(-1000, 100_000),
+        same=st.booleans(),
+    )
     def change(
         self,
         scope: tuple[Kind, int],
@@ -185,14 +204,26 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         target=tickets,
-        key=st.sampled_from(list(KEYS)), model=models, endpoint=st.sampled_from(Endpoint),
-        prompt_bytes=st.integers(0, 400), max_tokens=st.sampled_from([-1, 0, 1, 10, 500]), choices=st.integers(1, 3),
-        stream=st.booleans(), absurd=st.sampled_from([1] * 30 + [1 << 40]),
-    )  # fmt: skip
+        key=st.sampled_from(list(KEYS)),
+        model=models,
+        endpoint=st.sampled_from(Endpoint),
+        prompt_bytes=st.integers(0, 400),
+        max_tokens=st.sampled_from([-1, 0, 1, 10, 500]),
+        choices=st.integers(1, 3),
+        stream=st.booleans(),
+        absurd=st.sampled_from([1] * 30 + [1 << 40]),
+    )
     def admit(
-        self, key: int, model: str, endpoint: int, prompt_bytes: int, max_tokens: int, choices: int, stream: bool,
+        self,
+        key: int,
+        model: str,
+        endpoint: int,
+        prompt_bytes: int,
+        max_tokens: int,
+        choices: int,
+        stream: bool,
         absurd: int,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         before = self.pair.meters()
         request = (model, int(endpoint), 0, prompt_bytes * absurd, max_tokens, choices, stream)
         answer = self.pair.admit(self.index[Kind.KEY, key], *request)
@@ -204,9 +235,12 @@ class Histories(RuleBasedStateMachine):
     @rule(
         target=ended,
         ticket=consumes(tickets),
-        input=st.integers(0, 150), cached=st.integers(0, 60), output=st.integers(0, 40) | st.just(10_000),
-        outcome=st.sampled_from(Outcome), ttft=st.sampled_from([-1, 0, 250_000]),
-    )  # fmt: skip
+        input=st.integers(0, 150),
+        cached=st.integers(0, 60),
+        output=st.integers(0, 40) | st.just(10_000),
+        outcome=st.sampled_from(Outcome),
+        ttft=st.sampled_from([-1, 0, 250_000]),
+    )
     def settle(
         self, ticket: int, input: int, cached: int, output: int, outcome: int, ttft: int
     ) -> int:

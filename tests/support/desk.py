@@ -38,7 +38,10 @@ os._exit(9)
 
 
 class Desk:
-    """One live worker and the drainer, step by step. A request reserves 10 nano-USD; ``ask`` settles it at 7."""
+    """One live worker and the drainer, step by step.
+
+    A request reserves 10 nano-USD; ``ask`` settles it at 7.
+    """
 
     def __init__(self, world: World, arena: Arena, journal: Journal) -> None:
         self.world = world

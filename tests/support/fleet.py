@@ -28,7 +28,7 @@ from tests.support.world import ORG, World
 
 @dataclass
 class Fleet:
-    """``world`` writes the store without being a host, as a command line on another machine does."""
+    """Hosts on one store, which ``world`` writes without being a host, as a command line does."""
 
     world: World
     redis: RedisServer

@@ -6,7 +6,7 @@ from nemorouter.types import RATES, per_rate
 
 
 def by_name(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace ``rpm``, ``tpm_burst`` and the like in the fields of a policy by limits and bursts."""
+    """Replace ``rpm``, ``tpm_burst`` and so on in the fields of a policy by limits and bursts."""
     names = {rate.name for rate in RATES}
     limits = {name: fields[name] for name in names & fields.keys()}
     bursts = {name: fields[f"{name}_burst"] for name in names if f"{name}_burst" in fields}

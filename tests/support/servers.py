@@ -27,7 +27,10 @@ from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
-SERVE = "from nemorouter.server.serve import run; from nemorouter.settings import Settings; run(Settings.load())"
+SERVE = (
+    "from nemorouter.server.serve import run; from nemorouter.settings import Settings; "
+    "run(Settings.load())"
+)
 
 
 def free_port() -> int:
@@ -41,7 +44,10 @@ def free_port() -> int:
 def until(
     done: Callable[[], Any], seconds: float = 30, what: str | Path = "it did not happen"
 ) -> Any:
-    """Wait for a true answer, and answer it; ``what`` went wrong otherwise, or the log that tells."""
+    """Wait until ``done`` returns a true value, and return it.
+
+    AssertionError after ``seconds``; its text is ``what``, or the content of the log ``what``.
+    """
     end = time.monotonic() + seconds
     while not (answer := done()):
         assert time.monotonic() < end, what.read_text() if isinstance(what, Path) else what

@@ -23,7 +23,7 @@ _START_S = 60.0
 
 
 class Answer(NamedTuple):
-    """What came back, and the boot clock in microseconds before the request and after the answer."""
+    """An answer, and the boot clock in microseconds before the request and after the answer."""
 
     status: int
     headers: Mapping[str, str]

@@ -11,7 +11,8 @@ async def slow_upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     body = msgspec.json.encode(
         {"id": "x", "object": "chat.completion", "choices": [], "usage": usage}
     )
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    lines = ("HTTP/1.1 200 OK", "content-type: application/json", f"content-length: {len(body)}")
+    head = "\r\n".join((*lines, "", "")).encode()
     try:
         while True:
             asked = (await reader.readuntil(b"\r\n\r\n")).lower()

@@ -193,7 +193,8 @@ def _stream(
 ) -> Callable[..., bool]:
     def behave(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
         client.sendall(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+            b"\r\n"
         )
         for _number in range(events):
             choice = {"index": 0, "delta": {"content": "abcd"}, "finish_reason": None}

@@ -119,7 +119,7 @@ def driver(
     echo: int | None = None,
     ietf: bool = False,
 ) -> Driver:
-    """A driver, every model served by ``upstream``, or all that is admitted answered by ``serve``."""
+    """Make a driver whose calls go to ``upstream``, or are answered by ``serve``."""
     worker = _core.Worker(
         gate,
         routes=_core.Routes([["*"]]),

@@ -95,11 +95,13 @@ class World:
             if cap is not None:
                 await run("DELETE FROM budgets WHERE kind = ? AND scope_id = ?", (int(kind), id))
                 await run(
-                    "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO budgets (id, kind, scope_id, max_spend_nano, duration) "
+                    "VALUES (?, ?, ?, ?, ?)",
                     (secrets.randbits(60), int(kind), id, cap, int(duration)),
                 )
             await run(
-                "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'"
+                "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) "
+                "WHERE key = 'change_seq'"
             )
             (seq,) = (
                 await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")
@@ -112,7 +114,8 @@ class World:
         async with self.store.begin() as connection:
             run = partial(sql, connection)
             await run(
-                "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'change_seq'"
+                "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) "
+                "WHERE key = 'change_seq'"
             )
             (seq,) = (
                 await run("SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'")

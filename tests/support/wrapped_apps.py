@@ -90,7 +90,10 @@ async def stream(request: StarletteRequest) -> Response:
         for _ in range(5 if asked["model"] != "slow" else 200):
             yield b'data: {"choices":[{"delta":{"content":"abcd"}}]}\n\n'
             await asyncio.sleep(0.02)
-        yield b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}\n\n'
+        yield (
+            b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,'
+            b'"total_tokens":7}}\n\n'
+        )
         yield b"data: [DONE]\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
@@ -112,7 +115,10 @@ class RsgiApp:
             )
             return
         name = caller.key_name if caller else "nobody"
-        text = f'{{"usage":{{"prompt_tokens":3,"completion_tokens":4}},"name":"{name}","bytes":{len(body)}}}'
+        text = (
+            f'{{"usage":{{"prompt_tokens":3,"completion_tokens":4}},"name":"{name}",'
+            f'"bytes":{len(body)}}}'
+        )
         protocol.response_str(200, [("content-type", "application/json")], text)
 
 

@@ -125,7 +125,8 @@ def test_a_bad_variable_is_named(
         ),
         ("[[upstreams]]\nname = 'a'\nbase_url = 'http://x'\nmodel = ['a']", r"model"),
         (
-            "[[upstreams]]\nname='a'\nbase_url='http://x'\n[[upstreams]]\nname='a'\nbase_url='http://y'",
+            "[[upstreams]]\nname='a'\nbase_url='http://x'\n[[upstreams]]\nname='a'\n"
+            "base_url='http://y'",
             r"used twice",
         ),
     ],
@@ -143,7 +144,8 @@ def test_an_unknown_argument_is_refused() -> None:
 
 def test_workers_load_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nemorouter.toml").write_text(
-        'port = 1001\n[[upstreams]]\nname = "a"\nbase_url = "https://x/v1"\napi_key_env = "K"\nmodels = ["gpt-*"]\n'
+        'port = 1001\n[[upstreams]]\nname = "a"\nbase_url = "https://x/v1"\napi_key_env = "K"\n'
+        'models = ["gpt-*"]\n'
     )
     upstream = Upstream(name="a", base_url="https://x/v1", api_key_env="K", models=("gpt-*",))
     changed: dict[str, Any] = {

@@ -124,8 +124,10 @@ async def test_a_foreign_arena_in_use_is_never_replaced(world: World) -> None:
 
 async def test_a_process_that_serves_keeps_its_arena(world: World) -> None:
     script = (
-        "import asyncio, sys, pathlib\nfrom nemorouter.arena import attach\nfrom nemorouter.settings import Settings\n"
-        "asyncio.run(attach.attach(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)))\n"
+        "import asyncio, sys, pathlib\nfrom nemorouter.arena import attach\n"
+        "from nemorouter.settings import Settings\n"
+        "asyncio.run(attach.attach(Settings.load(data_dir=pathlib.Path(sys.argv[1]), "
+        "capacity=4096)))\n"
         "print('serving', flush=True)\nsys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(world.settings.data_dir)]
@@ -155,10 +157,14 @@ async def test_a_restored_backup_is_not_mixed_with_newer_memory(world: World) ->
 async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) -> None:
     await world.price("m", input=1_000_000, output=0)
     script = (
-        "import asyncio, os, sys, pathlib\nfrom nemorouter.arena import attach\nfrom nemorouter._core import Gate\n"
-        "from nemorouter.settings import Settings\nfrom nemorouter.datadir.secrets import load_peppers\n"
-        f"s = Settings.load(data_dir=pathlib.Path({str(world.settings.data_dir)!r}), capacity=4096)\n"
-        "arena = asyncio.run(attach.attach(s))\njournal = asyncio.run(attach.new_journal(s, ['echo']))\n"
+        "import asyncio, os, sys, pathlib\nfrom nemorouter.arena import attach\n"
+        "from nemorouter._core import Gate\n"
+        "from nemorouter.settings import Settings\n"
+        "from nemorouter.datadir.secrets import load_peppers\n"
+        f"s = Settings.load(data_dir=pathlib.Path({str(world.settings.data_dir)!r}), "
+        "capacity=4096)\n"
+        "arena = asyncio.run(attach.attach(s))\n"
+        "journal = asyncio.run(attach.new_journal(s, ['echo']))\n"
         "gate = Gate(arena, journal, load_peppers(s.pepper_path))\n"
         "index = gate.identify('Bearer ' + sys.argv[1], '127.0.0.1', 0)\n"
         "gate.settle(gate.admit(index, 'm', 0, 0, 4, 0, 1, False), 7, 0, 0, 200, 1, 1, -1)\n"

@@ -1,4 +1,4 @@
-"""Row P1 of the attacks: what cannot be applied is set aside and named, and stops nothing behind it."""
+"""Test that a row which cannot be applied is set aside and named, and stops no other row."""
 
 import time
 from collections.abc import AsyncIterator

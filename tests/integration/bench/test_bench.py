@@ -56,7 +56,8 @@ def test_it_refuses_to_time_a_server_that_answers_wrongly(
 def test_the_command_answers_tables_and_no_progress_into_a_pipe(tmp_path: Path) -> None:
     """Without a terminal, stderr stays empty; the data directory of the user is not made."""
     program = (
-        "from nemorouter.bench import quick; quick._FIXED_S = quick.LEAST_SECONDS; quick._GATE = quick._GATE[:2]\n"
+        "from nemorouter.bench import quick; quick._FIXED_S = quick.LEAST_SECONDS; "
+        "quick._GATE = quick._GATE[:2]\n"
         "from nemorouter.cli import main; main(['bench', '--seconds', '20', '--json'])\n"
     )
     done = subprocess.run(

@@ -11,7 +11,8 @@ def test_the_verb_fails_when_a_step_grew(tmp_path: Path) -> None:
     """The whole program, but for the counting itself, which takes valgrind and minutes."""
     program = (
         "import sys, json, pathlib; from benches.rust import count\n"
-        "key = count.signature(); known = json.loads(count.BASELINE.read_text()); known[key] = {'admit': 1000.0}\n"
+        "key = count.signature(); known = json.loads(count.BASELINE.read_text()); "
+        "known[key] = {'admit': 1000.0}\n"
         "count.BASELINE = pathlib.Path(sys.argv[1]); count.BASELINE.write_text(json.dumps(known))\n"
         "found = float(sys.argv[2]); count.count = lambda: {'admit': found}\n"
         "count.shutil.which = lambda _: '/bin/true'; sys.argv[1:] = []; count.main()\n"

@@ -11,7 +11,8 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     script = (
         "import sys,pathlib\nfrom nemorouter.datadir.locks import Flock\n"
-        f"lock = Flock.attempt(pathlib.Path({str(path)!r}))\nprint('held', flush=True)\nsys.stdin.read()"
+        f"lock = Flock.attempt(pathlib.Path({str(path)!r}))\nprint('held', flush=True)\n"
+        "sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -46,8 +46,10 @@ async def test_it_drains_tells_and_stops(desk: Desk) -> None:
 
 async def test_one_of_many_drains_and_another_takes_over(desk: Desk) -> None:
     script = (
-        "import sys, pathlib\nfrom nemorouter.drainer.thread import Drainer\nfrom nemorouter.settings import Settings\n"
-        "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\nsys.stdin.read()\n"
+        "import sys, pathlib\nfrom nemorouter.drainer.thread import Drainer\n"
+        "from nemorouter.settings import Settings\n"
+        "Drainer(Settings.load(data_dir=pathlib.Path(sys.argv[1]), capacity=4096)).start()\n"
+        "sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", script, str(desk.data.root)]
     heir = Drainer(desk.world.settings)

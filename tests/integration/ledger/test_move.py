@@ -321,7 +321,7 @@ async def test_a_scope_that_is_none_is_not_recounted_for_ever(desk: Desk) -> Non
 async def test_a_step_that_fails_hinders_no_other(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The kind of row P1: a revocation is followed though a dead worker's journal cannot be ended."""
+    """A revocation is applied although the journal of a dead worker cannot be ended."""
     await desk.drain.turn()
     await desk.die(ended=1, opened=0)
     desk.ask(2)

@@ -9,10 +9,14 @@ ORG = "INSERT INTO orgs (id, name, version) VALUES (1, 'o', 11)"
 TEAM = (
     "INSERT INTO teams (id, org_id, name, version, rpm, rpm_burst, tpm, tpm_burst, status) VALUES "
 )
-USER = "INSERT INTO users (id, org_id, email, name, version, allowed_models) VALUES (3, 1, 'e', 'u', 13, '[\"m\"]')"
+USER = (
+    "INSERT INTO users (id, org_id, email, name, version, allowed_models) "
+    "VALUES (3, 1, 'e', 'u', 13, '[\"m\"]')"
+)
 KEY = (
-    "INSERT INTO keys (id, org_id, team_id, user_id, name, digest, pepper_id, last4, status, rpm, version, "
-    "allowed_models, allowed_endpoints, allowed_ips, expires_ms) VALUES (?, 1, 2, ?, 'k', ?, 1, 'abcd', 2, 60, 14, "
+    "INSERT INTO keys (id, org_id, team_id, user_id, name, digest, pepper_id, last4, status, rpm, "
+    "version, allowed_models, allowed_endpoints, allowed_ips, expires_ms) "
+    "VALUES (?, 1, 2, ?, 'k', ?, 1, 'abcd', 2, 60, 14, "
     '\'["gpt-*", "o3"]\', 3, \'["10.0.0.0/8"]\', 99)'
 )
 

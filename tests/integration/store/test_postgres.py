@@ -24,7 +24,8 @@ from tests.support.world import KEY, World
 WEEK = 2_950
 START = WEEK * WEEK_MS
 _WEEKS = (
-    "SELECT CAST(substring(relname from 15) AS int) FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
+    "SELECT CAST(substring(relname from 15) AS int) FROM pg_inherits JOIN pg_class "
+    "ON pg_class.oid = inhrelid "
     "WHERE inhparent = CAST('requests' AS regclass) ORDER BY 1"
 )
 
@@ -99,7 +100,8 @@ async def test_the_newest_rows_are_found_by_index_week_by_week(world: World) -> 
     async with world.store.begin() as connection:
         await sql(
             connection,
-            "INSERT INTO requests SELECT week, seq, CAST(week AS bigint) * 604800000 + seq, seq % 50, 2, 3, "
+            "INSERT INTO requests SELECT week, seq, CAST(week AS bigint) * 604800000 + seq, "
+            "seq % 50, 2, 3, "
             "seq % 20, 'm', 'e', 0, 200, "
             f"1, 0, 1, 1, 1, 1, 1, 1, NULL FROM generate_series({WEEK}, {WEEK + 3}) AS w (week), "
             "generate_series(1, 20000) AS s (seq)",

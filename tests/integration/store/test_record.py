@@ -52,7 +52,8 @@ def test_names_of_a_row_are_columns_of_the_log() -> None:
 async def test_a_row_is_in_log_sum_and_last_use(world: World) -> None:
     assert await record(world.store, [a_row(1), a_row(2, cost=None, at=AT + 7)]) == 2
     log = await world.all(
-        "SELECT seq, upstream, model, cost_nano, ttft_us, stream, outcome FROM requests ORDER BY seq"
+        "SELECT seq, upstream, model, cost_nano, ttft_us, stream, outcome FROM requests "
+        "ORDER BY seq"
     )
     assert log == [(1, "echo", "m", 5, None, 1, 1), (2, "echo", "m", None, None, 1, 1)]
     assert await world.all("SELECT * FROM spend_daily") == [

@@ -12,7 +12,7 @@ from types import TracebackType
 
 
 class RedisProxy:
-    """``with RedisProxy(port) as proxy: ... proxy.port``; the faults may be changed while it runs."""
+    """A proxy on ``port`` in front of a Redis; its faults can be changed while it runs."""
 
     def __init__(self, to: int, seed: int = 1) -> None:
         self._to, self._random = to, Random(seed)

@@ -294,5 +294,5 @@ class World:
         return sum(tokens for _, tokens in self.events)
 
     def worst(self) -> int:
-        """By how much the worst window went beyond what the limit lets flow in; at most the burst."""
+        """Return the most that a window had beyond what flows in; the burst bounds it."""
         return worst_window(self.events, self.load.limit)

@@ -1,8 +1,8 @@
 """A worker of a host without HTTP: Poisson arrivals on the host's arena, each waiting for a lease
 as the gateway does.
 
-``python -m tests.support.leases.worker '<Plan as JSON>' <number>``. It leaves boot times before and after
-each admission.
+``python -m tests.support.leases.worker '<Plan as JSON>' <number>``. It leaves boot times before and
+after each admission.
 """
 
 import json

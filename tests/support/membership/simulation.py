@@ -163,7 +163,7 @@ class SimHost:
         self.caught, self.applied = max(self.caught, begun), max(self.applied, seen)
 
     def admit(self) -> None:
-        """A request with a revoked key: with the oldest that this host does not know to be revoked."""
+        """Send a request with the oldest revoked key that this host does not know to be revoked."""
         if not self._go_on(self.sim.rng.randrange(80_000), self.admit):
             return
         if not self.lease.held(self.clock()):
@@ -172,7 +172,8 @@ class SimHost:
         self.sim.admitted += 1
         for change in range(self.applied + 1, self.sim.committed + 1):
             assert change not in self.sim.obeyed, (
-                f"seed {self.sim.seed}: host {self.id} admitted at {self.sim.now} against change {change}, "
+                f"seed {self.sim.seed}: host {self.id} admitted at {self.sim.now} against change "
+                f"{change}, "
                 f"which was obeyed by all since {self.sim.obeyed[change]}"
             )
 

@@ -1,4 +1,4 @@
-"""The gate of instruction counts: 3 % is the line, and what the baseline does not know is no pass."""
+"""Test the gate of instruction counts: over 3 % fails, and so does a step without a baseline."""
 
 import json
 from pathlib import Path

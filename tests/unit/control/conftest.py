@@ -1,4 +1,4 @@
-"""The control plane as an app in this process, an owner who is signed in, and an org beside theirs."""
+"""Make the control plane as an app in this process, with a signed-in owner and a second org."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

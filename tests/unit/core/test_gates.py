@@ -1,4 +1,4 @@
-"""Both gates, native and reference, against the rules that a random history does not easily reach."""
+"""Test native gate and reference on the rules that a random history does not easily reach."""
 
 from types import ModuleType
 from typing import Any

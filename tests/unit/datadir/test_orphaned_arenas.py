@@ -1,4 +1,4 @@
-"""Arenas that outlived their data directory are found, and taken away only if nobody can miss them."""
+"""Test that arenas without a data directory are found, and removed only if nobody uses them."""
 
 import shutil
 from collections.abc import AsyncIterator

@@ -119,7 +119,7 @@ SPOKEN = st.fixed_dictionaries(
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """JSON of an answer or an event, of which at times a member stands twice, or a byte is another."""
+    """Draw JSON of an answer or event, at times with a member twice or with one byte changed."""
     data = encode(draw(SPOKEN))
     if draw(st.integers(0, 4)) == 0:
         data = b",".join(part for part in (data[:-1], encode(draw(SPOKEN))[1:]) if part != b"{")

@@ -176,7 +176,7 @@ async def test_a_lowered_cap_asks_back_and_a_raised_one_gives(
 async def test_a_longer_window_counts_what_was_spent_in_the_old_one(
     world: World, hosts: list[Host]
 ) -> None:
-    """Grants of the old window are void; a request that was on its way counts when its host comes."""
+    """Grants of the old window are void; a request in flight counts when its host reports it."""
     one, two, *_ = hosts
     await one.settle(need=600_000)
     one.spend(100_000)

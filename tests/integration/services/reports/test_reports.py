@@ -188,7 +188,10 @@ async def test_the_audit_log_tells_who_did_what(context: Context, owner: Actor) 
     view = (await keys.create(context, who, keys.NewKey(name="k"))).view
     await keys.revoke(context, who, view.id)
     async with context.store.read() as connection:
-        query = "SELECT actor, source_ip, action, resource, before, after FROM audit ORDER BY seq DESC LIMIT 1"
+        query = (
+            "SELECT actor, source_ip, action, resource, before, after FROM audit "
+            "ORDER BY seq DESC LIMIT 1"
+        )
         event = (await sql(connection, query)).one()
     assert tuple(event[:4]) == ("a@b.c", "192.0.2.1", "key.revoked", view.id)
     assert (event.before, event.after) == ('{"status":"active"}', '{"status":"revoked"}')
