@@ -3,6 +3,8 @@ nothing lost.
 """
 
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -243,6 +245,39 @@ def test_a_counted_body_is_refused_as_soon_as_it_is_too_large(gateway: Gateway) 
 def test_a_chunked_body_is_read(gateway: Gateway) -> None:
     head = post(gateway.key, b"", AUTH).replace(b"content-length: 0", b"transfer-encoding: chunked")
     assert gateway.server.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD)).status == 200
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_body_that_breaks_off_is_never_processed(gateway: Gateway, counted: bool) -> None:
+    """What came is whole JSON; the client then closes its half of the connection."""
+    good = GOOD.replace(b'"echo"', b'"broken-off"')
+    head = post(gateway.key, b"", AUTH, length=str(len(good) + 20))
+    body = good
+    if counted:
+        length = f"content-length: {len(good) + 20}".encode()
+        head = head.replace(length, b"transfer-encoding: chunked")
+        body = b"%x\r\n%b\r\n" % (len(good), good)
+    with socket.create_connection(("127.0.0.1", gateway.server.port), 10) as client:
+        client.sendall(head + body)
+        client.shutdown(socket.SHUT_WR)
+        told = b"".join(iter(lambda: client.recv(65536), b""))
+    if gateway.kind != "uvicorn":  # it takes a half-closed client for gone
+        assert told.startswith(b"HTTP/1.1 400 ")
+        assert b'"code":"invalid_request"' in told
+    time.sleep(0.2)  # one turn of the drainer
+    with sqlite3.connect(gateway.host.settings.data_dir / "nemorouter.db") as connection:
+        found = connection.execute("SELECT * FROM requests WHERE model = 'broken-off'")
+        assert found.fetchall() == []
+
+
+def test_a_length_beside_chunks_is_refused_or_ignored(gateway: Gateway) -> None:
+    """A server may drop the length, as RFC 9112 allows; then the chunks count."""
+    chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    head = post(gateway.key, b"", AUTH, "transfer-encoding: chunked", length="10")
+    answer = gateway.server.send(head + chunk * 31)
+    assert (answer.status, answer.error["code"]) in [
+        *((400, "invalid_request"), (413, "request_too_large")),
+    ]
 
 
 def test_announced_length_is_refused_before_the_body(gateway: Gateway) -> None:

@@ -2,15 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from functools import cache
 from typing import Any
 
 from nemorouter.gateway.wire import ClientGoneError, HeaderList
+from nemorouter.log import get_logger
 
+_log = get_logger(__name__)
 AsgiScope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
+
+
+@cache
+def warn_of_rewritten_source() -> None:
+    """Log, once, that the server takes the source address from a header by itself."""
+    _log.warning(
+        "source_address_unknown",
+        cause="The server took the client's address from X-Forwarded-For (its port is 0), and "
+        "trusted_proxies is not set: keys with a list of addresses are refused.",
+    )
 
 
 class AsgiRequest:
@@ -68,6 +81,8 @@ class AsgiRequest:
             await self._transport.close()
         elif self._answer is not None:
             status, headers, body = self._answer
+            if status == 401 and scope.get("client") and scope["client"][1] == 0:
+                warn_of_rewritten_source()
             start = _start(status, headers)
             start["headers"].append((b"content-length", str(len(body)).encode()))
             await send(start)

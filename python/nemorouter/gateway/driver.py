@@ -92,15 +92,17 @@ class Driver:
                 connection.response_bytes(*opened)
             else:
                 await self._others(opened, scope, connection)
-        except (ClientGoneError, asyncio.CancelledError) as gone:
+        except asyncio.CancelledError:
             if exchange is not None:
-                exchange.end(GONE)
-            if not isinstance(gone, ClientGoneError):
-                raise  # the server stops
-        except Exception:
-            if reading:  # the client left before the end of its body
+                exchange.end(GONE)  # the server stops
+            raise
+        except Exception as error:
+            if reading:  # the body broke off
                 answer = self._worker.refuse(Code.INVALID_REQUEST, _CUT, asgi=is_asgi(scope))
                 connection.response_bytes(*answer)
+            elif isinstance(error, ClientGoneError):
+                if exchange is not None:
+                    exchange.end(GONE)
             else:
                 self._broken(scope, connection, exchange)
 
