@@ -22,7 +22,7 @@ class NemoError(Exception):
 
 
 class ConfigurationError(NemoError):
-    """A setting, file or environment cannot be used. The message names it and says how to mend it."""
+    """A setting, file or environment cannot be used; the message names it and the remedy."""
 
 
 class RefusedError(NemoError):

@@ -142,7 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**values)
 
     def to_env(self) -> dict[str, str]:
-        """NEMOROUTER_* variables from which ``load`` makes the same settings: how workers get them."""
+        """Return the NEMOROUTER_* variables from which a worker's ``load`` makes these settings."""
         env: dict[str, str] = {}
         for name, value in msgspec.structs.asdict(self).items():
             if value is None:
@@ -184,7 +184,8 @@ def _unknown(shown: str, name: str, known: Mapping[str, Any]) -> str:
     )
     hint = ""
     if close:
-        hint = f" Did you mean {_PREFIX + close[0].upper() if shown.startswith(_PREFIX) else close[0]}?"
+        meant = _PREFIX + close[0].upper() if shown.startswith(_PREFIX) else close[0]
+        hint = f" Did you mean {meant}?"
     return f"Unknown setting {shown}.{hint}"
 
 

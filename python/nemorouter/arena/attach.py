@@ -129,7 +129,8 @@ async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
             return Journal.create(str(data.journals), settings.journal_slots, upstreams)
         except OSError as error:
             raise ConfigurationError(
-                f"There is no room in {data.journals} for {settings.journal_slots} journal slots ({error.strerror}). "
+                f"There is no room in {data.journals} "
+                f"for {settings.journal_slots} journal slots ({error.strerror}). "
                 "Make room, or lower journal_slots."
             ) from error
 
@@ -146,7 +147,8 @@ def live(settings: Settings) -> Arena | None:
 async def catch_up(arena: Arena, store: Store, data: DataDir) -> int:
     """Apply every change that the store committed before this call; answer the newest number.
 
-    What the arena cannot hold is set aside, and refused: so it obeys every change up to that number.
+    What the arena cannot hold is set aside and refused, so that the arena is true to every change
+    up to that number.
     """
     async with locked(data.policy_lock):
         await apply_changes(arena, store, data)
@@ -192,7 +194,8 @@ async def _wait_for_drainer(data: DataDir, store: Store) -> None:
     while (status := data.drainer_status()) is None or status.applied < wanted:
         if time.monotonic() > end:
             raise ConfigurationError(
-                "The change is saved, but the running server did not confirm it. See its log, or restart it."
+                "The change is saved, but the running server did not confirm it. "
+                "See its log, or restart it."
             )
         await asyncio.sleep(0.01)
 
@@ -249,7 +252,8 @@ async def _rebuild(
     lock = Flock.attempt(data.serve_lock)
     if lock is None:
         raise ConfigurationError(
-            f"A running server uses {data.root} with other memory: its peppers or capacity differ, or it runs in "
+            f"A running server uses {data.root} with other memory: "
+            "its peppers or capacity differ, or it runs in "
             "another container. Stop it first, or use its settings."
         )
     with lock:
@@ -270,7 +274,10 @@ async def _rebuild(
 
 
 async def _bury(store: Store, data: DataDir) -> None:
-    """Bring what dead workers left into the store: the slots name places of the arena that is gone."""
+    """Move the rows of dead workers into the store.
+
+    Their slots name places of an arena that is gone.
+    """
     for path in data.journal_paths():
         journal = open_journal(path)
         if journal is None:
@@ -306,7 +313,8 @@ async def _build(
             arena.publish(str(path))
         except (OSError, MemoryError, ValueError) as error:
             raise ConfigurationError(
-                f"There is no room for an arena at {path.parent} ({error}). Make room there, or lower "
+                f"There is no room for an arena at {path.parent} ({error}). "
+                "Make room there, or lower "
                 f"capacity (now {settings.capacity})."
             ) from error
         finally:
@@ -315,7 +323,7 @@ async def _build(
 
 
 async def _fill(arena: Arena, connection: AsyncConnection, data: DataDir, host: int | None) -> None:
-    """Write what the store knows at one instant: policies, prices, and the spending of open windows.
+    """Write what the store knows at one instant: policies, prices and spending in open windows.
 
     With ``host`` only what was spent through it: the host is one of several. OSError: the file
     system has no room. What the arena itself cannot hold is set aside.

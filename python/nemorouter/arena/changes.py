@@ -89,7 +89,7 @@ async def apply_changes(arena: Arena, store: Store, data: DataDir) -> None:
 
 
 async def fill(arena: Arena, connection: AsyncConnection, data: DataDir) -> Failures:
-    """Write every policy and price of the store that the arena lacks; set aside what does not fit."""
+    """Write all policies and prices that the arena lacks; set aside what does not fit."""
     failures = Failures(arena)
     async for policies in all_policies(connection, failures.row):
         _put_policies(arena, policies, failures)

@@ -29,11 +29,13 @@ def _overview() -> str:
         [
             "Usage: nemorouter COMMAND [OPTIONS]",
             "",
-            "Authentication, rate limits, budgets and a ledger in front of any OpenAI-compatible API.",
+            "Authentication, rate limits, budgets and a ledger "
+            "in front of any OpenAI-compatible API.",
             "",
             "Commands:",
             *lines,
             "",
-            "nemorouter COMMAND --help tells more. Most commands take --data-dir, --config and --json.",
+            "nemorouter COMMAND --help tells more. "
+            "Most commands take --data-dir, --config and --json.",
         ]
     )

@@ -33,7 +33,8 @@ def bench(
     """
     if not sys.platform.startswith("linux"):
         return fail(
-            "nemorouter bench reads the CPU time of processes as Linux tells it, and runs only there."
+            "nemorouter bench reads the CPU time of processes as Linux tells it, "
+            "and runs only there."
         )
     from nemorouter.bench import quick
 
@@ -77,10 +78,12 @@ def _tell(result: "Result") -> None:
     machine = result.machine
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     print_line(
-        f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}; {versions}"
+        f"{machine.cpu}, {machine.cores} cores, {machine.kernel}, Python {machine.python}; "
+        f"{versions}"
     )
     print_line(
-        "Median ± half the distance from the least to the greatest round. CPU time is the server's own."
+        "Median ± half the distance from the least to the greatest round. "
+        "CPU time is the server's own."
     )
     print_line("")
     native, reference = (

@@ -158,7 +158,10 @@ def update(
 
 @app.command
 def revoke(key: str, /, *, common: Common = DEFAULTS) -> None:
-    """End KEY (id or name) for ever. When this returns, no request that starts later is admitted."""
+    """End KEY (id or name) for ever.
+
+    When this returns, no request that starts later is admitted.
+    """
     from nemorouter.services.scopes import keys
 
     _show(with_store(common, lambda context, actor: keys.revoke(context, actor, key)), common)

@@ -109,7 +109,8 @@ def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> No
         print_json({"invitation": created.view, "path": path})
         return
     note(
-        f"{created.view.email} joins {created.view.org_name} at this path of the server, within seven days:"
+        f"{created.view.email} joins {created.view.org_name} at this path of the server, "
+        "within seven days:"
     )
     print(path)
 

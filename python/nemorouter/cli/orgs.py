@@ -38,7 +38,8 @@ def create(*, name: str, email: str, common: Common = DEFAULTS) -> None:
         print_json({"org": org, "invitation": created.view, "path": path})
         return
     note(
-        f"{org.name} ({org.id}) is made. The owner joins at this path of the server, within seven days:"
+        f"{org.name} ({org.id}) is made. "
+        "The owner joins at this path of the server, within seven days:"
     )
     print(path)
 

@@ -174,5 +174,6 @@ def _print_row(row: "LogRow", common: Common) -> None:
         return
     print_line(
         f"{row.at} {row.key_name} {row.alias} {row.model} {row.status} {row.outcome} "
-        f"{row.input_tokens}+{row.output_tokens} {row.cost or '-'} {row.latency_ms:.0f}ms {row.request_id}"
+        f"{row.input_tokens}+{row.output_tokens} {row.cost or '-'} {row.latency_ms:.0f}ms "
+        f"{row.request_id}"
     )

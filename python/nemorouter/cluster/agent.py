@@ -53,7 +53,7 @@ class Agent:
         self._thread.start()
 
     def stop(self, *, leave: bool = False, deadline_s: float = 5.0) -> None:
-        """End. ``leave``: the host admits nothing from now on, and the others need not wait for it."""
+        """Stop the agent. With ``leave`` the host admits nothing more, and no host waits for it."""
         self._leave = leave
         self._stopping.set()
         self._thread.join(deadline_s)
@@ -77,9 +77,14 @@ class Agent:
                 install = await install_id(connection)
             registry = Registry(client, install)
             member = Membership(
-                self._arena, store, self._data, registry, ears.pubsub, lambda: self._about(store.host),
+                self._arena,
+                store,
+                self._data,
+                registry,
+                ears.pubsub,
+                lambda: self._about(store.host),
                 safe=self._settings.safe_share > 0,
-            )  # fmt: skip
+            )
             bank = RedisBank(
                 client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share
             )

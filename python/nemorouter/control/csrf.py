@@ -1,4 +1,4 @@
-"""Changes only from our own pages: where a request came from, and the token that our forms carry."""
+"""Accept changes from our own pages only, by a request's origin and the token of the form."""
 
 import hmac
 from typing import Any, Final
@@ -15,7 +15,10 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def check_origin(request: Request[Any, Any, Any]) -> None:
-    """ForgedError if the browser says that another site sent this. Programs that say nothing pass."""
+    """Raise ForgedError if the browser says that another site sent the request.
+
+    A program that sends no such header passes.
+    """
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None:
@@ -38,5 +41,6 @@ async def check_token(request: Request[Any, Any, Any], expected: str) -> None:
         given = dict(parse_qsl((await request.body()).decode("latin-1"))).get(FIELD)
     if given is None or not hmac.compare_digest(given.encode(), expected.encode()):
         raise ForgedError(
-            "The form is too old, or did not come from this site. Go back, reload the page and try again."
+            "The form is too old, or did not come from this site. "
+            "Go back, reload the page and try again."
         )

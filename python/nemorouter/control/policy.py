@@ -1,8 +1,8 @@
 """One table: every route, and what it takes to enter. A route that is not in it does not exist.
 
-An action is one of ``roles.ACTIONS`` or ``roles.OPERATOR_ACTIONS``: they say who may, and the services ask
-it; pages ask it too, before they read anything. The routes' guard only finds out who somebody is,
-so that no rule is written twice.
+An action is one of ``roles.ACTIONS`` or ``roles.OPERATOR_ACTIONS``: they say who may, and the
+services ask it; pages ask it too, before they read anything. The routes' guard only finds out who
+somebody is, so that no rule is written twice.
 """
 
 import re

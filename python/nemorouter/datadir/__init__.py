@@ -1,1 +1,1 @@
-"""The data directory: where its files lie, the locks on them, and what processes note for each other."""
+"""Know the data directory: the places of its files, the locks on them, the notes of processes."""

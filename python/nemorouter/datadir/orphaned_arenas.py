@@ -49,7 +49,7 @@ def remove(arena: Path) -> None:
 
 
 def find() -> list[Orphan]:
-    """This user's arenas that no process has locked, and whose data directory is gone or not known."""
+    """Find this user's arenas that no process holds and whose data directory is gone or unknown."""
     found = []
     for path in arenas_in_memory():
         with suppress(OSError):

@@ -126,7 +126,8 @@ class DataDir:
             + _BYTES_A_PLACE * capacity
             + _BYTES_A_SCOPE * min(capacity, scopes + scopes // 2 + 4096)
         )
-        name = f"nemorouter-{os.geteuid()}-{blake3(os.fsencode(self.root.resolve())).hexdigest()[:16]}.arena"
+        digest = blake3(os.fsencode(self.root.resolve())).hexdigest()[:16]
+        name = f"nemorouter-{os.geteuid()}-{digest}.arena"
         place = _TMPFS / name
         with suppress(OSError):
             room = os.statvfs(_TMPFS)

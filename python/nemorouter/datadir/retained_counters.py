@@ -26,7 +26,10 @@ class RetainedCounters(msgspec.Struct):
 
 
 def read(file: Path) -> RetainedCounters:
-    """What was carried over; nothing if there is no file. Look at the journals before, not after."""
+    """Read the retained counters; empty if there is no file.
+
+    A caller reads the journals before this, not after.
+    """
     with suppress(OSError, msgspec.MsgspecError):
         return msgspec.json.decode(file.read_bytes(), type=RetainedCounters)
     return RetainedCounters({}, [])

@@ -33,7 +33,7 @@ def hash_key(key: str, pepper: bytes) -> bytes:
 
 
 def stay_out_of_core_dumps() -> None:
-    """No memory of this process, and of those it starts, goes into a core dump: secrets are in it."""
+    """Keep the memory of this process, and of its children, out of core dumps: it has secrets."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # a pipe gets its dump whatever the limit says
         _DUMPED.write_text("0", "ascii")
@@ -88,7 +88,7 @@ def rotate_pepper(path: Path) -> list[Pepper]:
 
 
 def retire_pepper(path: Path) -> list[Pepper]:
-    """Drop the old pepper: every key that was made under it stops working when the servers restart."""
+    """Drop the old pepper: keys made under it stop working when the servers restart."""
     peppers = load_peppers(path)
     if len(peppers) == 1:
         raise RefusedError("Only one pepper is valid; there is none to retire.")
@@ -108,7 +108,7 @@ def pepper_fingerprint(pepper: Pepper) -> str:
 
 
 def load_audit_key(path: Path) -> bytes:
-    """The key of the audit chain: apart from the peppers, so that their rotation breaks no chain."""
+    """Read the key of the audit chain, which no rotation of the peppers changes."""
     digits = _read(path, "audit key").strip()
     if len(digits) != 2 * _BYTES or not set(digits) <= _HEX:
         raise ConfigurationError(f"The audit key file {path} must hold exactly 64 hex digits.")

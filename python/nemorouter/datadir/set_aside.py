@@ -1,7 +1,8 @@
-"""Items that a queue of this host could not apply: set aside, so that they stop nothing behind them.
+"""Set aside the items that a queue of this host could not apply, so that they stop no other item.
 
-Each queue has one file, ``<data dir>/set-aside/<queue>.json``, written whole by the one process that
-works on the queue, and read by ``doctor`` and the metrics. No file means that nothing is set aside.
+Each queue has one file, ``<data dir>/set-aside/<queue>.json``, written whole by the one process
+that works on the queue, and read by ``doctor`` and the metrics. No file means that nothing is set
+aside.
 """
 
 import time
@@ -40,8 +41,9 @@ class Queue(StrEnum):
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """An item that could not be applied.
 
-    ``name`` is unique within its queue. ``seq`` is the number of the change, 0 if the item was found
-    at a start. ``kind`` and ``id`` name a scope (``types.Kind``); ``row`` holds all fields of a row.
+    ``name`` is unique within its queue. ``seq`` is the number of the change, 0 if the item was
+    found at a start. ``kind`` and ``id`` name a scope (``types.Kind``); ``row`` holds all fields of
+    a row.
     """
 
     name: str

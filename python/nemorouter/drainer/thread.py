@@ -166,7 +166,7 @@ class Drainer:
         return agent
 
     async def _retain(self, store: Store) -> bool:
-        """True if there may be more to drop. The store may be away: the agent and the drain go on."""
+        """Drop old rows; return True if there may be more. Without the store, all else goes on."""
         try:
             return await retain(store, self._settings.log_retention_days, _now_ms())
         except StoreError as error:

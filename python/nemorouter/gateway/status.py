@@ -31,7 +31,9 @@ _HELP = {
     "host_lease_age_seconds": "Since the newest renewal of this host's lease was asked for.",
     "hosts": "Hosts that are registered.",
     "changes_behind": "Changes that were announced and that this host does not obey yet.",
-    "change_obeyed_seconds": "From the announcement of a change until all hosts obeyed it, counted over all hosts.",
+    "change_obeyed_seconds": (
+        "From the announcement of a change until all hosts obeyed it, counted over all hosts."
+    ),
 }
 
 
@@ -142,7 +144,7 @@ class Status:
         yield from _histogram("change_obeyed_seconds", status.delays)
 
     def _counted(self) -> tuple[list["Journal"], dict[str, int]]:
-        """The journals that are there, and the sums of the others: each journal is in one of both."""
+        """Read the journals that exist, and the sums of all others; no journal is in both."""
         there = list(self._journals())  # first: one that goes meanwhile is in what is read then
         kept = retained_counters.read(self._data.counters_file)
         gone = set(kept.journals)

@@ -71,8 +71,8 @@ class Drain:
     async def turn(self) -> int:
         """Do what there is to do; answer how many rows went to the store.
 
-        A step that fails hinders none of the others: its error is raised after them. StoreError: the
-        store cannot be used, so that nothing else was tried; nothing was lost, come again.
+        A step that fails hinders none of the others: its error is raised after them. StoreError:
+        the store cannot be used, so that nothing else was tried; nothing was lost, come again.
         """
         self._errors.clear()
         moved = 0

@@ -1,4 +1,4 @@
-"""Retention: drops old rows of the request log and old refusal counts. It must never touch a sum."""
+"""Drop old rows of the request log and old refusal counts. It must never touch a sum."""
 
 from typing import Final
 
@@ -10,15 +10,19 @@ from nemorouter.store.sums import DAY_MS
 
 _MINUTE_MS: Final = 60_000
 _OLD_ROWS: Final = text(
-    "DELETE FROM requests WHERE (org_id, at_ms, boot, seq) IN (SELECT r.org_id, r.at_ms, r.boot, r.seq "
-    "FROM orgs AS o CROSS JOIN requests AS r WHERE r.org_id = o.id AND r.at_ms < :before LIMIT :batch)"
+    "DELETE FROM requests WHERE (org_id, at_ms, boot, seq) IN (SELECT r.org_id, r.at_ms, r.boot, "
+    "r.seq "
+    "FROM orgs AS o CROSS JOIN requests AS r WHERE r.org_id = o.id AND r.at_ms < :before "
+    "LIMIT :batch)"
 )
 _OLD_REFUSALS: Final = text(
     "DELETE FROM refusals WHERE (minute, key_id, code) IN "
-    "(SELECT minute, key_id, code FROM refusals WHERE minute < :before ORDER BY minute LIMIT :batch)"
+    "(SELECT minute, key_id, code FROM refusals WHERE minute < :before ORDER BY minute "
+    "LIMIT :batch)"
 )
 _ANY_ROW: Final = text(
-    "SELECT 1 FROM orgs AS o CROSS JOIN requests AS r WHERE r.org_id = o.id AND r.at_ms < :before LIMIT 1"
+    "SELECT 1 FROM orgs AS o CROSS JOIN requests AS r WHERE r.org_id = o.id "
+    "AND r.at_ms < :before LIMIT 1"
 )
 _ANY_REFUSAL: Final = text("SELECT 1 FROM refusals WHERE minute < :before LIMIT 1")
 

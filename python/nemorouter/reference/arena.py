@@ -1,4 +1,4 @@
-"""All scopes: found by digest or id, written by version, counted by meters. In private memory only."""
+"""Hold all scopes in private memory: found by digest or id, written by version, with meters."""
 
 from collections.abc import Sequence
 from threading import Lock

@@ -11,7 +11,7 @@ class SystemClock:
     __slots__ = ()
 
     def read(self) -> tuple[int, int]:
-        """Boot clock in microseconds (it runs on during suspend), wall clock in Unix milliseconds."""
+        """Return the boot clock in µs, which runs on during suspend, and the Unix time in ms."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000, time.time_ns() // 1_000_000
 
 

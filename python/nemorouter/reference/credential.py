@@ -1,4 +1,4 @@
-"""From an Authorization value to a key, and from a key to its digest. Must never log or keep a key."""
+"""Read a key from an Authorization value, and hash a key. It must never log or keep one."""
 
 import re
 from typing import Protocol

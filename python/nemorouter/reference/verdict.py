@@ -43,7 +43,7 @@ Charge = tuple[Bucket, int]
 
 
 def rate_charges(key: Scope, tokens: int, boot_us: int) -> list[Charge] | Refusal:
-    """Return what to take from the rates of all scopes, or the refusal of the first that lacks it."""
+    """Return what to take from the rates of all scopes, or the refusal of the first one short."""
     charges: list[Charge] = []
     for scope in key.payers:
         for rate, (bucket, n) in enumerate(zip(scope.buckets, needs(tokens), strict=True)):

@@ -206,13 +206,14 @@ def _require_shared_store(settings: Settings) -> None:
     own = f"sqlite:///{settings.data_dir}/"
     if settings.redis_url is not None and settings.database_url.startswith(own):
         raise ConfigurationError(
-            "redis_url is set, so this server shares its limits with others, but its store lies in its own data "
+            "redis_url is set, so this server shares its limits with others, but its store lies "
+            "in its own data "
             "directory. Set database_url to the PostgreSQL of all (postgresql://…)."
         )
 
 
 def _connections() -> int:
-    """Raise the limit of open files as far as the system lets us, and take half of it for clients."""
+    """Raise the limit of open files as far as the system allows; half of it is for clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -227,7 +228,8 @@ def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
     if key is not None:
         print(
-            f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n{_example(url, key, settings)}\n"
+            f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n"
+            f"{_example(url, key, settings)}\n"
         )
     if setup_token is not None:
         print(f"Set up the owner's sign-in, once:\n\n  {url}/setup?token={setup_token}\n")
@@ -242,7 +244,8 @@ def _example(url: str, key: str, settings: Settings) -> str:
     if settings.upstreams:
         return f"  curl {url}/v1/models \\\n{header}"
     body = '{"model": "echo", "messages": [{"role": "user", "content": "Hello, Nemo!"}]}'
-    return f"""  curl {url}/v1/chat/completions \\\n{header} -H "Content-Type: application/json" \\\n    -d '{body}'"""
+    json = '-H "Content-Type: application/json"'
+    return f"  curl {url}/v1/chat/completions \\\n{header} {json} \\\n    -d '{body}'"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ Dialect = Literal["sqlite", "postgresql"]
 
 
 class Backend(Protocol):
-    """One store, not yet open. ``place`` says where it is, fit for messages: never with a password."""
+    """A store that is not yet open; ``place`` names it in messages and contains no password."""
 
     dialect: Dialect
     place: str

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 async def batches(
     connection: AsyncConnection, query: str, *values: int, size: int
 ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-    """Rows of ``query`` in batches of ``size``. A ``?`` in it stands for each of ``values``, which are
-    of 64 bits.
+    """Yield the rows of ``query`` in batches of ``size``.
+
+    A ``?`` in the query stands for each of ``values``, which are of 64 bits.
     """
     if connection.dialect.name == "postgresql":
         async for rows in _from_postgres(connection, query, values, size):

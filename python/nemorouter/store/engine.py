@@ -155,7 +155,8 @@ def _require_current(version: int, backend: Backend) -> None:
     place = backend.place
     if version > SCHEMA_VERSION:
         raise ConfigurationError(
-            f"{place} was written by a newer nemorouter (layout {version}, this program knows {SCHEMA_VERSION}); "
+            f"{place} was written by a newer nemorouter (layout {version}, "
+            f"this program knows {SCHEMA_VERSION}); "
             "install that version, or restore a backup made before."
         )
     if version == 0:

@@ -21,9 +21,13 @@ from nemorouter.types import Kind
 if TYPE_CHECKING:
     from nemorouter._core import Tally
 
-_STAGE: Final = "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+_STAGE: Final = (
+    "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) "
+    "ON COMMIT DELETE ROWS"
+)
 _LOG: Final = (
-    f"INSERT INTO requests ({', '.join(LOG_COLUMNS)}) SELECT {', '.join(LOG_COLUMNS)} FROM drained "  # noqa: S608 - constants
+    f"INSERT INTO requests ({', '.join(LOG_COLUMNS)}) "  # noqa: S608 - constants
+    f"SELECT {', '.join(LOG_COLUMNS)} FROM drained "
     "ON CONFLICT DO NOTHING RETURNING boot, seq"
 )
 _SUMS: Final = (
@@ -35,8 +39,10 @@ _SUMS: Final = (
     "unknown_cost",
 )
 _USED: Final = (
-    "UPDATE keys SET last_used_ms = u.at FROM (SELECT u.at, k.id FROM unnest($1::bigint[], $2::bigint[]) AS u (at, id) "
-    "JOIN keys AS k ON k.id = u.id WHERE coalesce(k.last_used_ms, 0) < u.at ORDER BY k.id FOR NO KEY UPDATE OF k) AS u "
+    "UPDATE keys SET last_used_ms = u.at FROM (SELECT u.at, k.id "
+    "FROM unnest($1::bigint[], $2::bigint[]) AS u (at, id) "
+    "JOIN keys AS k ON k.id = u.id WHERE coalesce(k.last_used_ms, 0) < u.at ORDER BY k.id "
+    "FOR NO KEY UPDATE OF k) AS u "
     "WHERE keys.id = u.id"
 )
 _SEEN: Final = (
@@ -143,7 +149,7 @@ class Ledger:
         await _lines(connection, _SCOPE, gained.scopes)
 
     async def _count(self, connection: asyncpg.Connection, tallies: tuple["Tally", ...]) -> None:
-        """Refusals have no number of their own: the last batch is known by one that lies beside it."""
+        """Write counts of refusals once: the number of the last batch is stored beside them."""
         done = await connection.fetchval("SELECT tallies FROM hosts WHERE id = $1", self._host)
         if self._unsure is not None and self._unsure[0] == done:
             tallies = tallies[len(self._unsure[1]) :]  # they were committed, and nobody told

@@ -30,19 +30,27 @@ _LOG: Final = _log_of(1)
 _LOG_BATCH: Final = _log_of(_BATCH)
 _THERE: Final = "SELECT 1 FROM requests WHERE boot = ? AND seq = ? AND at_ms = ? AND org_id = ?"
 _DAY: Final = (
-    "INSERT INTO spend_daily (day, org_id, team_id, user_id, key_id, model, requests, input_tokens, cached_tokens, "
+    "INSERT INTO spend_daily (day, org_id, team_id, user_id, key_id, model, requests, "
+    "input_tokens, cached_tokens, "
     "output_tokens, cost_nano, unknown_cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (day, org_id, team_id, user_id, key_id, model) DO UPDATE SET requests = requests + excluded.requests, "
-    "input_tokens = input_tokens + excluded.input_tokens, cached_tokens = cached_tokens + excluded.cached_tokens, "
-    "output_tokens = output_tokens + excluded.output_tokens, cost_nano = cost_nano + excluded.cost_nano, "
+    "ON CONFLICT (day, org_id, team_id, user_id, key_id, model) DO UPDATE "
+    "SET requests = requests + excluded.requests, "
+    "input_tokens = input_tokens + excluded.input_tokens, "
+    "cached_tokens = cached_tokens + excluded.cached_tokens, "
+    "output_tokens = output_tokens + excluded.output_tokens, "
+    "cost_nano = cost_nano + excluded.cost_nano, "
     "unknown_cost = unknown_cost + excluded.unknown_cost"
 )
 _SCOPE: Final = (
-    "INSERT INTO spend_scope (kind, scope_id, day, model, requests, input_tokens, cached_tokens, output_tokens, "
+    "INSERT INTO spend_scope (kind, scope_id, day, model, requests, input_tokens, cached_tokens, "
+    "output_tokens, "
     "cost_nano, unknown_cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (kind, scope_id, day, model) DO UPDATE SET requests = requests + excluded.requests, "
-    "input_tokens = input_tokens + excluded.input_tokens, cached_tokens = cached_tokens + excluded.cached_tokens, "
-    "output_tokens = output_tokens + excluded.output_tokens, cost_nano = cost_nano + excluded.cost_nano, "
+    "ON CONFLICT (kind, scope_id, day, model) DO UPDATE "
+    "SET requests = requests + excluded.requests, "
+    "input_tokens = input_tokens + excluded.input_tokens, "
+    "cached_tokens = cached_tokens + excluded.cached_tokens, "
+    "output_tokens = output_tokens + excluded.output_tokens, "
+    "cost_nano = cost_nano + excluded.cost_nano, "
     "unknown_cost = unknown_cost + excluded.unknown_cost"
 )
 _MONTH: Final = (

@@ -1,4 +1,4 @@
-"""Brings a store to the layout of this program, under a lock. The only module that imports Alembic."""
+"""Bring a store to the layout of this program, under a lock. Only this module imports Alembic."""
 
 import secrets
 from pathlib import Path

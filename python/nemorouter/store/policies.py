@@ -37,7 +37,8 @@ _QUERIES: Final = {
         (
             Kind.KEY,
             "keys",
-            "s.org_id, s.team_id, s.user_id, s.digest, s.last4, s.allowed_endpoints, s.allowed_ips, s.expires_ms",
+            "s.org_id, s.team_id, s.user_id, s.digest, s.last4, s.allowed_endpoints, "
+            "s.allowed_ips, s.expires_ms",
         ),
     )
 }

@@ -18,7 +18,8 @@ _NAMES: Final = (
     "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = 'requests'::regclass"
 )
-_PATIENCE: Final = "SET LOCAL lock_timeout = '2s'"  # a drop waits for whoever reads, and all writers wait behind it
+# A drop waits for every reader, and all writers wait behind the drop.
+_PATIENCE: Final = "SET LOCAL lock_timeout = '2s'"
 
 
 class Weeks:
@@ -46,7 +47,7 @@ class Weeks:
 
 
 async def expire(connection: AsyncConnection, before_ms: int) -> bool:
-    """Drop the oldest week that holds only rows from before ``before_ms``; True if there was one."""
+    """Drop the oldest week whose rows are all from before ``before_ms``; True if there was one."""
     names: list[Any] = list((await connection.execute(text(_NAMES))).scalars())
     weeks = sorted(int(name.removeprefix(_PREFIX)) for name in names if name.startswith(_PREFIX))
     if not weeks or (weeks[0] + 1) * WEEK_MS > before_ms:

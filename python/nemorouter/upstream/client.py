@@ -165,7 +165,7 @@ def _passed_back(response: Response, status: int, kind: str) -> list[tuple[str, 
 
 
 async def _whole(response: Response, first: Bytes | None) -> bytes:
-    """Read the whole body, ``first`` of it read already, if it is not larger than an answer may be."""
+    """Read the rest of a body that begins with ``first``, if it is no larger than allowed."""
     announced = response.get_header("content-length")
     small = announced is not None and announced.isdecimal() and int(announced) <= LARGEST
     if small and first is None:

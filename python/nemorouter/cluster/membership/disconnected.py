@@ -16,7 +16,8 @@ from nemorouter.store.schema import adrift
 
 _BEAT: Final = text(
     "INSERT INTO adrift (id, name, applied, beats) VALUES (:id, :name, :applied, 1) "
-    "ON CONFLICT (id) DO UPDATE SET name = excluded.name, applied = excluded.applied, beats = adrift.beats + 1"
+    "ON CONFLICT (id) DO UPDATE SET name = excluded.name, applied = excluded.applied, "
+    "beats = adrift.beats + 1"
 )
 
 

@@ -25,7 +25,8 @@ from nemorouter.store.engine import Store
 from nemorouter.store.policies import change_seq
 
 _RENEW_S: Final = RENEW_US / 1_000_000
-_ANSWER_S: Final = 1.5  # a call that takes longer is given up: the lease must be renewed over a new connection in time
+# A call that takes longer is given up: the lease must be renewed over a new connection in time.
+_ANSWER_S: Final = 1.5
 _ADRIFT_US: Final = (
     LEASE_US // 2
 )  # without a word from Redis for so long, the store must tell who lives
@@ -168,7 +169,9 @@ class Membership:
         sent = boot_us()
         ask = None if self._left else self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
         if ask is not None and ask.what == "register" and sent - self._read_us > _BLIND_US:
-            ask = None  # it would get no lease, and who waits for a change would take it for a sign of life
+            # It would get no lease, and a host that waits for a change would take it for a sign of
+            # life.
+            ask = None
         wait = _RENEW_S
         if ask is not None:
             call = self._registry.register if ask.what == "register" else self._registry.renew

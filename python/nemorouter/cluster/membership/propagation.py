@@ -56,7 +56,7 @@ async def open_registry(url: str, store: Store) -> AsyncIterator[Registry]:
 
 
 async def install_id(connection: Any) -> str:  # noqa: ANN401 - an AsyncConnection
-    """The name that the store drew for this installation: what its registry in Redis is called by."""
+    """Return the installation's name, which the store drew at random: it names the registry."""
     found = (await connection.execute(select(meta.c.value).where(meta.c.key == "install"))).scalar()
     return str(found or "new")
 
@@ -118,7 +118,12 @@ async def _act(registry: Registry, wanted: int, look: Look, step: Step) -> None:
 def _explain(missing: tuple[str, ...], trouble: Exception | None) -> str:
     if trouble is not None:
         return (
-            "Redis cannot be reached, so nobody knows whether all hosts obey it. Hosts that reach the store do so "
-            "within a second or two; a host without Redis stops within five. Do it again to be sure."
+            "Redis cannot be reached, so nobody knows whether all hosts obey it. "
+            "Hosts that reach the store do so "
+            "within a second or two; a host without Redis stops within five. "
+            "Do it again to be sure."
         )
-    return f"These hosts have not confirmed it: {', '.join(missing) or 'none, but the registry is new'}. Do it again."
+    return (
+        "These hosts have not confirmed it: "
+        f"{', '.join(missing) or 'none, but the registry is new'}. Do it again."
+    )

@@ -23,7 +23,8 @@ _KEEP_US: Final = {
     "requests": 10_000_000,
     "tokens": 600_000_000,  # they may come back from a long stream
 }
-_STALE_US: Final = 1_000  # age of the claims that are told: what a refusal takes for an instant is no longer in them
+# The age of the claims that are reported: what a refusal takes for an instant is no longer in them.
+_STALE_US: Final = 1_000
 _HORIZON: Final = 3  # ticks of use that are asked for ahead
 _AGAIN_US: Final = 1_500_000  # look again after a refusal, when others may give back
 _LONGEST_US: Final = 60_000_000

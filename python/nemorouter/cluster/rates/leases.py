@@ -1,4 +1,4 @@
-"""Carries the messages of the host's rate leases to the bank and back. One task of the host's agent.
+"""Carry the messages of the host's rate leases to the bank and back, in a task of the host's agent.
 
 It must never end by an error, and never wait for one call before it makes the next. Without Redis
 leases run out and the workers refuse, unless the host is set to go on with a safe share.
@@ -98,7 +98,8 @@ class Leases:
         while not stopping.is_set():
             try:
                 self._turn()
-            except Exception as error:  # the next turn may do better; a lease that nobody renews runs out by itself
+            except Exception as error:
+                # The next turn may do better. A lease that nobody renews runs out by itself.
                 self._report(error)
             await self._pause()
         await begin

@@ -1,4 +1,4 @@
-"""Defines the messages between a host and the bank of rate leases, and the bank's names for buckets.
+"""Define the messages between a host and the bank of rate leases, and the bank's bucket names.
 
 Pure values: the agent sends them to Redis, the simulation to a model. Amounts are whole tokens,
 times microseconds. A token of a bucket is one request where its rate counts requests.

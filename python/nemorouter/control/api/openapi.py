@@ -59,7 +59,10 @@ _ITEMS: Final[dict[str, dict[str, Any]]] = {
     "allowed_models": {"minLength": 1, "maxLength": 120, "pattern": r"^[!-)+-~]+\*?$"},
     "allowed_endpoints": {"enum": list(ENDPOINTS)},
     "allowed_ips": {
-        "pattern": r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|1[0-9]{2}|[1-9]?[0-9])$"
+        "pattern": (
+            r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}"
+            r"(25[0-5]|1[0-9]{2}|[1-9]?[0-9])$"
+        )
     },
 }
 
@@ -91,7 +94,10 @@ _REFUSALS: Final = {
     "401": "No credential, or a wrong one.",
     "403": "The role does not allow it, or the change did not come from our own pages.",
     "404": "There is no such thing in this org.",
-    "409": "It exists already, its state forbids it, or the Idempotency-Key was used for another request.",
+    "409": (
+        "It exists already, its state forbids it, or the Idempotency-Key was used "
+        "for another request."
+    ),
     "413": "The body is too large.",
     "415": "The body is not application/json.",
     "429": "Too many attempts; see Retry-After.",

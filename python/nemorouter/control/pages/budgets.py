@@ -56,7 +56,8 @@ async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str])
         name=one.name,
         detail=f"{words.exact(one.budget.max_spend)} {one.budget.duration}",
         consequences=[
-            f"The {_WORDS[one.kind].lower()} may spend without a cap of its own from the next request on.",
+            f"The {_WORDS[one.kind].lower()} may spend without a cap of its own from the next "
+            "request on.",
             "Budgets of its other levels still hold.",
         ],
         verb="Remove budget",
@@ -103,7 +104,10 @@ async def _page(
 
 
 async def _scopes(frame: Frame) -> list[tuple[str, str]]:
-    """Whose budget can be set here: the org, teams, people. A key's budget stands on its own page."""
+    """List the scopes whose budget can be set here: the org, teams and people.
+
+    A key's budget is on the page of the key.
+    """
     teams = await overview.choices(frame.context, frame.actor, Kind.TEAM)
     people = await overview.choices(frame.context, frame.actor, Kind.USER)
     return [

@@ -61,7 +61,7 @@ class Form(NamedTuple):
         return tuple(self.lists.get(name, ()))
 
     def refused(self, error: RefusedError) -> "Form":
-        """Copy the form with the error at its field, or at the top if the form has no such field."""
+        """Copy the form with the error at its field, or at the top if it has no such field."""
         if error.field and error.field in self.lists:
             return self._replace(errors={error.field: spoken(error)})
         return self._replace(problem=spoken(error))

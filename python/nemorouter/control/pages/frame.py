@@ -194,7 +194,7 @@ async def home_path(context: Context, actor: Actor) -> str:
 
 
 def _paths(places: list[overview.Place]) -> dict[str, str]:
-    """Choose the path segment of each org: a word made from its name if it is unique, else its id."""
+    """Choose the path segment of each org: a word made from its name if unique, else its id."""
     slugs = [slug(place.name) for place in places]
     return {
         place.id: word

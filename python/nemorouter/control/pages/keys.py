@@ -115,7 +115,8 @@ def key_path(frame: Frame) -> Callable[[keys.CreatedKey], str]:
 
 def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response[str]:
     """Show the one page that holds a full key."""
-    base = f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}/v1"
+    scheme = "https" if auth.is_secure(request) else "http"
+    base = f"{scheme}://{request.headers.get('host', 'localhost')}/v1"
     return frame.page(
         "key_created.html", key=made.view, secret=made.key, snippets=snippets(base, made.key)
     )

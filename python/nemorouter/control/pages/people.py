@@ -111,7 +111,10 @@ async def reset_password(
     return frame.page(
         "secret.html",
         heading="Link for a new password",
-        about=f"Send it to {made.email}. It works once, for a day; until then their old password works.",
+        about=(
+            f"Send it to {made.email}. It works once, for a day; "
+            "until then their old password works."
+        ),
         secret=f"{_site(request)}/reset?token={made.token}",
         back=f"{frame.path}/people/members/{one.id}",
         back_name=one.name,
@@ -206,7 +209,8 @@ async def _member(
 
 def _site(request: AnyRequest) -> str:
     """Return the address of the server as the browser calls it."""
-    return f"{'https' if auth.is_secure(request) else 'http'}://{request.headers.get('host', 'localhost')}"
+    scheme = "https" if auth.is_secure(request) else "http"
+    return f"{scheme}://{request.headers.get('host', 'localhost')}"
 
 
 def _roles(frame: Frame) -> list[tuple[str, str]]:

@@ -97,7 +97,10 @@ async def create_management_key(
     return frame.page(
         "secret.html",
         heading="Your new management key",
-        about=f"It manages {frame.org.name} as you do: send it to /api/v1 as Authorization: Bearer. It calls no model.",
+        about=(
+            f"It manages {frame.org.name} as you do: send it to /api/v1 as Authorization: Bearer. "
+            "It calls no model."
+        ),
         secret=made.key,
         back=f"{frame.path}/settings",
         back_name="Settings",
@@ -142,7 +145,10 @@ async def create_webhook(request: AnyRequest, org: FromPath[str]) -> Response[st
     return frame.page(
         "secret.html",
         heading="The webhook’s signing secret",
-        about="Check the signature of each delivery with it, so that nobody else can post alerts to you.",
+        about=(
+            "Check the signature of each delivery with it, so that nobody else can post alerts to "
+            "you."
+        ),
         secret=made.secret,
         back=f"{frame.path}/settings",
         back_name="Settings",

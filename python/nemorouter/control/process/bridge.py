@@ -24,10 +24,14 @@ _CUT: Final = (
     b'{"error":{"message":"The body is not complete.",'
     b'"type":"invalid_request_error","code":"invalid_request"}}'
 )
-_TOO_LARGE: Final = b'{"error":{"message":"The body is too large.","type":"invalid_request_error","code":"request_too_large"}}'
+_TOO_LARGE: Final = (
+    b'{"error":{"message":"The body is too large.","type":"invalid_request_error",'
+    b'"code":"request_too_large"}}'
+)
 
 _GONE: Final = (
-    b'{"error":{"message":"This process ended before it had answered. Look whether the change took effect.",'
+    b'{"error":{"message":"This process ended before it had answered. '
+    b'Look whether the change took effect.",'
     b'"type":"server_error","code":"not_ready"}}'
 )
 _AWAY: Final = (

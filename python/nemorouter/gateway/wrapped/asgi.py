@@ -10,7 +10,7 @@ from nemorouter.gateway.wrapped.caller import Caller
 
 _CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
 _CALL: Final = _CREDENTIALS | {b"accept-encoding"}
-"""Headers that the app of a model call does not see. It must not compress what is read for usage."""
+"""Headers that the app of a model call does not see, since we read usage, uncompressed, in it."""
 _FILES: Final = ("http.response.pathsend", "http.response.zerocopysend")
 """Messages that carry a whole body which nobody sees."""
 
@@ -110,7 +110,7 @@ class _Answering:
         await send_or_gone(self._send, message)
 
     def finish(self) -> None:
-        """End the exchange after the app returned; if its answer is not whole, it was broken off."""
+        """End the exchange after the app returned; an answer that is not whole was broken off."""
         if self._exchange.ended:
             return
         if self._gone:

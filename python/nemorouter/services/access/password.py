@@ -23,7 +23,10 @@ _QUEUE: Final = 256
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 # Of a random password that nobody knows: what unknown people are compared with, so that they take
 # as long as others.
-_NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$QTQL6fErrZAH28ugyK5GhA$gINikH9+UOf69hAdLhDLGmPfnUEkepZeVmc9hVxzEIA"
+_NOBODY: Final = (
+    "$argon2id$v=19$m=19456,t=2,p=1"
+    "$QTQL6fErrZAH28ugyK5GhA$gINikH9+UOf69hAdLhDLGmPfnUEkepZeVmc9hVxzEIA"
+)
 
 T = TypeVar("T")
 

@@ -49,7 +49,7 @@ async def patch_member(
 
 
 async def remove_member(context: Context, actor: Actor, reference: str) -> None:
-    """A person leaves: their keys are revoked, their sessions end, their spend and log rows stay."""
+    """Remove a person: their keys are revoked, their sessions end, their spend and rows stay."""
     async with change(context, actor, "member.remove") as unit:
         old = await find(unit.connection, actor, Kind.USER, reference)
         await _may_lose(unit, await _role(unit, old.id))

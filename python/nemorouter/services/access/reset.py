@@ -80,7 +80,7 @@ async def peek(context: Context, token: str) -> str:
 
 
 async def complete(context: Context, token: str, password: str, source_ip: str) -> str:
-    """Set the password and end the person's sessions; answers the value of a new session's cookie."""
+    """Set the password and end the person's sessions; return the cookie value of a new session."""
     await peek(context, token)
     passwords.checked(password)
     hashed = await passwords.hash_password(password)

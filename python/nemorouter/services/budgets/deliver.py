@@ -46,7 +46,7 @@ _log = get_logger(__name__)
 
 
 class DeliveryError(NemoError):
-    """It could not be posted. The message is for the org's owner, and tells nothing of our network."""
+    """An alert could not be posted. The org's owner reads the message: our network is not in it."""
 
 
 async def deliver(context: Context, clock: Callable[[], int] = now_ms) -> int:

@@ -150,7 +150,8 @@ async def _require_room(unit: UnitOfWork) -> None:
     count = select(func.count()).select_from(prices)
     if (await unit.connection.execute(count)).scalar_one() >= MAX_PRICES:
         raise ConflictError(
-            f"There are {MAX_PRICES:,} prices, which is the most. Delete those that nobody needs first.",
+            f"There are {MAX_PRICES:,} prices, which is the most. "
+            "Delete those that nobody needs first.",
             field="model",
         )
 

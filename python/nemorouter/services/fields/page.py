@@ -1,4 +1,4 @@
-"""Paging by cursor: a page says where the next one starts, so that new rows never shift old ones."""
+"""Page by cursor: a page says where the next one starts, so that new rows never shift old ones."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar

@@ -1,4 +1,4 @@
-"""Gives structs one flat field for the limit, and one for the burst, of each row of ``types.RATES``.
+"""Give structs a flat field for the limit, and one for the burst, of each row of ``types.RATES``.
 
 Type checkers do not see these fields. A caller reads them with ``rates_of``, and gives them as
 keyword arguments that it has in a mapping.

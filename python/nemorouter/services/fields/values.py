@@ -108,7 +108,8 @@ def models(patterns: Sequence[str]) -> list[str]:
             or pattern != pattern.strip()
         ):
             raise RefusedError(
-                f"allowed_models: a name of at most {MAX_MODEL_BYTES} bytes, or a prefix and one * at its end.",
+                f"allowed_models: a name of at most {MAX_MODEL_BYTES} bytes, "
+                "or a prefix and one * at its end.",
                 field="allowed_models",
             )
     return sorted(set(patterns))

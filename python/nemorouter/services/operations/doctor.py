@@ -28,12 +28,14 @@ _SHOWN: Final = 5
 _ASIDE: Final = {
     Queue.CHANGES: (
         "changes cannot be applied, and what they are about is refused",
-        "Mend each by its reason: delete prices that nobody needs (`nemorouter prices delete`), or raise "
+        "Mend each by its reason: delete prices that nobody needs (`nemorouter prices delete`), "
+        "or raise "
         "capacity and restart all servers.",
     ),
     Queue.ROWS: (
         "requests are not in the ledger, for their numbers cannot be",
-        "A journal was damaged: check the disk. All that is known of them is in {path}; delete it when "
+        "A journal was damaged: check the disk. All that is known of them is in {path}; "
+        "delete it when "
         "they are accounted for.",
     ),
     Queue.ALERTS: (
@@ -102,7 +104,10 @@ def _room(settings: Settings) -> Iterator[Check]:
         free = shutil.disk_usage(path).free
         finding = f"{free >> 20} MiB are free at {path}."
         if path == _TMPFS and free < _LOW_ROOM:
-            mend = "The arena goes to the data directory instead; give the container a larger --shm-size for speed."
+            mend = (
+                "The arena goes to the data directory instead; "
+                "give the container a larger --shm-size for speed."
+            )
             yield Check(name=name, state="warn", finding=finding, mend=mend)
         elif free < _NO_ROOM:
             yield Check(
@@ -158,7 +163,10 @@ def _arena(settings: Settings) -> Iterator[Check]:
         mend = "Run the command line beside the server, in the same container."
         yield Check(name="arena", state="warn", finding=finding, mend=mend)
         return
-    finding = f"{arena.scopes} of {arena.capacity} places are in use; {len(arena.frozen())} wait for a recount."
+    finding = (
+        f"{arena.scopes} of {arena.capacity} places are in use; "
+        f"{len(arena.frozen())} wait for a recount."
+    )
     if arena.scopes > arena.capacity * 0.9:
         yield Check(
             name="arena",
@@ -201,14 +209,23 @@ def _journals(data: DataDir, *, serving: bool) -> Iterator[Check]:
     stale = [path for path in paths if not _is_held(path)]
     finding = f"{len(paths)} journals, {len(stale)} of dead workers."
     if stale and not serving:
-        mend = "Nothing is lost: the next `nemorouter serve` brings them into the ledger. Do not delete them."
+        mend = (
+            "Nothing is lost: the next `nemorouter serve` brings them into the ledger. "
+            "Do not delete them."
+        )
         yield Check(name="journals", state="warn", finding=finding, mend=mend)
     else:
         yield Check(name="journals", state="ok", finding=finding)
     aside = sorted(path.name for path in data.journals.glob("*.damaged"))
     if aside:
-        finding = f"Unreadable journals were set aside; their requests are not in the ledger: {', '.join(aside)}."
-        mend = f"If another version wrote them, rename them to .journal in {data.journals} and start that one."
+        finding = (
+            "Unreadable journals were set aside; their requests are not in the ledger: "
+            f"{', '.join(aside)}."
+        )
+        mend = (
+            "If another version wrote them, rename them to .journal "
+            f"in {data.journals} and start that one."
+        )
         yield Check(name="journals set aside", state="warn", finding=finding, mend=mend)
 
 
@@ -236,7 +253,8 @@ def _orphans(_: Settings) -> Iterator[Check]:
     lost = orphaned_arenas.find()
     size = sum(orphan.bytes for orphan in lost) >> 20
     finding = f"{len(lost)} arenas of gone or unknown data directories hold {size} MiB of memory."
-    mend = f"Remove them: rm {' '.join(shlex.quote(str(orphan.path)) for orphan in lost[:5])}{' …' * (len(lost) > 5)}"
+    paths = " ".join(shlex.quote(str(orphan.path)) for orphan in lost[:5])
+    mend = f"Remove them: rm {paths}{' …' * (len(lost) > 5)}"
     yield Check(
         name="orphaned memory",
         state="warn" if lost else "ok",

@@ -150,7 +150,8 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
         raise NotFoundError(f"There is no host {reference!r}.")
     if len(found) > 1:
         raise ConflictError(
-            f"Several hosts bear the name {reference!r}: {', '.join(v.id for v in found)}. Use the id."
+            f"Several hosts bear the name {reference!r}: {', '.join(v.id for v in found)}. "
+            "Use the id."
         )
     async with _registry(context) as registry:
         await _bury(registry, found[0])

@@ -20,7 +20,7 @@ from nemorouter.types import Kind, Status
 
 
 def slug(name: str) -> str:
-    """An org's name as it stands in the addresses of its pages: ``Acme & Söhne`` is ``acme-sohne``."""
+    """Return the word for an org's name in addresses: ``acme-sohne`` for ``Acme & Söhne``."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "org"
 

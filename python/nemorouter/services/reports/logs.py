@@ -1,4 +1,4 @@
-"""The request log, newest first, with filters and a cursor. It never holds a prompt or an answer."""
+"""Read the request log, newest first, with filters and a cursor. It holds no prompt or answer."""
 
 from datetime import UTC, datetime
 from typing import Any, Final

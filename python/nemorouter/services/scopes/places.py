@@ -31,7 +31,8 @@ async def take_place(unit: UnitOfWork) -> None:
     share = settings.org_capacity or settings.capacity // min(count, 2)
     if own >= share:
         raise ConflictError(
-            f"The org holds {own:,} keys, teams and people, which is its share of this installation. "
+            f"The org holds {own:,} keys, teams and people, which is its share of this "
+            "installation. "
             "Its operator can raise org_capacity."
         )
     place = orgs.c.id == unit.actor.org
@@ -45,5 +46,6 @@ async def require_own_place(unit: UnitOfWork) -> None:
     query = select(func.count()).where(keys.c.user_id == unit.actor.user)
     if (await unit.connection.execute(query)).scalar_one() >= KEYS_A_PERSON:
         raise ConflictError(
-            f"You have made {KEYS_A_PERSON:,} keys, the most that a member may. Ask an admin for others."
+            f"You have made {KEYS_A_PERSON:,} keys, the most that a member may. "
+            "Ask an admin for others."
         )

@@ -37,7 +37,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What ``verify`` found: how many events are sound, and the first that is not."""
 
     events: int
-    head: str  # hash of the last event, hex: write it down elsewhere to prove that nothing was cut off
+    head: str
+    """Hash of the last event, hex; kept elsewhere, it proves that nothing was cut off."""
     broken_at: int | None = None  # seq
     reason: str | None = None
 

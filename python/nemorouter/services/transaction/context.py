@@ -27,7 +27,7 @@ class Context(NamedTuple):
 
     @classmethod
     async def open(cls, settings: Settings, *, create: bool = False) -> Self:
-        """Open the store of ``settings``; with ``create`` make store and secrets if there are none."""
+        """Open the store of ``settings``; with ``create``, make store and secrets if missing."""
         store = await Store.open(settings, migrate=create)
         try:
             return await cls.attach(store, settings, create=create)

@@ -68,7 +68,8 @@ async def forget(context: Context, actor: Actor, key: str) -> None:
 
 
 _BUSY: Final = (
-    "The first request with this Idempotency-Key has not ended, or its end is not known. Look whether it took effect; "
+    "The first request with this Idempotency-Key has not ended, or its end is not known. "
+    "Look whether it took effect; "
     "then take a new key."
 )
 

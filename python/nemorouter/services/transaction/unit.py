@@ -113,7 +113,7 @@ async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[U
 
 @asynccontextmanager
 async def own_change(context: Context, actor: Actor) -> AsyncIterator[UnitOfWork]:
-    """The same for what everybody may do to themselves: the caller has made sure that it is them."""
+    """Open a transaction of what a user may do to themselves; the caller has checked who it is."""
     async with _unit(context, actor, Visibility.OWN) as unit:
         yield unit
 

@@ -1,4 +1,4 @@
-"""Tables that the request path's truth lies in: scopes, budgets, prices, the ledger, the audit log."""
+"""Define the tables of the request path: scopes, budgets, prices, the ledger, the audit log."""
 
 from sqlalchemy import (
     Column,

@@ -43,7 +43,10 @@ _CHAT = (
     b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[%b],'
     b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
 )
-_CHOICE = b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null},"logprobs":null,"finish_reason":"%b"}'
+_CHOICE = (
+    b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null},"logprobs":null,'
+    b'"finish_reason":"%b"}'
+)
 _CHUNK = (
     b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":%b,"choices":'
 )

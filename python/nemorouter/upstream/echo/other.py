@@ -12,7 +12,10 @@ from nemorouter.upstream.base import Answer, Request
 from nemorouter.upstream.echo.chat import JSON
 from nemorouter.upstream.echo.text import CREATED, count
 
-_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+_PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk"
+    "YPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 _CATEGORIES = (
     *(
         "harassment",

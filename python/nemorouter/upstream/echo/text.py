@@ -34,7 +34,7 @@ class Message(msgspec.Struct, gc=False):
 
 
 def count(text: str) -> int:
-    """Tokens of a prompt: a quarter of its UTF-8 bytes, rounded up, as the reservation counts them."""
+    """Count the tokens of a prompt as the reservation does: its UTF-8 bytes / 4, rounded up."""
     return -(-(len(text) if text.isascii() else len(text.encode())) // 4)
 
 

@@ -1,4 +1,4 @@
-"""Row P2 of the attacks: what belongs to the installation is its operators', whatever an org's roles."""
+"""Test that only operators manage the installation, whatever roles a person has in an org."""
 
 from typing import Any
 

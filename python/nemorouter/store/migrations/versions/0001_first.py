@@ -1,4 +1,4 @@
-"""The first layout: tenants, keys, budgets, prices, the ledger, the request log and the audit log."""
+"""Create the first layout: tenants, keys, budgets, prices, ledger, request log and audit log."""
 
 import sqlalchemy as sa
 from alembic import op

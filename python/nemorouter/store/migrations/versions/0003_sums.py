@@ -65,7 +65,8 @@ def _fill() -> None:
     for month, days in by_month.items():
         op.get_bind().execute(
             sa.text(
-                "INSERT INTO spend_month SELECT :month, org_id, key_id, sum(requests), sum(cost_nano) "
+                "INSERT INTO spend_month SELECT :month, org_id, key_id, sum(requests), "
+                "sum(cost_nano) "
                 "FROM spend_daily WHERE day BETWEEN :first AND :last GROUP BY org_id, key_id"
             ),
             {"month": month, "first": min(days), "last": max(days)},
