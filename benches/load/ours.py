@@ -15,7 +15,7 @@ from benches.load.floor import ROOT
 from nemorouter.bench.check import check_gateway
 from nemorouter.bench.client import request
 from nemorouter.bench.servers import BODY, CHAT, Keys, gateway, granian, is_ready, prepare, responds
-from nemorouter.settings import Settings, Upstream
+from nemorouter.settings import Settings, UpstreamSettings
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
@@ -67,7 +67,9 @@ class Ours:
     ) -> Server:
         folder = self._folder / name.replace(" ", "-").replace(",", "")
         if upstream_port:
-            upstream = Upstream(name="local", base_url=f"http://127.0.0.1:{upstream_port}/v1")
+            upstream = UpstreamSettings(
+                name="local", base_url=f"http://127.0.0.1:{upstream_port}/v1"
+            )
             options["upstreams"] = (upstream,)
         settings, keys = prepare(folder, **options)
         self.keys[name] = keys

@@ -25,7 +25,7 @@ from nemorouter.bench.process import cpu_seconds, tree
 from nemorouter.cluster.budgets import bank
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.rates.holder import Terms
-from nemorouter.cluster.rates.messages import BATCH, Ask, Bucket
+from nemorouter.cluster.rates.messages import BATCH, BucketAddress, RateRequest
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
 from nemorouter.datadir.paths import DataDir
@@ -62,9 +62,9 @@ class Meter:
         return (cpu_seconds(tree(self._root)) - before) / times * 1_000_000
 
 
-def an_ask(nonce: int, sequence: int, want: int, spent: int) -> Ask:
+def an_ask(nonce: int, sequence: int, want: int, spent: int) -> RateRequest:
     """Build a request for ``want`` tokens, by a host that has spent ``spent`` so far."""
-    return Ask(
+    return RateRequest(
         nonce=nonce,
         sequence=sequence,
         epoch=0,
@@ -93,7 +93,7 @@ async def leases(client: Redis, server: Meter, count: int) -> None:
     # A new bank cannot know whether an older one had granted leases, so its buckets begin empty and
     # grant nothing until those leases have run out.
     await asyncio.sleep(2 * Terms().ttl / 1_000_000)
-    buckets = [Bucket(int(Kind.KEY), number, number % 1000, 0) for number in range(count)]
+    buckets = [BucketAddress(int(Kind.KEY), number, number % 1000, 0) for number in range(count)]
     _, (reply,) = await made.sync([(buckets[0], an_ask(1, 1, 10, 0))])
     if reply.place != 10:
         raise SystemExit(f"The bank granted {reply.place} of 10.")
@@ -211,12 +211,13 @@ async def money(world: World, server: Meter) -> None:
     first -= int(time.strftime("%d", time.gmtime(first * 86_400))) - 1
     for many in (1, 64):
         asks = [
-            bank.Ask(int(Kind.KEY), KEY + place, first, 0, 0, like=1000) for place in range(many)
+            bank.BudgetRequest(int(Kind.KEY), KEY + place, first, 0, 0, like=1000)
+            for place in range(many)
         ]
         if None in [answer.granted for answer in await bank.settle(world.store, asks)]:
             raise SystemExit("A budget was not granted.")
 
-        async def settle(asks: list[bank.Ask] = asks) -> None:
+        async def settle(asks: list[bank.BudgetRequest] = asks) -> None:
             for _ in range(ROUNDS):
                 await bank.settle(world.store, asks)
 

@@ -52,7 +52,7 @@ _RANGES: Final = {
 }
 
 
-class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Describe a provider.
 
     Requests whose model matches one of ``models`` (a name, or a prefix and ``*``) go to
@@ -102,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         False  # may budget alerts be posted to private and loopback addresses?
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    upstreams: tuple[Upstream, ...] = ()  # none: the built-in echo upstream
+    upstreams: tuple[UpstreamSettings, ...] = ()  # none: the built-in echo upstream
 
     def __post_init__(self) -> None:
         for name in _PATHS:
@@ -299,7 +299,7 @@ def _check_urls(settings: Settings) -> None:
         raise ConfigurationError("redis_url must start with redis:// or rediss://.")
 
 
-def _check_upstreams(upstreams: tuple[Upstream, ...]) -> None:
+def _check_upstreams(upstreams: tuple[UpstreamSettings, ...]) -> None:
     names: set[str] = set()
     for upstream in upstreams:
         where = f"upstreams: {upstream.name!r}"

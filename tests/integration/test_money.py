@@ -11,7 +11,7 @@ from nemorouter._core import Arena, Gate, Journal, ManualClock
 from nemorouter.arena import attach
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import Code
-from nemorouter.settings import Upstream
+from nemorouter.settings import UpstreamSettings
 from nemorouter.store.journals import move
 from nemorouter.store.ledger import window_spend
 from nemorouter.store.sums import DAY_MS, window_days
@@ -42,7 +42,9 @@ async def test_a_budget_for_three_that_fifty_want(tmp_path: Path, rounds: int) -
         workers=4,
         port=free_port(),
         log_level="warning",
-        upstreams=(Upstream(name="slow", base_url=f"http://127.0.0.1:{port}/v1", models=("*",)),),
+        upstreams=(
+            UpstreamSettings(name="slow", base_url=f"http://127.0.0.1:{port}/v1", models=("*",)),
+        ),
     )
     await world.price("slow-1", input=1_000_000, output=1_000_000)
     body = chat("slow-1", max_tokens=8)

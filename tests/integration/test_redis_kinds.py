@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from nemorouter.cluster.rates.holder import Terms
-from nemorouter.cluster.rates.messages import TAGS, Ask, Bucket
+from nemorouter.cluster.rates.messages import TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
 from nemorouter.types import Kind
@@ -18,9 +18,12 @@ from tests.support.redis_server import RedisServer
 from tests.support.servers import free_port, until
 
 BUCKETS = [
-    Bucket(Kind.KEY, id, org, rate) for org in (1, 2, 300) for id in range(20) for rate in (0, 1)
+    BucketAddress(Kind.KEY, id, org, rate)
+    for org in (1, 2, 300)
+    for id in range(20)
+    for rate in (0, 1)
 ]
-ASK = Ask(
+ASK = RateRequest(
     nonce=5,
     sequence=1,
     epoch=0,

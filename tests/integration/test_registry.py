@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from nemorouter.cluster.membership.hosts import Look
+from nemorouter.cluster.membership.hosts import RegistryView
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.redis import connect
 from tests.support.membership.registry import Model
@@ -30,7 +30,7 @@ async def client(redis: RedisServer) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-def seen(look: Look) -> tuple[object, ...]:
+def seen(look: RegistryView) -> tuple[object, ...]:
     """What both must agree on; the numbers of renewals count from different starts."""
     return (
         look.verdict,
@@ -45,7 +45,9 @@ class Pair:
 
     def __init__(self, registry: Registry, model: Model) -> None:
         self.registry, self.model = registry, model
-        self.looks = [(Look("", "", False, 0, 0, ()), Look("", "", False, 0, 0, ()))]
+        self.looks = [
+            (RegistryView("", "", False, 0, 0, ()), RegistryView("", "", False, 0, 0, ()))
+        ]
 
     async def step(self, rng: random.Random) -> None:
         id, token, number = rng.randrange(1, 4), rng.choice("ab"), rng.randrange(8)

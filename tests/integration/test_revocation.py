@@ -15,7 +15,7 @@ from nemorouter.errors import Code
 from nemorouter.roles import Actor, Role
 from nemorouter.services.scopes import keys
 from nemorouter.services.transaction.context import Context
-from nemorouter.settings import Upstream
+from nemorouter.settings import UpstreamSettings
 from nemorouter.types import Kind, Outcome, Status
 from tests.support.servers import free_port
 from tests.support.serving import Answer, Client, Server, boot_us, chat, clients
@@ -97,7 +97,7 @@ async def test_what_is_under_way_finishes_and_is_settled(world: World, tmp_path:
 
     upstream = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = upstream.sockets[0].getsockname()[1]
-    route = Upstream(name="slow", base_url=f"http://127.0.0.1:{port}/v1", models=("*",))
+    route = UpstreamSettings(name="slow", base_url=f"http://127.0.0.1:{port}/v1", models=("*",))
     slow = await World.make(
         tmp_path / "slow", workers=2, port=free_port(), log_level="warning", upstreams=(route,)
     )

@@ -21,7 +21,7 @@ from granian.constants import Interfaces
 
 from nemorouter.datadir.paths import DataDir
 from nemorouter.server.master import Master
-from nemorouter.settings import Settings, Upstream
+from nemorouter.settings import Settings, UpstreamSettings
 from tests.support.processes import children
 from tests.support.servers import SERVE, Host, Server, chat, free_port, server_command, until
 from tests.support.upstreams import FakeUpstream
@@ -151,7 +151,7 @@ def test_a_provider_key_that_no_header_can_hold(
 
 
 def test_a_provider_that_cannot_have_that_address(tmp_path: Path) -> None:
-    upstream = Upstream(name="away", base_url="http://exa mple/v1", models=("*",))
+    upstream = UpstreamSettings(name="away", base_url="http://exa mple/v1", models=("*",))
     host = Host(tmp_path, {"upstreams": (upstream,)})
     line = refused(msgspec.structs.replace(host.settings, port=free_port()))
     assert "'away': base_url" in line

@@ -16,7 +16,7 @@ from nemorouter._core import Arena, Journal
 from nemorouter.arena import attach
 from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
-from nemorouter.settings import Upstream
+from nemorouter.settings import UpstreamSettings
 from nemorouter.store.journals import move
 from nemorouter.store.sums import DAY_MS
 from nemorouter.types import Duration, Kind
@@ -106,7 +106,7 @@ async def one_round(
 )
 async def test_fifty_race_for_a_budget_while_its_window_turns(tmp_path: Path, rounds: int) -> None:
     upstream = await asyncio.start_server(slow_upstream, "127.0.0.1", 0)
-    route = Upstream(
+    route = UpstreamSettings(
         name="slow",
         base_url=f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/v1",
         models=("*",),

@@ -181,7 +181,7 @@ class Host:
 
     def key(self, name: str = "test", **limits: Any) -> str:
         """A new key."""
-        created: keys.CreatedKey = self.change(
+        created: keys.IssuedKey = self.change(
             lambda c, a: keys.create(c, a, keys.NewKey(name=name, **limits))
         )
         return created.key

@@ -45,10 +45,10 @@ class FakeUpstream:
 
     def settings(self, **fields: Any) -> tuple[Any, ...]:
         """The ``upstreams`` setting that leads here."""
-        from nemorouter.settings import Upstream
+        from nemorouter.settings import UpstreamSettings
 
         return (
-            Upstream(
+            UpstreamSettings(
                 name="fake",
                 base_url=f"http://127.0.0.1:{self.port}/v1",
                 models=("fake-*", "gpt-*"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nemorouter.errors import ConfigurationError
-from nemorouter.settings import Settings, Upstream, redact_url
+from nemorouter.settings import Settings, UpstreamSettings, redact_url
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +147,9 @@ def test_workers_load_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         'port = 1001\n[[upstreams]]\nname = "a"\nbase_url = "https://x/v1"\napi_key_env = "K"\n'
         'models = ["gpt-*"]\n'
     )
-    upstream = Upstream(name="a", base_url="https://x/v1", api_key_env="K", models=("gpt-*",))
+    upstream = UpstreamSettings(
+        name="a", base_url="https://x/v1", api_key_env="K", models=("gpt-*",)
+    )
     changed: dict[str, Any] = {
         "trusted_proxies": ["10.0.0.0/8", "::1/128"],
         "ietf_rate_limit_headers": True,

@@ -16,7 +16,7 @@ from nemorouter.cli.output import note, print_fields, print_json, print_table
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
 
 if TYPE_CHECKING:
-    from nemorouter.services.scopes.keys import CreatedKey
+    from nemorouter.services.scopes.keys import IssuedKey
 
 app: App = group("keys")
 
@@ -186,7 +186,7 @@ def rotate_pepper(*, retire: bool = False, common: Common = DEFAULTS) -> None:
         note(f"Valid peppers now: {', '.join(map(str, ids))}. Restart the servers.")
 
 
-def _reveal(created: "CreatedKey", common: Common) -> None:
+def _reveal(created: "IssuedKey", common: Common) -> None:
     """The one time that a full key is printed."""
     import msgspec
 

@@ -37,7 +37,7 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
-class _Headers:
+class _SafetyHeaders:
     """Puts the headers of safety on every answer, whoever made it."""
 
     def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI app
@@ -61,7 +61,7 @@ class _Headers:
 
 def create_control(context: Context, settings: Settings) -> Any:  # noqa: ANN401 - an ASGI app
     """Make the control plane of one worker, on a store that is open."""
-    return _Headers(litestar(context, settings))
+    return _SafetyHeaders(litestar(context, settings))
 
 
 def litestar(context: Context, settings: Settings) -> Litestar:

@@ -19,7 +19,7 @@ from nemorouter.log import get_logger
 _log = get_logger(__name__)
 
 
-class Problem(NamedTuple):
+class ErrorBody(NamedTuple):
     """Status, and the three fields of the body."""
 
     status: int
@@ -59,46 +59,46 @@ _STATUSES: Final = {
 }
 
 
-def problem(error: Exception) -> Problem:
+def problem(error: Exception) -> ErrorBody:
     """Describe ``error`` to the caller.
 
     An error that is not one of ours reveals nothing of its cause.
     """
     for kind, status, type_, code in _KINDS:
         if isinstance(error, kind):
-            return Problem(status, type_, code, str(error))
+            return ErrorBody(status, type_, code, str(error))
     return _other(error)
 
 
-def _other(error: Exception) -> Problem:
+def _other(error: Exception) -> ErrorBody:
     match error:
         case NotSignedInError(sent=True):
-            return Problem(
+            return ErrorBody(
                 401, "authentication_error", "invalid_api_key", "Invalid API key provided."
             )
         case NotSignedInError():
             text = "Sign in, or send a management key as 'Authorization: Bearer mk-nemo-...'."
-            return Problem(401, "authentication_error", "missing_api_key", text)
+            return ErrorBody(401, "authentication_error", "missing_api_key", text)
         case ForgedError():
-            return Problem(403, "permission_error", "csrf_failed", str(error))
+            return ErrorBody(403, "permission_error", "csrf_failed", str(error))
         case MediaTypeError():
             text = "Send the body as application/json."
-            return Problem(415, "invalid_request_error", "unsupported_media_type", text)
+            return ErrorBody(415, "invalid_request_error", "unsupported_media_type", text)
         case BusyError(throttled=True):
-            return Problem(429, "rate_limit_error", "too_many_attempts", str(error))
+            return ErrorBody(429, "rate_limit_error", "too_many_attempts", str(error))
         case BusyError():
-            return Problem(503, "server_error", "overloaded", str(error))
+            return ErrorBody(503, "server_error", "overloaded", str(error))
         case StoreError():
-            return Problem(503, "server_error", "not_ready", str(error))
+            return ErrorBody(503, "server_error", "not_ready", str(error))
         case HTTPException(status_code=status) if status in _STATUSES:
-            return Problem(status, *_STATUSES[status], _http_text(error))
+            return ErrorBody(status, *_STATUSES[status], _http_text(error))
     _log.error("control_failed", reason=type(error).__name__, exc_info=error)
-    return Problem(
+    return ErrorBody(
         500, "server_error", "internal_error", "Internal error. The server's log tells more."
     )
 
 
-def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
+def headers(error: Exception, found: ErrorBody, path: str) -> dict[str, str]:
     """Return the headers that help the client to do better next time."""
     extra: dict[str, str] = {}
     if isinstance(error, BusyError):
@@ -114,7 +114,7 @@ def headers(error: Exception, found: Problem, path: str) -> dict[str, str]:
     return extra
 
 
-def body(found: Problem) -> bytes:
+def body(found: ErrorBody) -> bytes:
     return msgspec.json.encode(
         {"error": {"message": found.message, "type": found.type, "code": found.code}}
     )

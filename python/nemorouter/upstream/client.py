@@ -25,8 +25,7 @@ from nemorouter._core import (
     looks_like_events,
 )
 from nemorouter.errors import ConfigurationError
-from nemorouter.settings import Settings
-from nemorouter.settings import Upstream as UpstreamSettings
+from nemorouter.settings import Settings, UpstreamSettings
 from nemorouter.upstream.base import (
     Answer,
     Read,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 
-from nemorouter.cluster.rates.messages import Ask, Reply
+from nemorouter.cluster.rates.messages import RateReply, RateRequest
 
 SLOT = PRESSED = 1_000_000
 TOMB = 300_000_000
@@ -85,7 +85,7 @@ class State:
             self.share = 0
             self.trim()
 
-    def relimit(self, ask: Ask) -> None:
+    def relimit(self, ask: RateRequest) -> None:
         if ask.version > self.version:
             self.balance += ask.burst - self.burst
             self.limit, self.burst, self.version = ask.limit, ask.burst, ask.version
@@ -111,7 +111,7 @@ class State:
             else:
                 self.look = min(self.look, look)
 
-    def reconcile(self, entry: Entry, ask: Ask) -> None:
+    def reconcile(self, entry: Entry, ask: RateRequest) -> None:
         if entry.alive:
             self.balance += max(0, entry.granted - ask.place)
         if ask.place > entry.granted:
@@ -124,7 +124,7 @@ class State:
         entry.alive, entry.dead, entry.void = True, False, entry.dead
         self.trim()
 
-    def credit(self, entry: Entry, ask: Ask, since: int) -> None:
+    def credit(self, entry: Entry, ask: RateRequest, since: int) -> None:
         refund = ask.refunded - entry.refunded
         entry.refunded = max(entry.refunded, ask.refunded)
         if refund > 0 and ask.refunded_at >= max(since, self.slot_before):
@@ -136,7 +136,7 @@ class State:
             self.room -= refund
             self.room_before -= refund
 
-    def grant(self, entry: Entry, ask: Ask, now: int) -> None:
+    def grant(self, entry: Entry, ask: RateRequest, now: int) -> None:
         give = min(max(ask.demand, min(ask.want, self.chunk)), max(0, self.balance))
         if give < ask.need:
             self.starved, give = now, 0
@@ -167,7 +167,7 @@ class Bank:
         """All data are lost."""
         self.epoch, self.buckets = None, {}
 
-    def sync(self, number: int, ask: Ask, now: int) -> Reply:
+    def sync(self, number: int, ask: RateRequest, now: int) -> RateReply:
         """What the script does for one bucket."""
         epoch = self.epoch = now if self.epoch is None else self.epoch
         state = self.buckets.get(number) or self._first(ask, now, epoch)
@@ -184,7 +184,7 @@ class Bank:
         if ask.sequence > entry.sequence:
             self._settle(state, entry, ask, now, epoch + self.ttl_us)
         state.measure(now, now)
-        return Reply(
+        return RateReply(
             sequence=entry.sequence,
             epoch=epoch,
             place=entry.granted,
@@ -196,7 +196,7 @@ class Bank:
             others=state.outstanding - entry.left,
         )
 
-    def _settle(self, state: State, entry: Entry, ask: Ask, now: int, since: int) -> None:
+    def _settle(self, state: State, entry: Entry, ask: RateRequest, now: int, since: int) -> None:
         state.reconcile(entry, ask)
         state.credit(entry, ask, since)
         state.grant(entry, ask, now)
@@ -205,7 +205,7 @@ class Bank:
             entry.alive, entry.dead, entry.void = False, True, False
         state.look = min(state.look, entry.till)
 
-    def _first(self, ask: Ask, now: int, epoch: int) -> State:
+    def _first(self, ask: RateRequest, now: int, epoch: int) -> State:
         start = epoch + self.ttl_us
         shares = max(0, now - start) * ask.limit
         shares = min(shares, ask.burst * ask.period)

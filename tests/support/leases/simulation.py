@@ -13,7 +13,7 @@ from typing import Any
 
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
-from nemorouter.cluster.rates.messages import Ask, Reply
+from nemorouter.cluster.rates.messages import RateReply, RateRequest
 from tests.support.leases.bank import Bank
 from tests.support.leases.words import Words
 from tests.support.oracle import Event, worst_window
@@ -105,11 +105,11 @@ class Host:
             self.world.send(self, holder, ask)
             self.world.at(self.world.now + TIMEOUT, self, lambda: self.give_up(holder, ask))
 
-    def give_up(self, holder: Holder, ask: Ask) -> None:
+    def give_up(self, holder: Holder, ask: RateRequest) -> None:
         if holder is self.holder and holder.asked == ask:
             holder.lost()
 
-    def heard(self, holder: Holder, bank_now: int, reply: Reply) -> None:
+    def heard(self, holder: Holder, bank_now: int, reply: RateReply) -> None:
         if holder is self.holder:
             self.clock.heard(bank_now, self.now())
             holder.heard(reply, self.now())
@@ -265,12 +265,12 @@ class World:
         else:
             words.claimed -= refund
 
-    def send(self, host: Host, holder: Holder, ask: Ask) -> None:
+    def send(self, host: Host, holder: Holder, ask: RateRequest) -> None:
         """To the bank and back, or not."""
         for delay in self._deliveries():
             self.at(self.now + delay, None, lambda: self._arrive(host, holder, ask))
 
-    def _arrive(self, host: Host, holder: Holder, ask: Ask) -> None:
+    def _arrive(self, host: Host, holder: Holder, ask: RateRequest) -> None:
         bank_now = BANK_ZERO + self.now
         reply = self.bank.sync(0, ask, bank_now)
         state = self.bank.buckets[0]

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import count
 
-from nemorouter.cluster.membership.hosts import Host, Look
+from nemorouter.cluster.membership.hosts import Host, RegistryView
 
 _times = count()  # Redis's clock, as far as it is part of an epoch's name
 
@@ -43,7 +43,7 @@ class Model:
         other.run = run
         return other
 
-    def call(self, fresh: str, what: str, *arguments: int | str) -> Look:
+    def call(self, fresh: str, what: str, *arguments: int | str) -> RegistryView:
         """One step, as ``Registry`` asks for it."""
         if not self.epoch or self.owner != self.run:
             self.epoch, self.owner, self.mature = f"{fresh}-{next(_times)}", self.run, False
@@ -51,7 +51,7 @@ class Model:
         hosts = tuple(
             Host(id, str(id), e.applied, e.n, e.fence, 0) for id, e in sorted(self.hosts.items())
         )
-        return Look(verdict, self.epoch, self.mature, self.announced, 0, hosts)
+        return RegistryView(verdict, self.epoch, self.mature, self.announced, 0, hosts)
 
     def _register(self, id: int, token: str, applied: int) -> str:
         entry = self.hosts.setdefault(id, Entry(n=next(_times) * 1_000_000))

@@ -11,7 +11,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nemorouter.cluster.membership.hosts import RENEW_US, Ask, Lease, Look, Wait
+from nemorouter.cluster.membership.hosts import (
+    RENEW_US,
+    ChangeWait,
+    HostLease,
+    LeaseRequest,
+    RegistryView,
+)
 from tests.support.membership.registry import Model
 
 SECOND = 1_000_000
@@ -50,7 +56,9 @@ class Sim:
             self.now, _, work = heapq.heappop(self.events)
             work()
 
-    def ask(self, who: object, what: tuple[object, ...], answered: Callable[[Look], None]) -> None:
+    def ask(
+        self, who: object, what: tuple[object, ...], answered: Callable[[RegistryView], None]
+    ) -> None:
         """A script call over a bad network: it may arrive late, twice or never, and so may its
         answer.
         """
@@ -61,7 +69,11 @@ class Sim:
             self.at(self._latency(), lambda: self._arrive(who, fresh, what, answered))
 
     def _arrive(
-        self, who: object, fresh: str, what: tuple[object, ...], answered: Callable[[Look], None]
+        self,
+        who: object,
+        fresh: str,
+        what: tuple[object, ...],
+        answered: Callable[[RegistryView], None],
     ) -> None:
         if self.now < self.frozen_until:
             self.at(self.frozen_until - self.now, lambda: self._arrive(who, fresh, what, answered))
@@ -102,7 +114,7 @@ class SimHost:
         self.rate = 1 + sim.rng.uniform(-0.01, 0.01)  # its clock is a little fast or slow
         self.applied = sim.committed
         self.caught = 0
-        self.lease = Lease()
+        self.lease = HostLease()
         self.dead = False
         self.asleep = 0
         sim.cut[self] = 0
@@ -135,7 +147,7 @@ class SimHost:
             what = (ask.what, self.id, ask.token, self.applied)
             self.sim.ask(self, what, lambda look: self.told(ask, look, sent))
 
-    def told(self, ask: Ask, look: Look, sent: int) -> None:
+    def told(self, ask: LeaseRequest, look: RegistryView, sent: int) -> None:
         """An answer; it is read when the host is awake."""
         if self.dead:
             return
@@ -196,7 +208,7 @@ class SimHost:
 class SimWaiter:
     """Commits a change and waits for all, as ``bus`` does."""
 
-    def __init__(self, sim: Sim, wait: type[Wait] = Wait) -> None:
+    def __init__(self, sim: Sim, wait: type[ChangeWait] = ChangeWait) -> None:
         self.sim = sim
         self.rate = 1 + sim.rng.uniform(-0.01, 0.01)
         sim.committed += 1
@@ -218,7 +230,7 @@ class SimWaiter:
         asked = self.clock()
         self.sim.ask(self, what, lambda look: self._see(look, asked))
 
-    def _see(self, look: Look, asked: int) -> None:
+    def _see(self, look: RegistryView, asked: int) -> None:
         if self.over:
             return
         step = self.wait.see(look, asked, self.clock())
@@ -234,7 +246,9 @@ class SimWaiter:
             self._ask("mature", look.epoch)
 
 
-def play(seed: int, *, seconds: int = 150, hosts: int = 3, wait: type[Wait] = Wait) -> Sim:
+def play(
+    seed: int, *, seconds: int = 150, hosts: int = 3, wait: type[ChangeWait] = ChangeWait
+) -> Sim:
     """One history; AssertionError with its seed if the promise was broken."""
     sim = Sim(seed)
     for id in range(hosts):

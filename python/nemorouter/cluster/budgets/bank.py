@@ -67,7 +67,7 @@ _PRESSED: Final = text(
 )
 
 
-class Ask(NamedTuple):
+class BudgetRequest(NamedTuple):
     """What a host says of one money word, of the window that begins on ``first_day``; all amounts
     are nano-USD.
 
@@ -84,7 +84,7 @@ class Ask(NamedTuple):
     like: int = 0  # what would spare it the next visits
 
 
-class Answer(NamedTuple):
+class BudgetReply(NamedTuple):
     """What the host may commit in the window from now on.
 
     ``granted`` None: there is no such budget, or its window begins on another day; catch up with
@@ -110,23 +110,25 @@ class Books(NamedTuple):
     hosts: int  # that hold grants, others than this
 
 
-def decide(ask: Ask, books: Books) -> Answer:
+def decide(ask: BudgetRequest, books: Books) -> BudgetReply:
     """Pure: everything about a grant but its rows."""
     base = max(
         ask.held, ask.committed, books.mine
     )  # also an overrun, and what a lost answer granted
     room = books.cap - books.others - base
     if room < 0:
-        return Answer(base, 0, -room, short=base < ask.committed + ask.need)
+        return BudgetReply(base, 0, -room, short=base < ask.committed + ask.need)
     need = max(0, ask.committed + ask.need - base)
     more = (
         need if need <= room else 0
     )  # else hosts would keep crumbs from each other that serve nobody
     more += min(ask.like, (room - more) // (_SHARES * (books.hosts + 1)))
-    return Answer(base + more, room - more, 0, short=need > room)
+    return BudgetReply(base + more, room - more, 0, short=need > room)
 
 
-async def settle(store: Store, asks: Sequence[Ask], host: int | None = None) -> list[Answer]:
+async def settle(
+    store: Store, asks: Sequence[BudgetRequest], host: int | None = None
+) -> list[BudgetReply]:
     """Grants, returns and overruns of one host, in one transaction; answers in the order of
     ``asks``.
 
@@ -166,14 +168,18 @@ async def forget(store: Store, host: int) -> int:
         return int(done.rowcount)
 
 
-async def _settle(connection: AsyncConnection, asks: Sequence[Ask], host: int) -> list[Answer]:
+async def _settle(
+    connection: AsyncConnection, asks: Sequence[BudgetRequest], host: int
+) -> list[BudgetReply]:
     budgets = await _lock(connection, asks)
-    known: list[tuple[int, Ask, int, int]] = []  # place, question, cap, day after the window
+    known: list[
+        tuple[int, BudgetRequest, int, int]
+    ] = []  # place, question, cap, day after the window
     for place, ask in enumerate(asks):
         cap, duration = budgets.get((ask.kind, ask.id), (0, -1))
         if duration >= 0 and (window := window_days(duration, ask.first_day))[0] == ask.first_day:
             known.append((place, ask, cap, window[1]))
-    answers = [Answer(None)] * len(asks)
+    answers = [BudgetReply(None)] * len(asks)
     if known:
         books = await _books(connection, known, host)
         for (place, ask, _, _), book in zip(known, books, strict=True):
@@ -183,7 +189,7 @@ async def _settle(connection: AsyncConnection, asks: Sequence[Ask], host: int) -
 
 
 async def _lock(
-    connection: AsyncConnection, asks: Sequence[Ask]
+    connection: AsyncConnection, asks: Sequence[BudgetRequest]
 ) -> dict[tuple[int, int], tuple[int, int]]:
     """(cap, duration) of the budgets, in one order for all hosts, held until the end of the
     transaction.
@@ -194,7 +200,7 @@ async def _lock(
 
 
 async def _books(
-    connection: AsyncConnection, known: Sequence[tuple[int, Ask, int, int]], host: int
+    connection: AsyncConnection, known: Sequence[tuple[int, BudgetRequest, int, int]], host: int
 ) -> list[Books]:
     values: dict[str, Any] = {
         "host": host,
@@ -211,7 +217,7 @@ async def _books(
 
 
 async def _write(
-    connection: AsyncConnection, settled: Sequence[tuple[Ask, Answer]], host: int
+    connection: AsyncConnection, settled: Sequence[tuple[BudgetRequest, BudgetReply]], host: int
 ) -> None:
     at = _now_ms()
     values: dict[str, Any] = {

@@ -115,7 +115,7 @@ class Money:
         await self._settle(list(wants), wants)
 
     async def _settle(self, indices: list[int], wants: dict[int, list[int]]) -> None:
-        asks: list[tuple[int, bank.Ask]] = []
+        asks: list[tuple[int, bank.BudgetRequest]] = []
         for index in indices:
             lease = self._lease(index)
             if lease is None or lease.limit is None:
@@ -123,7 +123,7 @@ class Money:
             who, needs = self._arena.identity(index), wants.get(index, [])
             known = self._known.setdefault(index, _Known(lease.claimed, 0, boot_us()))
             like = _AHEAD * known.pace if needs else 0
-            ask = bank.Ask(
+            ask = bank.BudgetRequest(
                 who.kind, who.id, lease.first_day, lease.claimed, lease.granted, sum(needs), like
             )
             asks.append((index, ask))
@@ -134,7 +134,9 @@ class Money:
         for (index, ask), answer in zip(asks, answers, strict=True):
             self._take(index, ask, answer, wants.get(index, []))
 
-    def _take(self, index: int, ask: bank.Ask, answer: bank.Answer, needs: list[int]) -> None:
+    def _take(
+        self, index: int, ask: bank.BudgetRequest, answer: bank.BudgetReply, needs: list[int]
+    ) -> None:
         if answer.granted is None:
             return
         self._arena.grant(index, MONEY, answer.granted, 0, ask.first_day)

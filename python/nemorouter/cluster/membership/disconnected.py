@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import delete, select, text
 
-from nemorouter.cluster.membership.hosts import Host, Look
+from nemorouter.cluster.membership.hosts import Host, RegistryView
 from nemorouter.store.engine import Store
 from nemorouter.store.schema import adrift
 
@@ -27,14 +27,14 @@ async def beat(store: Store, id: int, name: str, applied: int) -> None:
         await connection.execute(_BEAT, {"id": id, "name": name, "applied": applied})
 
 
-async def look(store: Store) -> Look:
+async def look(store: Store) -> RegistryView:
     """All such hosts, as the registry in Redis would tell of them."""
     async with store.read() as connection:
         rows: list[Any] = list(await connection.execute(select(adrift).order_by(adrift.c.id)))
     hosts = tuple(
         Host(row.id, row.name, row.applied, row.beats, fence=1 << 62, seen_us=0) for row in rows
     )
-    return Look("", "store", True, 1 << 62, 0, hosts)
+    return RegistryView("", "store", True, 1 << 62, 0, hosts)
 
 
 async def strike(store: Store, host: Host) -> None:

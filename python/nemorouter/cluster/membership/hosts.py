@@ -36,7 +36,7 @@ class Host(NamedTuple):
     about: str = ""  # what it tells of itself, as JSON
 
 
-class Look(NamedTuple):
+class RegistryView(NamedTuple):
     """The registry at one instant, and what became of the step that looked."""
 
     verdict: str
@@ -63,7 +63,7 @@ class Silence:
             int, tuple[int, int]
         ] = {}  # id → renewals, and since when they stood there
 
-    def note(self, look: Look, told_us: int) -> None:
+    def note(self, look: RegistryView, told_us: int) -> None:
         """Remember what is new in ``look``."""
         if look.epoch != self._epoch:  # renewals may have been forgotten: begin anew
             self._epoch, self._since, self._hosts = look.epoch, told_us, {}
@@ -82,7 +82,7 @@ class Silence:
         renewals, since = self._hosts.get(host.id, (-1, asked_us))
         return renewals == host.renewals and asked_us - since >= SILENCE_US
 
-    def ripe(self, look: Look, asked_us: int) -> bool:
+    def ripe(self, look: RegistryView, asked_us: int) -> bool:
         """Did every lease end that was given before this epoch?"""
         return look.epoch == self._epoch and asked_us - self._since >= SILENCE_US
 
@@ -97,7 +97,7 @@ class Step(NamedTuple):
     missing: tuple[str, ...]  # whose answer is wanted
 
 
-class Wait:
+class ChangeWait:
     """The wait for all hosts to obey the change ``sequence``."""
 
     def __init__(self, sequence: int, begun_us: int) -> None:
@@ -105,7 +105,7 @@ class Wait:
         self._begun = begun_us
         self._silence = Silence()
 
-    def see(self, look: Look, asked_us: int, told_us: int) -> Step:
+    def see(self, look: RegistryView, asked_us: int, told_us: int) -> Step:
         """Judge a look that was asked for at ``asked_us`` and came at ``told_us``."""
         self._silence.note(look, told_us)
         late = [host for host in look.hosts if host.applied < self._sequence]
@@ -119,14 +119,14 @@ class Wait:
         )
 
 
-class Ask(NamedTuple):
+class LeaseRequest(NamedTuple):
     """What a host asks of the registry next: ``register`` or ``renew``."""
 
     what: str
     token: str
 
 
-class Lease:
+class HostLease:
     """A host's own side: until when it may admit, and how it comes to a lease.
 
     It registers, which makes every change from then on wait for it; then it looks into the store,
@@ -143,7 +143,7 @@ class Lease:
         self._registered_us = 0
         self._fresh = False  # the store must be read first, from after the registration
 
-    def ask(self, caught_us: int, now_us: int, draw: str) -> Ask | None:
+    def ask(self, caught_us: int, now_us: int, draw: str) -> LeaseRequest | None:
         """What to ask now; None: first read the store. ``caught_us``: when the newest reading that
         went well began.
 
@@ -152,12 +152,12 @@ class Lease:
         if now_us >= self._known_until:
             self._token = ""
         if not self._token:
-            return Ask("register", draw)
+            return LeaseRequest("register", draw)
         if self._fresh and caught_us < self._registered_us:
             return None
-        return Ask("renew", self._token)
+        return LeaseRequest("renew", self._token)
 
-    def answered(self, ask: Ask, look: Look, sent_us: int, told_us: int) -> bool:
+    def answered(self, ask: LeaseRequest, look: RegistryView, sent_us: int, told_us: int) -> bool:
         """Take the answer to ``ask``, sent at ``sent_us``, that came at ``told_us``; True: a lease
         was granted.
         """

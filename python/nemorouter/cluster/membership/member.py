@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from nemorouter._core import Arena
 from nemorouter.arena import attach
 from nemorouter.cluster.membership import disconnected
-from nemorouter.cluster.membership.hosts import LEASE_US, RENEW_US, Lease, Look, Silence
+from nemorouter.cluster.membership.hosts import LEASE_US, RENEW_US, HostLease, RegistryView, Silence
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError, NemoError
@@ -68,8 +68,8 @@ class Membership:
             raise ConfigurationError(f"The arena of {data.root} is gone. Restart all servers.")
         self.id = note.host
         self.name = socket.gethostname()
-        self.lease = Lease()
-        self.look: Look | None = None
+        self.lease = HostLease()
+        self.look: RegistryView | None = None
         self.renewed_us = 0  # when the newest renewal was granted
         self.obeyed = 0  # every change up to here is obeyed by this host
         self._arena, self._store, self._data = arena, store, data

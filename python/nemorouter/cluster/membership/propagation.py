@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 
 from nemorouter.cluster.membership import disconnected
-from nemorouter.cluster.membership.hosts import SILENCE_US, Look, Step, Wait
+from nemorouter.cluster.membership.hosts import SILENCE_US, ChangeWait, RegistryView, Step
 from nemorouter.cluster.membership.member import boot_us
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.redis import connect
@@ -64,7 +64,7 @@ async def install_id(connection: Any) -> str:  # noqa: ANN401 - an AsyncConnecti
 async def _wait(registry: Registry, store: Store, wanted: int) -> None:
     begun = boot_us()
     end = time.monotonic() + _DEADLINE_S
-    wait, turn, told = Wait(wanted, begun), 0, False
+    wait, turn, told = ChangeWait(wanted, begun), 0, False
     others = _Adrift(store, wanted, begun)
     missing: tuple[str, ...] = ()
     trouble: Exception | None = None
@@ -92,7 +92,7 @@ class _Adrift:
     """
 
     def __init__(self, store: Store, wanted: int, begun: int) -> None:
-        self._store, self._wait = store, Wait(wanted, begun)
+        self._store, self._wait = store, ChangeWait(wanted, begun)
         self.done = False
         self.missing: tuple[str, ...] = ()
 
@@ -106,7 +106,7 @@ class _Adrift:
             await disconnected.strike(self._store, host)
 
 
-async def _act(registry: Registry, wanted: int, look: Look, step: Step) -> None:
+async def _act(registry: Registry, wanted: int, look: RegistryView, step: Step) -> None:
     if step.fence:
         await registry.announce(wanted, *step.fence, loud=True)
     for host in step.bury:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from nemorouter.cluster.membership.hosts import Host, Look
+from nemorouter.cluster.membership.hosts import Host, RegistryView
 from nemorouter.cluster.redis import run_script
 from nemorouter.errors import ConfigurationError
 
@@ -41,39 +41,43 @@ class Registry:
         self.channel = f"nemorouter:changes:{install}"
         self.calls = 0
 
-    async def register(self, id: int, token: str, applied: int, name: str, about: str = "") -> Look:
+    async def register(
+        self, id: int, token: str, applied: int, name: str, about: str = ""
+    ) -> RegistryView:
         """Be listed from now on; the verdict is ``registered``. The answer lists nobody."""
         return await self._run("register", id, token, applied, name, about)
 
-    async def renew(self, id: int, token: str, applied: int, name: str, about: str = "") -> Look:
+    async def renew(
+        self, id: int, token: str, applied: int, name: str, about: str = ""
+    ) -> RegistryView:
         """Ask for a lease; the verdict is ``granted``, ``behind`` (a change is missing) or
         ``unknown``.
         """
         return await self._run("renew", id, token, applied, name, about)
 
-    async def announce(self, sequence: int, *fence: int, loud: bool = False) -> Look:
+    async def announce(self, sequence: int, *fence: int, loud: bool = False) -> RegistryView:
         """Say that a change is there: ``loud`` to all who listen, and refuse renewals without it to
         those named.
         """
         return await self._run("announce", sequence, int(loud), *fence)
 
-    async def look(self) -> Look:
+    async def look(self) -> RegistryView:
         """Only look."""
         return await self.announce(0)
 
-    async def bury(self, look: Look, host: Host) -> Look:
+    async def bury(self, look: RegistryView, host: Host) -> RegistryView:
         """Strike out a host whose lease is over, unless it was renewed since ``look``."""
         return await self._run("bury", look.epoch, host.id, host.renewals)
 
-    async def mature(self, look: Look) -> Look:
+    async def mature(self, look: RegistryView) -> RegistryView:
         """Say that every lease from before this epoch is over."""
         return await self._run("mature", look.epoch)
 
-    async def leave(self, id: int) -> Look:
+    async def leave(self, id: int) -> RegistryView:
         """A host goes. It admits nothing any more, and has made sure of that."""
         return await self._run("leave", id)
 
-    async def done(self, micros: int) -> Look:
+    async def done(self, micros: int) -> RegistryView:
         """Note how long a change took until all obeyed it."""
         bound = next((str(bound) for bound in DELAY_BOUNDS_MS if micros <= bound * 1000), "inf")
         return await self._run("done", bound, micros)
@@ -82,15 +86,15 @@ class Registry:
         """Forget everything: a new epoch begins. Hosts that live come back by themselves."""
         await self._client.delete(self._key)
 
-    async def _run(self, *arguments: str | int) -> Look:
+    async def _run(self, *arguments: str | int) -> RegistryView:
         given = (1, self._key, self.channel, secrets.token_hex(8), *arguments)
         self.calls += 1
         return _look(await run_script(self._client, _SHA, _SCRIPT, *given))
 
 
-def _look(found: list[Any]) -> Look:
+def _look(found: list[Any]) -> RegistryView:
     verdict, epoch, mature, announced, now_us, hosts, delays = found
-    return Look(
+    return RegistryView(
         verdict.decode(),
         epoch.decode(),
         bool(mature),

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from nemorouter.cluster.clock import DRIFT, BankClock
-from nemorouter.cluster.rates.messages import Ask, Reply
+from nemorouter.cluster.rates.messages import RateReply, RateRequest
 from nemorouter.types import RATES
 
 NEVER: Final = 1 << 62
@@ -43,7 +43,7 @@ class Terms(msgspec.Struct, frozen=True):
         return self.ttl // DRIFT + 2_000
 
 
-class Look(Protocol):
+class LeaseView(Protocol):
     """A lease in the arena at one instant: whole tokens since the arena was made."""
 
     @property
@@ -65,7 +65,7 @@ class Look(Protocol):
 class Words(Protocol):
     """What a holder does to the arena (``_core.Arena``)."""
 
-    def lease(self, index: int, resource: int, /) -> Look: ...
+    def lease(self, index: int, resource: int, /) -> LeaseView: ...
     def grant(
         self,
         index: int,
@@ -105,7 +105,7 @@ class Holder:
         self.index, self.rate = index, rate
         self._words, self._terms, self._nonce = words, terms, nonce
         self._epoch, self._sequence = epoch, 0
-        self._sent: Ask | None = None
+        self._sent: RateRequest | None = None
         self._sent_at = self._contact = self._moved_at = now
         self._needs: list[int] = []
         self._low = self._pressed = self._bye = False
@@ -127,7 +127,7 @@ class Holder:
         self._contact = now
 
     @property
-    def asked(self) -> Ask | None:
+    def asked(self) -> RateRequest | None:
         """The question that is on its way."""
         return self._sent
 
@@ -150,7 +150,7 @@ class Holder:
         else:
             self._low = True
 
-    def ask(self, now: int, clock: BankClock, fresh_nonce: int) -> Ask | None:
+    def ask(self, now: int, clock: BankClock, fresh_nonce: int) -> RateRequest | None:
         """What to tell the bank now; None if there is nothing, or an answer is still awaited."""
         if self._sent is not None:
             return None
@@ -167,7 +167,7 @@ class Holder:
         self._sent, self._sent_at = self._message(look, need, demand, want, now, clock), now
         return self._sent
 
-    def _observe(self, now: int) -> Look:
+    def _observe(self, now: int) -> LeaseView:
         """Look at the words; learn the pace of use, and since when refunds have not been told."""
         look = self._words.lease(self.index, self.rate)
         then, claimed = self._looks[1]
@@ -185,7 +185,7 @@ class Holder:
             self._looks = ((then, claimed), (now, look.claimed))
         return look
 
-    def _give_up(self, look: Look, now: int) -> None:
+    def _give_up(self, look: LeaseView, now: int) -> None:
         """Take from the arena what ran out, what lies idle, and what others are in need of."""
         left = look.granted - look.claimed
         if left <= 0:
@@ -209,7 +209,7 @@ class Holder:
         (then, before), (now, claimed) = self._looks
         self._looks = ((then, before + tokens), (now, claimed + tokens))
 
-    def _wanted(self, look: Look, now: int) -> tuple[int, int, int]:
+    def _wanted(self, look: LeaseView, now: int) -> tuple[int, int, int]:
         """The least that helps a request, what requests wait for, and that with what will soon be
         used.
         """
@@ -237,7 +237,7 @@ class Holder:
             return 0, 0, ahead - left
         return 0, 0, 0
 
-    def _news(self, look: Look, now: int) -> bool:
+    def _news(self, look: LeaseView, now: int) -> bool:
         """Is there something that the bank should hear?"""
         place, spent, refunds = (
             self._place(look),
@@ -257,19 +257,19 @@ class Holder:
             return self._told_spent > 0
         return quiet >= _KEEP_ALIVE_US and not self._bye
 
-    def _seen_refunds_now(self, look: Look) -> int:
+    def _seen_refunds_now(self, look: LeaseView) -> int:
         return min(look.returned - self._refunds_before, self._seen_refunds)
 
-    def _place(self, look: Look) -> int:
+    def _place(self, look: LeaseView) -> int:
         return look.granted - self._zero
 
     def _message(
-        self, look: Look, need: int, demand: int, want: int, now: int, clock: BankClock
-    ) -> Ask:
+        self, look: LeaseView, need: int, demand: int, want: int, now: int, clock: BankClock
+    ) -> RateRequest:
         since = now if self._refund_since is None else self._refund_since
         bye = self._bye and not want
         self._bye = bye
-        return Ask(
+        return RateRequest(
             nonce=self._nonce,
             sequence=self._sequence,
             epoch=self._epoch,
@@ -287,7 +287,7 @@ class Holder:
             version=look.version,
         )
 
-    def resign(self, now: int, clock: BankClock) -> Ask | None:
+    def resign(self, now: int, clock: BankClock) -> RateRequest | None:
         """The last word of an agent that ends: all that is unspent goes back."""
         if self._sent is not None or not self._told_place:
             return None
@@ -308,7 +308,7 @@ class Holder:
         self._sent, self._bye = None, False
         self._needs.clear()
 
-    def heard(self, reply: Reply, now: int) -> None:
+    def heard(self, reply: RateReply, now: int) -> None:
         """Take the answer. One to an older question is void."""
         ask = self._sent
         if ask is None or reply.sequence != ask.sequence:
@@ -327,7 +327,7 @@ class Holder:
         self._refused(ask, reply, now)
         self._pressed, self._chunk = reply.pressed and not ask.need, reply.chunk
 
-    def _refused(self, ask: Ask, reply: Reply, now: int) -> None:
+    def _refused(self, ask: RateRequest, reply: RateReply, now: int) -> None:
         """Remember for how long there is nothing to be had, so that it is not asked again and
         again.
         """

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from nemorouter._core import Arena
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
-from nemorouter.cluster.rates.messages import TAGS, Ask, Bucket
+from nemorouter.cluster.rates.messages import TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.offline_share import SafeShare
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.log import get_logger
@@ -144,7 +144,7 @@ class Leases:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    def _ask(self, lease: _Lease, now: int) -> Ask | None:
+    def _ask(self, lease: _Lease, now: int) -> RateRequest | None:
         holder = self._holders.get(lease)
         if holder is None:
             return None
@@ -158,7 +158,7 @@ class Leases:
         self._plan(lease, holder.next_look(now))
         return ask
 
-    async def _call(self, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
+    async def _call(self, asks: list[tuple[_Lease, RateRequest, BucketAddress]]) -> None:
         self._syncs += len(asks)
         try:
             async with asyncio.timeout(self._terms.ttl / 1e6):
@@ -216,7 +216,9 @@ class Leases:
         _log.warning("leases_ashore", owed=sum(owed.values()))
         self._awake.set()
 
-    def _failed(self, error: Exception, asks: list[tuple[_Lease, Ask, Bucket]]) -> None:
+    def _failed(
+        self, error: Exception, asks: list[tuple[_Lease, RateRequest, BucketAddress]]
+    ) -> None:
         self._lost += len(asks)
         for lease, ask, _ in asks:
             holder = self._holders.get(lease)
@@ -239,7 +241,7 @@ class Leases:
         """Tell the bank what is unspent, so that others need not wait until it runs out."""
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._terms.ttl / 1e6)
-        asks: list[tuple[_Lease, Ask, Bucket]] = []
+        asks: list[tuple[_Lease, RateRequest, BucketAddress]] = []
         for lease, holder in self._holders.items():
             with suppress(RuntimeError):
                 ask = holder.resign(boot_us(), self._clock)
@@ -257,9 +259,9 @@ class Leases:
             )
         return holder
 
-    def _bucket(self, lease: _Lease) -> Bucket:
+    def _bucket(self, lease: _Lease) -> BucketAddress:
         scope = self._arena.identity(lease[0])
-        return Bucket(scope.kind, scope.id, scope.org or scope.id, lease[1])
+        return BucketAddress(scope.kind, scope.id, scope.org or scope.id, lease[1])
 
     def _plan(self, lease: _Lease, when: int) -> None:
         self._next[lease] = when

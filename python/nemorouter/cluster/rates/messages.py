@@ -21,7 +21,7 @@ BATCH: Final = 64
 _NUMBERS: Final = 8  # in the answer, per bucket
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class BucketAddress(msgspec.Struct, frozen=True):
     """One rate limit of one scope."""
 
     kind: int
@@ -39,7 +39,7 @@ class Bucket(msgspec.Struct, frozen=True):
         )
 
 
-class Ask(msgspec.Struct, frozen=True):
+class RateRequest(msgspec.Struct, frozen=True):
     """A holder's report of what it holds, and its request for more.
 
     ``place``, ``spent`` and ``refunded`` count since its nonce began.
@@ -68,7 +68,7 @@ class Ask(msgspec.Struct, frozen=True):
         return [str(int(getattr(self, name))) for name in self.__struct_fields__]
 
 
-class Reply(msgspec.Struct, frozen=True):
+class RateReply(msgspec.Struct, frozen=True):
     """The bank's entry for the holder after its ``sequence``."""
 
     sequence: int
@@ -84,7 +84,7 @@ class Reply(msgspec.Struct, frozen=True):
     )
 
 
-def replies(numbers: Sequence[int | bytes]) -> tuple[int, list[Reply]]:
+def replies(numbers: Sequence[int | bytes]) -> tuple[int, list[RateReply]]:
     """Return the bank's time, and its replies in the order of the requests."""
     flat = [int(number) for number in numbers]
     batches = [flat[at : at + _NUMBERS] for at in range(1, len(flat), _NUMBERS)]
@@ -100,8 +100,8 @@ def _reply(
     flags: int,
     chunk: int,
     others: int,
-) -> Reply:
-    return Reply(
+) -> RateReply:
+    return RateReply(
         sequence, epoch, place, balance, wait, bool(flags & 1), chunk, others, bool(flags & 2)
     )
 

@@ -12,7 +12,15 @@ from typing import Any
 from redis.asyncio.cluster import RedisCluster
 
 from nemorouter.cluster.rates.holder import Terms
-from nemorouter.cluster.rates.messages import BATCH, TAGS, Ask, Bucket, Reply, day_of, replies
+from nemorouter.cluster.rates.messages import (
+    BATCH,
+    TAGS,
+    BucketAddress,
+    RateReply,
+    RateRequest,
+    day_of,
+    replies,
+)
 from nemorouter.cluster.scripts import Script
 
 
@@ -26,7 +34,7 @@ class RedisBank:
         self._sync, self._epochs = Script("sync"), Script("epoch")
         self.calls = 0
 
-    def batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
+    def batches(self, buckets: Sequence[BucketAddress]) -> list[list[int]]:
         """Places of ``buckets`` that fit into one call each."""
         batches: dict[int, list[int]] = {}
         for place, bucket in enumerate(buckets):
@@ -37,7 +45,9 @@ class RedisBank:
             for at in range(0, len(batch), BATCH)
         ]
 
-    async def sync(self, asks: Sequence[tuple[Bucket, Ask]]) -> tuple[int, list[Reply]]:
+    async def sync(
+        self, asks: Sequence[tuple[BucketAddress, RateRequest]]
+    ) -> tuple[int, list[RateReply]]:
         """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows
         whether it arrived.
         """

@@ -41,7 +41,7 @@ class CreatedKey(Key, frozen=True, kw_only=True):
     key: str | None
 
 
-class NewKey(keys.NewKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NewKeyBody(keys.NewKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``team`` and ``user`` by id or name, ``team_id`` and ``user_id`` by id: one of each pair at
     most.
     """
@@ -120,7 +120,7 @@ ROUTES: Final = (
         path="/keys",
         about="Create a key; the answer tells it once",
         work=create,
-        body=NewKey,
+        body=NewKeyBody,
         answer=CreatedKey,
         status=201,
     ),

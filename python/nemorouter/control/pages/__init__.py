@@ -17,7 +17,7 @@ from nemorouter.control.pages import (
     teams,
 )
 from nemorouter.control.pages.render import page
-from nemorouter.control.problems import Problem
+from nemorouter.control.problems import ErrorBody
 
 _HEADINGS = {
     403: "Not allowed",
@@ -40,7 +40,7 @@ def routes() -> list[Any]:
     ]
 
 
-def problem(found: Problem) -> Response[Any]:
+def problem(found: ErrorBody) -> Response[Any]:
     """Render the page of an error."""
     heading = _HEADINGS.get(found.status, "That did not work")
     return page(

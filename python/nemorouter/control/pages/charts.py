@@ -24,7 +24,7 @@ class Series(NamedTuple):
     values: Sequence[Decimal]
 
 
-class Part(NamedTuple):
+class Segment(NamedTuple):
     """A rectangle of a bar, in units of the plot."""
 
     colour: int
@@ -40,7 +40,7 @@ class Bar(NamedTuple):
     place: str  # left edge of the whole column
     column: str  # width of the whole column
     told: str
-    parts: list[Part]
+    parts: list[Segment]
 
 
 class Chart(NamedTuple):
@@ -146,15 +146,15 @@ def _told(series: Sequence[Series], i: int, tell: Callable[[Decimal], str]) -> s
     return "".join(f"\n{one.name}: {tell(one.values[i])}" for one in series if one.values[i])
 
 
-def _parts(values: Sequence[Decimal], top: Decimal) -> list[Part]:
-    parts: list[Part] = []
+def _parts(values: Sequence[Decimal], top: Decimal) -> list[Segment]:
+    parts: list[Segment] = []
     below = Decimal(0)
     for colour, value in enumerate(values):
         if value > 0:
             height = value / top * HEIGHT
             if not parts and not any(values[colour + 1 :]):
                 height = max(height, Decimal("0.8"))  # so that little is not mistaken for nothing
-            parts.append(Part(colour, _short(HEIGHT - below - height), _short(height)))
+            parts.append(Segment(colour, _short(HEIGHT - below - height), _short(height)))
             below += height
     return parts
 

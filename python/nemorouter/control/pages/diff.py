@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 
-class Change(NamedTuple):
+class FieldChange(NamedTuple):
     """One field; None where it was not there."""
 
     field: str
@@ -14,7 +14,7 @@ class Change(NamedTuple):
     now: str | None
 
 
-def fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Change]:
+def fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[FieldChange]:
     """List the fields that differ, in the order of the event.
 
     Of a new resource, list the fields that have a value.
@@ -22,7 +22,7 @@ def fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) ->
     was, now = _flat(before or {}), _flat(after or {})
     names = [*was, *(name for name in now if name not in was)]
     return [
-        Change(name, was.get(name), now.get(name))
+        FieldChange(name, was.get(name), now.get(name))
         for name in names
         if was.get(name) != now.get(name) and (was.get(name) or now.get(name))
     ]

@@ -71,7 +71,7 @@ into it.
 """
 
 
-class Org(NamedTuple):
+class OrgLink(NamedTuple):
     """An org as the switcher shows it."""
 
     name: str
@@ -94,9 +94,9 @@ class Frame(NamedTuple):
     email: str
     csrf: str
     session: int
-    org: Org
+    org: OrgLink
     org_id: str
-    orgs: list[Org]
+    orgs: list[OrgLink]
     section: str
     flash: str
 
@@ -166,7 +166,7 @@ async def open_frame(request: AnyRequest, org: str, section: str) -> Frame:
     action = policy.access(request.method, request.scope["path_template"])
     if action in ACTIONS or action in OPERATOR_ACTIONS:
         require(actor, action)  # before anything is read; the services ask once more
-    orgs = [Org(place.name, "/" + quote(paths[place.id])) for place in places]
+    orgs = [OrgLink(place.name, "/" + quote(paths[place.id])) for place in places]
     return Frame(
         context=context,
         actor=actor,

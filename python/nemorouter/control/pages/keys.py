@@ -108,12 +108,12 @@ async def duplicate_key(
     return made if isinstance(made, Redirect) else reveal(request, frame, made)
 
 
-def key_path(frame: Frame) -> Callable[[keys.CreatedKey], str]:
+def key_path(frame: Frame) -> Callable[[keys.IssuedKey], str]:
     """Return the function that gives the path of a new key's page."""
     return lambda made: f"{frame.path}/keys/{made.view.id}"
 
 
-def reveal(request: AnyRequest, frame: Frame, made: keys.CreatedKey) -> Response[str]:
+def reveal(request: AnyRequest, frame: Frame, made: keys.IssuedKey) -> Response[str]:
     """Show the one page that holds a full key."""
     scheme = "https" if auth.is_secure(request) else "http"
     base = f"{scheme}://{request.headers.get('host', 'localhost')}/v1"

@@ -8,7 +8,7 @@ import msgspec
 
 from nemorouter.control.pages import charts
 from nemorouter.services.fields.values import usd_text
-from nemorouter.services.reports.overview import DAYS, Sums
+from nemorouter.services.reports.overview import DAYS, Totals
 from nemorouter.types import NANO
 
 
@@ -29,7 +29,7 @@ def last_days(many: int = DAYS, now: datetime | None = None) -> list[str]:
     return [(today - timedelta(days=back)).isoformat() for back in range(many - 1, -1, -1)]
 
 
-def total(rows: Sequence[Sums], name: str = "") -> Total:
+def total(rows: Sequence[Totals], name: str = "") -> Total:
     """All of them together."""
     return Total(
         name=name,
@@ -41,26 +41,26 @@ def total(rows: Sequence[Sums], name: str = "") -> Total:
     )
 
 
-def of_days(rows: Sequence[Sums], since: str) -> Total:
+def of_days(rows: Sequence[Totals], since: str) -> Total:
     """Those of the day ``since`` and after."""
     return total([row for row in rows if row.day >= since])
 
 
-def by_model(rows: Sequence[Sums]) -> list[Total]:
+def by_model(rows: Sequence[Totals]) -> list[Total]:
     """By model, the dearest first."""
     models = sorted({row.model for row in rows})
     found = [total([row for row in rows if row.model == model], model) for model in models]
     return sorted(found, key=lambda one: (Decimal(one.cost), one.requests), reverse=True)
 
 
-def requests(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
+def requests(rows: Sequence[Totals], id: str, days: Sequence[str] | None = None) -> charts.Chart:
     """Draw requests by day."""
     days = days or last_days()
     one = charts.Series("Requests", _by_day(rows, days, lambda row: row.requests))
     return charts.bars(id, "Requests by day", days, [one])
 
 
-def tokens(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
+def tokens(rows: Sequence[Totals], id: str, days: Sequence[str] | None = None) -> charts.Chart:
     """Input and output tokens by day."""
     days = days or last_days()
     input = charts.Series("Input", _by_day(rows, days, lambda row: row.input_tokens))
@@ -68,10 +68,10 @@ def tokens(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> 
     return charts.bars(id, "Tokens by day", days, [input, output])
 
 
-def spend(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> charts.Chart:
+def spend(rows: Sequence[Totals], id: str, days: Sequence[str] | None = None) -> charts.Chart:
     """Spend by day, stacked by model."""
     days = days or last_days()
-    models: dict[str, list[Sums]] = {}
+    models: dict[str, list[Totals]] = {}
     for row in rows:
         models.setdefault(row.model, []).append(row)
     stacked = [
@@ -82,7 +82,7 @@ def spend(rows: Sequence[Sums], id: str, days: Sequence[str] | None = None) -> c
 
 
 def _by_day(
-    rows: Sequence[Sums], days: Sequence[str], value: Callable[[Sums], Decimal | int]
+    rows: Sequence[Totals], days: Sequence[str], value: Callable[[Totals], Decimal | int]
 ) -> list[Decimal]:
     sums = dict.fromkeys(days, Decimal(0))
     for row in rows:

@@ -25,7 +25,7 @@ _LONGEST_PATH: Final = 100  # the system takes 107 bytes
 Headers = list[tuple[bytes, bytes]]
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True):
+class LinkRequest(msgspec.Struct, frozen=True, array_like=True):
     """A request with its whole body."""
 
     method: str
@@ -38,7 +38,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True):
+class ResponsePart(msgspec.Struct, frozen=True, array_like=True):
     """A piece of the answer; the first one tells ``status`` and ``headers``."""
 
     status: int
@@ -48,8 +48,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_asked: Final = msgspec.msgpack.Decoder(Ask).decode
-_told: Final = msgspec.msgpack.Decoder(Part).decode
+_asked: Final = msgspec.msgpack.Decoder(LinkRequest).decode
+_told: Final = msgspec.msgpack.Decoder(ResponsePart).decode
 
 
 class BrokenLinkError(ConnectionError):
@@ -127,7 +127,7 @@ def inherited(descriptor: int) -> socket.socket:
     return made
 
 
-def _receiver(ask: Ask, reader: asyncio.StreamReader) -> Callable[[], Awaitable[Message]]:
+def _receiver(ask: LinkRequest, reader: asyncio.StreamReader) -> Callable[[], Awaitable[Message]]:
     given = False
 
     async def receive() -> Message:
@@ -152,7 +152,7 @@ def _sender(writer: asyncio.StreamWriter) -> Send:
                 [(bytes(n), bytes(v)) for n, v in message["headers"]],
             )
         elif message["type"] == "http.response.body":
-            part = Part(
+            part = ResponsePart(
                 status,
                 headers,
                 bytes(message.get("body", b"")),
@@ -165,8 +165,8 @@ def _sender(writer: asyncio.StreamWriter) -> Send:
     return send
 
 
-def _ask(scope: Message, body: bytes) -> Ask:
-    return Ask(
+def _ask(scope: Message, body: bytes) -> LinkRequest:
+    return LinkRequest(
         scope["method"],
         scope["scheme"],
         scope["path"],
@@ -178,7 +178,7 @@ def _ask(scope: Message, body: bytes) -> Ask:
     )
 
 
-def _scope(ask: Ask) -> Message:
+def _scope(ask: LinkRequest) -> Message:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -220,7 +220,7 @@ class _short:  # noqa: N801 - reads as a phrase
             os.close(self._folder)
 
 
-def _framed(value: Ask | Part) -> bytes:
+def _framed(value: LinkRequest | ResponsePart) -> bytes:
     data = _encode(value)
     return len(data).to_bytes(4, "big") + data
 

@@ -46,7 +46,7 @@ class InvitationView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str | None
 
 
-class CreatedInvitation(msgspec.Struct, frozen=True):
+class IssuedInvitation(msgspec.Struct, frozen=True):
     """The one time that the link's token is told."""
 
     token: str
@@ -56,7 +56,7 @@ class CreatedInvitation(msgspec.Struct, frozen=True):
         return f"CreatedInvitation({self.view.id})"
 
 
-async def create(context: Context, actor: Actor, new: NewInvitation) -> CreatedInvitation:
+async def create(context: Context, actor: Actor, new: NewInvitation) -> IssuedInvitation:
     """Invite a person; an earlier invitation of the same address ends."""
     role, email = owners.parse_role(new.role), values.email(new.email)
     async with change(context, actor, "invitation.create") as unit:
@@ -82,7 +82,7 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> CreatedI
         await unit.connection.execute(insert(invitations).values(**row))
         view = await _view_of(unit.connection, row["id"], unit.now_ms)
         await unit.record("member.invited", view.id, None, view)
-    return CreatedInvitation(token, view)
+    return IssuedInvitation(token, view)
 
 
 async def list_invitations(context: Context, actor: Actor) -> list[InvitationView]:

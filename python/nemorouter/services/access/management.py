@@ -46,7 +46,7 @@ class ManagementKeyView(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: str | None
 
 
-class CreatedManagementKey(msgspec.Struct, frozen=True):
+class IssuedManagementKey(msgspec.Struct, frozen=True):
     """The one time that the full key is told."""
 
     key: str
@@ -56,13 +56,13 @@ class CreatedManagementKey(msgspec.Struct, frozen=True):
         return f"CreatedManagementKey({self.view.alias})"
 
 
-async def create(context: Context, actor: Actor, new: NewManagementKey) -> CreatedManagementKey:
+async def create(context: Context, actor: Actor, new: NewManagementKey) -> IssuedManagementKey:
     """Make a management key for the actor; at the machine itself, for the oldest owner."""
     async with change(context, actor, "management_key.create") as unit:
         return await insert_key(unit, new, actor.user or await _first_owner(unit))
 
 
-async def insert_key(unit: UnitOfWork, new: NewManagementKey, user: int) -> CreatedManagementKey:
+async def insert_key(unit: UnitOfWork, new: NewManagementKey, user: int) -> IssuedManagementKey:
     """The same within a transaction that is open."""
     operator = unit.actor.operator if new.operator is None else new.operator
     if operator and not unit.actor.operator:
@@ -84,7 +84,7 @@ async def insert_key(unit: UnitOfWork, new: NewManagementKey, user: int) -> Crea
     query = select(management_keys).where(management_keys.c.id == row["id"])
     view = _view((await unit.connection.execute(query)).one())
     await unit.record("management_key.created", view.id, None, view)
-    return CreatedManagementKey(secret, view)
+    return IssuedManagementKey(secret, view)
 
 
 async def list_management_keys(context: Context, actor: Actor) -> list[ManagementKeyView]:

@@ -60,7 +60,7 @@ class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
     last_delivery: Delivery | None = None
 
 
-class CreatedWebhook(msgspec.Struct, frozen=True):
+class IssuedWebhook(msgspec.Struct, frozen=True):
     """The one time that the signing secret is told."""
 
     secret: str
@@ -70,7 +70,7 @@ class CreatedWebhook(msgspec.Struct, frozen=True):
         return f"CreatedWebhook({self.view.id})"
 
 
-async def create(context: Context, actor: Actor, new: NewWebhook) -> CreatedWebhook:
+async def create(context: Context, actor: Actor, new: NewWebhook) -> IssuedWebhook:
     """Add a URL. What it resolves to is checked at each delivery, not here."""
     async with change(context, actor, "webhook.create") as unit:
         url = _url(new.url, private=context.settings.webhook_private_addresses)
@@ -95,7 +95,7 @@ async def create(context: Context, actor: Actor, new: NewWebhook) -> CreatedWebh
             ).one()
         )
         await unit.record("webhook.created", view.id, None, view)
-    return CreatedWebhook(signing_secret(context, str(row["salt"])), view)
+    return IssuedWebhook(signing_secret(context, str(row["salt"])), view)
 
 
 async def list_webhooks(context: Context, actor: Actor) -> list[WebhookView]:

@@ -24,7 +24,7 @@ from nemorouter.store.schema import INSTALLATION, adrift, money_leases
 from nemorouter.store.schema import hosts as known_hosts
 
 if TYPE_CHECKING:
-    from nemorouter.cluster.membership.hosts import Host, Look
+    from nemorouter.cluster.membership.hosts import Host, RegistryView
     from nemorouter.cluster.membership.registry import Registry
 
 _LATE_S: Final = 2.5  # a host renews every second
@@ -215,7 +215,7 @@ async def _registry(context: Context) -> AsyncIterator["Registry"]:
         ) from error
 
 
-def _view(host: "Host", look: "Look", newest: int, withheld: dict[int, int]) -> HostView:
+def _view(host: "Host", look: "RegistryView", newest: int, withheld: dict[int, int]) -> HostView:
     about = _about(host)
     silent = max(0, look.now_us - host.seen_us) / 1_000_000
     behind = max(0, newest - host.applied)
@@ -255,7 +255,7 @@ def _text(id: int) -> str:
     return ids.to_text("host", id)
 
 
-def _delays(look: "Look") -> Delays | None:
+def _delays(look: "RegistryView") -> Delays | None:
     bounds = {bound: count for bound, count in look.delays.items() if bound != "sum"}
     count = sum(bounds.values())
     if not count:

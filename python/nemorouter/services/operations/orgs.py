@@ -27,7 +27,7 @@ def slug(name: str) -> str:
 
 async def create_org(
     context: Context, name: str, email: str
-) -> tuple[ScopeView, invitations.CreatedInvitation]:
+) -> tuple[ScopeView, invitations.IssuedInvitation]:
     """Another org, and an invitation for its first owner. Only for who sits at the machine: no role
     reaches here.
     """

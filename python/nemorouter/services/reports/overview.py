@@ -42,7 +42,7 @@ _SUMS: Final = (
 )
 
 
-class Sums(msgspec.Struct, frozen=True, kw_only=True):
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """What one day and model, or any of both together, came to. ``cost`` in USD."""
 
     day: str = ""
@@ -99,7 +99,7 @@ async def places(context: Context, actor: Actor) -> list[Place]:
 
 async def daily(
     context: Context, actor: Actor, kind: Kind | None = None, reference: str = "", days: int = DAYS
-) -> list[Sums]:
+) -> list[Totals]:
     """Sums by day and model of the last ``days`` days, oldest first: of a scope, or of all that the
     actor may see.
     """
@@ -235,9 +235,11 @@ async def _scope(
     return spend_scope, (spend_scope.c.kind == int(kind)) & (spend_scope.c.scope_id == id)
 
 
-def _sums(row: Any) -> Sums:  # noqa: ANN401 - a row of sums
+def _sums(row: Any) -> Totals:  # noqa: ANN401 - a row of sums
     counts = {name: int(getattr(row, name)) for name in _SUMS if name != "cost_nano"}
-    return Sums(day=day_text(row.day), model=row.model, cost=usd_text(int(row.cost_nano)), **counts)
+    return Totals(
+        day=day_text(row.day), model=row.model, cost=usd_text(int(row.cost_nano)), **counts
+    )
 
 
 def _spender(kind: Kind, row: Any) -> Spender:  # noqa: ANN401 - a row of sums

@@ -54,7 +54,7 @@ class KeyPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=True
     expires_at: str | UnsetType | None = UNSET
 
 
-class CreatedKey(msgspec.Struct, frozen=True):
+class IssuedKey(msgspec.Struct, frozen=True):
     """The one time that the full key is told."""
 
     key: str
@@ -64,13 +64,13 @@ class CreatedKey(msgspec.Struct, frozen=True):
         return f"CreatedKey({self.view.alias})"
 
 
-async def create(context: Context, actor: Actor, new: NewKey) -> CreatedKey:
+async def create(context: Context, actor: Actor, new: NewKey) -> IssuedKey:
     """Make a key; it works when this returns."""
     async with change(context, actor, "key.create") as unit:
         return await insert_key(unit, new)
 
 
-async def insert_key(unit: UnitOfWork, new: NewKey) -> CreatedKey:
+async def insert_key(unit: UnitOfWork, new: NewKey) -> IssuedKey:
     """The same within a transaction that is open."""
     team = await find(unit.connection, unit.actor, Kind.TEAM, new.team or DEFAULT_TEAM)
     user = await _owner(unit, new.user)
@@ -80,7 +80,7 @@ async def insert_key(unit: UnitOfWork, new: NewKey) -> CreatedKey:
 
 async def duplicate(
     context: Context, actor: Actor, reference: str, name: str | None = None
-) -> CreatedKey:
+) -> IssuedKey:
     """A new secret with the policy of an old key: the first step of a rotation. The old key stays
     as it is.
     """
@@ -192,7 +192,7 @@ async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
 
 async def _insert(
     unit: UnitOfWork, row: dict[str, Any], budget: budgets.NewBudget | None
-) -> CreatedKey:
+) -> IssuedKey:
     await require_own_place(unit)
     await take_place(unit)
     pepper_id, pepper = unit.context.peppers[0]
@@ -212,7 +212,7 @@ async def _insert(
     await unit.bump_version(Kind.KEY, row["id"])
     found: KeyView = await view(unit.connection, Kind.KEY, row["id"], unit.now_ms)
     await unit.record("key.created", found.id, None, found)
-    return CreatedKey(secret, found)
+    return IssuedKey(secret, found)
 
 
 async def _owner(unit: UnitOfWork, reference: str | None) -> int | None:

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemorouter.cluster.budgets.bank import Answer, Ask, Books, decide, forget, pressed, settle
+from nemorouter.cluster.budgets.bank import (
+    Books,
+    BudgetReply,
+    BudgetRequest,
+    decide,
+    forget,
+    pressed,
+    settle,
+)
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.ledger import open_windows, record, window_spend
@@ -53,9 +61,10 @@ class Host:
     overrun: int = 0
     day: int = DAY
 
-    async def settle(self, need: int = 0, like: int = 0, *, lost: bool = False) -> Answer:
+    async def settle(self, need: int = 0, like: int = 0, *, lost: bool = False) -> BudgetReply:
         (answer,) = await settle(
-            self.store, [Ask(Kind.KEY, KEY, self.day, self.committed, self.held, need, like)]
+            self.store,
+            [BudgetRequest(Kind.KEY, KEY, self.day, self.committed, self.held, need, like)],
         )
         if answer.granted is not None and not lost:
             self.held = max(self.held, answer.granted)
@@ -101,7 +110,9 @@ async def hosts(world: World, tmp_path: Path) -> AsyncIterator[list[Host]]:
     like=st.integers(0, 50),
 )
 def test_a_grant_fits_and_is_never_lowered(**drawn: int) -> None:
-    ask = Ask(Kind.KEY, KEY, DAY, drawn["committed"], drawn["held"], drawn["need"], drawn["like"])
+    ask = BudgetRequest(
+        Kind.KEY, KEY, DAY, drawn["committed"], drawn["held"], drawn["need"], drawn["like"]
+    )
     books = Books(drawn["cap"], drawn["others"], drawn["mine"], drawn["hosts"])
     answer = decide(ask, books)
     assert answer.granted is not None
@@ -116,22 +127,22 @@ def test_a_grant_fits_and_is_never_lowered(**drawn: int) -> None:
 
 async def test_what_one_has_the_others_have_not(hosts: list[Host]) -> None:
     one, two, *_ = hosts
-    assert await one.settle(need=400_000) == Answer(400_000, 600_000)
-    assert await two.settle(need=700_000) == Answer(
+    assert await one.settle(need=400_000) == BudgetReply(400_000, 600_000)
+    assert await two.settle(need=700_000) == BudgetReply(
         0, 600_000, 0, short=True
     )  # crumbs serve nobody
     assert await pressed(one.store) == [(Kind.KEY, KEY, DAY)]
     assert await pressed(two.store) == []
     one.spend(100_000)
     one.withdraw()
-    assert await one.settle() == Answer(100_000, 900_000)
-    assert await two.settle(need=700_000) == Answer(700_000, 200_000)
+    assert await one.settle() == BudgetReply(100_000, 900_000)
+    assert await two.settle(need=700_000) == BudgetReply(700_000, 200_000)
     assert await pressed(one.store) == []
 
 
 async def test_the_last_money_is_lent_in_small_pieces(hosts: list[Host]) -> None:
     one, two, *_ = hosts
-    assert await one.settle(need=10, like=CAP) == Answer(
+    assert await one.settle(need=10, like=CAP) == BudgetReply(
         10 + (CAP - 10) // 4, CAP - 10 - (CAP - 10) // 4
     )
     answer = await two.settle(need=10, like=CAP)
@@ -155,7 +166,7 @@ async def test_an_overrun_is_counted_before_and_after_it_is_in_the_ledger(
     await one.settle(need=500_000)
     one.committed = 1_200_000
     await one.drain(1_200_000)  # a host that did not come to say so
-    assert await two.settle(need=1) == Answer(0, 0, 200_000, short=True)
+    assert await two.settle(need=1) == BudgetReply(0, 0, 200_000, short=True)
     assert (await one.settle()).granted == 1_200_000
 
 
@@ -166,9 +177,9 @@ async def test_a_lowered_cap_asks_back_and_a_raised_one_gives(
     await one.settle(need=600_000)
     one.spend(100_000)
     await world.scope(Kind.KEY, KEY, cap=300_000, duration=Duration.DAILY)
-    assert await one.settle() == Answer(600_000, 0, 300_000)
+    assert await one.settle() == BudgetReply(600_000, 0, 300_000)
     one.withdraw()
-    assert await one.settle() == Answer(100_000, 200_000)
+    assert await one.settle() == BudgetReply(100_000, 200_000)
     await world.scope(Kind.KEY, KEY, cap=2_000_000, duration=Duration.DAILY)
     assert (await two.settle(need=1_900_000)).granted == 1_900_000
 
@@ -189,7 +200,7 @@ async def test_a_longer_window_counts_what_was_spent_in_the_old_one(
     assert (await two.settle(need=900_001)).short
     assert (await two.settle(need=900_000)).granted == 900_000
     two.spend(900_000)
-    assert await one.settle(need=1) == Answer(130_000, 0, 30_000, short=True)
+    assert await one.settle(need=1) == BudgetReply(130_000, 0, 30_000, short=True)
 
 
 async def test_windows_have_nothing_to_do_with_each_other(hosts: list[Host]) -> None:
@@ -205,9 +216,9 @@ async def test_what_is_no_budget_or_no_window_of_it_is_not_granted(
     (one, *_) = hosts
     await world.scope(Kind.TEAM, TEAM, cap=5, duration=Duration.WEEKLY)
     asks = [
-        Ask(Kind.TEAM, TEAM, DAY, 0, 0, 1),
-        Ask(Kind.ORG, ORG, DAY, 0, 0, 1),
-        Ask(Kind.KEY, KEY, DAY, 0, 0, 1),
+        BudgetRequest(Kind.TEAM, TEAM, DAY, 0, 0, 1),
+        BudgetRequest(Kind.ORG, ORG, DAY, 0, 0, 1),
+        BudgetRequest(Kind.KEY, KEY, DAY, 0, 0, 1),
     ]
     assert DAY % 7 != 4  # no Monday
     assert [answer.granted for answer in await settle(one.store, asks)] == [None, None, 1]

@@ -11,7 +11,7 @@ import redis
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from nemorouter.cluster.rates.messages import Ask, replies
+from nemorouter.cluster.rates.messages import RateRequest, replies
 from nemorouter.cluster.scripts import Script
 from tests.support.leases.bank import Bank, State
 from tests.support.redis_server import RedisServer
@@ -96,10 +96,10 @@ class Twins:
         self.kept[ask.nonce] = (expected.sequence, expected.place)
         self.compare(self.bank.buckets[1])
 
-    def ask(self, step: dict[str, Any]) -> Ask:
+    def ask(self, step: dict[str, Any]) -> RateRequest:
         nonce = step["nonce"]
         sequence, place = self.kept.get(nonce, (0, 0))
-        return Ask(
+        return RateRequest(
             nonce=nonce,
             sequence=max(1, sequence + (0 if step["again"] else 1)),
             epoch=0 if step["stale_epoch"] or self.bank.epoch is None else self.bank.epoch,

@@ -4,12 +4,12 @@ from nemorouter.cluster.membership.hosts import (
     GRACE_US,
     LEASE_US,
     SILENCE_US,
-    Ask,
+    ChangeWait,
     Host,
-    Lease,
-    Look,
+    HostLease,
+    LeaseRequest,
+    RegistryView,
     Silence,
-    Wait,
 )
 
 BEGUN = 1_000_000
@@ -17,65 +17,65 @@ BEGUN = 1_000_000
 
 def look(
     *hosts: Host, verdict: str = "", epoch: str = "one", mature: bool = True, announced: int = 7
-) -> Look:
-    return Look(verdict, epoch, mature, announced, 0, hosts)
+) -> RegistryView:
+    return RegistryView(verdict, epoch, mature, announced, 0, hosts)
 
 
 def host(applied: int, renewals: int = 1, id: int = 5, fence: int = 0) -> Host:
     return Host(id, f"host {id}", applied, renewals, fence, 0)
 
 
-def granted(lease: Lease, now: int, caught: int) -> bool:
+def granted(lease: HostLease, now: int, caught: int) -> bool:
     ask = lease.ask(caught, now, "t")
     assert ask is not None
     return lease.answered(ask, look(verdict="granted"), now, now + 10)
 
 
 def test_a_host_registers_then_reads_the_store_then_admits() -> None:
-    lease = Lease()
+    lease = HostLease()
     first = lease.ask(0, BEGUN, "token")
-    assert first == Ask("register", "token")
+    assert first == LeaseRequest("register", "token")
     assert not lease.answered(first, look(verdict="registered"), BEGUN, BEGUN + 10)
     assert lease.ask(BEGUN + 9, BEGUN + 20, "other") is None, (
         "that reading began before the registration was known"
     )
-    assert lease.ask(BEGUN + 10, BEGUN + 20, "other") == Ask("renew", "token")
+    assert lease.ask(BEGUN + 10, BEGUN + 20, "other") == LeaseRequest("renew", "token")
     assert granted(lease, BEGUN + 20, BEGUN + 10)
     assert lease.held(BEGUN + 20 + LEASE_US - 1)
     assert not lease.held(BEGUN + 20 + LEASE_US)
 
 
 def test_who_holds_a_lease_need_not_read_the_store_to_register_anew() -> None:
-    lease = Lease()
+    lease = HostLease()
     lease.until_us = BEGUN + LEASE_US
     ask = lease.ask(0, BEGUN, "token")
     assert ask is not None
     lease.answered(ask, look(verdict="registered"), BEGUN, BEGUN + 10)
-    assert lease.ask(0, BEGUN + 20, "other") == Ask("renew", "token")
+    assert lease.ask(0, BEGUN + 20, "other") == LeaseRequest("renew", "token")
 
 
 def test_a_lease_counts_from_when_it_was_asked_for() -> None:
-    lease = Lease()
-    ask = Ask("register", "t")
+    lease = HostLease()
+    ask = LeaseRequest("register", "t")
     lease.answered(ask, look(verdict="registered"), 0, 10)
-    renew = Ask("renew", "t")
+    renew = LeaseRequest("renew", "t")
     assert lease.answered(renew, look(verdict="granted"), 20, 4_000_000)
     assert lease.until_us == 20 + LEASE_US
 
 
 def test_an_answer_that_comes_too_late_counts_for_nothing() -> None:
-    lease = Lease()
-    lease.answered(Ask("register", "t"), look(verdict="registered"), 0, 10)
-    assert not lease.answered(Ask("renew", "t"), look(verdict="granted"), 20, LEASE_US)
+    lease = HostLease()
+    lease.answered(LeaseRequest("register", "t"), look(verdict="registered"), 0, 10)
+    assert not lease.answered(LeaseRequest("renew", "t"), look(verdict="granted"), 20, LEASE_US)
     assert not lease.held(100)
-    assert lease.ask(LEASE_US, LEASE_US, "u") == Ask("register", "u"), (
+    assert lease.ask(LEASE_US, LEASE_US, "u") == LeaseRequest("register", "u"), (
         "others may have struck it out meanwhile"
     )
 
 
 def test_a_host_without_a_change_keeps_its_old_lease_and_no_more() -> None:
-    lease = Lease()
-    lease.answered(Ask("register", "t"), look(verdict="registered"), 0, 10)
+    lease = HostLease()
+    lease.answered(LeaseRequest("register", "t"), look(verdict="registered"), 0, 10)
     granted(lease, 20, 10)
     ask = lease.ask(10, 1_000_000, "t")
     assert ask is not None
@@ -85,7 +85,7 @@ def test_a_host_without_a_change_keeps_its_old_lease_and_no_more() -> None:
 
 
 def test_a_waiter_is_done_when_all_obey() -> None:
-    wait = Wait(7, BEGUN)
+    wait = ChangeWait(7, BEGUN)
     assert not wait.see(look(host(7), host(6, id=6)), BEGUN, BEGUN + 1).done
     step = wait.see(look(host(7), host(7, id=6)), BEGUN + 2, BEGUN + 3)
     assert step.done
@@ -93,11 +93,11 @@ def test_a_waiter_is_done_when_all_obey() -> None:
 
 
 def test_a_waiter_believes_no_look_from_before_its_announcement() -> None:
-    assert not Wait(8, BEGUN).see(look(host(8), announced=7), BEGUN, BEGUN + 1).done
+    assert not ChangeWait(8, BEGUN).see(look(host(8), announced=7), BEGUN, BEGUN + 1).done
 
 
 def test_a_late_host_is_fenced_after_a_grace_and_buried_after_its_lease() -> None:
-    wait = Wait(7, BEGUN)
+    wait = ChangeWait(7, BEGUN)
     late = host(6)
     assert wait.see(look(late), BEGUN, BEGUN + 1) == (False, (), (), False, ("host 5",))
     assert wait.see(look(late), BEGUN + GRACE_US, BEGUN + GRACE_US + 1).fence == (5,)
@@ -111,7 +111,7 @@ def test_a_late_host_is_fenced_after_a_grace_and_buried_after_its_lease() -> Non
 
 
 def test_a_renewal_begins_the_wait_anew() -> None:
-    wait = Wait(7, 0)
+    wait = ChangeWait(7, 0)
     wait.see(look(host(6, 1)), 0, 1)
     wait.see(look(host(6, 2)), 4_000_000, 4_000_001)
     assert not wait.see(look(host(6, 2)), SILENCE_US + 1, SILENCE_US + 2).bury
@@ -119,7 +119,7 @@ def test_a_renewal_begins_the_wait_anew() -> None:
 
 
 def test_a_new_epoch_must_ripen_before_an_absence_means_anything() -> None:
-    wait = Wait(7, 0)
+    wait = ChangeWait(7, 0)
     young = look(mature=False, epoch="two")
     assert not wait.see(young, 0, 1).done
     assert not wait.see(young, SILENCE_US, SILENCE_US + 1).mature

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from nemorouter.cluster.membership import hosts
-from nemorouter.cluster.membership.hosts import Ask, Host, Lease, Look, Silence, Step, Wait
+from nemorouter.cluster.membership.hosts import (
+    ChangeWait,
+    Host,
+    HostLease,
+    LeaseRequest,
+    RegistryView,
+    Silence,
+    Step,
+)
 from tests.support.membership import registry as registry_model
 from tests.support.membership.simulation import play
 
@@ -33,7 +41,7 @@ def test_no_host_admits_against_what_all_obey(seeds: range) -> None:
 def forget_nothing(patch: pytest.MonkeyPatch) -> None:
     """A watcher that does not notice that the data set is another one."""
 
-    def note(self: Any, look: Look, told_us: int) -> None:
+    def note(self: Any, look: RegistryView, told_us: int) -> None:
         self._epoch = look.epoch
         plain(self, look, told_us)
 
@@ -42,29 +50,31 @@ def forget_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def trust_a_new_epoch(patch: pytest.MonkeyPatch) -> None:
-    plain = Wait.see
+    plain = ChangeWait.see
 
-    def see(self: Wait, look: Look, asked_us: int, told_us: int) -> Step:
+    def see(self: ChangeWait, look: RegistryView, asked_us: int, told_us: int) -> Step:
         return plain(self, look._replace(mature=True), asked_us, told_us)
 
-    patch.setattr(Wait, "see", see)
+    patch.setattr(ChangeWait, "see", see)
 
 
 def register_without_the_store(patch: pytest.MonkeyPatch) -> None:
-    plain = Lease.ask
+    plain = HostLease.ask
     patch.setattr(
-        Lease, "ask", lambda self, caught_us, now_us, draw: plain(self, now_us, now_us, draw)
+        HostLease, "ask", lambda self, caught_us, now_us, draw: plain(self, now_us, now_us, draw)
     )
 
 
 def count_from_the_answer(patch: pytest.MonkeyPatch) -> None:
     """A host that counts its lease from when it heard of it."""
-    plain = Lease.answered
+    plain = HostLease.answered
 
-    def answered(self: Lease, ask: Ask, look: Look, sent_us: int, told_us: int) -> bool:
+    def answered(
+        self: HostLease, ask: LeaseRequest, look: RegistryView, sent_us: int, told_us: int
+    ) -> bool:
         return plain(self, ask, look, told_us, told_us)
 
-    patch.setattr(Lease, "answered", answered)
+    patch.setattr(HostLease, "answered", answered)
 
 
 def bury_at_once(patch: pytest.MonkeyPatch) -> None:

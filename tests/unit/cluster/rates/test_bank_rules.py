@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nemorouter.cluster.rates.messages import Ask, Reply
+from nemorouter.cluster.rates.messages import RateReply, RateRequest
 from tests.support.leases.bank import Bank
 
 TTL, SECOND = 2_000_000, 1_000_000
@@ -22,7 +22,7 @@ class Desk:
         self.sequence = 0
         self.limit, self.burst, self.version = 6_000, 100, 1
 
-    def ask(self, nonce: int, want: int = 0, **fields: Any) -> Reply:
+    def ask(self, nonce: int, want: int = 0, **fields: Any) -> RateReply:
         self.sequence += 1
         values = {
             "bye": False,
@@ -35,7 +35,7 @@ class Desk:
         }
         return self.bank.sync(
             1,
-            Ask(
+            RateRequest(
                 nonce=nonce,
                 sequence=self.sequence,
                 need=want,

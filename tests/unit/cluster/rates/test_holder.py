@@ -8,7 +8,7 @@ import pytest
 
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
-from nemorouter.cluster.rates.messages import Ask, Reply
+from nemorouter.cluster.rates.messages import RateReply, RateRequest
 from tests.support.leases.words import Words
 
 SECOND = 1_000_000
@@ -26,14 +26,14 @@ class Desk:
         self.words = Words(6_000, 100, lambda: self.now)
         self.holder = Holder(self.words, 0, 0, TERMS, 1, self.now)
 
-    def ask(self, want: int = 0) -> Ask:
+    def ask(self, want: int = 0) -> RateRequest:
         if want:
             self.holder.want(want)
         ask = self.holder.ask(self.now, self.clock, 2)
         assert ask is not None
         return ask
 
-    def hear(self, ask: Ask, place: int, **fields: Any) -> None:
+    def hear(self, ask: RateRequest, place: int, **fields: Any) -> None:
         values = {
             "epoch": 7,
             "balance": 50,
@@ -43,7 +43,7 @@ class Desk:
             "others": 0,
             **fields,
         }
-        self.holder.heard(Reply(sequence=ask.sequence, place=place, **values), self.now)
+        self.holder.heard(RateReply(sequence=ask.sequence, place=place, **values), self.now)
 
 
 @pytest.fixture

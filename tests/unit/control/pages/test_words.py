@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 from nemorouter.control.pages import charts, diff, forms, render, series, words
 from nemorouter.errors import NotFoundError, RefusedError
 from nemorouter.services.budgets.budgets import NewBudget
-from nemorouter.services.reports.overview import Sums
+from nemorouter.services.reports.overview import Totals
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -112,7 +112,7 @@ def test_little_is_still_seen() -> None:
 
 def test_totals_are_exact() -> None:
     rows = [
-        Sums(day="2026-11-25", model=m, requests=1, cost="0.100000001") for m in ("a", "b", "a")
+        Totals(day="2026-11-25", model=m, requests=1, cost="0.100000001") for m in ("a", "b", "a")
     ]
     assert series.total(rows).cost == "0.300000003"
     assert [(one.name, one.requests) for one in series.by_model(rows)] == [("a", 2), ("b", 1)]
