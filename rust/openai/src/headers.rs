@@ -32,6 +32,22 @@ pub enum Name {
     XShouldRetry,
 }
 
+impl Name {
+    /// True if the value is often that of the answer before.
+    #[must_use]
+    pub fn repeats(self) -> bool {
+        !matches!(
+            self,
+            Self::XNemoLatencyMs
+                | Self::XNemoRequestId
+                | Self::XRequestId
+                | Self::XRateLimitRemainingRequests
+                | Self::XRateLimitRemainingTokens
+                | Self::RateLimit
+        )
+    }
+}
+
 /// The text of each [`Name`], in its order.
 pub const NAMES: [&str; 21] = [
     "allow",

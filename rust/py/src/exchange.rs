@@ -1,6 +1,8 @@
 //! One request on its way through a driver in Python. Conversions only: the order of the stages is
 //! `nemorouter_openai::exchange`.
 
+use std::sync::Mutex;
+
 use nemorouter_openai::{
     exchange::{self, Answer, End, Last, Reply, Step, Theirs},
     headers::{Headers, NAMES, Text},
@@ -29,6 +31,12 @@ pub struct Form {
 static TEXT_NAMES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
 static BYTES_NAMES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
 
+/// The newest pair of each name. Most values repeat from answer to answer, and to make a pair costs
+/// more than to compare its value.
+type Recent = Mutex<[Option<(String, Py<PyTuple>)>; NAMES.len()]>;
+static RECENT_TEXT: Recent = Mutex::new([const { None }; NAMES.len()]);
+static RECENT_BYTES: Recent = Mutex::new([const { None }; NAMES.len()]);
+
 impl Form {
     pub fn of(request: &Request) -> Self {
         Self { asgi: request.asgi }
@@ -54,15 +62,29 @@ impl Form {
         into: &mut Vec<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let names = self.names(py);
+        let recent = if self.asgi { &RECENT_BYTES } else { &RECENT_TEXT };
+        // Where another thread has it, pairs are made.
+        let mut recent = recent.try_lock().ok();
         let mut id = None;
         for (name, value) in ours {
-            let value = match value {
+            let at = *name as usize;
+            let known = recent.as_deref().and_then(|recent| recent[at].as_ref());
+            if let Some((text, pair)) = known
+                && text == value.as_str()
+            {
+                into.push(pair.bind(py).clone().into_any());
+                continue;
+            }
+            let object = match value {
                 // It stands under two names.
                 Text::Id(text) => id.get_or_insert_with(|| self.text(py, text.as_str())).clone(),
                 other => self.text(py, other.as_str()),
             };
-            let name = names[*name as usize].bind(py);
-            into.push(PyTuple::new(py, [name, &value])?.into_any());
+            let pair = PyTuple::new(py, [names[at].bind(py), &object])?;
+            if let Some(recent) = recent.as_deref_mut().filter(|_| name.repeats()) {
+                recent[at] = Some((value.as_str().to_owned(), pair.clone().unbind()));
+            }
+            into.push(pair.into_any());
         }
         Ok(())
     }
