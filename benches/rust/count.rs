@@ -165,7 +165,7 @@ fn chunk() {
     run(|_| {
         assert_eq!(stream.feed(black_box(CHUNK), |_| Ok::<_, Infallible>(None)), Ok(Shown::Same))
     });
-    assert_eq!(stream.produced, 4 * TIMES);
+    assert_eq!(stream.told.produced, 4 * TIMES);
 }
 
 fn main() -> ExitCode {

@@ -8,7 +8,7 @@ while the arena lives. Native objects may be used from any thread; none of these
 GIL but the bulk ones (``Arena.put_many``, ``Arena.recount``, ``Journal.rows``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, final
 
 from _typeshed import structseq
@@ -837,56 +837,112 @@ class Exchange:
     def report(self, input: int, cached: int, output: int) -> bool:
         """Count usage that a wrapped app reports. False if the exchange has ended."""
 
-class _Called(Protocol):
-    """What a scanner reports to."""
-
-    def begun(self) -> None: ...
-    def bill(self, usage: tuple[int, int, int]) -> str | None: ...
-
 class _Foreign(Protocol):
     """Bytes that a library keeps."""
 
     def to_bytes(self) -> bytes: ...
 
 @final
-class Scanner:
-    """A stream of server-sent events on its way to the client: finds usage, counts produced text,
-    drops or marks the usage chunk. ``feed`` every chunk and pass on what it answers, then
-    ``flush``.
-
-    It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what
-    it says is its first line of data. After an event longer than 8 MiB all passes unread.
-
-    ``call.begun`` is called at the first chunk. ``call.bill`` is called with the usage when the
-    chunk that ends the bill goes by (of chat and completions the one without choices); the cost
-    that it answers is written into that chunk. With ``strip`` the client does not get that chunk,
-    and the bill is left to the caller.
+class Usage:
+    """Tokens that an answer used, as its provider tells them, read whole. A part that is not told
+    is 0; None stands for a whole that is not told, or that cannot be true.
     """
 
-    def __new__(cls, call: _Called, *, strip: bool) -> Scanner: ...
-    def feed(self, chunk: bytes | _Foreign) -> bytes:
-        """The events that are whole with this chunk (bytes, or what has ``to_bytes``), as the
-        client shall see them; the chunk itself, where it may pass as it is.
+    @property
+    def input(self) -> int | None:
+        """All tokens of input, those from and into a cache included."""
+
+    @property
+    def cached(self) -> int:
+        """Tokens of input read from a cache."""
+
+    @property
+    def cache_write(self) -> int:
+        """Tokens of input written to a cache, of whatever life."""
+
+    @property
+    def cache_write_1h(self) -> int:
+        """Of these, tokens written to a cache that lives for an hour."""
+
+    @property
+    def audio_input(self) -> int: ...
+    @property
+    def image_input(self) -> int: ...
+    @property
+    def output(self) -> int | None:
+        """All tokens of output, those of reasoning included."""
+
+    @property
+    def reasoning(self) -> int: ...
+    @property
+    def audio_output(self) -> int: ...
+    @property
+    def image_output(self) -> int: ...
+    @property
+    def total(self) -> int | None:
+        """Input and output together."""
+
+    @property
+    def searches(self) -> int:
+        """Searches in the web."""
+
+    @property
+    def cost(self) -> int | None:
+        """What the provider says the answer cost, in nano-USD."""
+
+    @property
+    def doubtful(self) -> bool:
+        """True if a number could not be true, and was left out or cut."""
+
+@final
+class Scanner:
+    """Scan server-sent events on their way to a client: find usage, count produced text, drop or
+    mark the usage chunk. Call ``feed`` with every chunk and pass on its result, then ``flush``.
+
+    Chunks may break anywhere; only whole events are passed on. An event longer than 8 MiB passes as
+    it comes. The last usage chunk is held back until the stream ends or produces more text; then
+    ``bill`` is called with its usage, once in a stream, and the cost in USD that it returns is
+    written into that chunk. With ``strip`` the client gets no usage chunks.
+    """
+
+    def __new__(cls, bill: Callable[[Usage], str | None], *, strip: bool) -> Scanner: ...
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the events that are whole with this chunk, as the client shall see them; the
+        chunk itself, where it may pass as it is.
         """
 
     def flush(self) -> bytes:
-        """What is left at the stream's end: an event that lacks its empty line."""
+        """End the stream. Return what is left: events that were held back, and one that lacks its
+        empty line.
+        """
+
+    def abort(self) -> bytes:
+        """End a stream that its provider broke off. Return the events that were held back."""
 
     @property
-    def usage(self) -> tuple[int, int, int] | None:
-        """The last that was told: tokens of input, of which cached, and of output. Numbers that
-        cannot be true count as not told.
-        """
+    def usage(self) -> Usage | None:
+        """The last usage that was told."""
 
     @property
     def produced(self) -> int:
-        """Bytes of produced text; all data of an event that cannot be read counts as text."""
+        """Bytes of produced text: of the members that carry text, never of JSON around them."""
 
-def read_usage(body: bytes) -> tuple[int, int, int] | None:
-    """The usage of a whole JSON answer, as ``Scanner.usage``; None if it does not tell."""
+    @property
+    def outran(self) -> bool:
+        """True if text was produced after the last usage was told."""
 
-def produced(body: bytes) -> int:
-    """Bytes of produced text in a whole answer; all of a body that is no JSON counts as text."""
+    @property
+    def done(self) -> bool:
+        """True once the stream's last event came."""
+
+    @property
+    def failed(self) -> bool:
+        """True if an event says that the answer failed, or the stream ended without an event."""
+
+def read_answer(body: bytes) -> tuple[Usage | None, int, bool] | None:
+    """Read a whole answer: its usage, bytes of its text, and whether it is an error. None if it is
+    no JSON object.
+    """
 
 def peek(body: bytes, endpoint: int) -> Peek | tuple[int, str | None]:
     """The fields of a JSON body; or the errors.Code of what is wrong with it, and a message that

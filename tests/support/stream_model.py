@@ -1,159 +1,273 @@
 """A stream as ``nemorouter._core.Scanner`` treats it, and whole answers, in plain Python: the
 tests' oracle.
 
-It copies what it likes and knows nothing of speed.
+It reads all bytes anew after each chunk, and knows nothing of speed.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
+from tests.support.usage_model import Number, Object, Usage, carried, parse, then, usage_of
 
-from nemorouter.upstream.base import Usage
-
-_EVENT = re.compile(rb"(?:(?!\r?\n).*\n)*\r?\n")
-"""Lines that say something, and the empty one that ends the event."""
-_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n)")
+_BLANK = b" \t\n\r\f"
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: Any = None
+@dataclass
+class Told:
+    """What is known of a stream."""
+
+    usage: Usage | None = None
+    produced: int = 0
+    outran: bool = False
+    done: bool = False
+    failed: bool = False
 
 
-class _Fields(msgspec.Struct):
-    prompt_tokens: Any = None
-    completion_tokens: Any = None
-    prompt_tokens_details: _Details | None = None
-    input_tokens: Any = None
-    output_tokens: Any = None
-    input_tokens_details: _Details | None = None
-    total_tokens: Any = None
+@dataclass
+class _Said:
+    choices: bool = False
+    tells: bool = False
+    failed: bool = False
+    kind: str = ""
+    usage: Usage | None = None
+    inner: Usage | None = None
+    texts: int = 0
+    deltas: int = 0
+    messages: int = 0
+    delta: int = 0
+    output: int = 0
 
-    def tokens(self) -> Usage | None:
-        given, made, details = (
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.prompt_tokens_details,
-        )
-        if given is None:
-            given, made, details = self.input_tokens, self.output_tokens, self.input_tokens_details
-        if made is None and given == self.total_tokens:
-            made = 0
-        cached = (details.cached_tokens if details is not None else None) or 0
-        told = given, min(cached, given) if type(cached) is type(given) is int else cached, made
-        return (
-            told
-            if all(type(count) is int and 0 <= count < 2**31 for count in (given, cached, made))
-            else None
-        )
+    def told(self) -> Usage | None:
+        return self.usage or self.inner
+
+    def produced(self) -> int:
+        return self.texts + self.deltas + (0 if self.kind == "sound" else self.delta)
 
 
-class _Said(msgspec.Struct):
-    content: Any = None
-    refusal: Any = None
-    reasoning_content: Any = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
-
-    def size(self) -> int:
-        return _size(self.content, self.refusal, self.reasoning_content) + _length(self.tool_calls)
-
-
-class _Choice(msgspec.Struct):
-    delta: _Said | None = None
-    message: _Said | None = None
-    text: Any = None
+def _said(data: bytes) -> _Said | None:
+    try:
+        value = parse(data)
+    except ValueError:
+        return None
+    if not isinstance(value, Object):
+        return None
+    said = _Said()
+    for name, member in value:
+        if reader := _MEMBERS.get(name):
+            reader(said, member)
+    return said
 
 
-class _Told(msgspec.Struct):
-    usage: _Fields | None = None
+def _choices(said: _Said, choices: Any) -> None:
+    for choice in choices if type(choices) is list else ():
+        said.choices = True
+        _choice(said, choice)
 
 
-class _Event(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Fields | None = None
-    response: _Told | None = None
-    delta: Any = None
+def _usage(said: _Said, usage: Any) -> None:
+    said.tells, said.usage = isinstance(usage, Object), usage_of(usage)
 
 
-class _Text(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    output: msgspec.Raw = msgspec.Raw()
+def _carrier(said: _Said, carrier: Any) -> None:
+    for name, member in carrier if isinstance(carrier, Object) else ():
+        if name == "usage":
+            said.inner = usage_of(member) or said.inner
+
+
+def _delta(said: _Said, delta: Any) -> None:
+    said.delta = carried(delta)
+
+
+def _output(said: _Said, output: Any) -> None:
+    said.output += carried(output)
+
+
+def _error(said: _Said, error: Any) -> None:
+    said.failed |= _is_true(error)
+
+
+def _choice(said: _Said, choice: Any) -> None:
+    for name, member in choice if isinstance(choice, Object) else ():
+        if name == "text":
+            said.texts += carried(member)
+        elif name == "delta":
+            said.deltas += carried(member)
+        elif name == "message":
+            said.messages += carried(member)
+        elif name == "usage":
+            said.inner = usage_of(member) or said.inner
+        elif name == "error":
+            said.failed |= _is_true(member)
+
+
+def _kind(said: _Said, kind: Any) -> None:
+    if not isinstance(kind, str):
+        return
+    said.failed |= kind in ("error", "response.failed")
+    if kind in ("response.failed", "response.completed", "response.incomplete", "message_stop"):
+        said.kind = "last"
+    elif kind.endswith("audio.delta"):
+        said.kind = "sound"
+
+
+_MEMBERS: dict[str, Callable[[_Said, Any], None]] = {
+    **{"choices": _choices, "usage": _usage, "delta": _delta, "error": _error, "type": _kind},
+    **{"response": _carrier, "message": _carrier, "x_groq": _carrier},
+    **{"output": _output, "content": _output},
+}
+
+
+def _is_true(value: Any) -> bool:
+    return value != "0" if isinstance(value, Number) else bool(value)
+
+
+def read(body: bytes) -> tuple[Usage | None, int, bool] | None:
+    """The usage of a whole answer, bytes of its text, and whether it is an error."""
+    said = _said(body)
+    if said is None:
+        return None
+    return said.told(), said.texts + said.messages + said.output, said.failed
 
 
 class Model:
-    """One stream."""
+    """One stream. ``bills`` are the usages whose cost was asked for: one at most."""
 
-    def __init__(self, bill: Callable[[Usage], str | None], *, strip: bool) -> None:
-        self._bill = bill
+    def __init__(self, cost: str | None, *, strip: bool) -> None:
+        self._cost = cost
         self._strip = strip
-        self._held = b""
-        self.usage: Usage | None = None
-        self.produced = 0
+        self._data = b""
+        self._shown = 0
+        self.bills: list[Usage] = []
+        self.told = Told()
 
     def feed(self, chunk: bytes) -> bytes:
-        data, shown, end = self._held + chunk, b"", 0
-        while match := _EVENT.match(data, end):
-            shown += self._event(match.group())
-            end = match.end()
-        self._held = data[end:]
-        return shown
+        """What goes on with a chunk."""
+        self._data += chunk
+        return self._more(ended=False)
 
     def flush(self) -> bytes:
-        return self._event(self._held)
+        """What goes on at the end."""
+        return self._more(ended=True)
 
-    def _event(self, event: bytes) -> bytes:
-        lines = event.split(b"\n")
-        line = next((line for line in lines if line.startswith(b"data:")), b"")
-        data = line.removeprefix(b"data:").strip(b" \t\r\f")
-        if data in (b"", b"[DONE]"):
-            return event
-        try:
-            seen = msgspec.json.decode(data, type=_Event)
-        except _FAULTS:
-            self.produced += len(data)
-            return event
-        self.produced += _size(seen.delta)
-        for choice in seen.choices or ():
-            self.produced += _size(choice.text) + (
-                choice.delta.size() if choice.delta is not None else 0
-            )
-        fields = seen.usage or (seen.response.usage if seen.response is not None else None)
-        usage = fields.tokens() if fields is not None else None
-        self.usage = usage or self.usage
-        if fields is None or seen.choices:
-            return event
+    def _more(self, *, ended: bool) -> bytes:
+        run = _Run(self._cost, self._strip)
+        for event in _events(self._data, ended=ended):
+            run.event(event)
+        if ended:
+            run.last()
+            run.told.failed |= not run.spoke
+        self.told, self.bills = run.told, run.bills
+        shown = run.shown[self._shown :]
+        self._shown = len(run.shown)
+        return shown
+
+
+def _events(data: bytes, *, ended: bool) -> Iterator[bytes]:
+    begin = at = 0
+    while match := _LINE.match(data, at):
+        at = match.end()
+        if not match[1] or (match[1] == b"\xef\xbb\xbf" and match.start() == 0):
+            # A byte order mark alone is no whole event for the scanner until the next one is.
+            if match[1]:
+                continue
+            yield data[begin:at]
+            begin = at
+    if ended and begin < len(data):
+        yield data[begin:]
+
+
+class _Run:
+    """A stream, read from its begin."""
+
+    def __init__(self, cost: str | None, strip: bool) -> None:
+        self._cost = cost
+        self._strip = strip
+        self._held: list[bytes] = []
+        self._begin = True
+        self.bills: list[Usage] = []
+        self.spoke = False
+        self.shown = b""
+        self.told = Told()
+
+    def event(self, event: bytes) -> None:
+        begin, self._begin = self._begin, False
+        data, error = _fields(event, begin=begin)
+        told = self.told
+        if data == b"[DONE]":
+            told.done = True
+            self.last()
+        said = _said(data) if data not in (b"", b"[DONE]") else None
+        if said is None:
+            told.failed |= error and data not in (b"", b"[DONE]")
+            self._pass(event)
+            return
+        first, self.spoke = not self.spoke, True
+        told.failed |= said.failed or error
+        told.done |= said.kind == "last"
+        told.produced += said.produced()
+        usage = said.told()
+        if usage is not None:
+            told.usage, told.outran = then(told.usage, usage), False
+        elif said.produced():
+            told.outran = told.usage is not None
+        chunk = said.tells and not said.choices
         if self._strip:
-            return b""
-        cost = self._bill(usage) if usage is not None else None
-        if cost is not None:
-            lines[lines.index(line)] = line.replace(
-                b"{", b'{"nemo_request_cost":"%b",' % cost.encode(), 1
-            )
-        return b"\n".join(lines)
+            self._pass(b"" if chunk else event)
+        elif said.kind == "last":
+            if usage is not None:
+                self.release()
+                self._held = [event]
+            self.last()
+            self._pass(event if usage is None else b"")
+        elif chunk and usage is not None and not first:
+            self.release()
+            self._held = [event]
+        else:
+            if usage is not None or said.produced():
+                self.release()
+            self._pass(event)
+
+    def last(self) -> None:
+        """The usage that is held back was the last."""
+        told = self.told
+        if self._held and not told.failed and not self.bills and told.usage is not None:
+            self.bills.append(told.usage)
+            if self._cost is not None:
+                marked = b'{"nemo_request_cost":"%b",' % self._cost.encode()
+                self._held[0] = _mark(self._held[0], marked)
+        self.release()
+
+    def release(self) -> None:
+        """What was held back goes on."""
+        self.shown += b"".join(self._held)
+        self._held = []
+
+    def _pass(self, event: bytes) -> None:
+        if self._held:
+            self._held.append(event)
+        else:
+            self.shown += event
 
 
-def read(body: bytes) -> Usage | None:
-    try:
-        usage = msgspec.json.decode(body, type=_Told).usage
-    except _FAULTS:
-        return None
-    return usage.tokens() if usage is not None else None
+def _fields(event: bytes, *, begin: bool) -> tuple[bytes, bool]:
+    """The data of an event, and whether it is of the type error."""
+    if begin:
+        event = event.removeprefix(b"\xef\xbb\xbf")
+    lines, error = [], False
+    for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            lines.append(value.strip(_BLANK))
+        elif name == b"event":
+            error = value.strip(_BLANK) == b"error"
+    return b"\n".join(line for line in lines if line), error
 
 
-def produced(body: bytes) -> int:
-    try:
-        seen = msgspec.json.decode(body, type=_Text)
-    except _FAULTS:
-        return len(body)
-    choices = seen.choices or ()
-    messages = sum(choice.message.size() for choice in choices if choice.message is not None)
-    return messages + sum(_size(choice.text) for choice in choices) + _length(seen.output)
-
-
-def _size(*values: object) -> int:
-    return sum(len(value.encode()) for value in values if isinstance(value, str))
-
-
-def _length(raw: msgspec.Raw) -> int:
-    return 0 if bytes(raw) == b"null" else len(raw)
+def _mark(event: bytes, marked: bytes) -> bytes:
+    """The cost stands behind the first brace of the event's data."""
+    at = re.search(rb"(?:\A\xef\xbb\xbf|\A|[\r\n])data:[ \t\f]*\{", event)
+    assert at is not None
+    return event[: at.end() - 1] + marked + event[at.end() :]

@@ -1,21 +1,22 @@
 //! Server-sent events passing by: finds usage, counts produced text, drops or marks the usage
 //! chunk.
 //!
-//! It keeps one event at most; chunks may break anywhere. An event ends at an empty line, and what
-//! it says is its first line of data. After an event longer than [`LONGEST`] all passes unread.
+//! Chunks may break anywhere; only whole events are passed on. An event that is too long to be kept
+//! passes as it comes, and is read with its long strings cut (`skeleton`). What is no JSON object
+//! is passed on, and says nothing.
 
-use std::{mem, ops::Range};
-
-use memchr::{memchr, memrchr};
-use serde::de::MapAccess;
+use std::mem;
 
 use crate::{
-    members::{Members, Name, Object, Value, object, skip},
-    usage::{Choices, Fields, Told, Usage},
+    answer::{Kind, Said},
+    charge::Told,
+    lines::{self, Ending},
+    skeleton::{LONGEST, Skeleton},
+    usage::Usage,
 };
 
-/// Bytes of an event without an end that are kept until they are passed on unread.
-pub const LONGEST: usize = 8 * 1024 * 1024;
+/// Bytes of events that are held back until it is known whether a usage is the last.
+const HELD: usize = 64 * 1024;
 
 /// What the client gets for a chunk.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,32 +29,84 @@ pub enum Shown {
 
 /// What becomes of an event.
 enum Fate {
+    /// It goes on, and shows nothing.
     Pass,
+    /// It goes on, and shows that a usage before it was not the last.
+    Text,
     Drop,
-    /// Its cost is written into it, in USD.
-    Mark(String),
+    /// It tells a usage, which may be the last.
+    Hold,
+    /// It tells the last usage.
+    Mark,
+    /// The usage that is held back was the last.
+    Last,
 }
 
 /// One stream: every chunk goes through [`feed`](Self::feed), then comes [`flush`](Self::flush).
 ///
-/// Both call `bill` with the usage when the chunk that ends the bill goes by (of chat and
-/// completions the one without choices); it answers the cost to be written into that chunk. With
-/// `strip` the client does not get that chunk.
+/// The last usage chunk (of chat and completions one without choices) gets the request's cost
+/// written into it. To know that it is the last, it is held back with what follows it, until the
+/// stream ends or produces more text. Then `bill` is called with its usage, once in a stream, and
+/// answers the cost; a stream that tells no such usage, or an error, calls it never. With `strip`
+/// the client gets no usage chunks, and `bill` is not called.
+///
+/// The first event is never held back.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a stream, each of its own")]
 pub struct Scanner {
     strip: bool,
-    /// The begin of an event that is not whole.
+    /// Bytes that are not passed on yet: whole events that are held back, and the begin of an event.
     held: Vec<u8>,
-    overlong: bool,
-    /// The last that was told.
-    pub usage: Option<Usage>,
-    /// Bytes of produced text.
-    pub produced: u64,
+    /// How many of these bytes are whole events; the first of them tells a usage.
+    whole: usize,
+    /// Where in them the cost is written.
+    mark: usize,
+    /// An LF that comes next ends the line that a CR ended.
+    cr: Option<Line>,
+    long: Option<Long>,
+    /// The stream's first event is still to come.
+    begin: bool,
+    /// An event came.
+    spoke: bool,
+    billed: bool,
+    /// What is known of the answer so far.
+    pub told: Told,
+    /// The stream's last event came: whoever leaves after it has the whole answer.
+    pub done: bool,
+    /// An event says that the answer failed, or the stream ended without an event.
+    pub failed: bool,
+}
+
+/// What became of the line that ended with the last chunk.
+#[derive(Clone, Copy)]
+enum Line {
+    Passed,
+    Dropped,
+    Held,
+}
+
+/// An event that passes while it is read.
+struct Long {
+    ending: Ending,
+    skeleton: Skeleton,
 }
 
 impl Scanner {
     #[must_use]
     pub fn new(strip: bool) -> Self {
-        Self { strip, held: Vec::new(), overlong: false, usage: None, produced: 0 }
+        Self {
+            strip,
+            held: Vec::new(),
+            whole: 0,
+            mark: 0,
+            cr: None,
+            long: None,
+            begin: true,
+            spoke: false,
+            billed: false,
+            told: Told::default(),
+            done: false,
+            failed: false,
+        }
     }
 
     /// The events that are whole with this chunk, as the client shall see them.
@@ -62,232 +115,256 @@ impl Scanner {
         chunk: &[u8],
         bill: impl FnMut(Usage) -> Result<Option<String>, E>,
     ) -> Result<Shown, E> {
-        if self.overlong {
-            self.produced += chunk.len() as u64;
+        if chunk.is_empty() {
             return Ok(Shown::Same);
         }
-        let mut held = mem::take(&mut self.held);
-        if held.is_empty() {
-            let end = self.end(chunk, 0);
-            chunk[end..].clone_into(&mut self.held);
-            return Ok(match self.pass(&chunk[..end], bill)? {
-                None if end == chunk.len() => Shown::Same,
-                None => Shown::Other(chunk[..end].to_vec()),
-                Some(other) => Shown::Other(other),
-            });
-        }
-        let seen = held.len();
-        held.extend_from_slice(chunk);
-        let end = self.end(&held, seen);
-        if end == 0 {
-            self.held = held;
-            return Ok(Shown::Other(Vec::new()));
-        }
-        let other = self.pass(&held[..end], bill)?;
-        self.held = held.split_off(end);
-        Ok(Shown::Other(other.unwrap_or(held)))
+        let (passed, rest) = self.lead(chunk);
+        let other = self.events(rest, bill)?;
+        Ok(match other {
+            None if passed + rest.len() == chunk.len() => Shown::Same,
+            None => Shown::Other(rest.to_vec()),
+            Some(other) if passed == 0 => Shown::Other(other),
+            Some(other) => Shown::Other([&chunk[..passed], &other].concat()),
+        })
     }
 
-    /// What is left at the stream's end: an event that lacks its empty line.
+    /// What is left at the stream's end: events that were held back, and one without its empty line.
     pub fn flush<E>(
         &mut self,
-        bill: impl FnMut(Usage) -> Result<Option<String>, E>,
+        mut bill: impl FnMut(Usage) -> Result<Option<String>, E>,
     ) -> Result<Vec<u8>, E> {
+        if let Some(long) = self.long.take() {
+            self.read(long.skeleton.kept());
+        }
         let held = mem::take(&mut self.held);
-        Ok(self.pass(&held, bill)?.unwrap_or(held))
+        let mut pass = Pass::new(&held, self.whole, self.mark);
+        self.walk(&mut pass, held.len(), &mut bill)?;
+        self.last(&mut pass, &mut bill)?;
+        self.whole = 0;
+        self.failed |= !self.spoke;
+        let shown = pass.shown(held.len());
+        Ok(shown.unwrap_or(held))
     }
 
-    /// Where the part of `data` ends that is passed on. Before `seen` no event ends.
-    fn end(&mut self, data: &[u8], seen: usize) -> usize {
-        let end = whole(data, seen);
-        self.overlong = data.len() - end > LONGEST;
-        if self.overlong { data.len() } else { end }
+    /// What is left where the provider broke off: whole events that were held back. The begin of an
+    /// event is lost.
+    pub fn abort(&mut self) -> Vec<u8> {
+        self.held.truncate(mem::take(&mut self.whole));
+        mem::take(&mut self.held)
     }
 
-    /// The events as the client shall see them; `None` = as they are.
-    fn pass<E>(
+    /// How many bytes at the begin of a chunk go on as they are, since they belong to what went on
+    /// before, and the bytes that are still to be read.
+    fn lead<'a>(&mut self, chunk: &'a [u8]) -> (usize, &'a [u8]) {
+        if let Some(mut long) = self.long.take() {
+            let Some(end) = long.ending.find(chunk) else {
+                long.skeleton.push(chunk);
+                self.long = Some(long);
+                return (chunk.len(), b"");
+            };
+            long.skeleton.push(&chunk[..end]);
+            self.read(long.skeleton.kept());
+            self.cr = (end == chunk.len() && chunk.ends_with(b"\r")).then_some(Line::Passed);
+            return (end, &chunk[end..]);
+        }
+        match (self.cr.take(), chunk) {
+            (Some(Line::Passed), [b'\n', rest @ ..]) => (1, rest),
+            (Some(Line::Dropped), [b'\n', rest @ ..]) => (0, rest),
+            (Some(Line::Held), [b'\n', rest @ ..]) => {
+                self.held.push(b'\n');
+                self.whole += 1;
+                (0, rest)
+            }
+            _ => (0, chunk),
+        }
+    }
+
+    /// What goes on of a chunk that is the next part of the events; `None` = the chunk as it is.
+    fn events<E>(
         &mut self,
-        events: &[u8],
+        chunk: &[u8],
         mut bill: impl FnMut(Usage) -> Result<Option<String>, E>,
     ) -> Result<Option<Vec<u8>>, E> {
-        let mut shown = Vec::new();
-        let (mut at, mut copied) = (0, 0);
-        while at < events.len() {
-            let (size, data) = first(&events[at..]);
-            let data = at + data.start..at + data.end;
-            let fate = self.look(&events[data.clone()], &mut bill)?;
-            at += size;
+        let mut held = mem::take(&mut self.held);
+        let seen = held.len();
+        let data = if held.is_empty() {
+            chunk
+        } else {
+            held.extend_from_slice(chunk);
+            &held
+        };
+        let end = self.whole + lines::whole(&data[self.whole..], seen - self.whole);
+        let mut pass = Pass::new(data, self.whole, self.mark);
+        self.walk(&mut pass, end, &mut bill)?;
+        if data.len() - end > LONGEST {
+            let mut long = Long { ending: Ending::new(), skeleton: Skeleton::default() };
+            long.ending.find(&data[end..]);
+            long.skeleton.push(&data[end..]);
+            self.long = Some(long);
+            self.whole = 0;
+            let shown = pass.shown(data.len());
+            return Ok(shown.or_else(|| (seen > 0).then_some(held)));
+        }
+        let (keep, mark) = pass.held.unwrap_or((end, end));
+        (self.whole, self.mark) = (end - keep, mark - keep);
+        let shown = pass.shown(keep);
+        if seen > 0 {
+            self.held = held.split_off(keep);
+            return Ok(Some(shown.unwrap_or(held)));
+        }
+        self.held.extend_from_slice(&chunk[keep..]);
+        Ok(match shown {
+            None if keep < chunk.len() => Some(chunk[..keep].to_vec()),
+            shown => shown,
+        })
+    }
+
+    /// Read the events up to `end`.
+    fn walk<E>(
+        &mut self,
+        pass: &mut Pass,
+        end: usize,
+        bill: &mut impl FnMut(Usage) -> Result<Option<String>, E>,
+    ) -> Result<(), E> {
+        let mut dropped = false;
+        while pass.at < end {
+            let (start, event) = (pass.at, lines::first(&pass.data[pass.at..end], self.begin));
+            self.begin = false;
+            pass.at += event.size;
+            let fate = self.look(&event);
+            dropped = matches!(fate, Fate::Drop);
             match fate {
                 Fate::Pass => {}
-                Fate::Drop => {
-                    shown.extend_from_slice(&events[copied..at - size]);
-                    copied = at;
+                Fate::Text => pass.held = None,
+                Fate::Drop => pass.skip(start),
+                Fate::Hold => pass.held = Some((start, start + event.start)),
+                Fate::Mark => {
+                    pass.held = Some((start, start + event.start));
+                    self.last(pass, bill)?;
                 }
-                Fate::Mark(cost) => {
-                    // The data is an object that has a member: its usage.
-                    shown.extend_from_slice(&events[copied..=data.start]);
-                    shown.extend_from_slice(br#""nemo_request_cost":""#);
-                    shown.extend_from_slice(cost.as_bytes());
-                    shown.extend_from_slice(br#"","#);
-                    copied = data.start + 1;
-                }
+                Fate::Last => self.last(pass, bill)?,
             }
         }
-        if copied == 0 {
-            return Ok(None);
+        if pass.held.is_some_and(|(start, _)| end - start > HELD) {
+            pass.held = None;
         }
-        shown.extend_from_slice(&events[copied..]);
-        Ok(Some(shown))
+        let over = end == pass.data.len() && pass.data.ends_with(b"\r");
+        self.cr = over.then_some(match pass.held {
+            Some(_) => Line::Held,
+            None if dropped => Line::Dropped,
+            None => Line::Passed,
+        });
+        Ok(())
     }
 
-    fn look<E>(
+    /// The usage that is held back, if one is, was the last: mark it.
+    fn last<E>(
         &mut self,
-        data: &[u8],
+        pass: &mut Pass,
         bill: &mut impl FnMut(Usage) -> Result<Option<String>, E>,
-    ) -> Result<Fate, E> {
-        if data.is_empty() || data == b"[DONE]" {
-            return Ok(Fate::Pass);
-        }
-        let Ok(seen) = object::<Event>(data) else {
-            self.produced += data.len() as u64;
-            return Ok(Fate::Pass);
-        };
-        self.produced += seen.delta.text() + seen.choices.texts + seen.choices.deltas;
-        let Some(fields) = seen.usage.or(seen.response) else { return Ok(Fate::Pass) };
-        let usage = fields.tokens();
-        self.usage = usage.or(self.usage);
-        if seen.choices.any {
-            return Ok(Fate::Pass);
-        }
-        if self.strip {
-            return Ok(Fate::Drop);
-        }
-        let cost = usage.map(bill).transpose()?.flatten();
-        Ok(cost.map_or(Fate::Pass, Fate::Mark))
-    }
-}
-
-/// Where the last whole event of `data` ends, if one does behind `seen`.
-fn whole(data: &[u8], seen: usize) -> usize {
-    let mut end = data.len();
-    while let Some(at) = memrchr(b'\n', &data[seen..end]) {
-        end = seen + at;
-        if matches!(data[..end], [] | [b'\r'] | [.., b'\n'] | [.., b'\n', b'\r']) {
-            return end + 1;
-        }
-    }
-    0
-}
-
-/// The size of the first event with the empty line that ends it, and where its data is.
-fn first(events: &[u8]) -> (usize, Range<usize>) {
-    let (mut at, mut data) = (0, 0..0);
-    while at < events.len() {
-        let end = memchr(b'\n', &events[at..]).map_or(events.len(), |line| at + line + 1);
-        let line = &events[at..end];
-        if matches!(line, b"\n" | b"\r\n") {
-            return (end, data);
-        }
-        if data.start == 0
-            && let Some(told) = line.strip_prefix(b"data:")
+    ) -> Result<(), E> {
+        if let Some((_, mark)) = pass.held.take()
+            && let Some(usage) = self.told.usage
+            && !self.failed
+            && !self.billed
         {
-            let start = end - told.trim_ascii_start().len();
-            data = start..start + events[start..end].trim_ascii_end().len();
-        }
-        at = end;
-    }
-    (events.len(), data)
-}
-
-/// What an event says.
-#[derive(Default)]
-struct Event {
-    choices: Choices,
-    usage: Option<Fields>,
-    /// The usage of a whole response.
-    response: Option<Fields>,
-    delta: Value,
-}
-
-impl Members for Event {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
-        match name {
-            Name::Choices => {
-                self.choices = map.next_value::<Option<Choices>>()?.unwrap_or_default()
+            self.billed = true;
+            if let Some(cost) = bill(usage)? {
+                pass.mark(mark, &cost);
             }
-            Name::Usage => {
-                self.usage =
-                    map.next_value::<Option<Object<Fields>>>()?.map(|Object(fields)| fields)
-            }
-            Name::Response => {
-                self.response =
-                    map.next_value::<Option<Object<Told>>>()?.and_then(|Object(told)| told.usage);
-            }
-            Name::Delta => self.delta = map.next_value()?,
-            _ => skip(map)?,
         }
         Ok(())
     }
+
+    /// Read an event that has passed.
+    fn read(&mut self, bytes: &[u8]) {
+        let event = lines::first(bytes, mem::take(&mut self.begin));
+        self.look(&event);
+    }
+
+    /// Learn from an event, and decide what becomes of it.
+    fn look(&mut self, event: &lines::Event) -> Fate {
+        if event.data.is_empty() {
+            return Fate::Pass;
+        }
+        if *event.data == *b"[DONE]" {
+            self.done = true;
+            return Fate::Last;
+        }
+        let Some(said) = Said::read(&event.data) else {
+            self.failed |= event.error;
+            return Fate::Pass;
+        };
+        let first = !mem::replace(&mut self.spoke, true);
+        self.failed |= said.failed || event.error;
+        self.done |= said.kind == Kind::Last;
+        let produced = said.produced();
+        self.told.produced += produced;
+        let usage = said.usage();
+        if let Some(usage) = usage {
+            self.told.usage = Some(self.told.usage.map_or(usage, |before| before.then(usage)));
+            self.told.outran = false;
+        } else if produced > 0 {
+            self.told.outran = self.told.usage.is_some();
+        }
+        let chunk = said.tells && !said.choices;
+        match said.kind {
+            _ if self.strip => {
+                if chunk {
+                    Fate::Drop
+                } else {
+                    Fate::Pass
+                }
+            }
+            Kind::Last if usage.is_some() => Fate::Mark,
+            Kind::Last => Fate::Last,
+            _ if chunk && usage.is_some() && !first => Fate::Hold,
+            _ if produced > 0 || usage.is_some() => Fate::Text,
+            _ => Fate::Pass,
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
+/// Events on their way to the client.
+struct Pass<'a> {
+    data: &'a [u8],
+    /// Where the next event begins.
+    at: usize,
+    /// Where what is held back begins, and where its cost would be written.
+    held: Option<(usize, usize)>,
+    out: Vec<u8>,
+    /// How much of `data` is in `out`, or left out of it.
+    copied: usize,
+}
 
-    use super::*;
-
-    const TEXT: &str = "event: x\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\\u00e9\",\"role\":null}}]}\r\n\r\n";
-    const USAGE: &str =
-        "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":6},\"choices\":[]}\n\n";
-    const DONE: &str = ": over\n\ndata: [DONE]\n\n";
-
-    /// What the client gets for the chunks, and the scanner afterwards.
-    fn scan(chunks: &[&[u8]], strip: bool) -> (String, Scanner) {
-        let mut scanner = Scanner::new(strip);
-        let mut bill = |_| Ok::<_, Infallible>(Some("0.1".to_owned()));
-        let mut shown = Vec::new();
-        for chunk in chunks {
-            let Ok(fed) = scanner.feed(chunk, &mut bill);
-            match fed {
-                Shown::Same => shown.extend_from_slice(chunk),
-                Shown::Other(bytes) => shown.extend_from_slice(&bytes),
-            }
-        }
-        let Ok(left) = scanner.flush(&mut bill);
-        shown.extend_from_slice(&left);
-        (String::from_utf8(shown).expect("UTF-8"), scanner)
+impl<'a> Pass<'a> {
+    /// The first `whole` bytes were held back until now.
+    fn new(data: &'a [u8], whole: usize, mark: usize) -> Self {
+        let held = (whole > 0).then_some((0, mark));
+        Self { data, at: whole, held, out: Vec::new(), copied: 0 }
     }
 
-    #[test]
-    fn the_same_wherever_a_chunk_ends() {
-        let stream = [TEXT, USAGE, DONE].concat();
-        let marked = stream.replace("{\"usage", "{\"nemo_request_cost\":\"0.1\",\"usage");
-        for at in 0..=stream.len() {
-            let (begin, end) = stream.as_bytes().split_at(at);
-            for (strip, meant) in [(true, &stream.replace(USAGE, "")), (false, &marked)] {
-                let (shown, scanner) = scan(&[begin, end], strip);
-                assert_eq!(&shown, meant);
-                assert_eq!((scanner.usage, scanner.produced), (Some((5, 0, 6)), 3));
-            }
-        }
+    /// Leave the event out that begins at `start` and ends here.
+    fn skip(&mut self, start: usize) {
+        self.out.extend_from_slice(&self.data[self.copied..start]);
+        self.copied = self.at;
     }
 
-    #[test]
-    fn an_event_without_its_empty_line_is_shown_at_the_end() {
-        for strip in [true, false] {
-            let (shown, scanner) = scan(&[b"data: {", b"\"delta\":\"ab\"}\n"], strip);
-            assert_eq!((shown.as_str(), scanner.produced), ("data: {\"delta\":\"ab\"}\n", 2));
-            assert_eq!(scan(&[USAGE.trim_end().as_bytes()], strip).0.is_empty(), strip);
-        }
+    /// Write the cost into the object that begins at `brace`. It has a member: its usage.
+    fn mark(&mut self, brace: usize, cost: &str) {
+        self.out.extend_from_slice(&self.data[self.copied..=brace]);
+        self.out.extend_from_slice(br#""nemo_request_cost":""#);
+        self.out.extend_from_slice(cost.as_bytes());
+        self.out.extend_from_slice(br#"","#);
+        self.copied = brace + 1;
     }
 
-    #[test]
-    fn whole_events_that_may_pass_are_not_copied() {
-        let mut scanner = Scanner::new(true);
-        let mut feed = |chunk: &str| scanner.feed(chunk.as_bytes(), |_| Ok::<_, Infallible>(None));
-        assert_eq!(feed(TEXT), Ok(Shown::Same));
-        assert_eq!(feed("data"), Ok(Shown::Other(Vec::new())));
-        assert_eq!(feed(": 1\n\n"), Ok(Shown::Other(b"data: 1\n\n".to_vec())));
-        assert_eq!(feed(DONE), Ok(Shown::Same));
+    /// What goes on of the data before `end`; `None` = as it is.
+    fn shown(mut self, end: usize) -> Option<Vec<u8>> {
+        if self.copied == 0 {
+            return None;
+        }
+        self.out.extend_from_slice(&self.data[self.copied..end]);
+        Some(self.out)
     }
 }

@@ -7,7 +7,7 @@ use nemorouter_openai::{
     exchange::{self, Answer, End, Last, Reply, Step, Theirs},
     headers::{Headers, NAMES, Text},
     sse::Shown,
-    usage::Usage,
+    usage::Tokens,
 };
 use pyo3::{
     exceptions::PyValueError,
@@ -285,7 +285,7 @@ impl Exchange {
         status: u16,
         headers: &Bound<'py, PyAny>,
         body: Bound<'py, PyAny>,
-        usage: Option<Usage>,
+        usage: Option<Tokens>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let theirs = theirs(headers)?;
         let reply = self.inner.whole(status, &theirs, bytes(&body)?, usage).map_err(raise)?;

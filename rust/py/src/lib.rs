@@ -36,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use super::peek::{Peek, peek};
     #[pymodule_export]
-    use super::sse::{Scanner, is_events, looks_like_events, produced, read_usage};
+    use super::sse::{Scanner, Usage, is_events, looks_like_events, read_answer};
     #[pymodule_export]
     use super::views::{Identity, Lease, ManualClock, Meters, Refusal};
     #[pymodule_export]

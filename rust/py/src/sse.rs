@@ -1,76 +1,119 @@
 //! A streamed answer on its way to the client, and the usage of whole ones.
 
 use nemorouter_openai::{
-    media,
+    answer, media,
     sse::{self, Shown},
-    usage::{self, Usage},
+    usage,
 };
-use pyo3::{intern, prelude::*, types::PyBytes};
+use pyo3::{prelude::*, types::PyBytes};
 
-/// A stream with the call that it answers: `nemorouter._core.Call`, or the reference's.
+/// A usage, read whole.
+#[pyclass(frozen, get_all, module = "nemorouter._core")]
+pub struct Usage {
+    input: Option<u64>,
+    cached: u64,
+    cache_write: u64,
+    cache_write_1h: u64,
+    audio_input: u64,
+    image_input: u64,
+    output: Option<u64>,
+    reasoning: u64,
+    audio_output: u64,
+    image_output: u64,
+    total: Option<u64>,
+    searches: u64,
+    cost: Option<u64>,
+    doubtful: bool,
+}
+
+impl From<usage::Usage> for Usage {
+    fn from(told: usage::Usage) -> Self {
+        Self {
+            input: told.input,
+            cached: told.cached,
+            cache_write: told.cache_write,
+            cache_write_1h: told.cache_write_1h,
+            audio_input: told.audio_input,
+            image_input: told.image_input,
+            output: told.output,
+            reasoning: told.reasoning,
+            audio_output: told.audio_output,
+            image_output: told.image_output,
+            total: told.total,
+            searches: told.searches,
+            cost: told.cost,
+            doubtful: told.doubtful,
+        }
+    }
+}
+
+/// A stream; `bill` answers the cost of its last usage.
 #[pyclass(module = "nemorouter._core")]
 pub struct Scanner {
-    call: Py<PyAny>,
-    begun: bool,
+    bill: Py<PyAny>,
     stream: sse::Scanner,
 }
 
 #[pymethods]
 impl Scanner {
     #[new]
-    #[pyo3(signature = (call, *, strip))]
-    fn new(call: Py<PyAny>, strip: bool) -> Self {
-        Self { call, begun: false, stream: sse::Scanner::new(strip) }
+    #[pyo3(signature = (bill, *, strip))]
+    fn new(bill: Py<PyAny>, strip: bool) -> Self {
+        Self { bill, stream: sse::Scanner::new(strip) }
     }
 
-    fn feed<'py>(&mut self, chunk: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    fn feed<'py>(&mut self, chunk: Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
         let py = chunk.py();
-        let chunk = match chunk.cast_into::<PyBytes>() {
-            Ok(bytes) => bytes,
-            // Its own method makes bytes at half the cost of the buffer protocol.
-            Err(other) => {
-                other.into_inner().call_method0(intern!(py, "to_bytes"))?.cast_into::<PyBytes>()?
-            }
-        };
-        let call = self.call.bind(py);
-        if !self.begun {
-            call.call_method0(intern!(py, "begun"))?;
-            self.begun = true;
-        }
-        Ok(match self.stream.feed(chunk.as_bytes(), |usage| bill(call, usage))? {
+        let asked = |usage| ask(self.bill.bind(py), usage);
+        Ok(match self.stream.feed(chunk.as_bytes(), asked)? {
             Shown::Same => chunk,
             Shown::Other(bytes) => PyBytes::new(py, &bytes),
         })
     }
 
     fn flush<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let call = self.call.bind(py);
-        Ok(PyBytes::new(py, &self.stream.flush(|usage| bill(call, usage))?))
+        let asked = |usage| ask(self.bill.bind(py), usage);
+        Ok(PyBytes::new(py, &self.stream.flush(asked)?))
+    }
+
+    fn abort<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.stream.abort())
     }
 
     #[getter]
     fn usage(&self) -> Option<Usage> {
-        self.stream.usage
+        self.stream.told.usage.map(Into::into)
     }
 
     #[getter]
     fn produced(&self) -> u64 {
-        self.stream.produced
+        self.stream.told.produced
+    }
+
+    #[getter]
+    fn outran(&self) -> bool {
+        self.stream.told.outran
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.stream.done
+    }
+
+    #[getter]
+    fn failed(&self) -> bool {
+        self.stream.failed
     }
 }
 
-fn bill(call: &Bound<'_, PyAny>, usage: Usage) -> PyResult<Option<String>> {
-    call.call_method1(intern!(call.py(), "bill"), (usage,))?.extract()
+fn ask(bill: &Bound<'_, PyAny>, usage: usage::Usage) -> PyResult<Option<String>> {
+    bill.call1((Usage::from(usage),))?.extract()
 }
 
 #[pyfunction]
-pub fn read_usage(body: &[u8]) -> Option<Usage> {
-    usage::read(body)
-}
-
-#[pyfunction]
-pub fn produced(body: &[u8]) -> u64 {
-    usage::produced(body)
+pub fn read_answer(body: &[u8]) -> Option<(Option<Usage>, u64, bool)> {
+    let answer = answer::read(body)?;
+    Some((answer.told.usage.map(Into::into), answer.told.produced, answer.failed))
 }
 
 #[pyfunction]

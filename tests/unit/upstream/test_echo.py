@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemorouter._core import Scanner, echo_chat, read_usage
+from nemorouter._core import Scanner, echo_chat
 from nemorouter.types import Endpoint
 from nemorouter.upstream.base import Answer, Chunks, Request
 from nemorouter.upstream.echo import Echo
 from nemorouter.upstream.echo.chat import chat
-from tests.support.calls import Call
+from tests.support.usages import Bill, tokens, tokens_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -53,11 +53,11 @@ async def test_chat(texts: list[str], most: int | None, choices: int, stream: bo
     )
     usage = answer.usage
     if stream:
-        seen = Scanner(Call(), strip=False)
+        seen = Scanner(Bill(), strip=False)
         assert seen.feed(answer.body) == answer.body
-        usage = seen.usage
+        usage = tokens(seen.usage)
     else:
-        assert usage == read_usage(answer.body)
+        assert usage == tokens_of(answer.body)
     assert usage is not None
     assert usage[0] <= -(-len(body) // 4)
     assert usage[2] <= choices * (256 if most is None else most)
@@ -66,9 +66,9 @@ async def test_chat(texts: list[str], most: int | None, choices: int, stream: bo
 @given(TEXT, st.integers(0, 20), st.booleans())
 async def test_responses(text: str, most: int, stream: bool) -> None:
     answer, body = await ask(Endpoint.RESPONSES, input=text, max_output_tokens=most, stream=stream)
-    seen = Scanner(Call(), strip=False)
+    seen = Scanner(Bill(), strip=False)
     seen.feed(answer.body)
-    usage = seen.usage if stream else read_usage(answer.body)
+    usage = tokens(seen.usage) if stream else tokens_of(answer.body)
     assert usage is not None
     assert usage[0] <= -(-len(body) // 4)
     assert usage[2] == min(most, -(-len(text) // 4))
@@ -80,7 +80,7 @@ async def test_responses(text: str, most: int, stream: bool) -> None:
 )
 async def test_completions(prompt: object, most: int) -> None:
     answer, body = await ask(Endpoint.COMPLETIONS, prompt=prompt, max_tokens=most)
-    assert answer.usage == read_usage(answer.body)
+    assert answer.usage == tokens_of(answer.body)
     assert answer.usage is not None
     assert answer.usage[0] <= -(-len(body) // 4)
 

@@ -1,5 +1,5 @@
-"""Streams passing by: the same events whatever the chunks, usage found, the usage chunk kept back
-or marked.
+"""Streams passing by: the same events whatever the chunks, the last usage found, the usage chunks
+kept back, the last one marked. Every shape of ``tests/data/traffic`` is replayed in Rust.
 """
 
 from itertools import pairwise
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nemorouter._core import MOST_TOKENS, Scanner, produced, read_usage
-from nemorouter.upstream.base import Usage
+from nemorouter._core import MOST_TOKENS, Scanner, Usage, read_answer
 from tests.support import stream_model as model
-from tests.support.calls import Call
+from tests.support import usage_model
+from tests.support.usages import Bill, parts, told
 
 
 def event(data: object, end: bytes = b"\n\n") -> bytes:
@@ -25,8 +25,10 @@ TEXT = [
     for word in ("ab", "c\u00e9", "d" * 9)
 ]
 USAGE = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}})
+KNOWN = usage_model.Usage(input=5, output=6)
 DONE = b"data: [DONE]\n\n"
 STREAM = b": comment\n\n" + b"".join(TEXT) + USAGE + DONE
+ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 def split(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -36,12 +38,11 @@ def split(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 def scan(
     stream: bytes, cuts: list[int], *, strip: bool, cost: str | None = None
-) -> tuple[bytes, Scanner, list[Usage]]:
-    call = Call(cost)
-    scanner = Scanner(call, strip=strip)
+) -> tuple[bytes, Scanner, list[usage_model.Usage | None]]:
+    bill = Bill(cost)
+    scanner = Scanner(bill, strip=strip)
     passed = b"".join(scanner.feed(chunk) for chunk in split(stream, cuts))
-    assert call.begins == 1
-    return passed + scanner.flush(), scanner, call.bills
+    return passed + scanner.flush(), scanner, bill.asked
 
 
 CUTS = st.lists(st.integers(0, 10_000), max_size=30)
@@ -51,70 +52,112 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=30)
 def test_strip(cuts: list[int]) -> None:
     passed, scanner, bills = scan(STREAM, cuts, strip=True)
     assert passed == STREAM.replace(USAGE, b"")
-    assert (scanner.usage, scanner.produced, bills) == ((5, 0, 6), 14, [])
+    assert (parts(scanner.usage), scanner.produced, bills) == (KNOWN, 14, [])
 
 
-@given(CUTS, st.sampled_from([b"\n", b"\r\n"]))
+@given(CUTS, ENDS)
 def test_mark(cuts: list[int], line: bytes) -> None:
     stream = STREAM.replace(b"\n", line)
     passed, scanner, bills = scan(stream, cuts, strip=False, cost="0.1")
     assert passed == stream.replace(b'{"choices":[],', b'{"nemo_request_cost":"0.1","choices":[],')
-    assert (scanner.usage, bills) == ((5, 0, 6), [(5, 0, 6)])
+    assert (parts(scanner.usage), bills, scanner.done) == (KNOWN, [KNOWN], True)
 
 
 TEXTS = (
     st.none()
     | st.text(max_size=9)
-    | st.sampled_from(['a\n"\\\x00\x7f', 7, True, [], {"a": ["b"]}, 0.5])
+    | st.sampled_from(['a\n"\\\x00\x7f', 7, True, [], {"a": ["b"]}, 0.5, "\ud800"])
 )
-READ = TEXTS | st.just("\ud800")  # only where a text is read, half a character is a fault
 COUNTS = (
     st.integers(0, 9)
     | st.none()
-    | st.sampled_from([-1, 1.5, "5", True, MOST_TOKENS, MOST_TOKENS + 1, 2**70, []])
+    | st.sampled_from([-1, 1.5, 3.0, "5", True, MOST_TOKENS, MOST_TOKENS + 1, 2**63, []])
 )
-DETAILS = (
-    st.none()
-    | st.fixed_dictionaries({}, optional={"cached_tokens": COUNTS, "x": TEXTS})
-    | st.sampled_from([5])
+
+
+def members(*each: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """An object with some of these members; at times no object."""
+    all_of = {name: values for some in each for name, values in some.items()}
+    return (
+        st.fixed_dictionaries({}, optional=all_of) | st.none() | st.sampled_from([5, "x", [], [{}]])
+    )
+
+
+DETAILS = members(
+    {
+        name: COUNTS
+        for name in (
+            *("cached_tokens", "cache_write_tokens", "cache_creation_input_tokens"),
+            *("audio_tokens", "image_tokens", "reasoning_tokens", "x"),
+            *("ephemeral_1h_input_tokens", "web_search_requests"),
+        )
+    }
 )
-FIELDS = st.none() | st.fixed_dictionaries(
-    {},
-    optional={
-        "prompt_tokens": COUNTS,
-        "completion_tokens": COUNTS,
-        "prompt_tokens_details": DETAILS,
-        "input_tokens": COUNTS,
-        "output_tokens": COUNTS,
-        "input_tokens_details": DETAILS,
-        "total_tokens": COUNTS,
+FIELDS = members(
+    {
+        name: COUNTS
+        for name in (
+            *("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"),
+            *("total_tokens", "cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens"),
+            *("cache_read_input_tokens", "cache_creation_input_tokens", "reasoning_tokens"),
+            "num_sources_used",
+        )
     },
-)
-SAID = st.none() | st.fixed_dictionaries(
-    {},
-    optional={
-        "content": READ,
-        "refusal": READ,
-        "reasoning_content": READ,
-        "tool_calls": TEXTS,
-        "role": TEXTS,
+    {
+        name: DETAILS
+        for name in (
+            *("prompt_tokens_details", "completion_tokens_details", "input_tokens_details"),
+            *("output_tokens_details", "cache_creation", "server_tool_use"),
+        )
     },
+    {"cost": COUNTS | st.floats(0, 1)},
 )
-CHOICE = st.fixed_dictionaries(
-    {}, optional={"text": READ, "delta": SAID, "message": SAID, "index": COUNTS}
+LEAVES = {
+    name: TEXTS
+    for name in (
+        *("content", "text", "refusal", "thinking", "reasoning", "reasoning_content"),
+        *("arguments", "input", "name", "transcript", "audio", "function", "data", "role"),
+    )
+}
+SAID = members(LEAVES) | st.recursive(
+    members(LEAVES),
+    lambda inner: members(
+        LEAVES,
+        {
+            name: st.lists(inner, max_size=3) | inner
+            for name in (
+                *("content", "tool_calls", "reasoning_details", "summary"),
+                *("function", "custom", "audio", "function_call"),
+            )
+        },
+    ),
+    max_leaves=4,
 )
-CHOICES = st.none() | st.lists(CHOICE, max_size=3) | st.sampled_from([[1], [None], {}])
+ERRORS = st.none() | st.sampled_from([{}, [], "", 0, False, {"code": 1}, "x", 1, True])
+CHOICE = members(
+    {"text": TEXTS, "delta": SAID, "message": SAID, "usage": FIELDS, "error": ERRORS, "x": COUNTS}
+)
+CHOICES = st.lists(CHOICE, max_size=3) | st.none() | st.sampled_from([[1], [None], {}, "x"])
+TYPES = st.sampled_from(
+    [
+        *("error", "response.created", "response.completed", "response.failed"),
+        *("message_stop", "response.output_audio.delta", "response.output_text.delta", 5),
+    ]
+)
 SPOKEN = st.fixed_dictionaries(
     {},
     optional={
         "id": TEXTS,
+        "type": TYPES,
         "choices": CHOICES,
         "usage": FIELDS,
-        "response": st.none() | st.fixed_dictionaries({"usage": FIELDS}) | st.sampled_from([5, {}]),
-        "delta": READ,
-        "output": TEXTS,
+        "response": members({"usage": FIELDS}),
+        "message": members({"usage": FIELDS}),
+        "delta": TEXTS | SAID,
+        "output": st.lists(SAID, max_size=3),
+        "content": SAID,
     },
-)
+) | st.fixed_dictionaries({"error": ERRORS}, optional={"choices": CHOICES, "type": TYPES})
 
 
 @st.composite
@@ -123,18 +166,18 @@ def answers(draw: st.DrawFn) -> bytes:
     data = encode(draw(SPOKEN))
     if draw(st.integers(0, 4)) == 0:
         data = b",".join(part for part in (data[:-1], encode(draw(SPOKEN))[1:]) if part != b"{")
-    if draw(st.integers(0, 4)) == 0 and data.isascii() and b"\\ud800" not in data:
+    if draw(st.integers(0, 4)) == 0:
         at = draw(st.integers(0, len(data) - 1))
         data = (
             data[:at]
-            + draw(st.sampled_from([bytes([byte]) for byte in b'"{}[],: \n\r10nx']))
+            + draw(st.sampled_from([bytes([byte]) for byte in b'"{}[],: \n\r10nx\xff']))
             + data[at + 1 :]
         )
     return data
 
 
 def encode(data: Any) -> bytes:
-    """JSON; a surrogate as the escape that no parser takes."""
+    """JSON; a surrogate as its escape."""
     text = msgspec.json.encode(_without_surrogates(data))
     return text.replace("\ue000".encode(), b"\\ud800")
 
@@ -152,14 +195,10 @@ def _without_surrogates(data: Any) -> Any:
 
 
 OTHER = [
-    b"",
-    b": data: {}\n",
-    b"event: data:\n",
-    b"data:\n",
-    b"data: [DONE]\n",
-    b'data: {"delta":"\xff"}\n',
-    b"x\r",
-    b"\n",
+    *(b"", b": data: {}\n", b"event: data:\n", b"data:\n", b"data\n", b"data: [DONE]\n"),
+    *(b'data: {"delta":"\xff"}\n', b"x\r", b"\n", b"\r", b"event: error\n", b"event:error\n"),
+    *(b'data: {"usage":{"prompt_tokens":5,\ndata: "completion_tokens":6}}\n', b"\xef\xbb\xbf"),
+    *(b"event: x\n", b"retry: 5\n", b"datax: {}\n", b"data : {}\n", USAGE[:-1]),
 ]
 LINES = st.sampled_from(OTHER) | st.builds(
     lambda head, data: head + data + b"\n", st.sampled_from([b"data:", b"data: \t"]), answers()
@@ -169,36 +208,25 @@ STREAMS = st.lists(
 ).map(b"".join)
 
 
-@given(
-    STREAMS, CUTS, st.sampled_from([b"\n", b"\r\n"]), st.booleans(), st.sampled_from([None, "0.1"])
-)
+@given(STREAMS, CUTS, ENDS, st.booleans(), st.sampled_from([None, "0.1"]))
 @example(b'data: {"delta":"a"}\n\r\ndata: {"delta":"b"}\r\n\n', [7, 21, 22, 40], b"\n", True, None)
 def test_as_the_model(
     stream: bytes, cuts: list[int], line: bytes, strip: bool, cost: str | None
 ) -> None:
-    mine, its = Call(cost), Call(cost)
-    scanner, oracle = Scanner(mine, strip=strip), model.Model(its.bill, strip=strip)
-    passed, meant = b"", b""
+    bill = Bill(cost)
+    scanner, oracle = Scanner(bill, strip=strip), model.Model(cost, strip=strip)
     for chunk in split(stream.replace(b"\n", line), cuts):
-        passed += scanner.feed(chunk)
-        meant += oracle.feed(chunk)
-        assert (scanner.usage, scanner.produced, mine.bills) == (
-            oracle.usage,
-            oracle.produced,
-            its.bills,
-        )
-        assert passed == meant
+        assert scanner.feed(chunk) == oracle.feed(chunk)
+        assert told(scanner) == oracle.told
     assert scanner.flush() == oracle.flush()
-    assert (scanner.usage, scanner.produced, mine.bills) == (
-        oracle.usage,
-        oracle.produced,
-        its.bills,
-    )
+    assert told(scanner) == oracle.told
+    assert bill.asked == oracle.bills
 
 
-@given(answers().filter(lambda body: b"\\ud800" not in body))
+@given(answers())
 def test_whole_answers_as_the_model(body: bytes) -> None:
-    assert (read_usage(body), produced(body)) == (model.read(body), model.produced(body))
+    answer = read_answer(body)
+    assert (answer and (parts(answer[0]), *answer[1:])) == model.read(body)
 
 
 @given(st.binary(max_size=300), CUTS)
@@ -208,97 +236,64 @@ def test_anything_else_passes_as_it_is(stream: bytes, cuts: list[int]) -> None:
 
 
 def test_a_chunk_of_whole_events_is_not_copied() -> None:
-    scanner = Scanner(Call(), strip=True)
+    scanner = Scanner(Bill(), strip=True)
     chunk = TEXT[0] + TEXT[1]
     assert scanner.feed(chunk) is chunk
 
 
-def test_responses() -> None:
-    usage = {"input_tokens": 7, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 2}}
-    stream = b"event: response.output_text.delta\n" + event({"type": "x", "delta": "abcd"})
-    stream += b"event: response.completed\n" + event(
-        {"type": "response.completed", "response": {"usage": usage}}
-    )
-    passed, scanner, bills = scan(stream, [], strip=False)
-    assert passed == stream
-    assert (scanner.produced, bills) == (4, [(7, 2, 3)])
-
-
-def test_usage_in_the_last_text_chunk_is_found_and_kept() -> None:
-    stream = event(
-        {
-            "choices": [{"delta": {"content": "x"}}],
-            "usage": {"prompt_tokens": 5, "completion_tokens": 6},
-        }
-    )
-    passed, scanner, bills = scan(stream, [], strip=True)
-    assert passed == stream
-    assert (scanner.usage, bills) == ((5, 0, 6), [])
-
-
-@pytest.mark.parametrize("told", [-1, 1.5, "5", 2**40, True, None])
-def test_absurd_usage_is_none(told: object) -> None:
-    usage = {"prompt_tokens": told, "completion_tokens": 6}
+@pytest.mark.parametrize("count", [-1, 1.5, 2**40, "5", True, None])
+def test_a_count_that_cannot_be_is_not_told(count: object) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 6}
     _, scanner, _ = scan(event({"choices": [], "usage": usage}), [], strip=True)
-    assert scanner.usage is None
-    assert read_usage(msgspec.json.encode({"usage": usage})) is None
+    if type(count) in (int, float):
+        assert scanner.usage is None
+    else:
+        assert parts(scanner.usage) == usage_model.Usage(output=6, doubtful=count is not None)
 
 
-def test_what_cannot_be_read_counts_as_text() -> None:
-    for data in (
-        b"{",
-        b'{"delta":"\xff"}',
-        b'{"choices":[{"delta":{"content":"\\ud800"}}]}',
-        b"[]",
-        b'{"choices":5}',
-    ):
-        _, scanner, _ = scan(b"data: " + data + b"\n\n", [], strip=True)
-        assert scanner.produced == len(data)
-        assert produced(data) == len(data) or b"delta" in data
-
-
-def test_bytes_that_nobody_looks_at_may_be_no_text() -> None:
-    data = b'{"id":"\xff","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}'
-    _, scanner, _ = scan(b"data: " + data + b"\n\n", [], strip=True)
-    assert (scanner.usage, scanner.produced) == ((5, 0, 6), 0)
-    assert (read_usage(data), produced(data)) == ((5, 0, 6), 0)
+@pytest.mark.parametrize("data", [b"{", b"[]", b'"text"', b"<html>", b"keep-alive"])
+def test_what_is_no_object_is_no_output(data: bytes) -> None:
+    _, scanner, _ = scan(b"data: " + data + b"\n\n" + USAGE, [], strip=True)
+    assert (parts(scanner.usage), scanner.produced) == (KNOWN, 0)
+    assert read_answer(data) is None
 
 
 def test_no_depth_is_too_deep() -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
-    for where in (b"x", b"delta", b"output"):
+    for where in (b"x", b"delta", b"output", b"error"):
         data = b'{"%b":%b,"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}' % (
             where,
             deep,
         )
         _, scanner, _ = scan(b"data: " + data + b"\n\n", [], strip=True)
-        assert (scanner.usage, scanner.produced) == ((5, 0, 6), 0)
-        assert read_usage(data) == (5, 0, 6)
-        assert produced(data) == (len(deep) if where == b"output" else 0)
+        assert (parts(scanner.usage), scanner.produced) == (KNOWN, 0)
+        assert scanner.failed == (where == b"error")
 
 
-def test_an_event_without_end_is_not_kept_in_memory() -> None:
-    scanner = Scanner(Call(), strip=True)
+@pytest.mark.parametrize("strip", [True, False])
+def test_an_event_without_end_is_not_kept_in_memory(strip: bool) -> None:
+    scanner = Scanner(Bill("0.1"), strip=strip)
     piece = b"x" * (4 * 1024 * 1024)
     assert scanner.feed(b"data: " + piece) == b""
     assert scanner.feed(piece) == b"data: " + piece + piece
-    assert scanner.produced == 2 * len(piece)
-    assert scanner.feed(USAGE) is USAGE  # unread from here on
-    assert scanner.produced == 2 * len(piece) + len(USAGE)
+    assert scanner.feed(piece) is piece
+    assert scanner.feed(b"\n\n" + TEXT[0]) == b"\n\n" + TEXT[0]
+    assert scanner.feed(USAGE + DONE) == (
+        DONE if strip else USAGE.replace(b"{", b'{"nemo_request_cost":"0.1",', 1) + DONE
+    )
+    assert (parts(scanner.usage), scanner.produced) == (KNOWN, 2)
 
 
-def test_what_the_call_raises_is_not_lost() -> None:
-    class Broken(Call):
-        def bill(self, usage: Usage) -> str | None:
-            raise ZeroDivisionError
+def test_where_the_provider_breaks_off_the_held_usage_goes_on() -> None:
+    scanner = Scanner(Bill("0.1"), strip=False)
+    assert scanner.feed(TEXT[0] + USAGE + b"data: {") == TEXT[0]
+    assert scanner.abort() == USAGE
+    assert parts(scanner.usage) == KNOWN
+
+
+def test_what_the_bill_raises_is_not_lost() -> None:
+    def broken(usage: Usage) -> str | None:
+        raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Scanner(Broken(), strip=False).feed(USAGE)
-
-
-def test_chunks_that_a_library_keeps() -> None:
-    class Kept:
-        def to_bytes(self) -> bytes:
-            return b"data: {}\n\n"
-
-    assert Scanner(Call(), strip=False).feed(Kept()) == b"data: {}\n\n"
+        Scanner(broken, strip=False).feed(TEXT[0] + USAGE + DONE)

@@ -20,12 +20,12 @@ class WrappedRsgi:
         self._arena = arena
 
     async def __call__(self, exchange: Exchange, scope: Scope, connection: Connection) -> None:
-        """Run the app, and settle. A stream has no other end than the app's return; what its last
-        event lacks is not sent any more.
-        """
-        inner = _Scope(scope, exchange, self._arena)
-        await self._app.__rsgi__(inner, _Answering(exchange, connection))
-        exchange.end(WHOLE)
+        """Run the app, and settle. A stream has no other end than the app's return."""
+        answering = _Answering(exchange, connection)
+        await self._app.__rsgi__(_Scope(scope, exchange, self._arena), answering)
+        last = exchange.end(WHOLE)
+        if type(last) is bytes and last and answering.transport is not None:
+            await send_or_gone(answering.transport.send_bytes, last)
 
 
 class _Headers:
@@ -74,6 +74,7 @@ class _Answering:
     def __init__(self, exchange: Exchange, connection: Connection) -> None:
         self._exchange = exchange
         self._connection: Any = connection
+        self.transport: Transport | None = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what only the server knows
         return getattr(self._connection, name)
@@ -111,7 +112,9 @@ class _Answering:
 
     def response_stream(self, status: int, headers: HeaderList) -> Transport:
         status, headers, _ = self._exchange.begin(status, headers)
-        return _Transport(self._exchange, self._connection.response_stream(status, headers))
+        transport: Transport = self._connection.response_stream(status, headers)
+        self.transport = transport
+        return _Transport(self._exchange, transport)
 
     def _whole(self, status: int, headers: HeaderList, body: bytes = b"") -> Whole:
         return self._exchange.whole(status, headers, body)

@@ -1,21 +1,19 @@
 //! The second half of an exchange: an upstream's or an app's answer, and the end.
 
-use std::{borrow::Cow, mem};
+use std::borrow::Cow;
 
 use nemorouter_core::{call::endpoint, error};
 
 use super::{End, Exchange, Last, Reply, Theirs};
 use crate::{
+    answer::{self, Pieces},
     charge::Outcome,
     headers::{Headers, Name, Text, cost, ids, latency, rates},
     media,
     refusals::Code,
     sse::{Scanner, Shown},
-    usage::{self, Usage},
+    usage::Tokens,
 };
-
-/// Bytes of a wrapped app's JSON in pieces that are kept to read its usage.
-const LARGEST_KEPT: usize = 8 * 1024 * 1024;
 
 impl Exchange {
     /// Take in an upstream's whole answer. `told` is the usage that it tells beside the body.
@@ -24,7 +22,7 @@ impl Exchange {
         status: u16,
         theirs: &Theirs,
         body: &[u8],
-        told: Option<Usage>,
+        told: Option<Tokens>,
     ) -> error::Result<Reply> {
         if self.worker.guard.is_none() && !is_good(status) {
             return self.error(status, theirs, body);
@@ -32,9 +30,13 @@ impl Exchange {
         if theirs.is_stream(status) {
             return self.whole_stream(status, theirs, body);
         }
-        self.learn(status, body, told);
-        let outcome = if status < 400 { Outcome::Ok } else { Outcome::UpstreamError };
-        self.settle(outcome, status, None)?;
+        if let (Some(told), Some(call)) = (told, &mut self.call) {
+            call.report(told);
+        }
+        if !self.learn(status, || answer::read(body)) && self.worker.guard.is_none() {
+            return self.fail(Code::UpstreamFailed, Outcome::UpstreamError);
+        }
+        self.settle(self.outcome(status), status)?;
         Ok(self.reply(status, theirs))
     }
 
@@ -58,7 +60,7 @@ impl Exchange {
         if !(400..600).contains(&status) || matches!(status, 401 | 403) {
             return self.fail(Code::UpstreamFailed, Outcome::UpstreamError);
         }
-        self.settle(Outcome::UpstreamError, status, None)?;
+        self.settle(Outcome::UpstreamError, status)?;
         let mut reply = self.reply(status, theirs);
         if !media::is_object(body) {
             reply.last.push((Name::ContentType, Text::Static("application/json")));
@@ -71,7 +73,7 @@ impl Exchange {
     /// An upstream that did not answer.
     fn fail(&mut self, code: Code, outcome: Outcome) -> error::Result<Reply> {
         let status = code.row().status;
-        self.settle(outcome, status, None)?;
+        self.settle(outcome, status)?;
         Ok(self.own(code, None))
     }
 
@@ -90,22 +92,28 @@ impl Exchange {
         }
     }
 
-    /// Usage of a whole answer, where nobody reported any.
-    fn learn(&mut self, status: u16, body: &[u8], told: Option<Usage>) {
+    /// Take in what a whole answer tells, where nobody reported any usage. False if it can tell
+    /// nothing: it is no JSON object.
+    fn learn(&mut self, status: u16, read: impl FnOnce() -> Option<answer::Answer>) -> bool {
         let no_call = self.endpoint == endpoint::OTHER;
-        let Some(call) = &mut self.call else { return };
-        call.usage = call.usage.or(told);
-        if call.usage.is_some() || call.ended {
-            return;
+        let Some(call) = &mut self.call else { return true };
+        if call.reported || call.ended || status >= 400 {
+            return true;
         }
         if no_call {
-            call.usage = Some((0, 0, 0)); // the request alone is counted
-        } else if status < 400 {
-            call.usage = usage::read(body);
-            if call.usage.is_none() {
-                call.produced = usage::produced(body);
-            }
+            call.report((0, 0, 0)); // the request alone is counted
+            return true;
         }
+        let Some(answer) = read() else { return false };
+        call.told = answer.told;
+        call.failed = answer.failed;
+        true
+    }
+
+    /// How an answer ended that is complete.
+    fn outcome(&self, status: u16) -> Outcome {
+        let failed = self.call.as_ref().is_some_and(|call| call.failed);
+        if status < 400 && !failed { Outcome::Ok } else { Outcome::UpstreamError }
     }
 
     /// Take in the head of an answer that comes in pieces.
@@ -123,7 +131,7 @@ impl Exchange {
             reply.last.push((Name::XAccelBuffering, Text::Static("no")));
             reply.resized = true;
         } else if theirs.json {
-            self.kept = Some(Vec::new());
+            self.pieces = Some(Pieces::default());
         }
         reply
     }
@@ -131,7 +139,7 @@ impl Exchange {
     /// What the client gets for a chunk.
     pub fn chunk(&mut self, chunk: &[u8]) -> error::Result<Shown> {
         let age_us = self.age_us();
-        let Self { worker, call: Some(call), scanner, kept, .. } = self else {
+        let Self { worker, call: Some(call), scanner, pieces, .. } = self else {
             return Ok(Shown::Same);
         };
         if call.first_us.is_none() {
@@ -140,18 +148,18 @@ impl Exchange {
         if let Some(scanner) = scanner {
             return scanner.feed(chunk, |usage| call.bill(worker, age_us, usage));
         }
-        if let Some(whole) = kept {
-            whole.extend_from_slice(chunk);
-            if whole.len() > LARGEST_KEPT {
-                *kept = None;
-            }
+        if let Some(pieces) = pieces {
+            pieces.push(chunk);
         }
         Ok(Shown::Same)
     }
 
-    /// End the exchange, unless it ended before.
+    /// End the exchange, unless it ended before. An answer ends with its last event, whatever
+    /// becomes of the connection after it.
     pub fn end(&mut self, end: End) -> error::Result<Last> {
         let begun = self.call.as_ref().map_or(0, |call| call.status);
+        let done = self.scanner.as_ref().is_some_and(|scanner| scanner.done);
+        let end = if done && end != End::Broken { End::Whole } else { end };
         match end {
             End::Gone => {
                 self.close(Outcome::ClientGone, begun)?;
@@ -173,7 +181,8 @@ impl Exchange {
                     return self.fail(code, outcome).map(Last::Whole);
                 }
                 self.close(outcome, begun)?;
-                Ok(Last::Bytes([b"data: ", &code.body(None)[..], b"\n\n"].concat()))
+                let held = self.scanner.as_mut().map(Scanner::abort).unwrap_or_default();
+                Ok(Last::Bytes([&held[..], b"data: ", &code.body(None), b"\n\n"].concat()))
             }
             End::Broken => {
                 let open = self.call.as_ref().is_some_and(|call| !call.ended);
@@ -194,38 +203,35 @@ impl Exchange {
         if let (Some(scanner), Some(call)) = (&mut self.scanner, &mut self.call) {
             left = scanner.flush(|usage| call.bill(&self.worker, age_us, usage))?;
         } else {
-            let kept = mem::take(&mut self.kept);
-            let no_call = self.endpoint == endpoint::OTHER;
-            if kept.is_some() || no_call {
-                self.learn(status, kept.as_deref().unwrap_or_default(), None);
-            }
+            let pieces = self.pieces.take();
+            self.learn(status, || pieces.and_then(|pieces| pieces.read()));
         }
-        let outcome = if status < 400 { Outcome::Ok } else { Outcome::UpstreamError };
-        self.close(outcome, status)?;
+        self.take_told();
+        self.settle(self.outcome(status), status)?;
         Ok(Last::Bytes(left))
     }
 
     /// Settle with what a stream showed so far.
     pub(super) fn close(&mut self, outcome: Outcome, status: u16) -> error::Result<()> {
-        if let (Some(scanner), Some(call)) = (&self.scanner, &mut self.call) {
-            call.usage = call.usage.or(scanner.usage);
-            call.produced = scanner.produced;
-        }
-        self.settle(outcome, status, None)
+        self.take_told();
+        self.settle(outcome, status)
     }
 
-    pub(super) fn settle(
-        &mut self,
-        outcome: Outcome,
-        status: u16,
-        told: Option<Usage>,
-    ) -> error::Result<()> {
+    fn take_told(&mut self) {
+        let (Some(scanner), Some(call)) = (&self.scanner, &mut self.call) else { return };
+        call.failed = scanner.failed;
+        if !call.reported {
+            call.told = scanner.told;
+        }
+    }
+
+    pub(super) fn settle(&mut self, outcome: Outcome, status: u16) -> error::Result<()> {
         if self.call.as_ref().is_none_or(|call| call.ended) {
             return Ok(());
         }
         let age_us = self.age_us();
         match &mut self.call {
-            Some(call) => call.settle(&self.worker, age_us, outcome, status, told),
+            Some(call) => call.settle(&self.worker, age_us, outcome, status),
             None => Ok(()),
         }
     }

@@ -3,8 +3,8 @@
 use nemorouter_core::{call::Usage as Used, error, numbers::fixed, units::NONE};
 
 use crate::{
-    charge::{Outcome, charge},
-    usage::Usage,
+    charge::{Outcome, Source, Told},
+    usage::{Tokens, Usage},
     worker::Worker,
 };
 
@@ -12,13 +12,16 @@ use crate::{
 pub(super) struct Call {
     pub ticket: u64,
     pub status: u16,
-    pub usage: Option<Usage>,
-    /// Bytes of text.
-    pub produced: u64,
+    pub told: Told,
+    /// A wrapped app reported what it used: that is the truth.
+    pub reported: bool,
+    /// The answer says itself that it failed.
+    pub failed: bool,
     pub first_us: Option<u64>,
     pub ended: bool,
     /// Nano-USD, once it is known.
     pub cost: Option<u64>,
+    pub source: Option<Source>,
 }
 
 impl Call {
@@ -26,12 +29,20 @@ impl Call {
         Self {
             ticket,
             status: 0,
-            usage: None,
-            produced: 0,
+            told: Told::default(),
+            reported: false,
+            failed: false,
             first_us: None,
             ended: false,
             cost: None,
+            source: None,
         }
+    }
+
+    /// Take in tokens that somebody knows better than the answer tells.
+    pub fn report(&mut self, tokens: Tokens) {
+        self.told.usage = Some(Usage::of(tokens));
+        self.reported = true;
     }
 
     pub fn settle(
@@ -40,15 +51,14 @@ impl Call {
         age_us: u64,
         outcome: Outcome,
         status: u16,
-        told: Option<Usage>,
     ) -> error::Result<()> {
         if self.ended {
             return Ok(());
         }
         self.ended = true;
         let reserved = || worker.gate.reserved(self.ticket).map_or(0, |(input, _)| input);
-        let told = told.or(self.usage);
-        let (input, cached, output) = charge(told, self.produced, outcome, reserved);
+        let ((input, cached, output), source) = self.told.charge(outcome, reserved);
+        self.source = Some(source);
         let used = Used {
             input,
             cached,
@@ -69,8 +79,10 @@ impl Call {
         age_us: u64,
         usage: Usage,
     ) -> error::Result<Option<String>> {
-        let told = self.usage.or(Some(usage));
-        self.settle(worker, age_us, Outcome::Ok, self.status, told)?;
+        if !self.reported {
+            self.told.usage = Some(usage);
+        }
+        self.settle(worker, age_us, Outcome::Ok, self.status)?;
         Ok(self.cost.map(|nano| fixed(nano, 9).as_str().to_owned()))
     }
 }

@@ -19,7 +19,8 @@ use nemorouter_core::{
 pub use parts::{Answer, End, Last, Reply, Theirs};
 
 use crate::{
-    charge::Outcome,
+    answer::Pieces,
+    charge::{Outcome, Source},
     echo,
     headers::{Headers, Name, RequestId, Text, rates},
     peek::{Fault, Seen, peek},
@@ -55,7 +56,8 @@ pub struct Exchange {
     route: u8,
     call: Option<Call>,
     scanner: Option<Scanner>,
-    kept: Option<Vec<u8>>,
+    /// A wrapped app's JSON.
+    pieces: Option<Pieces>,
 }
 
 impl Exchange {
@@ -77,7 +79,7 @@ impl Exchange {
             route: 0,
             call: None,
             scanner: None,
-            kept: None,
+            pieces: None,
         }
     }
 
@@ -173,8 +175,8 @@ impl Exchange {
             return None;
         }
         let echoed = echo::chat(str::from_utf8(body).ok()?, self.id().digits())?;
-        let usage = Some((echoed.input, 0, echoed.output));
-        self.settle(Outcome::Ok, 200, usage).ok()?;
+        self.call.as_mut()?.report((echoed.input, 0, echoed.output));
+        self.settle(Outcome::Ok, 200).ok()?;
         let mut headers = Headers::with_capacity(12);
         rates(&mut headers, self.worker.gate.tightest(self.index), self.worker.ietf);
         headers.push((Name::ContentType, Text::Static("application/json")));
@@ -190,7 +192,7 @@ impl Exchange {
     pub fn report(&mut self, input: u64, cached: u64, output: u64) -> bool {
         match &mut self.call {
             Some(call) if !call.ended => {
-                call.usage = Some((input, cached.min(input), output));
+                call.report((input, cached, output));
                 true
             }
             _ => false,
@@ -230,6 +232,12 @@ impl Exchange {
         self.seen.stream
     }
 
+    /// Who says how many tokens the request used, once it is settled.
+    #[must_use]
+    pub fn usage_source(&self) -> Option<Source> {
+        self.call.as_ref().and_then(|call| call.source)
+    }
+
     /// True once the request is settled.
     #[must_use]
     pub fn ended(&self) -> bool {
@@ -246,7 +254,6 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         // The ticket is this exchange's alone, so that settling it cannot fail.
-        let begun = self.call.as_ref().map_or(0, |call| call.status);
-        let _ = self.close(Outcome::ClientGone, begun);
+        let _ = self.end(End::Gone);
     }
 }
