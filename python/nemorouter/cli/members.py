@@ -1,13 +1,18 @@
 """``nemorouter members``."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
 from nemorouter.cli.options import NO_LIMITS, Limits
-from nemorouter.cli.output import note, print_json
+from nemorouter.cli.output import note, print_json, print_table
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
 from nemorouter.cli.teams import list_owners, show_owner
+
+if TYPE_CHECKING:
+    from nemorouter.roles import Actor
+    from nemorouter.services.fields.views import KeyView
+    from nemorouter.services.transaction.context import Context
 
 app: App = group("members")
 
@@ -134,7 +139,20 @@ def reset_password(member: str, /, *, common: Common = DEFAULTS) -> None:
 @app.command
 def remove(member: str, /, *, common: Common = DEFAULTS) -> None:
     """Remove MEMBER (e-mail or id) and revoke their keys; what they spent stays on record."""
+    made = with_store(common, lambda context, actor: _remove(context, actor, member))
+    if common.json:
+        print_json({"member": member, "removed": True, "keys_made": made})
+        return
+    note(f"{member} is removed.")
+    if made:
+        note("These keys of others were made by them, and they may know the secrets:")
+        print_table(("ID", "NAME", "ALIAS"), ((key.id, key.name, key.alias) for key in made))
+
+
+async def _remove(context: "Context", actor: "Actor", member: str) -> "list[KeyView]":
+    """Remove a person; answer the live keys of others that they made."""
     from nemorouter.services.access import people
 
-    with_store(common, lambda context, actor: people.remove_member(context, actor, member))
-    note(f"{member} is removed.")
+    made = await people.keys_made_by(context, actor, member)
+    await people.remove_member(context, actor, member)
+    return made

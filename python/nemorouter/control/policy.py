@@ -41,6 +41,7 @@ _API: Final[dict[str, str]] = {
     "PATCH /members/{id}": "member.update",
     "DELETE /members/{id}": "member.remove",
     "POST /members/{id}/reset": "member.update",
+    "GET /members/{id}/keys-made": "member.remove",
     "GET /invitations": "invitation.read",
     "POST /invitations": "invitation.create",
     "DELETE /invitations/{id}": "invitation.revoke",

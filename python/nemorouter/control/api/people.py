@@ -7,7 +7,7 @@ import msgspec
 from nemorouter.control.api.call import Call, Paging, Route
 from nemorouter.services.access import invitations, management, operators, people, reset
 from nemorouter.services.fields.page import Page, sliced
-from nemorouter.services.fields.views import ScopeView, UserView
+from nemorouter.services.fields.views import KeyView, ScopeView, UserView
 from nemorouter.services.operations import orgs
 from nemorouter.services.scopes import owners
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
@@ -50,6 +50,12 @@ class Operators(msgspec.Struct, frozen=True, kw_only=True):
     """The operators of the installation, by e-mail address."""
 
     data: list[operators.OperatorView]
+
+
+class KeysMade(msgspec.Struct, frozen=True, kw_only=True):
+    """Live keys of others that a person made, and whose secrets they may know."""
+
+    data: list[KeyView]
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +116,10 @@ async def patch_member(call: Call) -> UserView:
 
 async def remove_member(call: Call) -> None:
     await people.remove_member(call.context, call.actor, call.id)
+
+
+async def list_keys_made(call: Call) -> KeysMade:
+    return KeysMade(data=await people.keys_made_by(call.context, call.actor, call.id))
 
 
 async def reset_member(call: Call) -> PasswordReset:
@@ -260,6 +270,13 @@ ROUTES: Final = (
         work=remove_member,
         answer=None,
         status=204,
+    ),
+    Route(
+        method="GET",
+        path="/members/{id}/keys-made",
+        about="List the keys of others that a person made",
+        work=list_keys_made,
+        answer=KeysMade,
     ),
     Route(
         method="POST",

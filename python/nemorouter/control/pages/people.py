@@ -126,6 +126,9 @@ async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str])
     """Names the person, and what their leaving means."""
     frame = await open_frame(request, org, "People")
     one = await _find(frame, id)
+    made = await people.keys_made_by(frame.context, frame.actor, one.id)
+    named = ", ".join(f"{key.name} ({key.alias})" for key in made[:20])
+    more = f", and {len(made) - 20} more" if len(made) > 20 else ""
     return frame.page(
         "confirm.html",
         question="Remove this person?",
@@ -134,7 +137,9 @@ async def ask_remove(request: AnyRequest, org: FromPath[str], id: FromPath[str])
         consequences=[
             "All their sessions and management keys end.",
             "All API keys of theirs are deleted; the next request with one is refused.",
+            "Invitations and links for a new password that they made are of no use any more.",
             "Their spend and their logs stay.",
+            *([f"They made keys of others, which go on: {named}{more}."] if made else []),
         ],
         verb="Remove person",
         action=f"{frame.path}/people/members/{one.id}/remove",

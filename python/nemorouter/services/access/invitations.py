@@ -9,7 +9,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter import ids
-from nemorouter.errors import ConflictError, NotFoundError, RefusedError
+from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.roles import Actor, Role, require
 from nemorouter.services.access import password as passwords
 from nemorouter.services.access import sessions, tokens
@@ -17,7 +17,7 @@ from nemorouter.services.fields import values
 from nemorouter.services.scopes import owners
 from nemorouter.services.transaction.clock import iso, now_ms
 from nemorouter.services.transaction.context import Context
-from nemorouter.services.transaction.lookup import text_id
+from nemorouter.services.transaction.lookup import is_operator, text_id
 from nemorouter.services.transaction.unit import UnitOfWork, change, own_change
 from nemorouter.store.schema import invitations, memberships, orgs, users
 from nemorouter.types import Kind
@@ -57,16 +57,16 @@ class IssuedInvitation(msgspec.Struct, frozen=True):
 
 
 async def create(context: Context, actor: Actor, new: NewInvitation) -> IssuedInvitation:
-    """Invite a person; an earlier invitation of the same address ends."""
+    """Invite a person; an earlier invitation of the same address ends.
+
+    A person who is there without a password may be invited with the role that they have: a link
+    lets whoever holds it act as them, so it takes the same right as making them.
+    """
     role, email = owners.parse_role(new.role), values.email(new.email)
     async with change(context, actor, "invitation.create") as unit:
         if role is Role.OWNER and actor.role is not Role.OWNER:
             raise RefusedError("Only an owner invites owners.", field="role")
-        query = select(users.c.password_hash).where(
-            users.c.email == email, users.c.org_id == actor.org
-        )
-        if (await unit.connection.execute(query)).scalar() is not None:
-            raise ConflictError("This person is a member already.", field="email")
+        await _require_same_role(unit, email, role)
         await _end_pending(unit, invitations.c.email == email)
         token = tokens.new_token()
         row: dict[str, Any] = {
@@ -76,6 +76,7 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> IssuedIn
             "role": int(role),
             "digest": tokens.digest("invitation", token, context.peppers[0]),
             "invited_by": actor.name,
+            "inviter_id": actor.user,
             "created_ms": unit.now_ms,
             "expires_ms": unit.now_ms + LIFE_MS,
         }
@@ -83,6 +84,28 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> IssuedIn
         view = await _view_of(unit.connection, row["id"], unit.now_ms)
         await unit.record("member.invited", view.id, None, view)
     return IssuedInvitation(token, view)
+
+
+async def _require_same_role(unit: UnitOfWork, email: str, role: Role) -> None:
+    """Raise a RefusedError if the person is there and the invitation would change what they are."""
+    query = (
+        select(users.c.password_hash, memberships.c.role, is_operator().label("operator"))
+        .join(memberships, memberships.c.user_id == users.c.id)
+        .where(users.c.email == email, memberships.c.org_id == unit.actor.org)
+    )
+    row = (await unit.connection.execute(query)).first()
+    if row is None:
+        return
+    if row.password_hash is not None:
+        raise ConflictError("This person is a member already.", field="email")
+    if row.role != role:
+        there = Role(row.role).name.lower()
+        raise ConflictError(
+            f"This person is there as {there}: invite them as {there}, or change their role first.",
+            field="role",
+        )
+    if row.operator and not unit.actor.operator:
+        raise ForbiddenError("Only an operator invites a person who is one.", field="email")
 
 
 async def list_invitations(context: Context, actor: Actor) -> list[InvitationView]:
@@ -145,21 +168,35 @@ async def accept(context: Context, token: str, name: str, password: str, source_
 
 
 async def _join(unit: UnitOfWork, row: Row[Any], name: str, hashed: str) -> int:
-    """The person of the invitation: a new one, or one who was added without a password."""
-    query = select(users.c.id).where(
-        users.c.email == row.email, users.c.org_id == row.org_id, users.c.password_hash.is_(None)
+    """Answer the person of the invitation: a new one, or one who was added without a password.
+
+    The role of a person who is there stays. NotFoundError: it is another than the invitation's.
+    """
+    query = (
+        select(users.c.id, memberships.c.role)
+        .join(memberships, memberships.c.user_id == users.c.id)
+        .where(
+            users.c.email == row.email,
+            memberships.c.org_id == row.org_id,
+            users.c.password_hash.is_(None),
+        )
     )
-    user = (await unit.connection.execute(query)).scalar()
+    found = (await unit.connection.execute(query)).first()
     role = Role(row.role)
-    if user is None:
+    if found is None:
         new = owners.NewMember(name=name, email=row.email, role=role.name.lower())
         return ids.from_text("user", (await owners.insert_member(unit, new, hashed)).id)
+    if found.role != role:
+        raise NotFoundError(_GONE)
     given = {"name": name, "password_hash": hashed}
-    await unit.connection.execute(update(users).where(users.c.id == user).values(**given))
-    place = (memberships.c.user_id == user) & (memberships.c.org_id == row.org_id)
-    await unit.connection.execute(update(memberships).where(place).values(role=int(role)))
-    await unit.bump_version(Kind.USER, user)
-    return int(user)
+    await unit.connection.execute(update(users).where(users.c.id == found.id).values(**given))
+    await unit.bump_version(Kind.USER, found.id)
+    return int(found.id)
+
+
+async def end_those_of(unit: UnitOfWork, user: int, email: str) -> None:
+    """End the open invitations that a person made, and those that invite them."""
+    await _end_pending(unit, (invitations.c.inviter_id == user) | (invitations.c.email == email))
 
 
 async def _end_pending(unit: UnitOfWork, which: Any) -> int:  # noqa: ANN401 - a condition

@@ -9,13 +9,14 @@ from sqlalchemy import Row, delete, func, select, update
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, RefusedError
-from nemorouter.roles import Actor, Role
-from nemorouter.services.access import sessions
+from nemorouter.roles import Actor, Role, require
+from nemorouter.services.access import invitations, reset, sessions
 from nemorouter.services.access.sessions import Signed
 from nemorouter.services.fields import values
-from nemorouter.services.fields.views import UserView, view
+from nemorouter.services.fields.views import KeyView, UserView, view, views
 from nemorouter.services.scopes import owners
 from nemorouter.services.scopes.limits import ScopePatch
+from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import find, text_id
 from nemorouter.services.transaction.unit import UnitOfWork, change, own_change
@@ -32,8 +33,9 @@ class MemberPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=T
 async def patch_member(
     context: Context, actor: Actor, reference: str, given: MemberPatch
 ) -> UserView:
-    """Change a person's role, state, limits or name. Another role, or none any more, ends their
-    sessions.
+    """Change a person's role, state, limits or name.
+
+    Another role, or none any more, ends their sessions and the links that they made.
     """
     async with change(context, actor, "member.update") as unit:
         old = await find(unit.connection, actor, Kind.USER, reference)
@@ -42,19 +44,22 @@ async def patch_member(
         disabled = given.status not in (UNSET, "active")
         if (role is not None and role is not was) or disabled:
             await _may_lose(unit, was, wanted=role)
-            await sessions.end_all(unit.connection, old.id)
+            await _end_what_they_issued(unit, old)
         found: UserView = await owners.write_patch(unit, Kind.USER, old, given, role)
         await _require_owner(unit)
         return found
 
 
 async def remove_member(context: Context, actor: Actor, reference: str) -> None:
-    """Remove a person: their keys are revoked, their sessions end, their spend and rows stay."""
+    """Remove a person: their keys, sessions and links end; their spend and log rows stay.
+
+    Keys of others that they made go on: ``keys_made_by`` lists them, for they know the secrets.
+    """
     async with change(context, actor, "member.remove") as unit:
         old = await find(unit.connection, actor, Kind.USER, reference)
         await _may_lose(unit, await _role(unit, old.id))
         before = await view(unit.connection, Kind.USER, old.id, unit.now_ms)
-        await sessions.end_all(unit.connection, old.id)
+        await _end_what_they_issued(unit, old)
         place = (memberships.c.user_id == old.id) & (memberships.c.org_id == actor.org)
         await unit.connection.execute(delete(memberships).where(place))
         await _require_owner(unit)
@@ -63,6 +68,26 @@ async def remove_member(context: Context, actor: Actor, reference: str) -> None:
         await _revoke_keys(unit, old.id)
         await unit.bump_version(Kind.USER, old.id)
         await unit.record("member.removed", text_id(Kind.USER, old.id), before)
+
+
+async def keys_made_by(context: Context, actor: Actor, reference: str) -> list[KeyView]:
+    """List the live keys that a person made for others, the newest first, at most 1,000."""
+    require(actor, "member.remove")
+    at = now_ms()
+    async with context.store.read() as connection:
+        person = await find(connection, actor, Kind.USER, reference)
+        mine = select(management_keys.c.id).where(management_keys.c.user_id == person.id)
+        names = [ids.to_text("mk", id) for id in (await connection.execute(mine)).scalars()]
+        query = (
+            select(keys)
+            .where(keys.c.org_id == actor.org, keys.c.status != int(Status.REVOKED))
+            .where(keys.c.created_by.in_([person.email, *names]))
+            .where(func.coalesce(keys.c.user_id, 0) != person.id)
+            .order_by(keys.c.id.desc())
+            .limit(1000)
+        )
+        rows = list((await connection.execute(query)).all())
+        return await views(connection, Kind.KEY, rows, at)
 
 
 async def rename_me(context: Context, signed: Signed, name: str) -> UserView:
@@ -76,6 +101,13 @@ async def rename_me(context: Context, signed: Signed, name: str) -> UserView:
         after: UserView = await view(unit.connection, Kind.USER, actor.user, unit.now_ms)
         await unit.record("member.updated", text_id(Kind.USER, actor.user), before, after)
         return after
+
+
+async def _end_what_they_issued(unit: UnitOfWork, person: Row[Any]) -> None:
+    """End a person's sessions, and all links that they made or that are for them."""
+    await sessions.end_all(unit.connection, person.id)
+    await invitations.end_those_of(unit, person.id, person.email)
+    await reset.end_those_of(unit, person.id)
 
 
 async def _role(unit: UnitOfWork, user: int) -> Role:

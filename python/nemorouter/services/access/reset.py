@@ -20,7 +20,7 @@ from nemorouter.services.access import sessions, throttle, tokens
 from nemorouter.services.transaction.clock import iso, now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import find, is_operator, text_id
-from nemorouter.services.transaction.unit import change, own_change
+from nemorouter.services.transaction.unit import UnitOfWork, change, own_change
 from nemorouter.store.schema import memberships, meta, orgs, users
 from nemorouter.types import Kind, Status
 
@@ -65,7 +65,7 @@ async def issue(context: Context, actor: Actor, reference: str) -> Reset:
         digest = tokens.digest("reset", token, context.peppers[0]).hex()
         await unit.connection.execute(delete(meta).where(meta.c.key == _name(row.id)))
         await unit.connection.execute(
-            insert(meta).values(key=_name(row.id), value=f"{expires}.{digest}")
+            insert(meta).values(key=_name(row.id), value=f"{expires}.{digest}.{actor.user}")
         )
         await unit.record("password.reset_issued", text_id(Kind.USER, row.id))
     return Reset(
@@ -101,6 +101,12 @@ async def complete(context: Context, token: str, password: str, source_ip: str) 
         return await sessions.begin(unit.connection, context, found.user, found.org, source_ip)
 
 
+async def end_those_of(unit: UnitOfWork, user: int) -> None:
+    """End the links that a person made, and the one that is for them."""
+    made = meta.c.key.startswith("reset.") & meta.c.value.endswith(f".{user}")
+    await unit.connection.execute(delete(meta).where(made | (meta.c.key == _name(user))))
+
+
 def _name(user: int) -> str:
     return f"reset.{user}"
 
@@ -114,7 +120,7 @@ async def _open(connection: AsyncConnection, context: Context, token: str) -> _F
     stored = (
         await connection.execute(select(meta.c.value).where(meta.c.key == _name(user)))
     ).scalar() or ""
-    expires, _, digest = stored.partition(".")
+    expires, digest, _ = (*stored.split("."), "", "")[:3]
     given = [one.hex() for one in tokens.digests("reset", secret, context.peppers)]
     if not any(hmac.compare_digest(digest, one) for one in given) or int(expires) <= now_ms():
         raise NotFoundError(_GONE)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, insert, select, update
 
 from nemorouter import ids
 from nemorouter.datadir.secrets import hash_key
-from nemorouter.errors import ConflictError, RefusedError
+from nemorouter.errors import ConflictError, ForbiddenError, RefusedError
 from nemorouter.roles import Actor, Visibility, require
 from nemorouter.services.budgets import budgets
 from nemorouter.services.fields import values
@@ -21,6 +21,7 @@ from nemorouter.services.fields.page import Page, checked, cursor_id, page
 from nemorouter.services.fields.views import KeyView, view, views
 from nemorouter.services.scopes.limits import NewScope, ScopePatch, columns
 from nemorouter.services.scopes.places import require_own_place, take_place
+from nemorouter.services.scopes.tightening import require_tighter
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, find, text_id
@@ -73,6 +74,11 @@ async def create(context: Context, actor: Actor, new: NewKey) -> IssuedKey:
 async def insert_key(unit: UnitOfWork, new: NewKey) -> IssuedKey:
     """The same within a transaction that is open."""
     team = await find(unit.connection, unit.actor, Kind.TEAM, new.team or DEFAULT_TEAM)
+    if unit.visibility is Visibility.OWN and team.name != DEFAULT_TEAM:
+        raise ForbiddenError(
+            f"A member creates keys in the team {DEFAULT_TEAM}. Ask an admin for one in another.",
+            field="team",
+        )
     user = await _owner(unit, new.user)
     row = columns(new) | _own_columns(new, unit.now_ms) | {"team_id": team.id, "user_id": user}
     return await _insert(unit, row, new.budget)
@@ -152,13 +158,19 @@ async def list_keys(
 
 
 async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch) -> KeyView:
-    """Change what was given; obeyed at the next request. A revoked key cannot be changed."""
+    """Change what was given; obeyed at the next request. A revoked key cannot be changed.
+
+    ForbiddenError: a member would loosen what binds the key.
+    """
     async with change(context, actor, "key.update") as unit:
         old = await find(unit.connection, actor, Kind.KEY, reference, unit.visibility)
         if old.status == Status.REVOKED:
             raise ConflictError("A revoked key cannot be changed.", field="status")
         before: KeyView = await view(unit.connection, Kind.KEY, old.id, unit.now_ms)
         row = columns(given) | _own_columns(given, unit.now_ms)
+        if unit.visibility is Visibility.OWN:
+            budget = await budgets.current_budget(unit, Kind.KEY, old.id)
+            require_tighter(old, row, budget, given.budget)
         if row:
             await unit.connection.execute(update(keys).where(keys.c.id == old.id).values(**row))
         await budgets.patch_budget(unit, Kind.KEY, old.id, given.budget)

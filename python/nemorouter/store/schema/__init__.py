@@ -37,7 +37,7 @@ from nemorouter.store.schema.core import (
 )
 from nemorouter.store.schema.hosts import adrift, hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 """Number of the newest migration: what this program reads and writes."""
 
 INSTALLATION: Final = 0

@@ -38,6 +38,7 @@ invitations = Table(
     Column("role", SmallInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),  # keyed hash of the link's token
     text_("invited_by"),
+    big_("inviter_id", zero=True),  # 0: no person
     big_("created_ms"),
     big_("expires_ms"),
     big_("accepted_ms", null=True),
