@@ -981,8 +981,19 @@ def echo_chat(body: bytes, identity: str) -> tuple[bytes, int, int] | None:
     prefix.
     """
 
-def die_with_parent() -> None:
-    """Ask the kernel to send SIGTERM to this process when its parent dies."""
+def watch_for_end(masters: list[int], limit_s: float, grace_s: float) -> int:
+    """Bound the life of this process: it is killed ``limit_s`` seconds after the first SIGTERM, or
+    ``grace_s`` seconds after the end of one of the processes ``masters``.
+
+    Returns a descriptor from which ``b"T"`` is read for SIGTERM and ``b"P"`` for the end of a
+    master, each at most once. SIGTERM must be blocked in all threads. ValueError: a number that no
+    process can have, or no length of time. OSError: the kernel refused.
+    """
+
+def set_process_name(name: str) -> None:
+    """Set the name of the calling thread, of at most 15 bytes; of the main thread it is the name of
+    the process in ``ps``.
+    """
 
 def set_time_slice(microseconds: int) -> None:
     """Ask the kernel for a time slice of this length for the calling thread, and for those that it

@@ -61,6 +61,7 @@ class App:
         self._settings = settings
         self._answer: Any = not_ready
         self._open = AsyncExitStack()
+        self._gate: Gate | None = None
 
     def __rsgi__(self, scope: Scope, connection: Connection) -> Coroutine[Any, Any, None]:
         answer: Coroutine[Any, Any, None] = self._answer(scope, connection)
@@ -90,6 +91,7 @@ class App:
         routes = upstream_routes(settings)
         self._open.push_async_callback(routes.close)
         gate, store = await open_gate(settings, routes.names, self._open)
+        self._gate = gate
         durable = settings.durability == "commit"
         worker = new_worker(gate, settings, routes.table, echo=routes.echo)
         router = Router(
@@ -107,6 +109,11 @@ class App:
             durable=durable,
         )
         self._answer = driver.__call__  # bound once: to call an object is to look for its method
+
+    def in_flight(self) -> int:
+        """Count the model calls of this worker that are admitted and not settled."""
+        counters = {} if self._gate is None else self._gate.journal.counters()
+        return counters.get("admitted", 0) - counters.get("settled", 0)
 
     async def stop(self) -> None:
         """Refuse what comes now, and close everything in reverse order."""

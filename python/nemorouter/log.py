@@ -16,6 +16,16 @@ from structlog.typing import EventDict, WrappedLogger
 _SECRET: Final = re.compile(r"(sk|mk)-nemo-[A-Za-z0-9]{8,}")
 
 
+STANDARD_LOGGING: Final = {
+    "handlers": {"events": {"class": "nemorouter.log.EventHandler"}},
+    "loggers": {
+        name: {"handlers": ["events"], "propagate": False}
+        for name in ("_granian", "granian.access")
+    },
+}
+"""Configuration of Python's ``logging`` under which Granian's lines are events like all others."""
+
+
 def redact(text: str) -> str:
     """``text`` with every key replaced by its kind and dots."""
     return _SECRET.sub(r"\1-nemo-...", text)
@@ -39,6 +49,15 @@ def configure(level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class EventHandler(logging.Handler):
+    """Writes what a library logs by Python's ``logging`` as an event of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write ``record``, with its traceback if it has one."""
+        logger = structlog.get_logger(module=record.name.lstrip("_"))
+        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

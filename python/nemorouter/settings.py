@@ -44,6 +44,7 @@ _RANGES: Final = {
     "lease_share": (0.001, 0.5),
     "safe_share": (0, 0.5),
     "log_retention_days": (1, 36_500),
+    "shutdown_timeout": (1, 3_600),
     "max_body_bytes": (1024, 1 << 30),
     "max_header_bytes": (1024, 1 << 20),
     "upstream_connect_timeout": (0.001, 86_400),
@@ -91,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: Literal["process", "commit"] = "process"
     journal_slots: int = 16_384
     log_retention_days: int = 90
+    shutdown_timeout: float = 30.0  # that requests in flight have from SIGTERM on
     max_body_bytes: int = 20 * 1024 * 1024
     max_header_bytes: int = 16 * 1024
     upstream_connect_timeout: float = 10.0

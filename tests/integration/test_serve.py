@@ -277,11 +277,17 @@ def test_sigterm_is_heard_by_workers_that_just_start(tmp_path: Path, after_s: fl
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_only_an_end_that_nobody_asked_for_is_a_failure(asked: bool) -> None:
+def test_only_an_end_that_nobody_asked_for_is_a_failure(tmp_path: Path, asked: bool) -> None:
     """A worker's death in the instant before the signal, which no test can hit at will: as Granian
     notes it.
     """
-    master = Master("nemorouter.server.serve:worker", factory=True, interface=Interfaces.RSGI)
+    master = Master(
+        DataDir(tmp_path),
+        "nemorouter.server.worker:worker",
+        factory=True,
+        interface=Interfaces.RSGI,
+        workers_kill_timeout=1,
+    )
     master._sso = None  # it never listened
     master._start_ipc()
     master.interrupt_children.append(0)

@@ -219,12 +219,13 @@ class Host:
         kind: str = "rsgi",
         app: str = "nemorouter.app:app",
         arguments: tuple[str, ...] = (),
+        port: int = 0,
         **options: Any,
     ) -> Iterator[Server]:
         """Run the gateway under ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn", or
-        another ``app``. ``arguments`` are the server's own.
+        another ``app``. ``arguments`` are the server's own. Without a ``port``, on a free one.
         """
-        port = free_port()
+        port = port or free_port()
         settings = msgspec.structs.replace(self.settings, port=port, **options)
         log = self.folder / f"server-{port}.log"
         env = {

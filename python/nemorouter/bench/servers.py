@@ -28,7 +28,7 @@ UNKNOWN_KEY: Final = "sk-nemo-" + "x" * 20
 _MOST: Final = 1_000_000_000
 _WIDE: Final[dict[str, Any]] = {"rpm": _MOST, "tpm": _MOST}
 _BUDGET: Final = NewBudget(max_spend="1000000", duration="monthly")
-_PROMPT: Final = "from nemorouter.server.serve import be_prompt; be_prompt(); "
+_PROMPT: Final = "from nemorouter.server.worker import be_prompt; be_prompt(); "
 _GRANIAN: Final = "from granian.cli import entrypoint; entrypoint()"
 _SERVE: Final = (
     "from nemorouter.server.serve import run; from nemorouter.settings import Settings; "

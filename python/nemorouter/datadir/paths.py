@@ -59,9 +59,22 @@ class DataDir:
         self.agent_file = root / "agent.status"
         self.policy_lock = root / "policy.lock"
         self.drainer_lock = root / "drainer.lock"
+        self.dedicated_lock = root / "drainer.dedicated.lock"
         self.serve_lock = root / "serve.lock"
+        self.alerts_lock = root / "alerts.lock"
         self.agent_socket = root / "agent.sock"
         self.control_socket = root / "control.sock"
+
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """The files by whose locks the processes of this directory agree."""
+        return (
+            self.policy_lock,
+            self.drainer_lock,
+            self.dedicated_lock,
+            self.serve_lock,
+            self.alerts_lock,
+        )
 
     def prepare(self) -> Self:
         """Make the directory (mode 0700), or check that it is ours and can be written; else

@@ -2,6 +2,7 @@
 they are of.
 """
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -22,16 +23,38 @@ class ArenaNote(msgspec.Struct, frozen=True):
     install: str = ""  # of the store
 
 
+_SILENT_S: Final = 10.0
+"""A drainer that says nothing for so long is gone, or hangs: it says each second that it lives."""
+_STUCK_S: Final = 60.0
+"""A turn that takes so long hangs: a statement without an answer is given up after half of it, and
+then the drainer tells an error.
+"""
+
+
 class DrainerStatus(msgspec.Struct, frozen=True):
-    """What the process that drains tells the others. Times are Unix milliseconds."""
+    """What the process that drains tells the others. Times are Unix milliseconds, but for
+    ``told_us``.
+    """
 
     boot: str
     pid: int
-    beat_ms: int  # last tick that went well
+    told_us: int  # when this was told, by ``time.monotonic``; each second while the process lives
+    turn_s: float  # how long it had then been since the last turn that went well
+    beat_ms: int  # last turn that went well; 0 = none yet
     commit_ms: int  # last transaction that held rows; 0 = none yet
     rows: int  # moved by this process since it began to drain
     applied: int  # change sequence that its arena has seen
-    error: str = ""  # why the last tick failed; empty = it did not
+    error: str = ""  # why the last turn failed; empty = it did not
+
+    def silent_s(self) -> float:
+        """Seconds since the process last said that it lives."""
+        return time.monotonic() - self.told_us / 1_000_000
+
+    def drains(self) -> bool:
+        """Report whether the process moves rows, or tries to: a drainer that waits for the store
+        does. False where the process is gone, stopped or hangs.
+        """
+        return self.silent_s() <= _SILENT_S and (bool(self.error) or self.turn_s <= _STUCK_S)
 
 
 class AgentStatus(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -39,7 +39,7 @@ _PAUSES_S: Final = {
 _DOZE_S: Final = 0.25
 _RETAIN_MORE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
-_FRESH_MS: Final = 5_000  # a drainer that was silent for longer is not well
+_FRESH_MS: Final = 5_000  # a drainer whose last good turn is longer ago is not well
 _RETAIN_S: Final = 60.0
 _REFRESH_S: Final = 600.0  # how often words that nobody came to are brought up to date
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -51,16 +51,23 @@ _log = get_logger(__name__)
 class Drainer:
     """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's
     one drainer.
+
+    A ``dedicated`` one goes first: others drain only while there is none, and give way to it. The
+    host serves no more when it is stopped.
     """
 
-    def __init__(self, settings: Settings, *, leaves: bool = False) -> None:
+    def __init__(self, settings: Settings, *, dedicated: bool = False) -> None:
         self._settings = settings
-        self._leaves = leaves  # the host serves no more when this one is stopped
+        self._dedicated = dedicated
         self._data = DataDir(settings.data_dir)
         self._stopping = Stop()
         self._thread: threading.Thread | None = None
         self._rows = self._commit_ms = self._beat_ms = 0
-        self._told = 0.0
+        self._error = ""
+        self._told = False  # since this one began to drain
+        self._turned = 0.0  # when the last turn went well, or the first began
+        self._telling = threading.Lock()
+        self._look_for_dedicated = 0.0
         self._failures = 0
         self._logged: tuple[str, float] = ("", 0.0)
 
@@ -98,22 +105,40 @@ class Drainer:
 
     async def _compete(self) -> None:
         self._data.prepare()
-        while True:
-            last = self._stopping.is_set()
-            lock = Flock.attempt(self._data.drainer_lock)
-            if lock is not None:
-                with lock:
-                    await self._hold()
-                return
-            if last:
-                return
-            await self._stopping.sleep(_CANDIDATE_S)
+        with ExitStack() as precedence:
+            while True:
+                last = self._stopping.is_set()
+                if self._is_first(precedence):
+                    lock = Flock.attempt(self._data.drainer_lock)
+                    if lock is not None:
+                        with lock:
+                            await self._hold()
+                        last = self._stopping.is_set()
+                if last:
+                    return
+                await self._stopping.sleep(_CANDIDATE_S)
+
+    def _is_first(self, precedence: ExitStack) -> bool:
+        """Report whether this one may drain; ``precedence`` keeps the lock of a dedicated one.
+
+        A dedicated one that fails gives the lock back until it tries again, so that others may do
+        better.
+        """
+        lock = Flock.attempt(self._data.dedicated_lock)
+        if lock is None:  # a dedicated one lives: this one, or another
+            return self._dedicated
+        if self._dedicated:
+            precedence.enter_context(lock)
+        else:
+            lock.release()
+        return True
 
     async def _hold(self) -> None:
-        """Work until the end; an error leaves by the door, and the lock is free for a process that
-        may do better.
+        """Work until the end, or until a dedicated drainer is there. An error leaves the lock free
+        for a process that may do better.
         """
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
+        self._turned, self._told = time.monotonic(), False
         arena = await attach.join(self._settings)
         store = (
             Store.open_lazily(self._settings)
@@ -121,13 +146,15 @@ class Drainer:
             else await Store.open(self._settings, migrate=False)
         )
         agent = None
+        over = threading.Event()
         try:
             if arena is None:
                 arena = await attach.attach(self._settings, store)
             drain = Drain(self._data, arena, store)
             agent = self._agent(arena)
+            threading.Thread(target=self._keep_telling, args=(drain, over), daemon=True).start()
             retain_at = refresh_at = time.monotonic()
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not self._gives_way():
                 moved = await self._turn(drain)
                 if moved is None:
                     await self._stopping.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1])
@@ -145,12 +172,24 @@ class Drainer:
                     )  # it blocks the loop, which is nobody else's, and costs a tenth
                 else:
                     self._doze(drain, idle_s)
-            self._went_well(await drain.last_turn())
-            self._tell(drain.applied)
+            if self._stopping.is_set():
+                self._went_well(await drain.last_turn())
+                self._tell(drain)
         finally:
+            over.set()
             if agent is not None:
-                agent.stop(leave=self._leaves and self._stopping.is_set())
+                agent.stop(leave=self._dedicated and self._stopping.is_set())
             await store.close()
+
+    def _gives_way(self) -> bool:
+        """Report, at most once a second, whether a dedicated drainer waits for this one to stop."""
+        if self._dedicated or time.monotonic() < self._look_for_dedicated:
+            return False
+        self._look_for_dedicated = time.monotonic() + _BEAT_S
+        lock = Flock.attempt(self._data.dedicated_lock)
+        if lock is not None:
+            lock.release()
+        return lock is None
 
     def _agent(self, arena: Arena) -> "Agent | None":
         """What speaks for this host among others; it has a thread of its own, so that neither waits
@@ -185,26 +224,42 @@ class Drainer:
             moved = await drain.turn()
         except (NemoError, OSError) as error:
             self._failed(error)
-            self._tell(drain.applied, str(error))
+            self._error = str(error)
+            self._tell(drain)
             return None
         self._went_well(moved)
-        if time.monotonic() - self._told > _BEAT_S:
-            self._tell(drain.applied)
+        if not self._told:
+            self._tell(drain)
         return moved
 
     def _went_well(self, moved: int) -> None:
         self._failures = 0
+        self._error = ""
+        self._turned = time.monotonic()
         self._beat_ms = _now_ms()
         if moved:
             self._rows += moved
             self._commit_ms = self._beat_ms
 
-    def _tell(self, applied: int, error: str = "") -> None:
-        self._told = time.monotonic()
-        status = DrainerStatus(
-            boot_id(), os.getpid(), self._beat_ms, self._commit_ms, self._rows, applied, error
-        )
-        with suppress(OSError):  # a full disk: the store says so too
+    def _keep_telling(self, drain: Drain, over: threading.Event) -> None:
+        """Say each second that this process lives, also while a turn waits for the store."""
+        while not over.wait(_BEAT_S):
+            self._tell(drain)
+
+    def _tell(self, drain: Drain) -> None:
+        self._told = True
+        with self._telling, suppress(OSError):  # a full disk: the store says so too
+            status = DrainerStatus(
+                boot=boot_id(),
+                pid=os.getpid(),
+                told_us=time.monotonic_ns() // 1000,
+                turn_s=time.monotonic() - self._turned,
+                beat_ms=self._beat_ms,
+                commit_ms=self._commit_ms,
+                rows=self._rows,
+                applied=drain.applied,
+                error=self._error,
+            )
             replace_file(self._data.status_file, msgspec.json.encode(status))
 
     def _failed(self, error: Exception) -> None:

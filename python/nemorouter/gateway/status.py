@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from nemorouter._core import problem
 from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.paths import DataDir
@@ -39,6 +41,7 @@ _HELP = {
 
 _JSON: Final = ("content-type", "application/json")
 _TEXT: Final = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
+_NOBODY_DRAINS: Final = "No process of this host moves requests into the log. Retry."
 
 
 def health() -> Whole:
@@ -70,10 +73,22 @@ class Status:
         """Answer ``ready`` or ``metrics``."""
         if name == "metrics":
             return 200, [_TEXT], ("\n".join(self._lines()) + "\n").encode()
+        return self._ready()
+
+    def _ready(self) -> Whole:
+        """Answer 200 where requests are admitted and recorded, with what is not as it should be."""
         status, headers, body = ready(self._gate)
-        if status == 200 and self._gate.arena.clustered and self._adrift():
-            body = b'{"status":"ready","limits":"safe share: Redis cannot be reached"}'
-        return status, headers, body
+        if status != 200:
+            return status, headers, body
+        drainer = self._data.drainer_status()
+        if drainer is None or not drainer.drains():
+            return problem(Code.NOT_READY, _NOBODY_DRAINS)
+        words = {"status": "ready"}
+        if drainer.error:
+            words["log"] = "waits: the store does not take rows"
+        if self._gate.arena.clustered and self._adrift():
+            words["limits"] = "safe share: Redis cannot be reached"
+        return 200, headers, msgspec.json.encode(words)
 
     def _adrift(self) -> bool:
         status = self._data.agent_status()

@@ -7,64 +7,39 @@ code 1.
 """
 
 import asyncio
-import fcntl
-import gc
 import logging
 import os
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
-from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
+from granian.constants import HTTPModes, Interfaces, RuntimeModes, TaskImpl
 from granian.log import LogLevels
 
 from nemorouter import log
-from nemorouter._core import die_with_parent, set_time_slice
-from nemorouter.app import App
 from nemorouter.arena import attach
-from nemorouter.control.process.supervisor import ControlSupervisor
 from nemorouter.datadir import orphaned_arenas
+from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.secrets import stay_out_of_core_dumps
-from nemorouter.drainer.thread import Drainer
 from nemorouter.errors import ConfigurationError, NemoError, StoreAwayError, system_reason
-from nemorouter.server.master import ENDING, Master
+from nemorouter.server import orphaned_processes
+from nemorouter.server.master import Master
+from nemorouter.server.worker import CONNECTIONS, LOOP
 from nemorouter.services.access import setup
-from nemorouter.services.budgets.watch import Watcher
 from nemorouter.services.operations.bootstrap import bootstrap
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.upstream.client import check_providers
 
-_DRAIN_S = 30
-"""How long requests in flight may take to finish after SIGTERM; then the worker is killed, and
-recovered.
-"""
-_CONNECTIONS = 16_384
-"""Open connections a worker keeps, idle ones too; fewer where the system allows fewer files."""
+_KILL_S = 1
+"""How long after a worker's own last moment the master kills it."""
 RUNTIMES = 2
 """Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the
 other goes on, so that less is spent on sleep and waking than with one
 (``benches/load/probe.py``).
-"""
-_SLICE_US = 600
-"""Time slice of a worker's threads: shorter than the usual one, so that a worker that is woken need
-not wait until the drainer or the pages have had theirs (``benches/pages/signin.py``). With half of
-it the built-in upstream is cheaper still, but a call to a provider, which has more threads in it,
-dearer than with the usual one.
-"""
-_ELECTION_S = 2.0
-"""How long the drainer's process waits to be the one that drains; another server on the same data
-may be.
-"""
-_COLLECT_EVERY = 100_000
-"""Objects that the drainer's process makes before the collector looks: rows are tuples, freed
-without it.
 """
 _STORE_S = 60.0
 """How long a start waits for the store."""
@@ -74,10 +49,12 @@ _log = log.get_logger(__name__)
 
 def run(settings: Settings) -> None:
     """Serve until told to stop. SystemExit with code 1 when it cannot."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as SIGTERM: no traceback of an unfinished start
     stay_out_of_core_dumps()
     log.configure(settings.log_level)
     orphaned_arenas.sweep()
     try:
+        orphaned_processes.end(DataDir(settings.data_dir))
         _require_port(settings)
         _require_shared_store(settings)
         check_providers(settings)
@@ -89,13 +66,14 @@ def run(settings: Settings) -> None:
     os.environ.update(settings.to_env())
     _tell(settings, key, setup_token)
     server = Master(
-        "nemorouter.server.serve:worker",
+        DataDir(settings.data_dir),
+        "nemorouter.server.worker:worker",
         factory=True,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.RSGI,
         workers=settings.workers,
-        loop=Loops.uvloop,
+        loop=LOOP,
         task_impl=TaskImpl.asyncio,
         runtime_mode=RuntimeModes.st,
         runtime_threads=RUNTIMES,
@@ -104,54 +82,17 @@ def run(settings: Settings) -> None:
         backlog=4096,
         backpressure=_connections() // RUNTIMES,
         log_level=LogLevels.warning,
+        log_dictconfig=log.STANDARD_LOGGING,
         log_access=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=_DRAIN_S,
+        workers_kill_timeout=settings.shutdown_timeout + _KILL_S,
     )
     # Granian warns of more of these threads than cores; but they wait for Python's lock, not for a
     # core.
     logging.getLogger("_granian").addFilter(
         lambda line: "number of Rust threads" not in line.getMessage()
     )
-    with _drainer_process():
-        server.serve()
-
-
-def worker() -> App:
-    """What Granian calls in each worker."""
-    die_with_parent()
-    settings = Settings.load()
-    log.configure(settings.log_level)
-    be_prompt()
-    return _Worker(settings)
-
-
-def be_prompt() -> None:
-    """What keeps a worker from waiting for others; while it has one thread, so that those to come
-    have it too.
-    """
-    with suppress(OSError):  # a sandbox may forbid it; then the worker takes its turn like all
-        set_time_slice(_SLICE_US)
-    # The kernel's table of open files grows by doubling. Once there are threads, each time stops
-    # the worker until all cores have come by, long on a busy machine: so let it have its full size
-    # now.
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = 2 * _CONNECTIONS if soft == resource.RLIM_INFINITY else min(soft, 2 * _CONNECTIONS)
-    anything = os.open(os.devnull, os.O_RDONLY)
-    with suppress(OSError):  # no room for it in the kernel: then it grows when it must
-        os.close(fcntl.fcntl(anything, fcntl.F_DUPFD_CLOEXEC, most - 1))
-    os.close(anything)
-
-
-class _Worker(App):
-    """The gateway in a worker of ours."""
-
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__rsgi_init__(loop)
-        # The loop runs next when Granian serves: from then on a signal is heard.
-        loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, ENDING)
-        gc.collect()
-        gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
+    server.serve()
 
 
 async def _prepared(settings: Settings) -> tuple[str | None, str | None]:
@@ -218,7 +159,7 @@ def _connections() -> int:
     if hard != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
-    return max(128, min(_CONNECTIONS, soft // 2))
+    return max(128, min(CONNECTIONS, soft // 2))
 
 
 def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
@@ -246,49 +187,3 @@ def _example(url: str, key: str, settings: Settings) -> str:
     body = '{"model": "echo", "messages": [{"role": "user", "content": "Hello, Nemo!"}]}'
     json = '-H "Content-Type: application/json"'
     return f"  curl {url}/v1/chat/completions \\\n{header} {json} \\\n    -d '{body}'"
-
-
-@contextmanager
-def _drainer_process() -> Iterator[None]:
-    """The host's drainer, in a process of its own: a thread of a worker would take turns with its
-    requests.
-
-    Workers are candidates too, should it die. It is no fork of the master, so that the master keeps
-    to one thread, and it ends last, when it has taken up what killed workers left.
-    """
-    command = [sys.executable, "-c", "from nemorouter.server.serve import drain; drain()"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    try:
-        if process.stdout is not None:
-            process.stdout.readline()  # it drains now, before any worker tries to
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def drain() -> None:
-    """What the drainer's process runs until the master ends it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    die_with_parent()
-    settings = Settings.load()
-    log.configure(settings.log_level)
-    drainer = Drainer(settings, leaves=True)
-    drainer.start()
-    end = time.monotonic() + _ELECTION_S
-    while time.monotonic() < end and (
-        (status := drainer.status) is None or status.pid != os.getpid()
-    ):
-        time.sleep(0.005)
-    watcher, control = Watcher(settings), ControlSupervisor(settings)
-    watcher.start()
-    control.start()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY)
-    print("ready", flush=True)
-    while signal.sigwait(ENDING) != signal.SIGTERM:
-        pass  # Ctrl-C reaches all of the group; the workers still need us
-    control.stop()
-    watcher.stop()
-    drainer.stop()

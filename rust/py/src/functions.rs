@@ -1,6 +1,6 @@
 //! Pure functions of the core, for the control plane, tests and benchmarks.
 
-use std::sync::Once;
+use std::{os::fd::IntoRawFd, sync::Once, time::Duration};
 
 use nemorouter_core::{
     bucket,
@@ -64,8 +64,18 @@ pub fn echo_chat<'py>(
 }
 
 #[pyfunction]
-pub fn die_with_parent() -> PyResult<()> {
-    nemorouter_core::process::die_with_parent().map_err(raise)
+pub fn watch_for_end(masters: Vec<i32>, limit_s: f64, grace_s: f64) -> PyResult<i32> {
+    let seconds = |value| {
+        Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()))
+    };
+    let (limit, grace) = (seconds(limit_s)?, seconds(grace_s)?);
+    let told = nemorouter_core::process::watch_for_end(&masters, limit, grace).map_err(raise)?;
+    Ok(told.into_raw_fd())
+}
+
+#[pyfunction]
+pub fn set_process_name(name: &str) -> PyResult<()> {
+    nemorouter_core::process::set_process_name(name).map_err(raise)
 }
 
 #[pyfunction]

@@ -27,7 +27,7 @@ mod _core {
     use super::exchange::{Exchange, Wait};
     #[pymodule_export]
     use super::functions::{
-        Bucket, die_with_parent, echo_chat, hash_key, parse_key, set_time_slice,
+        Bucket, echo_chat, hash_key, parse_key, set_process_name, set_time_slice, watch_for_end,
     };
     #[pymodule_export]
     use super::gate::Gate;

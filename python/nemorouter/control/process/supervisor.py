@@ -7,19 +7,19 @@ for its core.
 import asyncio
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from nemorouter import log
-from nemorouter._core import die_with_parent
 from nemorouter.control.process import link
+from nemorouter.datadir.ending import Ending
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import NemoError
 from nemorouter.services.transaction.context import Context
@@ -30,21 +30,22 @@ NICER: Final = 12
 """Than the workers: where they need every core whole, about a fifteenth of what one of them has
 remains for pages.
 """
-_PROGRAM: Final = (
-    "import sys; from nemorouter.control.process.supervisor import main; main(int(sys.argv[1]))"
-)
+_PROGRAM: Final = "import sys; from nemorouter.control.process.supervisor import main; main(*map(int, sys.argv[1:]))"
 _SHORT_LIFE_S: Final = 5.0
 _PAUSE_S: Final = 5.0  # after it died young; workers answer for themselves meanwhile
 _END_S: Final = 10.0
-_ENDING: Final = {signal.SIGTERM, signal.SIGINT}
 
 _log = log.get_logger(__name__)
 
 
 class ControlSupervisor:
-    """Listens in the process's stead, starts it at the first request, and again should it die."""
+    """Listens in the process's stead, starts it at the first request, and again should it die.
 
-    def __init__(self, settings: Settings) -> None:
+    The process outlives neither this one nor any of ``masters``.
+    """
+
+    def __init__(self, settings: Settings, masters: Sequence[int] = ()) -> None:
+        self._masters = [str(pid) for pid in (os.getpid(), *masters)]
         self._path = DataDir(settings.data_dir).control_socket
         self._stopping = threading.Event()
         self._wake = os.pipe()
@@ -85,7 +86,7 @@ class ControlSupervisor:
                 if listener.fileno() not in ready or self._stopping.is_set():
                     return False
                 begun = time.monotonic()
-                command = [sys.executable, "-c", _PROGRAM, str(listener.fileno())]
+                command = [sys.executable, "-c", _PROGRAM, str(listener.fileno()), *self._masters]
                 with self._lock:
                     self._process = subprocess.Popen(
                         command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL
@@ -101,27 +102,23 @@ class ControlSupervisor:
         return time.monotonic() - begun < _SHORT_LIFE_S
 
 
-def main(descriptor: int) -> None:
-    """Run the process of the control plane on the socket ``descriptor``."""
-    die_with_parent()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all of the group; the workers still need us
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+def main(descriptor: int, *masters: int) -> None:
+    """Run the control plane on the socket ``descriptor``, no longer than any of ``masters``."""
     settings = Settings.load()
     log.configure(settings.log_level)
+    ending = Ending("control", list(masters), limit_s=2 * _END_S)
     try:
-        asyncio.run(_serve(settings, descriptor))
+        asyncio.run(_serve(settings, descriptor, ending))
     except NemoError as error:
         sys.exit(f"nemorouter: {error}")
 
 
-async def _serve(settings: Settings, descriptor: int) -> None:
+async def _serve(settings: Settings, descriptor: int, ending: Ending) -> None:
     # Half a second of imports, which the supervisor's own process does not need.
     from nemorouter.control.app import create_control
 
     over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    ending.listen(asyncio.get_running_loop(), lambda _left_s: over.set())
     store = await Store.open(settings, migrate=False)
     try:
         app = create_control(await Context.attach(store, settings), settings)

@@ -38,7 +38,7 @@ class Watcher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = DataDir(settings.data_dir).root / "alerts.lock"
+        self._lock = DataDir(settings.data_dir).alerts_lock
         self._stopping = Stop()
         self._thread: threading.Thread | None = None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nemorouter.datadir import orphaned_arenas, set_aside
+from nemorouter.datadir.holders import holders, named
 from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.set_aside import Queue
@@ -181,10 +182,12 @@ def _arena(settings: Settings) -> Iterator[Check]:
 def _drainer(data: DataDir) -> Iterator[Check]:
     status = data.drainer_status()
     mend = "See the server's log; without a drainer its journals fill up and requests are refused."
-    if status is None:
-        yield Check(
-            name="drainer", state="fail", finding="No process drains the journals.", mend=mend
-        )
+    if status is None or not status.drains():
+        finding = "No process drains the journals."
+        if found := holders(data.drainer_lock):
+            finding = f"{named(found)} holds {data.drainer_lock} and does not drain."
+            mend = "End it: it is stopped, or it hangs. Nothing is lost."
+        yield Check(name="drainer", state="fail", finding=finding, mend=mend)
     elif status.error:
         yield Check(
             name="drainer", state="fail", finding=f"The drainer fails: {status.error}", mend=mend
