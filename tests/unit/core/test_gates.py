@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from nemorouter.errors import Code, TicketError
-from nemorouter.types import NANO, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
+from nemorouter.types import (
+    NANO,
+    RATES,
+    Duration,
+    Endpoint,
+    Kind,
+    ModelPrice,
+    Outcome,
+    Policy,
+    Rate,
+    Status,
+)
 from tests.support.rates import by_name
 
 PEPPER, OLD_PEPPER = b"n" * 32, b"o" * 32
@@ -108,6 +119,22 @@ def test_standing_is_asked_twice(
     assert world.admit().code == code
     assert world.journal.tallies(1 << 40) == [(1_767_225_600_000 // 60_000, 1, code, 2)]
     assert world.journal.tallies(1 << 40) == []
+
+
+@pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
+@pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG], ids=str)
+def test_every_scope_has_every_rate(world: World, kind: Kind, rate: Rate) -> None:
+    world.put(kind, **{rate.name: 10})
+    assert isinstance(world.admit(tokens=9), int)
+    again = world.admit(tokens=9)
+    if rate.resource == "tokens":
+        assert (again.code, again.kind) == (Code[rate.code.upper()], kind)
+        assert (again.rate, again.limit) == (RATES.index(rate), 10)
+        assert again.retry_after_us == rate.period_s * 1_000_000 * 8 // 10
+    else:
+        assert isinstance(again, int)
+    world.put(kind, **{rate.name: 0})
+    assert world.admit().code == Code[rate.code.upper()]
 
 
 @pytest.mark.parametrize(
