@@ -215,7 +215,7 @@ class Meters:
 class Lease:
     """What a host may spend of a limit that it shares with other hosts, and has spent: one look.
 
-    ``claimed``, ``returned`` and ``granted`` of RPM and TPM are tokens since the arena was made;
+    ``claimed``, ``returned`` and ``granted`` of a rate are tokens since the arena was made;
     none ever falls. Unspent is ``granted - claimed``; below zero it is debt. For money ``claimed``
     is the nano-USD committed, and ``granted`` the nano-USD granted, in the window that begins on
     ``first_day``.
@@ -431,8 +431,9 @@ class Arena:
         """True once ``admit_until_us`` has passed: ``identify`` and ``admit`` answer NOT_READY."""
 
     def lease(self, index: int, resource: int) -> Lease:
-        """A look at a lease. ``resource``: 0 RPM, 1 TPM, 2 money. RuntimeError while the policy is
-        being written.
+        """Read a lease. ``resource``: the place of a rate in ``RATES``, or ``MONEY``.
+
+        RuntimeError while the policy is being written.
         """
 
     def leased(self) -> list[tuple[int, int]]:
@@ -459,7 +460,7 @@ class Arena:
         """Take back up to ``most`` of what is unspent; the answer is certain: no request can spend
         it.
 
-        RPM and TPM: it is claimed and counted as returned. Money: ``granted`` falls by it.
+        Of a rate it is claimed and counted as returned. Of money ``granted`` falls by it.
         """
 
     def void(self, index: int, resource: int) -> int:

@@ -1,4 +1,4 @@
-"""Usage and produced text as ``nemorouter._core`` reads them, in plain Python: the tests' oracle."""
+"""Usage and produced text as ``nemorouter._core`` reads them, in plain Python: the oracle."""
 
 import json
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ _OUTPUT = ("output", "reasoning", "audio_output", "image_output")
 
 
 def parse(data: bytes) -> Any:
-    """The value of JSON; ValueError for anything else. A byte that is not ASCII is one character."""
+    """Return the value of JSON. A byte beyond ASCII is one character. ValueError: no JSON."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)

@@ -71,7 +71,8 @@ async def take(path: Path, *, shared: bool = False, deadline_s: float = 30.0) ->
     while (lock := Flock.attempt(path, shared=shared)) is None:
         if time.monotonic() > end:
             raise ConfigurationError(
-                f"{named(holders(path))} holds {path} for more than {deadline_s:.0f} s. Is it stopped?"
+                f"{named(holders(path))} holds {path} for more than {deadline_s:.0f} s. "
+                "Is it stopped?"
             )
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 0.02)

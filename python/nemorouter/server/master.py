@@ -144,7 +144,7 @@ class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serve
         self.wrks.clear()
 
     def _end(self, workers: list[Any]) -> None:
-        """Ask workers to end, and kill those that are still there after ``workers_kill_timeout``."""
+        """Ask workers to end, and kill those that are there after ``workers_kill_timeout``."""
         for worker in workers:
             worker.terminate()
         last = time.monotonic() + self.workers_kill_timeout

@@ -21,7 +21,8 @@ print("listening", flush=True)
 _HUNG = _HEAD + "pow(3, 10**9)  # with the interpreter's lock, for minutes"
 _TELLS = (
     _HEAD
-    + "while True:\n    select.select([told], [], [])\n    print(os.read(told, 1).decode(), flush=True)"
+    + "while True:\n    select.select([told], [], [])\n"
+    + "    print(os.read(told, 1).decode(), flush=True)"
 )
 
 Process = subprocess.Popen[str]

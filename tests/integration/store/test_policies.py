@@ -2,7 +2,7 @@
 
 from nemorouter.store import policies
 from nemorouter.store.engine import Store
-from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Status
+from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Policy, Status, per_rate
 from tests.support.sql import a_policy, a_price, sql
 
 ORG = "INSERT INTO orgs (id, name, version) VALUES (1, 'o', 11)"
@@ -44,8 +44,8 @@ async def test_every_column_arrives(store: Store) -> None:
         version=12,
         status=Status.DISABLED,
         org=1,
-        limits=(1, 3),
-        bursts=(2, 4),
+        limits=per_rate(rpm=1, tpm=3),
+        bursts=per_rate(rpm=2, tpm=4),
         cap=7,
         duration=Duration.WEEKLY,
         name="t",
@@ -60,7 +60,7 @@ async def test_every_column_arrives(store: Store) -> None:
         team=2,
         user=3,
         digest=b"d" * 32,
-        limits=(60, None),
+        limits=per_rate(rpm=60),
         cap=0,
         duration=Duration.DAILY,
         expires_ms=99,

@@ -18,7 +18,7 @@ from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.leases import Leases
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
-from nemorouter.types import Kind, Policy
+from nemorouter.types import Kind, Policy, per_rate
 from tests.support.leases.worker import IDENTITY, PEPPER, SECRET, Plan
 
 
@@ -39,8 +39,8 @@ def create(plan: Plan) -> Arena:
         team=1,
         digest=digest,
         last4="RRRR",
-        limits=(plan.limit, plan.tpm),
-        bursts=(plan.burst, plan.tpm),
+        limits=per_rate(rpm=plan.limit, tpm=plan.tpm),
+        bursts=per_rate(rpm=plan.burst, tpm=plan.tpm),
     )
     arena.put(key)
     arena.publish(str(folder / "arena"))

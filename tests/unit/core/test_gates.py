@@ -17,6 +17,7 @@ from nemorouter.types import (
     Policy,
     Rate,
     Status,
+    per_rate,
 )
 from tests.support.rates import by_name
 
@@ -234,7 +235,8 @@ def test_what_was_produced_is_charged(
     world.put(Kind.KEY, rpm=5, tpm=100)
     assert world.settle(world.admit(), tokens, outcome) == cost
     meters = world.arena.meters(world.key)
-    assert (meters.remaining, meters.committed) == ((4, 100 - tokens), cost)
+    assert meters.remaining == per_rate(rpm=4, tpm=100 - tokens)
+    assert meters.committed == cost
 
 
 def test_images_are_charged_by_the_piece(world: World) -> None:
@@ -279,10 +281,12 @@ def test_each_scope_is_charged_alike(world: World) -> None:
         world.put(kind, rpm=5, tpm=100)
     world.settle(world.admit(tokens=60), 70)
     for index in scopes.values():
-        assert world.arena.meters(index).remaining == (4, 30)
+        assert world.arena.meters(index).remaining == per_rate(rpm=4, tpm=30)
     refusal = world.admit(tokens=60)
     assert (refusal.code, refusal.kind, refusal.rate) == (Code.TPM_LIMIT_EXCEEDED, Kind.KEY, 1)
-    assert all(world.arena.meters(index).remaining == (4, 30) for index in scopes.values())
+    assert all(
+        world.arena.meters(index).remaining == per_rate(rpm=4, tpm=30) for index in scopes.values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -325,8 +329,8 @@ def test_an_old_version_is_not_heard(world: World) -> None:
         Policy(kind=Kind.KEY, id=9, version=9, org=1, team=1, digest=b"short"),
         Policy(kind=Kind.KEY, id=9, version=9, org=1, team=9, digest=b"x" * 32),
         Policy(kind=Kind.TEAM, id=9, version=9, org=9),
-        Policy(kind=Kind.ORG, id=9, version=9, limits=(1_000_000_001, None)),
-        Policy(kind=Kind.ORG, id=9, version=9, limits=(None, -1)),
+        Policy(kind=Kind.ORG, id=9, version=9, limits=per_rate(rpm=1_000_000_001)),
+        Policy(kind=Kind.ORG, id=9, version=9, limits=per_rate(tpm=-1)),
         Policy(kind=Kind.ORG, id=9, version=9, cap=10_000_000 * NANO + 1),
         Policy(kind=9, id=9, version=9),
     ],

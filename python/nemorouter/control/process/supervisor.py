@@ -30,7 +30,10 @@ NICER: Final = 12
 """Than the workers: where they need every core whole, about a fifteenth of what one of them has
 remains for pages.
 """
-_PROGRAM: Final = "import sys; from nemorouter.control.process.supervisor import main; main(*map(int, sys.argv[1:]))"
+_PROGRAM: Final = (
+    "import sys; from nemorouter.control.process.supervisor import main; "
+    "main(*map(int, sys.argv[1:]))"
+)
 _SHORT_LIFE_S: Final = 5.0
 _PAUSE_S: Final = 5.0  # after it died young; workers answer for themselves meanwhile
 _END_S: Final = 10.0

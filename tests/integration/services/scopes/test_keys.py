@@ -17,7 +17,7 @@ from nemorouter.services.scopes import keys, owners
 from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
-from nemorouter.types import Kind, Policy, Status
+from nemorouter.types import Kind, Policy, Status, per_rate
 from tests.support.installation import fields, scalar
 from tests.support.sql import a_policy, sql
 
@@ -60,7 +60,7 @@ async def test_the_arena_is_told_everything(context: Context, owner: Actor) -> N
     created = await keys.create(context, owner, FULL)
     policy = await newest(context)
     assert policy.digest == hash_key(created.key, context.peppers[0][1])
-    assert (policy.limits, policy.bursts) == ((60, None), (None, 7))
+    assert (policy.limits, policy.bursts) == (per_rate(rpm=60), per_rate(tpm=7))
     assert (policy.cap, policy.duration) == (250_000_000, 1)
     assert (policy.models, policy.endpoints, policy.ips) == (("gpt-*",), 8, ("10.0.0.0/8",))
     assert (policy.org, policy.user, policy.last4) == (owner.org, 0, created.key[-4:])

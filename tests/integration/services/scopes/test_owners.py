@@ -15,7 +15,7 @@ from nemorouter.services.scopes.limits import NewScope, ScopePatch
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import text_id
 from nemorouter.store import policies
-from nemorouter.types import Kind, Policy, Status
+from nemorouter.types import Kind, Policy, Status, per_rate
 from tests.support.installation import fields, scalar
 from tests.support.sql import a_policy
 
@@ -38,7 +38,7 @@ async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
     assert (policy.kind, policy.org, policy.limits, policy.cap) == (
         Kind.TEAM,
         owner.org,
-        (None, 1000),
+        per_rate(tpm=1000),
         1_500_000_000,
     )
     assert policy.models == ("o3",)
@@ -79,7 +79,7 @@ async def test_people(context: Context, owner: Actor, member: Actor) -> None:
     )
     policy = await newest(context)
     assert policy is not None
-    assert (policy.kind, policy.id, policy.limits) == (Kind.USER, member.user, (3, None))
+    assert (policy.kind, policy.id, policy.limits) == (Kind.USER, member.user, per_rate(rpm=3))
     assert (
         await scalar(context, f"SELECT role FROM memberships WHERE user_id = {member.user}")
         == Role.MEMBER
