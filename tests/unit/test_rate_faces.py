@@ -9,7 +9,7 @@ from nemorouter import reference
 from nemorouter.cli.run import run
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
-from nemorouter.cluster.rates.messages import Bucket
+from nemorouter.cluster.rates.messages import BucketAddress
 from nemorouter.control.api import ROUTES, openapi
 from nemorouter.control.pages import forms
 from nemorouter.control.pages.render import environment
@@ -86,7 +86,7 @@ def test_the_pages_ask_for_it_and_show_it(rate: Rate) -> None:
 @each_rate
 def test_hosts_share_it(rate: Rate) -> None:
     place = RATES.index(rate)
-    names = Bucket(int(Kind.KEY), 1, 1, place).keys("nemo", "2026-01-01")
+    names = BucketAddress(int(Kind.KEY), 1, 1, place).keys("nemo", "2026-01-01")
     assert names[1].endswith(f":{rate.name}")
     clock = BankClock()
     clock.heard(1 << 50, SECOND)
