@@ -163,7 +163,7 @@ const CHUNK: &[u8] = concat!(
 fn chunk() {
     let mut stream = Scanner::new(true);
     run(|_| {
-        assert_eq!(stream.feed(black_box(CHUNK), |_| Ok::<_, Infallible>(None)), Ok(Shown::Same))
+        assert_eq!(stream.feed(black_box(CHUNK), |_| Ok::<_, Infallible>(None)), Ok(Shown::Same));
     });
     assert_eq!(stream.told.produced, 4 * TIMES);
 }

@@ -154,7 +154,7 @@ fn refusals(c: &mut Criterion) {
         let index = world.gate.identify(world.headers[0].as_bytes(), || "127.0.0.1", 0).unwrap();
         assert_eq!(world.gate.admit(&request(index)).unwrap_err().code, code);
         group.bench_function(name, |b| {
-            b.iter(|| world.gate.admit(black_box(&request(index))).unwrap_err())
+            b.iter(|| world.gate.admit(black_box(&request(index))).unwrap_err());
         });
     }
     let world = world(1_000, |_| {});
@@ -164,7 +164,7 @@ fn refusals(c: &mut Criterion) {
     ] {
         assert!(world.gate.identify(header.as_bytes(), || "127.0.0.1", 0).is_err());
         group.bench_function(name, |b| {
-            b.iter(|| world.gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0))
+            b.iter(|| world.gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0));
         });
     }
     group.finish();

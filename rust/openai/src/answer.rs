@@ -56,7 +56,6 @@ impl Pieces {
 
 /// The members of an answer or an event that somebody looks at.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "facts of an event, each of its own")]
 pub(crate) struct Said {
     /// There is a choice at least.
     pub choices: bool,

@@ -45,8 +45,7 @@ impl<'a> Offered<'a> {
             let Some(value) = value else { continue };
             let found = if at == 0 { parse(value) } else { parse_key(value) };
             chosen = match (chosen, found) {
-                (one, Credential::Missing) => one,
-                (Credential::Missing, one) => one,
+                (one, Credential::Missing) | (Credential::Missing, one) => one,
                 (Credential::Key(one), Credential::Key(other)) if one == other => chosen,
                 _ => Credential::Malformed,
             };

@@ -137,7 +137,7 @@ impl Count {
 /// The members of a usage, as they are told, in the spellings of all providers.
 #[derive(Default)]
 struct Fields {
-    /// OpenAI's names for chat, completions and embeddings.
+    /// `OpenAI`'s names for chat, completions and embeddings.
     prompt: Count,
     completion: Count,
     /// The names of responses, images and transcriptions, and Anthropic's.
@@ -269,9 +269,7 @@ impl Fields {
                 (None, None) => {}
             }
         }
-        if input.or(output).or(total).is_none() {
-            return None;
-        }
+        input.or(output).or(total)?;
         let mut part = |count: u64, of: Option<u64>| {
             let most = of.unwrap_or(MOST);
             self.odd |= count > most;

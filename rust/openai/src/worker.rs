@@ -54,6 +54,7 @@ pub struct Head<'a> {
 }
 
 /// What becomes of a request by its head.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation a request")]
 pub enum Opened<'a> {
     /// Not a model call: the driver serves it.
     Place(Place<'a>),

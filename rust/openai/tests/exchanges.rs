@@ -140,12 +140,12 @@ fn answered(exchange: &mut Exchange, answer: &Value) -> Sent {
     let Some(chunks) = answer["chunks"].as_array() else {
         let body = text(answer, "body");
         return reply(
-            exchange.whole(status, &theirs, body.as_bytes(), None).unwrap(),
+            exchange.whole(status, theirs, body.as_bytes(), None).unwrap(),
             &own,
             body.as_bytes(),
         );
     };
-    let mut sent = reply(exchange.begin(status, &theirs), &own, b"");
+    let mut sent = reply(exchange.begin(status, theirs), &own, b"");
     for chunk in chunks {
         let chunk = chunk.as_str().unwrap().as_bytes();
         match exchange.chunk(chunk).unwrap() {

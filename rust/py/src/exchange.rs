@@ -264,16 +264,13 @@ impl Exchange {
         py: Python<'py>,
         body: Option<Bound<'py, PyBytes>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let step = match body {
-            Some(body) => {
-                let step = self.inner.body(body.as_bytes());
-                self.body = Some(body.unbind());
-                step
-            }
-            None => {
-                let body = self.body.as_ref().map(|body| body.clone_ref(py));
-                self.inner.admit(body.as_ref().map_or(&[], |body| body.as_bytes(py)))
-            }
+        let step = if let Some(body) = body {
+            let step = self.inner.body(body.as_bytes());
+            self.body = Some(body.unbind());
+            step
+        } else {
+            let body = self.body.as_ref().map(|body| body.clone_ref(py));
+            self.inner.admit(body.as_ref().map_or(&[], |body| body.as_bytes(py)))
         };
         self.step(py, step)
     }
@@ -288,7 +285,7 @@ impl Exchange {
         usage: Option<Tokens>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let theirs = theirs(headers)?;
-        let reply = self.inner.whole(status, &theirs, bytes(&body)?, usage).map_err(raise)?;
+        let reply = self.inner.whole(status, theirs, bytes(&body)?, usage).map_err(raise)?;
         self.reply(py, &reply, Some(headers), body)
     }
 
@@ -298,7 +295,7 @@ impl Exchange {
         status: u16,
         headers: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let reply = self.inner.begin(status, &theirs(headers)?);
+        let reply = self.inner.begin(status, theirs(headers)?);
         self.reply(py, &reply, Some(headers), py.None().into_bound(py))
     }
 

@@ -20,7 +20,7 @@ impl Exchange {
     pub fn whole(
         &mut self,
         status: u16,
-        theirs: &Theirs,
+        theirs: Theirs,
         body: &[u8],
         told: Option<Tokens>,
     ) -> error::Result<Reply> {
@@ -41,7 +41,7 @@ impl Exchange {
     }
 
     /// An event stream that came in one piece.
-    fn whole_stream(&mut self, status: u16, theirs: &Theirs, body: &[u8]) -> error::Result<Reply> {
+    fn whole_stream(&mut self, status: u16, theirs: Theirs, body: &[u8]) -> error::Result<Reply> {
         let mut reply = self.begin(status, theirs);
         let mut shown = match self.chunk(body)? {
             Shown::Same => body.to_vec(),
@@ -56,7 +56,7 @@ impl Exchange {
 
     /// An upstream's answer that is no success: its status, and its body if that is a JSON object.
     /// Where it refuses the provider's key, the fault is ours.
-    fn error(&mut self, status: u16, theirs: &Theirs, body: &[u8]) -> error::Result<Reply> {
+    fn error(&mut self, status: u16, theirs: Theirs, body: &[u8]) -> error::Result<Reply> {
         if !(400..600).contains(&status) || matches!(status, 401 | 403) {
             return self.fail(Code::UpstreamFailed, Outcome::UpstreamError);
         }
@@ -117,7 +117,7 @@ impl Exchange {
     }
 
     /// Take in the head of an answer that comes in pieces.
-    pub fn begin(&mut self, status: u16, theirs: &Theirs) -> Reply {
+    pub fn begin(&mut self, status: u16, theirs: Theirs) -> Reply {
         if let Some(call) = &mut self.call {
             call.status = status;
         }
@@ -236,7 +236,7 @@ impl Exchange {
         }
     }
 
-    fn reply(&self, status: u16, theirs: &Theirs) -> Reply {
+    fn reply(&self, status: u16, theirs: Theirs) -> Reply {
         let mut first = Headers::with_capacity(8);
         rates(&mut first, self.worker.gate.tightest(self.index), self.worker.ietf);
         let mut last = Headers::with_capacity(6);

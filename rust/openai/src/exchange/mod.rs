@@ -113,12 +113,11 @@ impl Exchange {
             Err(Fault::Model) => return self.refuse(Code::MissingModel, None),
             Err(Fault::Field(message)) => return self.refuse(Code::InvalidRequest, Some(&message)),
         }
-        match self.worker.routes.resolve(&self.seen.model) {
-            Some(route) => self.route = route,
-            None => {
-                let message = no_such_model(&self.seen.model);
-                return self.refuse(Code::ModelNotFound, Some(&message));
-            }
+        if let Some(route) = self.worker.routes.resolve(&self.seen.model) {
+            self.route = route;
+        } else {
+            let message = no_such_model(&self.seen.model);
+            return self.refuse(Code::ModelNotFound, Some(&message));
         }
         self.admit(body)
     }

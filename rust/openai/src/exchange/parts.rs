@@ -67,6 +67,7 @@ pub enum Last {
 
 /// What matters of the headers of an upstream's or an app's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of a head, each of its own")]
 pub struct Theirs {
     /// It is an event stream.
     pub events: bool,

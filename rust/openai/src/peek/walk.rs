@@ -56,7 +56,7 @@ where
                     (self.each)(known, map.next_value::<&RawValue>()?.get()).map_err(|fault| {
                         self.fault = Some(fault);
                         A::Error::custom("refused")
-                    })?
+                    })?;
                 }
             }
         }
