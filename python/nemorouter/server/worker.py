@@ -95,7 +95,7 @@ def worker() -> App:
     parent = multiprocessing.parent_process()
     master = parent and parent.pid
     ending = Ending("worker", [master or os.getppid()], limit_s=settings.shutdown_timeout)
-    return Worker(settings, ending)
+    return ForkedApp(settings, ending)
 
 
 def be_prompt() -> None:
@@ -115,7 +115,7 @@ def be_prompt() -> None:
     os.close(anything)
 
 
-class Worker(App):
+class ForkedApp(App):
     """The gateway in a process that the master forked.
 
     When the end is requested, the worker accepts no more and finishes what runs. What still runs
