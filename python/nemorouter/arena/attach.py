@@ -45,8 +45,7 @@ _serving: dict[
 
 
 async def attach(settings: Settings, store: Store | None = None) -> Arena:
-    """Map the arena of this boot, making it from the store if there is none; then catch up, and
-    count as serving.
+    """Map the arena of this boot, or make it from the store; then catch up, and count as serving.
 
     An arena that fits is taken over with its meters. ConfigurationError: the data directory cannot
     be used, the peppers are not this store's, the arena has no room, or live processes use one that
@@ -73,11 +72,10 @@ async def attach(settings: Settings, store: Store | None = None) -> Arena:
 
 
 async def join(settings: Settings) -> Arena | None:
-    """The arena that live processes of this data directory use, under these settings; None if there
-    is none.
+    """Map the arena that live processes of this data directory use under these settings.
 
-    It asks no store, so that a worker that is started while the store is away admits. Who made the
-    arena checked the peppers, and the drainer follows the changes.
+    None: there is none. The store is not read, so that a worker that is started while the store is
+    away admits. The maker of the arena checked the peppers, and the drainer follows the changes.
     """
     data = DataDir(settings.data_dir)
     if data.note() is None:
@@ -108,8 +106,9 @@ def detach(settings: Settings) -> None:
 
 
 async def _count_as_serving(data: DataDir) -> None:
-    """Hold a share of ``serve.lock`` and of the arena, if this process does not yet;
-    ``policy.lock`` is held.
+    """Hold a share of ``serve.lock`` and of the arena, if this process does not yet.
+
+    The caller holds ``policy.lock``.
     """
     shares, note = _serving.get(data.root), data.note()
     if note is not None and (shares is None or not all(share.held for share in shares)):
@@ -122,7 +121,7 @@ async def _count_as_serving(data: DataDir) -> None:
 
 
 async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
-    """This worker's journal. Made under ``policy.lock``, so that no recount can miss it."""
+    """Make this worker's journal under ``policy.lock``, so that no recount can miss it."""
     data = DataDir(settings.data_dir)
     async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
         try:
@@ -136,7 +135,7 @@ async def new_journal(settings: Settings, upstreams: Sequence[str]) -> Journal:
 
 
 def live(settings: Settings) -> Arena | None:
-    """The arena of this boot, if there is one that can be reached from here."""
+    """Return the arena of this boot, if there is one that can be reached from here."""
     note = DataDir(settings.data_dir).note()
     if note is not None:
         with suppress(OSError, ValueError):
@@ -162,10 +161,10 @@ async def try_again(arena: Arena, store: Store, data: DataDir) -> None:
 
 
 async def catch_up_if_live(settings: Settings, store: Store, changes: range = range(0)) -> None:
-    """Make running servers of this data directory obey what was committed before this call. Without
-    a server, do nothing.
+    """Make running servers of this data directory apply what was committed before this call.
 
-    ConfigurationError: no server took it over in time, or one of ``changes`` was set aside.
+    Without a server, do nothing. ConfigurationError: no server took it over in time, or one of
+    ``changes`` was set aside.
     """
     data = DataDir(settings.data_dir)
     arena = live(settings)
@@ -213,8 +212,9 @@ async def _opened(settings: Settings, store: Store | None) -> AsyncIterator[Stor
 
 
 def _identity(settings: Settings, data: DataDir, install: str, peppers: Sequence[Pepper]) -> bytes:
-    """32 bytes that differ where an arena must not be shared: layout, boot, peppers, store,
-    directory, capacity.
+    """Return 32 bytes that differ where an arena must not be shared.
+
+    They cover layout, boot, peppers, store, directory and capacity.
     """
     kind = "alone" if settings.redis_url is None else "clustered"
     parts = (
@@ -230,7 +230,7 @@ def _identity(settings: Settings, data: DataDir, install: str, peppers: Sequence
 
 
 def _take_over(data: DataDir, identity: bytes, newest: int) -> Arena | None:
-    """The arena that the note names, if it is of this identity and of this store's past."""
+    """Open the arena that the note names, if it has this identity and this store's past."""
     note = data.note()
     if note is None or note.identity != identity.hex():
         return None
@@ -248,7 +248,7 @@ def _take_over(data: DataDir, identity: bytes, newest: int) -> Arena | None:
 async def _rebuild(
     settings: Settings, data: DataDir, store: Store, identity: bytes, install: str
 ) -> Arena:
-    """A new arena from the store, if no live process uses the old one."""
+    """Make a new arena from the store, if no live process uses the old one."""
     lock = Flock.attempt(data.serve_lock)
     if lock is None:
         raise ConfigurationError(

@@ -84,7 +84,7 @@ class Drainer:
 
     @property
     def status(self) -> DrainerStatus | None:
-        """What the host's drainer last told."""
+        """Return what the host's drainer reported last."""
         return self._data.drainer_status()
 
     @property

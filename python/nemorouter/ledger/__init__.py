@@ -1,3 +1,4 @@
-"""From the journals to the store: draining, recovery of the dead, recounts, retention; by one
-process a host.
+"""Move rows from the journals to the store: draining, recovery, recounts, retention.
+
+One process a host does it.
 """

@@ -44,7 +44,10 @@ _log = get_logger(__name__)
 
 
 class Drain:
-    """What the holder of ``drainer.lock`` works with. Its state may be lost at any instant."""
+    """Drain the journals of a host, for the holder of ``drainer.lock``.
+
+    The state of this object may be lost at any instant.
+    """
 
     def __init__(self, data: DataDir, arena: Arena, store: Store) -> None:
         note = data.note()
@@ -96,8 +99,9 @@ class Drain:
             return None
 
     def is_quiet(self) -> bool:
-        """No row waits in a journal, and there is no new one: only deaths and changes may be found
-        by a turn.
+        """Return true if no row waits in a journal, and no journal is new.
+
+        Only deaths and changes may then be found by a turn.
         """
         return _file_stamp(self._data.journals) == self._listed and not any(
             j.rows(1) for j in self._live.values()
@@ -160,8 +164,9 @@ class Drain:
         return moved
 
     async def _end(self, path: Path, journal: Journal) -> int:
-        """Bring a dead worker's tickets into the ledger; remove its journal when that and the
-        recounts are done.
+        """Bring a dead worker's tickets into the ledger.
+
+        Its journal is removed when that and the recounts are done.
         """
         total = 0
         set_unfit_aside(self._data, journal)
@@ -177,8 +182,9 @@ class Drain:
         return total
 
     async def _follow_changes(self) -> None:
-        """Catch up if the store changed: services do it themselves, this is for those that died in
-        between.
+        """Catch up if the store changed.
+
+        Services do it themselves; this serves those that died in between.
         """
         now = time.monotonic()
         if now >= self._looked_at_changes + _CHANGES_APART_S:
@@ -206,15 +212,18 @@ class Drain:
                 await attach.try_again(self._arena, self._store, self._data)
 
     async def _newest(self) -> int:
-        """Asked before the lock is taken: a store that is away must not keep a new worker waiting
-        for it.
+        """Return the number of the newest change.
+
+        It is read before the lock is taken: a store that is away must not keep a new worker
+        waiting.
         """
         async with self._store.read() as connection:
             return await change_seq(connection)
 
     async def _mend(self) -> None:
-        """Recount what waits: after a death, after a settlement that met a frozen word, after a
-        changed duration.
+        """Recount what waits.
+
+        A recount waits after a death, a settlement that met a frozen word, and a changed duration.
         """
         wanted = set(self._recounts.waiting)
         deferred: dict[Path, set[int]] = {}

@@ -1,8 +1,7 @@
-"""Recounts: which money words wait for one, and setting them to ledger + slots. Run by the drainer
-alone.
+"""Set money words to ledger + slots, and remember which words wait for it.
 
-What waits is on disk before the slots that tell of it are freed, so that a drainer that dies
-forgets none.
+The drainer alone runs this. What waits is on disk before the slots that name it are freed, so that
+a drainer that dies forgets none.
 """
 
 import time
@@ -44,8 +43,9 @@ class Recounts:
                     self.waiting.update(i for i in range(arena.scopes) if _may_be_wrong(arena, i))
 
     def recover(self, journal: Journal) -> None:
-        """End what a dead worker left; what it names waits. Dying in here makes the next drainer
-        recount all.
+        """End the tickets of a dead worker; the words that they name wait for a recount.
+
+        If the drainer dies within this call, the next one recounts all.
         """
         self._unsure = True
         self._keep()
@@ -55,14 +55,14 @@ class Recounts:
         self._keep()
 
     def add(self, indices: Iterable[int]) -> None:
-        """These wait from now on, also if this process dies."""
+        """Remember words to be recounted, also if this process dies."""
         fresh = self.real(indices) - self.waiting
         if fresh:
             self.waiting |= fresh
             self._keep()
 
     def done(self, indices: Iterable[int]) -> None:
-        """These were recounted."""
+        """Forget words that were recounted."""
         if not self.waiting.isdisjoint(indices):
             self.waiting.difference_update(indices)
             self._keep()

@@ -28,10 +28,9 @@ _ANY_REFUSAL: Final = text("SELECT 1 FROM refusals WHERE minute < :before LIMIT 
 
 
 async def retain(store: Store, days: int, wall_ms: int, batch: int = 1000) -> bool:
-    """Drop up to ``batch`` rows of each table that are older than ``days``; True if there may be
-    more.
+    """Drop up to ``batch`` rows of each table that are older than ``days``.
 
-    PostgreSQL drops the log by whole weeks.
+    True: there may be more. PostgreSQL drops the log by whole weeks.
     """
     before_ms = wall_ms - days * DAY_MS
     minute = before_ms // _MINUTE_MS

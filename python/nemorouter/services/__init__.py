@@ -1,5 +1,5 @@
-"""What can be done to the store, one function an action: role check, row, audit event and change in
-one transaction.
+"""Define what can be done to the store, one function an action.
 
-Command line, management API and dashboard are faces of these. The request path never imports them.
+An action is role check, rows, audit event and change in one transaction. Command line, management
+API and dashboard are faces of the services. The request path never imports them.
 """

@@ -1,1 +1,1 @@
-"""Who may enter: users, sign-in, passwords, sessions, invitations, management keys."""
+"""Manage access: users, sign-in, passwords, sessions, invitations, management keys."""

@@ -1,5 +1,6 @@
-"""Invitations: a link that lets one person join an org, once, within seven days. The store keeps
-its keyed hash.
+"""Invite people: a link lets one person join an org, once, within seven days.
+
+The store keeps the keyed hash of the link.
 """
 
 from typing import Any, Final
@@ -109,7 +110,7 @@ async def _require_same_role(unit: UnitOfWork, email: str, role: Role) -> None:
 
 
 async def list_invitations(context: Context, actor: Actor) -> list[InvitationView]:
-    """The org's invitations, newest first."""
+    """List the org's invitations, newest first."""
     require(actor, "invitation.read")
     at = now_ms()
     query = (
@@ -135,14 +136,15 @@ async def revoke(context: Context, actor: Actor, reference: str) -> None:
 
 
 async def peek(context: Context, token: str) -> InvitationView:
-    """What a link invites to. NotFoundError: nothing, or not any more."""
+    """Return what a link invites to. NotFoundError: the link is unknown, used or over."""
     async with context.store.read() as connection:
         return _view(await _open(connection, context, token), now_ms())
 
 
 async def accept(context: Context, token: str, name: str, password: str, source_ip: str) -> str:
-    """Join, with a password of one's own; answers the value of the session's cookie. A link works
-    once.
+    """Join by a link, with a new password; return the value of the session's cookie.
+
+    A link works once.
     """
     await peek(context, token)
     passwords.checked(password)

@@ -1,5 +1,6 @@
-"""Management keys: ``mk-nemo-`` and 32 characters, for the management API only. They act for their
-person.
+"""Manage the keys of the management API: ``mk-nemo-`` and 32 characters.
+
+A management key acts for its user.
 """
 
 import secrets
@@ -63,7 +64,7 @@ async def create(context: Context, actor: Actor, new: NewManagementKey) -> Issue
 
 
 async def insert_key(unit: UnitOfWork, new: NewManagementKey, user: int) -> IssuedManagementKey:
-    """The same within a transaction that is open."""
+    """Insert a management key within an open transaction."""
     operator = unit.actor.operator if new.operator is None else new.operator
     if operator and not unit.actor.operator:
         raise ForbiddenError("Only an operator makes keys of an operator.", field="operator")
@@ -88,7 +89,7 @@ async def insert_key(unit: UnitOfWork, new: NewManagementKey, user: int) -> Issu
 
 
 async def list_management_keys(context: Context, actor: Actor) -> list[ManagementKeyView]:
-    """The org's management keys, newest first, without their secrets."""
+    """List the org's management keys, newest first, without their secrets."""
     require(actor, "management_key.read")
     query = select(management_keys).where(management_keys.c.org_id == actor.org)
     async with context.store.read() as connection:

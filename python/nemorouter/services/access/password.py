@@ -1,8 +1,7 @@
-"""Passwords of people: argon2id in a bounded queue off the event loop, at the lowest priority of
-the machine.
+"""Hash passwords by argon2id, in a bounded queue off the event loop, at the lowest priority.
 
-It must never let a crowd of sign-ins take memory or time from requests: at most one hash at a time
-in a process.
+A process hashes one password at a time, so that a burst of sign-ins takes neither memory nor time
+from requests.
 """
 
 import asyncio
@@ -32,9 +31,7 @@ T = TypeVar("T")
 
 
 def _yield_to_all() -> None:
-    """Take a core only from who is idle, and give it back when anybody wakes. Linux schedules each
-    thread by itself.
-    """
+    """Run this thread only on an idle core. Linux schedules each thread by itself."""
     with suppress(
         OSError
     ):  # a sandbox may forbid it; the process gives way to the workers all the same
@@ -48,13 +45,14 @@ _waiting = 0
 
 
 async def hash_password(password: str) -> str:
-    """The argon2id string that the store keeps. BusyError: too many wait."""
+    """Return the argon2id string that the store keeps. BusyError: too many wait."""
     return await _queued(lambda: _HASHER.hash(password))
 
 
 async def verify_password(password: str, stored: str | None) -> bool:
-    """Does it match? Without a stored one the answer is no, and takes as long. BusyError: too many
-    wait.
+    """Return true if the password matches the stored hash. BusyError: too many wait.
+
+    Without a stored hash the answer is false, and takes as long.
     """
     matches = await _queued(
         lambda: _matches(password[: LONGEST + 1], _NOBODY if stored is None else stored)
@@ -63,7 +61,7 @@ async def verify_password(password: str, stored: str | None) -> bool:
 
 
 def checked(password: str, field: str = "password") -> str:
-    """A password that may be chosen."""
+    """Return the password if it may be chosen. RefusedError: it may not."""
     if not SHORTEST <= len(password) <= LONGEST:
         raise RefusedError(
             f"The password must have {SHORTEST} to {LONGEST} characters.", field=field

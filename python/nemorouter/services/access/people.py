@@ -1,5 +1,6 @@
-"""People of an org: their role, their removal, and what they change about themselves. An org always
-has an owner.
+"""Change the people of an org: their roles, their removal, and what they change about themselves.
+
+An org always has an owner.
 """
 
 from typing import Any
@@ -152,5 +153,5 @@ async def _revoke_keys(unit: UnitOfWork, user: int) -> None:
 
 
 def _gone(row: Row[Any]) -> str:
-    """The address is free again for another invitation."""
+    """Return the address that a removed user's row keeps, so that the real one is free again."""
     return f"{row.email} (removed {ids.to_text('user', row.id)})"

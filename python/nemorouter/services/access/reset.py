@@ -1,8 +1,7 @@
-"""A forgotten password: an admin, or who controls the machine, makes a link by which the person
-sets a new one.
+"""Replace a forgotten password: an admin, or an operator at the machine, makes a link.
 
-The store keeps its keyed hash, one a person. It works once, for a day, and ends every session of
-the person.
+The store keeps the keyed hash of one link a user. A link works once, for a day, and ends every
+session of the user.
 """
 
 import hmac
@@ -29,7 +28,7 @@ _GONE: Final = "This link is not valid any more. Ask for a new one."
 
 
 class Reset(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may set a password by a link; ``token`` is told this once."""
+    """Hold a link by which a user sets a password. ``token`` is returned once."""
 
     email: str
     expires_at: str | None
@@ -47,8 +46,9 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 async def issue(context: Context, actor: Actor, reference: str) -> Reset:
-    """A link for this person, in place of one before. The password they have works until the link
-    is used.
+    """Make a link for a user, in place of an earlier one.
+
+    The present password works until the link is used.
     """
     async with change(context, actor, "member.update") as unit:
         row = await find(unit.connection, actor, Kind.USER, reference)

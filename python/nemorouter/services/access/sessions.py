@@ -1,7 +1,6 @@
-"""Who is signed in: sessions of people, and management keys, both found by a keyed hash of what the
-caller sent.
+"""Find the caller: sessions of users, and management keys, by a keyed hash of what was sent.
 
-Every call reads person, role and org anew, so that a removed person is out at the next request.
+Every call reads user, role and org anew, so that a removed user is refused at the next request.
 """
 
 from typing import Any, Final
@@ -45,7 +44,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
 async def begin(
     connection: AsyncConnection, context: Context, user: int, org: int, source_ip: str
 ) -> str:
-    """A new session; answers the cookie's value, this once."""
+    """Begin a session; return the cookie's value, which is not kept."""
     at = now_ms()
     token = tokens.new_token()
     row = {
@@ -87,7 +86,7 @@ async def find(context: Context, token: str, source_ip: str) -> Signed | None:
 
 
 async def find_management_key(context: Context, secret: str, source_ip: str) -> Signed | None:
-    """Who acts by this management key: its person, with the role the person has now."""
+    """Return the user of a management key, with the role that the user has now."""
     if not secret.startswith("mk-nemo-") or len(secret) != 40 or not secret.isascii():
         return None
     digests = [hash_key(secret, pepper) for _, pepper in context.peppers]
@@ -122,8 +121,9 @@ async def end_all(connection: AsyncConnection, user: int, *, but: int = 0) -> No
 
 
 def csrf_token(context: Context, token: str) -> str:
-    """What a page of this session puts into its forms; nobody can make it without the server's
-    secret.
+    """Return the token that the forms of this session carry.
+
+    It cannot be made without the server's secret.
     """
     return blake3(b"nemorouter csrf\0" + token.encode(), key=context.audit_key).hexdigest()[:40]
 

@@ -1,7 +1,6 @@
-"""The first sign-in: whoever reads the server's terminal becomes the owner, by a token that works
-once.
+"""Let the reader of the server's terminal become the owner, by a token that works once.
 
-It is open as long as nobody in the store has a password.
+Set-up is open as long as no user has a password.
 """
 
 import hmac
@@ -26,8 +25,9 @@ _KEY: Final = "setup_token"
 
 
 async def issue(context: Context) -> str | None:
-    """A fresh token, in place of the one before; None once somebody has a password, or where nobody
-    is.
+    """Make a new set-up token, in place of an earlier one.
+
+    None: a user has a password already, or there is no user.
     """
     async with context.store.begin() as connection:
         await connection.execute(delete(meta).where(meta.c.key == _KEY))
@@ -54,8 +54,9 @@ async def check(context: Context, token: str) -> None:
 async def complete(
     context: Context, token: str, *, org: str, email: str, name: str, password: str, source_ip: str
 ) -> str:
-    """Give the owner name, e-mail and password, and sign them in. Of two at once, one wins; the
-    other finds nothing.
+    """Give the owner name, e-mail and password, and sign them in.
+
+    Of two calls at once, one succeeds and the other finds the token used.
     """
     await check(context, token)
     passwords.checked(password)

@@ -25,8 +25,9 @@ _log = get_logger(__name__)
 
 
 async def sign_in(context: Context, email: str, password: str, source_ip: str) -> str:
-    """The value of a new session's cookie. RefusedError: wrong; BusyError: too often, or too many
-    at once.
+    """Sign in; return the value of a new session's cookie.
+
+    RefusedError: address or password is wrong. BusyError: too often, or too many at once.
     """
     subjects = [throttle.account(context, email), throttle.source(context, source_ip)]
     await throttle.charge(context, subjects)
@@ -62,8 +63,9 @@ async def sign_in(context: Context, email: str, password: str, source_ip: str) -
 
 
 async def change_password(context: Context, signed: Signed, current: str, new: str) -> None:
-    """Set a new password and end the person's other sessions. RefusedError: the current one is
-    wrong.
+    """Set a new password and end the user's other sessions.
+
+    RefusedError: the current password is wrong.
     """
     passwords.checked(new, "new_password")
     user = signed.actor.user

@@ -1,7 +1,6 @@
-"""How often a password may be guessed: counted for the account and for the source, for the whole
-installation.
+"""Limit how often a password is guessed, by account and by source, for the whole installation.
 
-An attempt is counted before it is judged, so that a hundred at once are a hundred; the right
+An attempt is counted before it is judged, so that a hundred at once count as a hundred. The right
 password clears the account.
 """
 
@@ -28,12 +27,12 @@ Subject = tuple[str, int]
 
 
 def account(context: Context, email: str) -> Subject:
-    """Attempts on one e-mail address, known or not."""
+    """Name the attempts on one e-mail address, known or not."""
     return _hash(context, "account", email.strip().lower()), FREE_ACCOUNT
 
 
 def source(context: Context, address: str) -> Subject:
-    """Attempts from one address, or from one /64 of IPv6."""
+    """Name the attempts from one address, or from one /64 of IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
         network = (
@@ -65,7 +64,7 @@ async def charge(context: Context, subjects: Sequence[Subject]) -> None:
 
 
 async def forgive(connection: AsyncConnection, subjects: Sequence[Subject]) -> None:
-    """The attempt was right, or was never judged: take its count back."""
+    """Take the count of an attempt back, since it was right or was never judged."""
     for name, free in subjects:
         row = (
             await connection.execute(select(throttles).where(throttles.c.subject == name))

@@ -1,7 +1,6 @@
-"""Secrets of the control plane that only travel: cookies, links, management keys. The store keeps
-keyed hashes.
+"""Make secrets that travel once: cookies, links, management keys. The store keeps keyed hashes.
 
-Each purpose hashes in a domain of its own, so that a token of one can never stand for another.
+Each purpose hashes in a domain of its own, so that a token of one never stands for another.
 """
 
 import secrets
@@ -22,13 +21,14 @@ def new_token() -> str:
 
 
 def digest(purpose: str, token: str, pepper: Pepper) -> bytes:
-    """What the store keeps of ``token``."""
+    """Return the hash of ``token`` that the store keeps."""
     return blake3(f"nemorouter {purpose}\0{token}".encode(), key=pepper[1]).digest()
 
 
 def digests(purpose: str, token: str, peppers: Sequence[Pepper]) -> list[bytes]:
-    """The digests it may be stored under: one for each valid pepper. None for a text that no token
-    can be.
+    """List the hashes under which a token may be stored: one for each valid pepper.
+
+    A text that cannot be a token has none.
     """
     if not token or len(token) > MAX_LENGTH or not token.isascii():
         return []

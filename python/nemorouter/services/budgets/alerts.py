@@ -1,5 +1,6 @@
-"""Budget alerts: 50, 80 and 100 % of a budget, told once in each window. Found from the sums, never
-by a request.
+"""Raise budget alerts at 50, 80 and 100 % of a budget, once in each window.
+
+Alerts are found from the sums, never by a request.
 """
 
 from typing import Any, Final
@@ -49,7 +50,7 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
 async def list_alerts(
     context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
 ) -> Page[AlertView]:
-    """The org's alerts, newest first; a member sees those of their own keys."""
+    """List the org's alerts, newest first; a member sees those of their own keys."""
     visibility = require(actor, "alert.read")
     query = (
         select(alerts)
@@ -152,8 +153,9 @@ def _same(row: dict[str, Any]) -> tuple[int, ...]:
 
 
 async def _write(context: Context, fresh: list[dict[str, Any]]) -> int:
-    """The alerts that another process has not written meanwhile, with a delivery for each webhook
-    of the org.
+    """Write the alerts that no other process has written.
+
+    Each webhook of the org gets a delivery.
     """
     written = []
     async with context.store.begin() as connection:
@@ -203,7 +205,7 @@ async def _names(connection: AsyncConnection, rows: list[Row[Any]]) -> dict[tupl
 
 
 def alert_view(row: Row[Any], name: str) -> AlertView:
-    """An alert as the outside sees it."""
+    """Convert an alert into its public form."""
     return AlertView(
         id=ids.to_text("alert", row.id),
         at=iso(row.at_ms),

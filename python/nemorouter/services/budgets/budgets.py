@@ -73,9 +73,7 @@ async def clear_budget(context: Context, actor: Actor, kind: Kind, reference: st
 async def page_all(
     context: Context, actor: Actor, *, limit: int = 100, cursor: str | None = None
 ) -> Page[ScopeBudget]:
-    """Budgets that the actor may see, with what is spent of them: of the org, then of teams, people
-    and keys.
-    """
+    """List the budgets that the actor may see, with what is spent, down to the keys."""
     visibility = require(actor, "budget.read")
     first, since = cursor_numbers(cursor, 2) if cursor is not None else (0, 0)
     if cursor is not None and first not in tuple(Kind):
@@ -183,7 +181,7 @@ def _shown(kind: Kind, row: Row[Any], spend: Spend) -> ScopeBudget:
 
 
 async def write_budget(unit: UnitOfWork, kind: Kind, id: int, new: NewBudget) -> None:
-    """The row alone; the caller touches the scope and records the event."""
+    """Write the row of a budget. The caller bumps the scope's version and records the event."""
     fields = {
         "max_spend_nano": values.max_spend(new.max_spend),
         "duration": int(values.duration(new.duration)),
@@ -196,7 +194,7 @@ async def write_budget(unit: UnitOfWork, kind: Kind, id: int, new: NewBudget) ->
 
 
 async def remove_budget(unit: UnitOfWork, kind: Kind, id: int) -> None:
-    """The row alone, if there is one."""
+    """Remove the row of a budget, if there is one."""
     await unit.connection.execute(
         delete(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id)
     )
@@ -213,7 +211,7 @@ async def patch_budget(
 
 
 async def current_budget(unit: UnitOfWork, kind: Kind, id: int) -> NewBudget | None:
-    """The scope's budget as one would give it again."""
+    """Return the scope's budget in the form in which it is given."""
     query = select(budgets).where(budgets.c.kind == int(kind), budgets.c.scope_id == id)
     row = (await unit.connection.execute(query)).first()
     if row is None:

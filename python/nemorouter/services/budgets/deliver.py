@@ -1,7 +1,6 @@
-"""Posts budget alerts to webhooks: signed, tried again for a day, never to an address inside our
-own network.
+"""Post budget alerts to webhooks: signed, tried for a day, never to an address inside our network.
 
-The name is resolved at each try, and the connection goes to the very address that was checked. No
+The name is resolved at each try, and the connection goes to the address that was checked. No
 redirect is followed.
 """
 
@@ -87,7 +86,7 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
 
 
 def pause_ms(attempts: int) -> int:
-    """How long to wait after so many failures."""
+    """Return how long to wait after so many failures, in milliseconds."""
     return _FIRST_PAUSE_MS << 2 * min(attempts - 1, 6)
 
 
@@ -152,7 +151,7 @@ async def _send(context: Context, url: str, headers: Mapping[str, str], body: by
 
 
 async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -> int:
-    """The status of one POST. DeliveryError: the name leads into our own network."""
+    """Post once and return the status. DeliveryError: the name leads into our own network."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     if not secure and not private:
@@ -181,7 +180,7 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bo
 
 
 async def _address(host: str, port: int, *, private: bool) -> tuple[str, int]:
-    """An address of ``host``. All of them must be public: a name that leads to both is a trap."""
+    """Resolve an address of ``host``. All must be public: a name that leads to both is a trap."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     if not addresses or not (private or all(is_public(address) for address in addresses)):

@@ -92,15 +92,16 @@ async def delete_price(context: Context, actor: Actor, model: str) -> None:
 async def import_prices(
     context: Context, actor: Actor, new: Sequence[Price], *, replace: bool = True
 ) -> int:
-    """Set many prices at once, all or none; without ``replace`` only those not there yet. Answers
-    how many.
+    """Set many prices at once, all or none; return how many.
+
+    Without ``replace``, models that have a price keep it.
     """
     async with change(context, actor, "price.set") as unit:
         return await write_prices(unit, new, replace=replace)
 
 
 async def write_prices(unit: UnitOfWork, new: Sequence[Price], *, replace: bool) -> int:
-    """The same within a transaction that is open."""
+    """Set many prices within an open transaction."""
     there = {row.model: _view(row) for row in await unit.connection.execute(select(prices))}
     todo = [price for price in new if replace or price.model not in there]
     todo = [
@@ -117,9 +118,7 @@ async def write_prices(unit: UnitOfWork, new: Sequence[Price], *, replace: bool)
 
 
 def builtin_prices() -> list[Price]:
-    """The list that comes with the package: the built-in ``echo`` models and well-known public list
-    prices.
-    """
+    """Return the list that comes with the package: ``echo`` models and well-known public prices."""
     return parse_prices((resources.files("nemorouter.store") / "prices.toml").read_text("utf-8"))
 
 
@@ -157,7 +156,7 @@ async def _require_room(unit: UnitOfWork) -> None:
 
 
 def _row(new: Price) -> dict[str, int | None]:
-    """The columns of a price, checked."""
+    """Check a price; return its columns."""
     if not new.model or len(new.model.encode()) > MAX_MODEL_BYTES or "*" in new.model:
         raise RefusedError(
             f"model must be a name of 1 to {MAX_MODEL_BYTES} bytes, without *.", field="model"

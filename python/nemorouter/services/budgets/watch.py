@@ -1,10 +1,7 @@
-"""The thread that looks for budget alerts and posts them: in every process that serves, at work in
-one of a host.
+"""Look for budget alerts and post them, in a thread of every process that serves.
 
-Under ``serve`` that is the drainer's process, as long as it lives; under another server, one of the
-workers.
-
-It must never end before it is told to, and never take more than a small share of one processor.
+One thread of a host is at work: under ``serve`` the drainer's, under another server one of the
+workers'. It ends only when it is stopped, and takes a small share of one processor.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""Webhooks: where an org wants its budget alerts posted. The signing secret is derived, and stands
-in no table.
+"""Manage the addresses to which an org's budget alerts are posted.
+
+The signing secret is derived, and stands in no table.
 """
 
 import secrets
@@ -99,7 +100,7 @@ async def create(context: Context, actor: Actor, new: NewWebhook) -> IssuedWebho
 
 
 async def list_webhooks(context: Context, actor: Actor) -> list[WebhookView]:
-    """The org's webhooks, oldest first, without their secrets."""
+    """List the org's webhooks, oldest first, without their secrets."""
     require(actor, "webhook.read")
     query = select(webhooks).where(
         webhooks.c.org_id == actor.org, webhooks.c.status == int(Status.ACTIVE)
@@ -131,7 +132,7 @@ async def delete_webhook(context: Context, actor: Actor, reference: str) -> None
 
 
 def signing_secret(context: Context, salt: str) -> str:
-    """What signs the deliveries of one webhook."""
+    """Derive the secret that signs the deliveries of one webhook."""
     return (
         "whsec_"
         + blake3(b"nemorouter webhook\0" + salt.encode(), key=context.audit_key).hexdigest()
@@ -139,7 +140,7 @@ def signing_secret(context: Context, salt: str) -> str:
 
 
 def _url(text: str, *, private: bool) -> str:
-    """An URL that may be posted to."""
+    """Return the URL if it may be posted to. RefusedError: it may not."""
     try:
         url = urlsplit(text)
         port = url.port
@@ -157,7 +158,7 @@ def _url(text: str, *, private: bool) -> str:
 
 
 async def _last(connection: AsyncConnection, hook: int) -> Delivery | None:
-    """The newest delivery that was tried."""
+    """Return the newest delivery that was tried."""
     tried = select(deliveries).where(deliveries.c.webhook_id == hook, deliveries.c.attempts > 0)
     row = (await connection.execute(tried.order_by(deliveries.c.id.desc()).limit(1))).first()
     if row is None:

@@ -21,7 +21,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 def checked(limit: int) -> int:
-    """A page size that may be asked for."""
+    """Return the page size if it may be asked for. RefusedError: it may not."""
     if not 1 <= limit <= MAX_LIMIT:
         raise RefusedError(f"limit must be between 1 and {MAX_LIMIT}.", field="limit")
     return limit
@@ -33,7 +33,7 @@ def page(rows: list[T], limit: int) -> tuple[list[T], T | None]:
 
 
 def cursor_id(prefix: str, cursor: str) -> int:
-    """The id a cursor stands for. RefusedError: not a cursor that ``next_cursor`` gave."""
+    """Return the id of a cursor. RefusedError: ``next_cursor`` never returned this text."""
     try:
         return ids.from_text(prefix, cursor)
     except ValueError:
@@ -43,7 +43,7 @@ def cursor_id(prefix: str, cursor: str) -> int:
 
 
 def cursor_numbers(cursor: str, count: int) -> Sequence[int]:
-    """The numbers of a dotted cursor."""
+    """Return the numbers of a dotted cursor."""
     parts = cursor.split(".")
     if len(parts) != count or not all(
         part.isascii() and part.isdecimal() and len(part) < 20 for part in parts
@@ -65,7 +65,10 @@ async def every(ask: Callable[..., Awaitable[Page[T]]]) -> list[T]:
 
 
 def sliced(rows: list[T], limit: int, cursor: str | None, name: str = "id") -> Page[T]:
-    """A page of rows that are all there; the cursor is the ``name`` of the last row before it."""
+    """Cut a page out of rows that are all there.
+
+    The cursor is the ``name`` of the last row before the page.
+    """
     start = 0
     if cursor is not None:
         names = [getattr(row, name) for row in rows]

@@ -1,5 +1,6 @@
-"""What people type, checked: names, limits, money, models, endpoints, networks, times. RefusedError
-names the field.
+"""Check what people type: names, limits, money, models, endpoints, networks, times.
+
+A RefusedError names the field.
 """
 
 import ipaddress
@@ -73,7 +74,7 @@ def usd(text: str, field: str) -> int:
 
 
 def max_spend(text: str) -> int:
-    """A budget in nano-USD, up to ten million USD a window."""
+    """Read a budget in nano-USD, up to ten million USD a window."""
     nano = usd(text, "max_spend")
     if nano > MAX_SPEND_NANO:
         raise RefusedError(
@@ -116,7 +117,7 @@ def models(patterns: Sequence[str]) -> list[str]:
 
 
 def endpoints(names: Sequence[str]) -> int:
-    """The bit mask of endpoint names; 0 for none = all."""
+    """Return the bit mask of endpoint names; 0 for none, which means all."""
     mask = 0
     for text in _bounded(names, "allowed_endpoints"):
         endpoint = ENDPOINTS.get(text.removeprefix("/v1/").strip("/"))
@@ -147,8 +148,9 @@ def networks(blocks: Sequence[str]) -> list[str]:
 
 
 def expiry(text: str, now_ms: int) -> int:
-    """Unix milliseconds of ``2027-01-31``, an RFC 3339 time, or a span from now such as ``12h`` or
-    ``30d``.
+    """Return an expiry in Unix milliseconds.
+
+    The text is a day (``2027-01-31``), an RFC 3339 time, or a span from now (``12h``, ``30d``).
     """
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     try:

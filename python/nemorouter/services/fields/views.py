@@ -1,5 +1,6 @@
-"""What the services answer, shaped as the public JSON: text ids, decimal money, RFC 3339 times.
-Never a secret.
+"""Shape what the services answer as the public JSON: text ids, decimal money, RFC 3339 times.
+
+A view never holds a secret.
 """
 
 import json
@@ -67,12 +68,12 @@ class Spend(msgspec.Struct, frozen=True):
     monthly: int = 0
 
     def within(self, duration: int) -> int:
-        """What counts against a budget of this duration."""
+        """Return what counts against a budget of this duration."""
         return (self.total, self.daily, self.weekly, self.monthly)[duration]
 
 
 def alias(last4: str) -> str:
-    """How a key is shown after its creation."""
+    """Return the alias by which a key is shown after its creation."""
     return f"sk-...{last4}"
 
 

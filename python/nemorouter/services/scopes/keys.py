@@ -1,5 +1,6 @@
-"""API keys: create, duplicate, list, show, change, revoke. The full key leaves here once, when it
-is made.
+"""Create, duplicate, list, show, change and revoke API keys.
+
+The full key is returned once, when it is made.
 """
 
 import json
@@ -72,7 +73,7 @@ async def create(context: Context, actor: Actor, new: NewKey) -> IssuedKey:
 
 
 async def insert_key(unit: UnitOfWork, new: NewKey) -> IssuedKey:
-    """The same within a transaction that is open."""
+    """Insert a key within an open transaction."""
     team = await find(unit.connection, unit.actor, Kind.TEAM, new.team or DEFAULT_TEAM)
     if unit.visibility is Visibility.OWN and team.name != DEFAULT_TEAM:
         raise ForbiddenError(
@@ -87,8 +88,9 @@ async def insert_key(unit: UnitOfWork, new: NewKey) -> IssuedKey:
 async def duplicate(
     context: Context, actor: Actor, reference: str, name: str | None = None
 ) -> IssuedKey:
-    """A new secret with the policy of an old key: the first step of a rotation. The old key stays
-    as it is.
+    """Make a key with the policy of another key: the first step of a rotation.
+
+    The other key stays as it is.
     """
     async with change(context, actor, "key.create") as unit:
         old = await find(unit.connection, actor, Kind.KEY, reference, unit.visibility)
@@ -132,7 +134,10 @@ async def list_keys(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[KeyView]:
-    """The org's keys, newest first; ``q`` is a part of the name, or the last four characters."""
+    """List the org's keys, newest first.
+
+    ``q`` is a part of the name, or the last four characters.
+    """
     visibility = require(actor, "key.read")
     query = select(keys.c.id).where(keys.c.org_id == actor.org).order_by(keys.c.id.desc())
     if visibility is Visibility.OWN:
@@ -181,8 +186,9 @@ async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch)
 
 
 async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
-    """End a key for ever. No request that starts after this returned is admitted. A second time
-    changes nothing.
+    """Revoke a key for ever. A second call changes nothing.
+
+    No request that starts after this returned is admitted.
     """
     async with change(context, actor, "key.revoke") as unit:
         old = await find(unit.connection, actor, Kind.KEY, reference, unit.visibility)
@@ -228,7 +234,7 @@ async def _insert(
 
 
 async def _owner(unit: UnitOfWork, reference: str | None) -> int | None:
-    """The person a key belongs to; a member's keys are the member's own."""
+    """Return the id of the user a key belongs to; a member's keys are the member's own."""
     if unit.visibility is Visibility.OWN:
         own: Row[Any] = await find(
             unit.connection, unit.actor, Kind.USER, reference or text_id(Kind.USER, unit.actor.user)
@@ -242,7 +248,7 @@ async def _owner(unit: UnitOfWork, reference: str | None) -> int | None:
 
 
 def _own_columns(given: NewKey | KeyPatch, at_ms: int) -> dict[str, Any]:
-    """The columns that only keys have."""
+    """Return the columns that only keys have."""
     row: dict[str, Any] = {}
     if given.allowed_endpoints is not UNSET:
         row["allowed_endpoints"] = values.endpoints(given.allowed_endpoints)

@@ -1,5 +1,6 @@
-"""What keys belong to: teams, people and the org. Their limits and budgets bind every key below
-them.
+"""Manage what keys belong to: teams, users and the org.
+
+Their limits and budgets bind every key below them.
 """
 
 from functools import partial
@@ -38,20 +39,20 @@ class NewMember(NewScope, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 async def create_team(context: Context, actor: Actor, new: NewScope) -> ScopeView:
-    """A team; its name is its own within the org."""
+    """Create a team; its name is unique within the org."""
     async with change(context, actor, "team.create") as unit:
         return await insert_team(unit, new)
 
 
 async def insert_team(unit: UnitOfWork, new: NewScope) -> ScopeView:
-    """The same within a transaction that is open."""
+    """Insert a team within an open transaction."""
     row = columns(new) | {"id": ids.new_id(), "org_id": unit.actor.org, "created_ms": unit.now_ms}
     found: ScopeView = await _insert(unit, Kind.TEAM, row, new.budget, "team.created")
     return found
 
 
 async def add_member(context: Context, actor: Actor, new: NewMember) -> UserView:
-    """A person without a password yet; keys can be theirs at once."""
+    """Add a user without a password; keys can belong to the user at once."""
     async with change(context, actor, "member.add") as unit:
         found: UserView = await insert_member(unit, new)
         return found
@@ -106,8 +107,9 @@ async def list_members(context: Context, actor: Actor) -> list[UserView]:
 async def _page(
     context: Context, kind: Kind, actor: Actor, label: Column[str], limit: int, cursor: str | None
 ) -> Page[Any]:
-    """Live scopes of the org by their label, which no two share; a cursor holds though its row be
-    gone meanwhile.
+    """List live scopes of the org by their label, which no two share.
+
+    A cursor holds even if its row is gone meanwhile.
     """
     table = TABLES[kind]
     query = select(table).where(table.c.org_id == actor.org)
@@ -135,8 +137,9 @@ async def _page(
 async def patch_owner(
     context: Context, actor: Actor, kind: Kind, reference: str, given: ScopePatch
 ) -> ScopeView:
-    """Change a team, a person or the org; obeyed at the next request. Disabled, it refuses all its
-    keys at once.
+    """Change a team, a user or the org; the change takes effect at the next request.
+
+    A disabled scope refuses all its keys at once.
     """
     async with change(context, actor, _UPDATES[kind]) as unit:
         old = await find(unit.connection, actor, kind, reference)
@@ -147,7 +150,7 @@ async def patch_owner(
 async def write_patch(
     unit: UnitOfWork, kind: Kind, old: Row[Any], given: ScopePatch, role: Role | None = None
 ) -> Any:  # noqa: ANN401 - by kind
-    """The same within a transaction that is open; a person may get another ``role`` with it."""
+    """Change a scope within an open transaction; a user may get another ``role`` with it."""
     if kind is Kind.TEAM and old.name == DEFAULT_TEAM and given.name not in (UNSET, DEFAULT_TEAM):
         raise ConflictError(
             f"The team {DEFAULT_TEAM} keeps its name: keys without a team go there.", field="name"

@@ -1,1 +1,1 @@
-"""What every action consists of: one transaction with role check, rows, audit event and change."""
+"""Run an action as one transaction with role check, rows, audit event and change."""

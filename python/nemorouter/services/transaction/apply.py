@@ -1,6 +1,4 @@
-"""The one place where a committed change is handed to those who must obey it: this host, then all
-others.
-"""
+"""Hand a committed change to those who apply it: this host, then all others."""
 
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import NemoError, StoreError

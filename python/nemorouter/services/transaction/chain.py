@@ -1,5 +1,6 @@
-"""The audit chain: each event's keyed BLAKE3 covers the event before it, so that any edit shows,
-and where.
+"""Chain the audit events: each event's keyed BLAKE3 covers the event before it.
+
+Any edit shows, and where it is.
 """
 
 from collections.abc import AsyncIterator
@@ -44,8 +45,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def link(key: bytes, before: bytes, event: Event) -> bytes:
-    """Hash of ``event`` after the event whose hash is ``before``. JSON keeps the borders between
-    the fields.
+    """Hash ``event`` after the event whose hash is ``before``.
+
+    JSON keeps the borders between the fields.
     """
     return blake3(before + msgspec.json.encode(msgspec.structs.astuple(event)), key=key).digest()
 
@@ -59,8 +61,9 @@ async def set_head(connection: AsyncConnection, key: bytes, seq: int, digest: by
 
 
 def write_anchor(folder: Path, seq: int, digest: bytes) -> None:
-    """Note the newest event beside the store, so that an older copy of the store, whole in itself,
-    shows as well.
+    """Note the newest event beside the store.
+
+    An older copy of the store, whole in itself, then shows as well.
     """
     if seq > (read_anchor(folder) or (0, b""))[0]:
         with suppress(
@@ -70,7 +73,7 @@ def write_anchor(folder: Path, seq: int, digest: bytes) -> None:
 
 
 def read_anchor(folder: Path) -> tuple[int, bytes] | None:
-    """Number and hash of the event that was noted last."""
+    """Return number and hash of the event that was noted last."""
     try:
         seq, _, digits = (folder / _ANCHOR).read_text("ascii").strip().partition(" ")
         return int(seq), bytes.fromhex(digits)

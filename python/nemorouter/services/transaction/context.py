@@ -1,6 +1,4 @@
-"""What every service needs: the store, the settings and the server's secrets, checked against each
-other.
-"""
+"""Hold what every service needs: store, settings and secrets, checked against each other."""
 
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -37,8 +35,9 @@ class Context(NamedTuple):
 
     @classmethod
     async def attach(cls, store: Store, settings: Settings, *, create: bool = False) -> Self:
-        """The same on a store that is open already. ConfigurationError: a secret is missing, or not
-        this store's.
+        """Make the context on a store that is open already.
+
+        ConfigurationError: a secret is missing, or is not this store's.
         """
         if create:
             await _create_secrets(store, settings)

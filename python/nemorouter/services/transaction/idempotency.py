@@ -1,5 +1,6 @@
-"""``Idempotency-Key``: a POST that is sent twice is done once. Kept for a day, without any secret
-of the answer.
+"""Run a POST that is sent twice with one ``Idempotency-Key`` once.
+
+The answer is kept for a day, without any secret of it.
 """
 
 from typing import Final, NamedTuple
@@ -25,8 +26,9 @@ class Replay(NamedTuple):
 
 
 async def begin(context: Context, actor: Actor, key: str, body_hash: bytes) -> Replay | None:
-    """None: go on, and ``finish``. ConflictError: it was used for something else, or its first use
-    has not ended.
+    """Begin the use of a key. None: go on, and call ``finish``.
+
+    ConflictError: the key was used for another request, or its first use has not ended.
     """
     if not 1 <= len(key) <= MAX_LENGTH or not all("!" <= char <= "~" for char in key):
         raise RefusedError(f"Idempotency-Key must have 1 to {MAX_LENGTH} visible ASCII characters.")
@@ -62,7 +64,7 @@ async def finish(context: Context, actor: Actor, key: str, status: int, answer: 
 
 
 async def forget(context: Context, actor: Actor, key: str) -> None:
-    """It was refused, and nothing was done: the key may be tried again."""
+    """Forget a key whose request was refused, so that it may be tried again."""
     async with context.store.begin() as connection:
         await connection.execute(delete(idempotency).where(_is(actor, key)))
 

@@ -1,6 +1,4 @@
-"""The four kinds of scope as the services see them: table, text id, and the look-up by id or name
-within an org.
-"""
+"""Find the four kinds of scope: table, text id, and look-up by id or name within an org."""
 
 from typing import Any, Final
 

@@ -1,5 +1,6 @@
-"""One change: role check, rows, audit event and change sequence in a single transaction; then the
-arena.
+"""Make one change: role check, rows, audit event and change number in a single transaction.
+
+The arena follows after the commit.
 """
 
 from collections.abc import AsyncIterator
@@ -21,8 +22,9 @@ from nemorouter.types import Kind
 
 
 class UnitOfWork:
-    """A transaction on behalf of ``actor``. What it writes is there whole, with its audit event, or
-    not at all.
+    """Write in a transaction on behalf of ``actor``.
+
+    Rows are there with their audit event, or not at all.
     """
 
     def __init__(
@@ -39,14 +41,14 @@ class UnitOfWork:
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def bump_version(self, kind: Kind, id: int) -> None:
-        """The policy of this scope changed: number the change, and give the row its version."""
+        """Number a change of this scope's policy, and give the row its version."""
         seq = await self._next_change()
         await self.connection.execute(insert(changes).values(seq=seq, kind=int(kind), id=id))
         table = TABLES[kind]
         await self.connection.execute(update(table).where(table.c.id == id).values(version=seq))
 
     async def bump_price_version(self, model: str) -> None:
-        """The same for a price."""
+        """Number a change of a price, and give the row its version."""
         seq = await self._next_change()
         await self.connection.execute(
             insert(changes).values(seq=seq, kind=PRICE_CHANGE, id=0, model=model)
@@ -104,8 +106,9 @@ class UnitOfWork:
 
 @asynccontextmanager
 async def change(context: Context, actor: Actor, action: str) -> AsyncIterator[UnitOfWork]:
-    """The transaction of ``action``. When the block ends well it is committed, and in force on
-    every host.
+    """Open the transaction of ``action``.
+
+    When the block ends without an error, the change is committed and applied on every host.
     """
     async with _unit(context, actor, require(actor, action)) as unit:
         yield unit
