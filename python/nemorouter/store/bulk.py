@@ -1,5 +1,6 @@
-"""Many rows at once, by the raw driver: several times faster than SQLAlchemy's results. A million
-keys take seconds.
+"""Read many rows at once by the raw driver, several times faster than SQLAlchemy's results.
+
+A million keys take seconds.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -37,7 +38,7 @@ async def _from_postgres(
 
 
 async def raw(connection: AsyncConnection) -> Any:  # noqa: ANN401 - one of two drivers
-    """The driver's own connection, in the transaction of this one."""
+    """Return the driver's own connection, in the transaction of this one."""
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None  # noqa: S101 - an open connection has its driver
     return driver

@@ -1,7 +1,7 @@
-"""The door to the store: open, check, migrate, begin, read, close. What kind of database it is, its
-backend knows.
+"""Open, check, migrate, read and write the store.
 
-Everything that a database can say about itself leaves here as one of our errors.
+What only one kind of database knows lies in its backend. Every error of a database becomes one of
+ours.
 """
 
 import asyncio
@@ -56,8 +56,9 @@ class Store:
 
     @classmethod
     def open_lazily(cls, settings: Settings) -> "Store":
-        """The store of ``settings``, opened when it is first used: for whoever knows that it is
-        there and current.
+        """Make a store that is opened when it is first used.
+
+        The caller knows that the store is there and current.
         """
         return cls(backend_of(settings), DataDir(settings.data_dir))
 
@@ -72,21 +73,26 @@ class Store:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that may write, alone; commits at the end, rolls back on an exception."""
+        """Open a write transaction that is alone.
+
+        It commits at the end, and rolls back on an exception.
+        """
         async with self._turn, self._transaction(self._backend.write) as connection:
             yield connection
 
     @asynccontextmanager
     async def write_shared(self) -> AsyncIterator[AsyncConnection]:
-        """The same, but not alone where the database can hold single rows: whoever reads what it
-        writes, locks it.
+        """Open a write transaction that may run beside others (PostgreSQL).
+
+        The caller must lock every row it reads in order to write it.
         """
         async with self._transaction(self._backend.write_shared) as connection:
             yield connection
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
-        """Write journal rows and counts of refusals in one transaction; answer how many rows were
-        not there before.
+        """Write journal rows and counts of refusals in one transaction.
+
+        The answer is how many rows were new.
         """
         with _Translated(self._backend):
             async with self._turn:
@@ -94,7 +100,7 @@ class Store:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that only reads: one consistent view of the store."""
+        """Open a transaction that only reads: one consistent view of the store."""
         async with self._transaction(self._backend.read) as connection:
             yield connection
 
@@ -108,8 +114,9 @@ class Store:
                 yield connection
 
     def change_stamp(self) -> tuple[int, ...]:
-        """Changes when somebody else than ``record`` writes; empty where the store itself has to be
-        asked.
+        """Return a value that changes when another writer than ``record`` writes.
+
+        It is empty where the store itself has to be asked.
         """
         with _Translated(self._backend):
             return self._backend.change_stamp()
@@ -136,8 +143,9 @@ def backend_of(settings: Settings) -> Backend:
 
 
 class _Translated:
-    """Database errors become StoreError; a violated constraint passes, for the caller knows what it
-    means.
+    """Turn database errors into StoreError.
+
+    A violated constraint passes, since the caller knows what it means.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -1,6 +1,4 @@
-"""Keyed fingerprints of the server secrets, kept in ``meta``, so that a wrong secret is noticed at
-the start.
-"""
+"""Keep keyed fingerprints of the secrets, so that a wrong one is noticed at the start."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +16,10 @@ AUDIT_ID: Final = 0
 
 
 async def check_peppers(connection: AsyncConnection, settings: Settings) -> list[Pepper]:
-    """The peppers of ``settings``. ConfigurationError: missing, unusable, or not this store's."""
+    """Return the peppers of ``settings``.
+
+    ConfigurationError: a pepper is missing, unusable, or another store's.
+    """
     peppers = load_peppers(settings.pepper_path)
     known = await known_fingerprints(connection)
     compare(
@@ -30,7 +31,7 @@ async def check_peppers(connection: AsyncConnection, settings: Settings) -> list
 
 
 async def known_fingerprints(connection: AsyncConnection) -> dict[int, str]:
-    """The known_fingerprints by number; empty in a store without secrets yet."""
+    """Return the known fingerprints by number; none in a store without secrets yet."""
     rows = await connection.execute(
         select(meta.c.key, meta.c.value).where(meta.c.key.like("pepper.%"))
     )
@@ -38,8 +39,9 @@ async def known_fingerprints(connection: AsyncConnection) -> dict[int, str]:
 
 
 def compare(known: dict[int, str], secrets: Sequence[Pepper], path: str) -> None:
-    """A secret that bears a known number must be the known one, and one of them must be known if
-    any is.
+    """Check that each secret with a known number is the known one.
+
+    One of the secrets must be known if any fingerprint is.
     """
     for secret in secrets:
         if known.get(secret[0], pepper_fingerprint(secret)) != pepper_fingerprint(secret):

@@ -1,8 +1,6 @@
-"""The ledger: what was spent. Journal rows come in once; the sums of a day move in the same
-transaction as the log.
+"""Record what was spent: journal rows come in once, and the sums move with the log.
 
-It must never let a row count twice, however often a journal hands it over, and never change a sum
-that the log's retention touches.
+A row counts once however often a journal hands it over. Retention of the log changes no sum.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -30,9 +28,7 @@ _SCOPE_COLUMN: Final = {
 
 
 async def record(store: Store, rows: Sequence["Row"], tallies: Sequence["Tally"] = ()) -> int:
-    """Write rows in one transaction; answer how many were not there before. StoreError: nothing was
-    written.
-    """
+    """Write rows in one transaction; return how many were new. StoreError: nothing was written."""
     return await store.record(rows, tallies)
 
 
@@ -44,10 +40,10 @@ async def window_spend(
     end_day: int,
     host: int | None = None,
 ) -> int:
-    """Nano-USD spent by a scope in the days ``first_day`` … ``end_day`` - 1 (days since 1970-01-01
-    UTC).
+    """Return the nano-USD that a scope spent in the days ``first_day`` … ``end_day`` - 1.
 
-    With ``host`` only what went through that host, which PostgreSQL knows.
+    Days count from 1970-01-01 UTC. With ``host`` only what went through that host counts, which
+    PostgreSQL knows.
     """
     if host is not None:
         table, which = spend_host.c, [spend_host.c.host == host]
@@ -78,10 +74,12 @@ async def total_spend(connection: AsyncConnection, kind: int, ids: Sequence[int]
 async def open_windows(
     connection: AsyncConnection, wall_ms: int, host: int | None = None
 ) -> AsyncIterator[list[tuple[int, int, bytes, int]]]:
-    """(kind, id, digest, nano-USD spent) of every scope that spent in its budget window of
-    ``wall_ms``, in batches.
+    """List every scope that spent in its budget window of ``wall_ms``.
 
-    With ``host`` only what went through that host, which PostgreSQL knows.
+    An entry is (kind, id, digest, nano-USD spent).
+
+    The list comes in batches. With ``host`` only what went through that host counts, which
+    PostgreSQL knows.
     """
     for kind in _SCOPE_COLUMN:
         for duration in Duration:

@@ -54,7 +54,7 @@ _COUNTED: Final = "UPDATE hosts SET tallies = $2 WHERE id = $1"
 
 
 def _adding(table: str, keys: dict[str, str], sums: Sequence[str]) -> str:
-    """A statement that adds lines, given as one array a column, to a table of sums."""
+    """Write a statement that adds lines, given as one array a column, to a table of sums."""
     columns = [*keys, *sums]
     types = [*keys.values(), *("bigint" for _ in sums)]
     arrays = ", ".join(f"${number}::{type}[]" for number, type in enumerate(types, 1))
@@ -93,8 +93,9 @@ _REFUSED: Final = _adding(
 
 
 class Ledger:
-    """Writes for one host. It remembers what it may have written, and which weeks of the log are
-    there.
+    """Write the ledger for one host.
+
+    The object remembers what it may have written, and which weeks of the log are there.
     """
 
     def __init__(self, host: int) -> None:
@@ -138,8 +139,10 @@ class Ledger:
             self._see = time.monotonic() + _SEEN_EVERY_S
 
     async def _add(self, connection: asyncpg.Connection, fresh: Sequence[Row]) -> None:
-        """The rows that all hosts want come last, so that they are held for the time of the commit
-        only.
+        """Add to the sums.
+
+        The rows that all hosts write come last, so that they are locked only for the time of the
+        commit.
         """
         gained = sums(fresh)
         await _lines(connection, _HOST_DAY, _of_host(gained.daily, self._host))
@@ -168,9 +171,7 @@ async def _log(connection: asyncpg.Connection, entries: dict[Any, Row]) -> list[
 
 
 def _fit(row: Row) -> Row:
-    """Replace the NULs of a model's name, which a key may allow and a text of PostgreSQL cannot
-    hold.
-    """
+    """Replace the NULs of a model's name, which a text of PostgreSQL cannot hold."""
     if "\0" not in row.model:
         return row
     plain = row.model.replace("\0", "\ufffd")
@@ -178,7 +179,7 @@ def _fit(row: Row) -> Row:
 
 
 def _of_host(daily: Sequence[tuple[Any, ...]], host: int) -> list[tuple[Any, ...]]:
-    """What each scope spent on a day, through this host."""
+    """Sum what each scope spent on a day through this host."""
     found: dict[tuple[int, int, int, int], int] = {}
     for day, org, team, user, key, _, _, _, _, _, cost, _ in daily:
         for kind, id in ((Kind.ORG, org), (Kind.TEAM, team), (Kind.USER, user), (Kind.KEY, key)):

@@ -91,9 +91,7 @@ def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequen
 
 
 def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row"]:
-    """Add rows to the request log; answer those that were not there. Nearly always that is all of
-    them.
-    """
+    """Add rows to the request log; return those that were not there, nearly always all."""
     connection.execute("SAVEPOINT log")
     if _insert(connection, rows) < len(rows):
         connection.execute("ROLLBACK TO log")
@@ -108,14 +106,15 @@ def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row
 
 
 def _place(row: "Row") -> tuple[int, int, int, int]:
-    """(boot, seq) is a row's id; a ticket's time and org, which never change, say where in the log
-    it lies.
+    """Return where in the log a row lies: (boot, seq), which is its id, with its time and org.
+
+    Time and org of a ticket never change.
     """
     return row.boot, row.seq, row.at_ms, row.org_id
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence["Row"]) -> int:
-    """How many of these rows were not there and are there now."""
+    """Insert rows; return how many were not there."""
     entries = [row[1:] for row in rows]  # without the slot
     new, whole = 0, len(entries) - len(entries) % _BATCH
     for start in range(0, whole, _BATCH):

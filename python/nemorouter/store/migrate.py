@@ -16,8 +16,9 @@ from nemorouter.store.schema import SCHEMA_VERSION, meta
 
 
 async def upgrade(backend: Backend) -> None:
-    """Make the store, or bring it to the newest layout. Safe to call from several processes and
-    hosts at once.
+    """Make the store, or bring it to the newest layout.
+
+    Several processes and hosts may call it at once.
     """
     try:
         await backend.migrate(_upgrade)

@@ -72,7 +72,7 @@ class Change(NamedTuple):
 
 
 async def change_seq(connection: AsyncConnection) -> int:
-    """The newest change sequence; 0 in a fresh store."""
+    """Return the newest change number; 0 in a new store."""
     value = (
         await connection.execute(select(meta.c.value).where(meta.c.key == "change_seq"))
     ).scalar()

@@ -1,8 +1,8 @@
-"""A store in PostgreSQL, for many hosts: writers of the control plane take turns under one advisory
-lock.
+"""Keep the store in PostgreSQL, for many hosts.
 
-It must never wait for ever: a frozen server, a lost connection and a host that died with a lock
-each have their limit. The password of the URL stays in here.
+Writers of the control plane take turns under one advisory lock. No wait is without a limit: a
+frozen server, a lost connection and a host that died with a lock each have theirs. The password of
+the URL stays in this module.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -104,7 +104,7 @@ class Postgres:
             await engine.dispose()
 
     def check(self) -> None:
-        """A server that lets nobody write says so itself."""
+        """Check that the server accepts writes; a read-only server reports it."""
 
     def engine(self) -> AsyncEngine:
         return self._engine(COMMAND_S, pool_pre_ping=True)
@@ -145,7 +145,7 @@ class Postgres:
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
     async def write_shared(self, connection: AsyncConnection) -> None:
-        """The transaction begins by itself."""
+        """Begin a transaction; PostgreSQL does so by itself."""
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
         """By COPY, on a connection of its own. Where two hosts met, it is tried again.
@@ -211,7 +211,7 @@ class Postgres:
 
 
 def _give_up(context: ExceptionContext) -> None:
-    """A statement without an answer in time: nobody knows the state of that connection any more."""
+    """Discard a connection whose statement got no answer in time: its state is unknown."""
     if isinstance(context.original_exception, TimeoutError | asyncpg.InterfaceError | OSError):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
@@ -223,7 +223,7 @@ def _number(text: str) -> int | float:
 
 
 def _place(url: str) -> str:
-    """The URL with neither user nor password nor options."""
+    """Return the URL without user, password and options."""
     try:
         parts = urlsplit(url)
         host = (

@@ -189,8 +189,9 @@ async def _address(host: str, port: int, *, private: bool) -> tuple[str, int]:
 
 
 def is_public(address: str) -> bool:
-    """May an outside address be this? No loopback, link-local, private, multicast, or one that only
-    wraps such.
+    """Return true if an outside receiver may have this address.
+
+    Loopback, link-local, private and multicast addresses are refused, and those that wrap one.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -80,8 +80,9 @@ def alias(last4: str) -> str:
 async def spends(
     connection: AsyncConnection, kind: Kind, ids: list[int], now_ms: int
 ) -> dict[int, Spend]:
-    """Spend of each scope that has spent. Keys: months from their own sums, so that few days are
-    looked at.
+    """Return what each scope has spent, for the scopes that have spent.
+
+    Months of keys come from their own sums, so that few days are read.
     """
     today = now_ms // DAY_MS
     daily, weekly, monthly = (
@@ -117,8 +118,9 @@ async def spends(
 async def window_spends(
     connection: AsyncConnection, kind: Kind, rows: Sequence[Row[Any]], now_ms: int
 ) -> dict[int, Spend]:
-    """What counts against each budget of ``rows``, and nothing else: cheaper than ``spends`` where
-    scopes are old.
+    """Return what counts against each budget of ``rows``, and nothing else.
+
+    For old scopes this is cheaper than ``spends``.
     """
     found: dict[int, Spend] = {}
     by_duration: dict[int, list[int]] = {}
@@ -134,7 +136,7 @@ async def window_spends(
 
 
 def _since(kind: Kind, duration: int, ids: list[int], first: int) -> Select[Any]:
-    """Sums of scopes from a day on; those of keys and whole months from the sums of months."""
+    """Sum what scopes spent from a day on; keys and whole months come from the sums of months."""
     if kind is not Kind.KEY:
         table, owner, at = spend_scope, spend_scope.c.scope_id, spend_scope.c.day
     elif duration in (Duration.TOTAL, Duration.MONTHLY):
@@ -152,7 +154,7 @@ def _since(kind: Kind, duration: int, ids: list[int], first: int) -> Select[Any]
 async def views(
     connection: AsyncConnection, kind: Kind, rows: list[Row[Any]], now_ms: int
 ) -> list[Any]:
-    """The views of rows of one kind: KeyView, UserView, or ScopeView for teams and orgs."""
+    """Make the views of rows of one kind: KeyView, UserView, or ScopeView for teams and orgs."""
     ids = [row.id for row in rows]
     spent = await spends(connection, kind, ids, now_ms)
     limits: dict[int, BudgetView] = {}
@@ -181,7 +183,7 @@ async def _roles(connection: AsyncConnection, ids: list[int]) -> dict[int, str]:
 
 
 async def view(connection: AsyncConnection, kind: Kind, id: int, now_ms: int) -> Any:  # noqa: ANN401 - by kind
-    """The view of one row that is there."""
+    """Make the view of one row that is there."""
     table = TABLES[kind]
     row = (await connection.execute(select(table).where(table.c.id == id))).one()
     return (await views(connection, kind, [row], now_ms))[0]

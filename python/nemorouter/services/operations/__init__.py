@@ -1,1 +1,1 @@
-"""What an operator does with an installation: set it up, check it, list its hosts and orgs."""
+"""Operate an installation: set it up, check it, list its hosts and orgs."""

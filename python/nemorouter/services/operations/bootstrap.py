@@ -1,6 +1,4 @@
-"""The first run: org, Default team, owner, prices, and a first key of either kind. In one
-transaction.
-"""
+"""Set up an empty store in one transaction: org, Default team, owner, prices, and first keys."""
 
 import msgspec
 from sqlalchemy import insert, select
@@ -25,7 +23,7 @@ from nemorouter.types import Kind
 
 
 class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What the first run made. The keys are told once, here."""
+    """Hold what the first run made. The keys are returned once, here."""
 
     org_id: str
     team_id: str
@@ -54,8 +52,9 @@ async def bootstrap(store: Store, settings: Settings) -> FirstRun | None:
 async def init(
     context: Context, *, org: str, email: str, password_hash: str | None, api_key: str | None = None
 ) -> FirstRun:
-    """Make the org of an empty store. ConflictError if there is one. ``api_key``: name of a first
-    API key.
+    """Make the org of an empty store. ConflictError: there is one.
+
+    ``api_key`` is the name of a first API key.
     """
     org_id = ids.new_id()
     actor = Actor(org=org_id, role=Role.OWNER, name="setup", operator=True)

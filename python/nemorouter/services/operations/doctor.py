@@ -1,5 +1,6 @@
-"""What is wrong with a set-up, and how to mend it: looks at everything, changes nothing, and never
-fails itself.
+"""Find what is wrong with a set-up, and say how to mend it.
+
+The doctor looks at everything, changes nothing, and never fails itself.
 """
 
 import os

@@ -1,5 +1,6 @@
-"""What the doctor looks at in the store: its layout, its soundness, its secrets, its clock. Changes
-nothing.
+"""Look at the store for the doctor: its layout, its soundness, its secrets, its clock.
+
+Nothing is changed.
 """
 
 import asyncio

@@ -1,5 +1,4 @@
-"""The hosts of this installation: who is registered, how far each obeys, and the end of one that is
-gone.
+"""List the hosts of an installation, how far each has applied changes, and remove one that is gone.
 
 Without ``redis_url`` there is one host and nothing to list.
 """
@@ -76,7 +75,7 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _About(msgspec.Struct, frozen=True):
-    """What a host tells of itself."""
+    """Hold what a host reports of itself."""
 
     ledger: int = 0
     version: str | None = None
@@ -132,10 +131,10 @@ async def list_hosts(context: Context, actor: Actor) -> FleetView:
 
 
 async def forget(context: Context, actor: Actor, reference: str) -> str:
-    """Strike out a host that will not come back, and free the money it holds; answers its name. By
-    id or name.
+    """Remove a host that will not come back, and free the money it holds; return its name.
 
-    ConflictError: it lives. It takes as long as a lease lasts, because nobody else can know.
+    The host is given by id or name. ConflictError: it lives. The call takes as long as a lease
+    lasts, since only then is it certain that the host admits nothing.
     """
     require(actor, "host.forget")
     # Only here, so that one machine loads nothing of the cluster.
@@ -162,10 +161,9 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
 
 
 async def reset(context: Context, actor: Actor) -> None:
-    """Begin the registry anew, after the store was restored from a backup: what it knows is of
-    another past.
+    """Begin the registry anew, after the store was restored from a backup.
 
-    The servers were stopped before. One that runs comes back to it by itself, unless it obeys
+    All servers were stopped before. A server that runs joins again by itself, unless it has applied
     changes that are gone.
     """
     require(actor, "host.forget")

@@ -1,5 +1,6 @@
-"""Orgs of one installation: made at the machine itself, ended by their owner. Nothing of one is
-seen in another.
+"""Make orgs at the machine itself, and end them by their owner.
+
+Nothing of one org is seen in another.
 """
 
 import re
@@ -28,8 +29,9 @@ def slug(name: str) -> str:
 async def create_org(
     context: Context, name: str, email: str
 ) -> tuple[ScopeView, invitations.IssuedInvitation]:
-    """Another org, and an invitation for its first owner. Only for who sits at the machine: no role
-    reaches here.
+    """Create another org, with an invitation for its first owner.
+
+    Only an operator at the machine may call it: no role includes it.
     """
     made = await bootstrap.add_org(context, name)
     actor = Actor(org=made, role=Role.OWNER, name="cli")
@@ -51,8 +53,9 @@ async def list_orgs(context: Context, *, only: int | None = None) -> list[ScopeV
 
 
 async def delete_org(context: Context, actor: Actor) -> None:
-    """End the org: all its keys are refused at once, nobody signs in any more; its records stay in
-    the store.
+    """End the org: its keys are refused at once, and its people sign in no more.
+
+    Its records stay in the store.
     """
     async with change(context, actor, "org.delete") as unit:
         ended = {"status": int(Status.REVOKED)}

@@ -1,6 +1,4 @@
-"""Pepper rotation, on the record: the files are changed by ``pepper``, the audit log says who did
-it and when.
-"""
+"""Rotate the pepper on the record: the audit log says who did it and when."""
 
 from sqlalchemy import func, select
 
@@ -24,9 +22,7 @@ async def rotate(context: Context, actor: Actor) -> list[int]:
 
 
 async def retire(context: Context, actor: Actor) -> list[int]:
-    """Drop the old pepper. RefusedError while active keys are under it: duplicate and revoke them
-    first.
-    """
+    """Drop the old pepper. RefusedError: active keys are still under it."""
     async with change(context, actor, "pepper.rotate") as unit:
         old = [id for id, _ in load_peppers(context.settings.pepper_path)][1:]
         query = select(func.count()).where(

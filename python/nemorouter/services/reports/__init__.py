@@ -1,1 +1,1 @@
-"""What was asked, spent, refused and changed: usage, request log, audit log, overview."""
+"""Report what was asked, spent, refused and changed: usage, request log, audit log, overview."""

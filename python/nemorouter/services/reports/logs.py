@@ -73,7 +73,7 @@ async def logs(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[LogRow]:
-    """A page of the log, newest first.
+    """Return a page of the request log, newest first.
 
     With a filter that no index holds, a page looks at 20,000 rows at most: it may hold fewer rows
     than asked for, or none, and still have a ``next_cursor``.
@@ -99,8 +99,9 @@ async def logs(
 async def ended_since(
     context: Context, actor: Actor, where: LogFilter, ended_ms: int
 ) -> list[LogRow]:
-    """What ended after ``ended_ms``, in that order. A request lasts at most as long as the upstream
-    time-out.
+    """List the requests that ended after ``ended_ms``, in the order of their ends.
+
+    A request lasts at most as long as the upstream time-out.
     """
     table = requests.c
     earliest = ended_ms - int(context.settings.upstream_total_timeout * 1000) - 60_000
@@ -123,8 +124,9 @@ def _select(*conditions: list[ColumnElement[bool]]) -> Select[Any]:
 
 
 def _behind(at: int, boot: int, seq: int) -> ColumnElement[bool]:
-    """Rows that come after this one, newest first; the first condition lets the index find the
-    place.
+    """Select the rows that come after a row, newest first.
+
+    The first condition lets the index find the place.
     """
     table = requests.c
     earlier = and_(
@@ -134,8 +136,9 @@ def _behind(at: int, boot: int, seq: int) -> ColumnElement[bool]:
 
 
 async def _floor(connection: AsyncConnection, indexed: list[ColumnElement[bool]]) -> Any:  # noqa: ANN401 - three numbers
-    """The last row that a page with other conditions looks at, found in the index alone; None if
-    there are fewer.
+    """Return the last row that a page with other conditions looks at; None if there are fewer.
+
+    It is found in the index alone.
     """
     table = requests.c
     place = select(table.at_ms, table.boot, table.seq).where(*indexed).order_by(*_NEWEST)
@@ -145,8 +148,9 @@ async def _floor(connection: AsyncConnection, indexed: list[ColumnElement[bool]]
 async def _conditions(
     connection: AsyncConnection, actor: Actor, where: LogFilter
 ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Of the rows that the actor may see and asks for: what an index holds, and what only the rows
-    tell.
+    """Split the conditions on rows that the actor may see and asks for.
+
+    The first list is held by an index, the second only by the rows.
     """
     visibility = require(actor, "log.read")
     table = requests.c

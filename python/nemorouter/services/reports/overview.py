@@ -1,8 +1,6 @@
-"""What a dashboard asks: totals by day, who spends most, what is refused, which budgets are near
-their cap.
+"""Sum for the dashboard: totals by day, top spenders, refusals, budgets near their cap.
 
-Every query here looks at sums, by index, so that its cost does not grow with the number of keys or
-requests.
+Every query reads sums by index, so that its cost does not grow with the number of keys or requests.
 """
 
 from typing import Any, Final
@@ -82,7 +80,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def places(context: Context, actor: Actor) -> list[Place]:
-    """The orgs of the person who acts, by name."""
+    """List the orgs of the user who acts, by name."""
     query = (
         select(orgs.c.id, orgs.c.name, memberships.c.role)
         .join(memberships, memberships.c.org_id == orgs.c.id)
@@ -100,8 +98,9 @@ async def places(context: Context, actor: Actor) -> list[Place]:
 async def daily(
     context: Context, actor: Actor, kind: Kind | None = None, reference: str = "", days: int = DAYS
 ) -> list[Totals]:
-    """Sums by day and model of the last ``days`` days, oldest first: of a scope, or of all that the
-    actor may see.
+    """List sums by day and model of the last ``days`` days, oldest first.
+
+    They are those of a scope, or of all that the actor may see.
     """
     visibility = require(actor, "usage.read")
     async with context.store.read() as connection:
@@ -120,10 +119,10 @@ async def daily(
 async def refused(
     context: Context, actor: Actor, key: str | None = None, days: int = 1
 ) -> list[Refused]:
-    """Refusals of known keys by reason, most frequent first: of one key, or of all that the actor
-    may see.
+    """Count refusals of known keys by reason, most frequent first.
 
-    ``days`` counts whole days of UTC and today.
+    They are those of one key, or of all that the actor may see. ``days`` counts whole days of UTC
+    and today.
     """
     visibility = require(actor, "usage.read")
     since = (now_ms() // DAY_MS - days + 1) * _DAY_MINUTES
@@ -149,7 +148,7 @@ async def refused(
 
 
 async def top_keys(context: Context, actor: Actor, limit: int = 5) -> list[Spender]:
-    """The keys that spent most this month."""
+    """List the keys that spent most this month."""
     visibility = require(actor, "usage.read")
     table = spend_month.c
     query = (
@@ -166,7 +165,10 @@ async def top_keys(context: Context, actor: Actor, limit: int = 5) -> list[Spend
 
 
 async def top_teams(context: Context, actor: Actor, limit: int = 5) -> list[Spender]:
-    """The teams that spent most this month; nothing for who sees only their own keys."""
+    """List the teams that spent most this month.
+
+    An actor who sees only their own keys gets none.
+    """
     if require(actor, "usage.read") is Visibility.OWN:
         return []
     table = spend_scope.c
@@ -218,7 +220,7 @@ async def _scope(
     kind: Kind | None,
     reference: str,
 ) -> tuple[Table, ColumnElement[bool]]:
-    """Where the sums of a scope are kept."""
+    """Return the table and the condition of a scope's sums."""
     if kind is Kind.KEY:
         row = await find(connection, actor, kind, reference, visibility)
         return spend_daily, spend_daily.c.key_id == row.id

@@ -58,8 +58,9 @@ async def usage(
     key: str | None = None,
     team: str | None = None,
 ) -> list[UsageRow]:
-    """From the day ``since`` to ``until``, both included (UTC; default: the last 30 days, of hours
-    2), oldest first.
+    """Sum usage from the day ``since`` to ``until``, both included (UTC), oldest first.
+
+    The default is the last 30 days, of hours the last 2.
     """
     visibility = require(actor, "usage.read")
     if group_by not in GROUPS:
@@ -110,7 +111,7 @@ def _by_day(first: int, last: int) -> tuple[Select[Any], Any]:
 
 
 def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
-    """The same by hours since 1970, from the request log."""
+    """Sum the request log by hours since 1970."""
     table = requests.c
     hour = (table.at_ms // _HOUR_MS).label("at")
     unknown = func.sum(case((table.cost_nano.is_(None), 1), else_=0))

@@ -1,7 +1,7 @@
-"""What a member may change of their own key: they may tighten it, and never loosen it.
+"""Let members tighten their own keys, and never loosen them.
 
 Limits, budget, allow-lists, expiry and state are what an admin relies on, whoever set them. A
-member may also give the key another name. They change neither its state nor its team.
+member may also rename the key. A member changes neither its state nor its team.
 """
 
 import ipaddress
@@ -56,7 +56,7 @@ def _at_most(value: int | None, bound: int) -> bool:
 
 
 def _rate_holds(rate: Rate, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """True if the limit and the burst it stands for are no larger than before."""
+    """Return true if the limit and the burst it stands for are no larger than before."""
     limit, burst = old[rate.name], old[rate.burst]
     if limit is None:
         return True
@@ -70,7 +70,7 @@ def _decoded(value: str | int) -> Any:  # noqa: ANN401 - a list or a mask
 
 
 def _models_hold(old: list[str], new: list[str]) -> bool:
-    """True if every pattern of ``new`` matches only what a pattern of ``old`` matches."""
+    """Return true if every pattern of ``new`` matches only what a pattern of ``old`` matches."""
 
     def covers(wide: str, narrow: str) -> bool:
         return wide == narrow or (wide.endswith("*") and narrow.startswith(wide[:-1]))
@@ -79,7 +79,7 @@ def _models_hold(old: list[str], new: list[str]) -> bool:
 
 
 def _networks_hold(old: list[str], new: list[str]) -> bool:
-    """True if every block of ``new`` lies within a block of ``old``."""
+    """Return true if every block of ``new`` lies within a block of ``old``."""
     wide = [ipaddress.ip_network(block) for block in old]
 
     def inside(block: str) -> bool:
@@ -95,7 +95,7 @@ def _networks_hold(old: list[str], new: list[str]) -> bool:
 
 
 def _mask_holds(old: int, new: int) -> bool:
-    """True if no bit is new; 0 stands for all."""
+    """Return true if no bit is new; 0 stands for all."""
     return not old or (new != 0 and not new & ~old)
 
 

@@ -26,7 +26,7 @@ def text_id(kind: Kind, id: int) -> str:
 
 
 def is_operator() -> ColumnElement[bool]:
-    """True of a row of ``users`` whose person is an operator of the installation."""
+    """Select the rows of ``users`` whose user is an operator of the installation."""
     first, place = orgs.alias(), memberships.alias()
     owns_first = exists().where(
         place.c.user_id == users.c.id,
@@ -43,10 +43,9 @@ async def find(
     reference: str,
     visibility: Visibility = Visibility.ALL,
 ) -> Row[Any]:
-    """The row that ``reference`` names by id, or by name (a person: by e-mail), among those the
-    actor may see.
+    """Return the row that ``reference`` names by id or name, among those the actor may see.
 
-    NotFoundError: none. ConflictError: several bear the name.
+    A user is named by e-mail. NotFoundError: none. ConflictError: several have the name.
     """
     table = TABLES[kind]
     query = select(table).where((table.c.id if kind is Kind.ORG else table.c.org_id) == actor.org)
