@@ -71,10 +71,11 @@ class Driver:
             if type(opened) is Exchange:
                 exchange, body = opened, None
                 if exchange.wants_body:
-                    reading = True
                     counted = exchange.counted and not is_asgi(scope)
                     most = self._max_body
-                    body = await (read_body(scope, connection, most) if counted else connection())
+                    coming = read_body(scope, connection, most) if counted else connection()
+                    reading = True
+                    body = await coming
                     reading = False
                 step = exchange.admit(body)
                 while type(step) is Wait:
