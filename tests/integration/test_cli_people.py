@@ -40,7 +40,11 @@ def test_people_orgs_and_management_keys(tmp_path: Path) -> None:
             nemo(host, "members", "update", "dory@example.org", "--role", "admin")["role"]
             == "admin"
         )
-        assert nemo(host, "members", "remove", "dory@example.org") is None
+        assert nemo(host, "members", "remove", "dory@example.org") == {
+            "member": "dory@example.org",
+            "removed": True,
+            "keys_made": [],
+        }
         assert len(api.ok("GET", "/members")["data"]) == len(people) - 1
         other = nemo(host, "orgs", "create", "--name", "Reef", "--email", "gill@example.org")
         assert [one["name"] for one in nemo(host, "orgs", "list")["data"]] == ["Default", "Reef"]

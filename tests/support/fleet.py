@@ -111,7 +111,7 @@ def freeze(server: Server, number: signal.Signals = signal.SIGSTOP) -> None:
 READY = b"GET /readyz HTTP/1.1\r\nHost: t\r\n\r\n"
 
 
-ACTOR = Actor(org=ORG, role=Role.OWNER, name="test")
+ACTOR = Actor(org=ORG, role=Role.OWNER, name="test", operator=True)
 
 
 def through(wire: Proxy, number: int) -> dict[str, Any]:

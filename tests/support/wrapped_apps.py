@@ -61,7 +61,10 @@ async def completions(request: Request) -> Response:
     """Answer in the way that the prompt asks for."""
     way = (await request.json())["prompt"]
     if way == "events":
-        events = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+        events = (
+            b'data: {"choices":[{"text":"abcd"}]}\n\n'
+            b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+        )
         return Response(events, media_type="text/event-stream")
     if way == "background":
         return JSONResponse({"usage": USAGE}, background=BackgroundTask(_fail))
