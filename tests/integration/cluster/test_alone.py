@@ -73,8 +73,8 @@ async def test_no_process_of_a_server_loads_it(
     told = server.log.read_text()
     await world.close()
     imported = re.findall(r"^import time:.*\| +([\w.]+)$", told, re.MULTILINE)
-    assert imported.count("nemorouter.gateway.driver") >= 2, "not every worker told"
-    assert "nemorouter.drainer.thread" in imported
+    assert "nemorouter.gateway.driver" in imported, "the master imports what its workers share"
+    assert imported.count("nemorouter.drainer.thread") >= 2, "the drainer's process imports its own"
     many = [
         name
         for name in imported
