@@ -19,6 +19,10 @@ import msgspec
 
 from nemorouter.errors import ConfigurationError
 
+STORE_NAME: Final = "nemorouter.db"
+"""Name of the store in the data directory, unless ``database_url`` names another."""
+PEPPER_NAME: Final = "pepper"
+"""Name of the file of the peppers in the data directory; how the names of other secrets begin."""
 _PREFIX: Final = "NEMOROUTER_"
 _IGNORED: Final = frozenset({"NEMOROUTER_API_KEY"})  # belongs to clients, as OPENAI_API_KEY does
 _SECRETS: Final = ("database_url", "redis_url")  # may also come from a file: <name>_file
@@ -113,14 +117,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, name, Path(path).expanduser().absolute())
         if not self.database_url:
             msgspec.structs.force_setattr(
-                self, "database_url", f"sqlite:///{self.data_dir}/nemorouter.db"
+                self, "database_url", f"sqlite:///{self.data_dir}/{STORE_NAME}"
             )
         _check(self)
 
     @property
     def pepper_path(self) -> Path:
         """Return the path of the file that holds the peppers."""
-        return self.pepper_file or self.data_dir / "pepper"
+        return self.pepper_file or self.data_dir / PEPPER_NAME
 
     @classmethod
     def load(cls, config: Path | None = None, **overrides: Any) -> "Settings":

@@ -317,3 +317,24 @@ def test_sigterm_lets_streams_finish(tmp_path: Path) -> None:
         assert answers[0].body.endswith(b"data: [DONE]\n\n")
         (row,) = host.rows(1)
         assert (row["status"], row["output_tokens"]) == (200, 7)
+
+
+def test_the_advice_about_a_damaged_host_id_can_be_followed(tmp_path: Path) -> None:
+    """After everything ran once, and was killed, so that all that it makes lies there."""
+    host = Host(tmp_path)
+    key = host.key()
+    data = DataDir(host.settings.data_dir)
+    with host.serve() as server:
+        assert server.call("/login").status == 200
+        assert server.call(body=chat(), key=key).status == 200
+        host.rows(1)
+        until(data.alerts_lock.exists)
+        server.process.kill()
+        server.process.wait()
+    data.host_id_file.write_text("damaged")
+    line = refused(msgspec.structs.replace(host.settings, port=free_port()))
+    assert line.endswith("Stop all servers, delete it and start again.")
+    data.host_id_file.unlink()
+    with host.serve() as server:
+        assert server.call(body=chat(), key=key).status == 200
+        host.rows(2)

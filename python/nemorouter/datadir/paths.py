@@ -18,25 +18,11 @@ from blake3 import blake3
 from nemorouter.datadir.files import explained, mine, mine_or_free, replace_file, write_once
 from nemorouter.datadir.status import AgentStatus, ArenaNote, DrainerStatus, boot_id
 from nemorouter.errors import ConfigurationError
+from nemorouter.settings import PEPPER_NAME, STORE_NAME
 
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a mapped file needs memory; its owner and identity are checked
-_OURS: Final = (
-    *(
-        "nemorouter",
-        "pepper",
-        "host-id",
-        "journal",
-        "arena",
-        "recount",
-        "counters",
-        "drainer",
-        "policy",
-        "serve",
-        "set-aside",
-    ),
-    *("agent", ".", "lost+"),
-)
-"""How the names begin that a data directory may hold before it has a ``host-id``."""
+_ALSO: Final = ("nemorouter.toml", ".", "lost+found")
+"""How other names begin that a data directory may hold: settings, drafts, a volume's own folder."""
 _BYTES_A_SCOPE: Final = 512  # record, its share of the allow-lists, and headroom
 _BYTES_A_PLACE: Final = 16  # digest table, for each scope of the capacity
 _BYTES_FIXED: Final = 8 << 20
@@ -45,13 +31,19 @@ _BYTES_FIXED: Final = 8 << 20
 class DataDir:
     """The paths of one data directory. Construction touches nothing; ``prepare`` makes and checks
     it.
+
+    Each attribute is a path, and a name in the directory is ours if it begins as one of them does.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.store_file = root / STORE_NAME
+        self.pepper_file = root / PEPPER_NAME
+        self.audit_anchor = root / "audit.anchor"
         self.journals = root / "journal"
         self.set_aside = root / "set-aside"
         self.host_id_file = root / "host-id"
+        self.arena_file = root / "arena"
         self.note_file = root / "arena.note"
         self.recount_file = root / "recount"
         self.counters_file = root / "counters"
@@ -105,8 +97,10 @@ class DataDir:
             self.root.chmod(0o700)
 
     def _check_foreign(self) -> None:
+        paths = (path for path in vars(self).values() if path != self.root)
+        own = (*(path.name for path in paths), *_ALSO)
         for entry in self.root.iterdir():
-            if not entry.name.startswith(_OURS):
+            if not entry.name.startswith(own):
                 foreign = (
                     f"is not a NemoRouter data directory and is not empty (it holds {entry.name!r})"
                 )
@@ -150,7 +144,7 @@ class DataDir:
                 and mine_or_free(place)
             ):
                 return place
-        return self.root / "arena"
+        return self.arena_file
 
     def note(self) -> ArenaNote | None:
         """The note of this boot's arena; None if there is none. An arena of an earlier boot is as
@@ -180,6 +174,13 @@ class DataDir:
             status = msgspec.json.decode(self.agent_file.read_bytes(), type=AgentStatus)
             return status if status.boot == boot_id() else None
         return None
+
+    def journal_drafts(self) -> list[Path]:
+        """All journals that are being made, or that a worker did not finish."""
+        try:
+            return [Path(e.path) for e in os.scandir(self.journals) if e.name.endswith(".new")]
+        except FileNotFoundError:
+            return []
 
     def journal_paths(self) -> list[Path]:
         """All journals, of live and dead workers, oldest name first."""

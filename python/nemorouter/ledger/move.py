@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nemorouter._core import Arena, Journal
 from nemorouter.arena import attach
 from nemorouter.datadir import retained_counters, set_aside
-from nemorouter.datadir.locks import locked
+from nemorouter.datadir.locks import Flock, locked
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.set_aside import Queue
 from nemorouter.errors import ConfigurationError, StoreError
@@ -133,17 +133,27 @@ class Drain:
 
     async def _list_journals(self) -> None:
         paths = self._data.journal_paths()
-        if any(path not in self._live and path not in self._dead for path in paths):
-            async with locked(
-                self._data.policy_lock
-            ):  # a journal is made under it: none is seen half made
+        new = any(path not in self._live and path not in self._dead for path in paths)
+        if new or self._data.journal_drafts():
+            # A journal is made under this lock: none is seen half made.
+            async with locked(self._data.policy_lock):
                 for path in self._data.journal_paths():
                     self._open(path)
+                self._remove_drafts()
         for path in [path for path in self._live if path not in paths]:
             if not path.exists():
                 del self._live[path]
         for journal in self._live.values():
             set_unfit_aside(self._data, journal)
+
+    def _remove_drafts(self) -> None:
+        """Remove the journals that workers had not finished when they were killed."""
+        for draft in self._data.journal_drafts():
+            lock = Flock.attempt(draft)
+            if lock is not None:
+                with lock:
+                    draft.unlink(missing_ok=True)
+                _log.info("journal_draft_removed", path=str(draft))
 
     def _open(self, path: Path) -> None:
         if path in self._live or path in self._dead:

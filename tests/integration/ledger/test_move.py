@@ -14,6 +14,7 @@ import pytest
 from nemorouter._core import Journal
 from nemorouter.arena import attach
 from nemorouter.datadir import set_aside
+from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.set_aside import Queue
 from nemorouter.errors import Code, StoreError
 from nemorouter.ledger import move as drain_module
@@ -50,6 +51,23 @@ async def test_a_dead_worker_is_charged_as_reserved_once(desk: Desk) -> None:
     assert outcomes == [(Outcome.OK, 3), (Outcome.RECOVERED, 2)]
     assert desk.data.journal_paths() == [desk.data.journals / f"{desk.journal.boot:016x}.journal"]
     assert not desk.data.recount_file.exists()
+
+
+async def test_what_a_worker_left_half_made_is_removed_unless_somebody_holds_it(
+    desk: Desk,
+) -> None:
+    left, held = (desk.data.journals / f"{name:016x}.new" for name in (1, 2))
+    left.write_bytes(bytes(4096))
+    lock = Flock.attempt(held)
+    assert lock is not None
+    with lock:
+        await desk.drain.turn()
+        assert not left.exists()
+        assert held.exists()
+    desk.drain = desk.new_drain()
+    await desk.drain.turn()
+    assert not held.exists()
+    assert len(desk.data.journal_paths()) == 1
 
 
 async def test_a_recount_mends_a_word_that_is_wrong(desk: Desk) -> None:

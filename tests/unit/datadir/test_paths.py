@@ -94,3 +94,14 @@ def test_journals_are_listed_by_name(tmp_path: Path) -> None:
         (data.journals / name).touch()
     assert [path.name for path in data.journal_paths()] == ["a.journal", "b.journal"]
     assert data.journals.stat().st_mode & 0o777 == 0o700
+
+
+def test_every_path_of_a_directory_is_its_own(tmp_path: Path) -> None:
+    """So that a directory without its ``host-id`` is known again, whatever it holds."""
+    data = DataDir(tmp_path)
+    for path in vars(data).values():
+        if path != data.root:
+            path.write_text("")
+    data.host_id_file.unlink()
+    data.journals.unlink()
+    assert data.prepare().host_id()

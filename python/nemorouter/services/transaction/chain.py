@@ -14,10 +14,10 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.datadir.files import replace_file
+from nemorouter.datadir.paths import DataDir
 from nemorouter.store.schema import audit, meta
 
 _HEAD: Final = "audit_head"
-_ANCHOR: Final = "audit.anchor"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,13 +69,13 @@ def write_anchor(folder: Path, seq: int, digest: bytes) -> None:
         with suppress(
             OSError
         ):  # a full disk must not undo what is committed; the next event tries again
-            replace_file(folder / _ANCHOR, f"{seq} {digest.hex()}\n".encode())
+            replace_file(DataDir(folder).audit_anchor, f"{seq} {digest.hex()}\n".encode())
 
 
 def read_anchor(folder: Path) -> tuple[int, bytes] | None:
     """Return number and hash of the event that was noted last."""
     try:
-        seq, _, digits = (folder / _ANCHOR).read_text("ascii").strip().partition(" ")
+        seq, _, digits = DataDir(folder).audit_anchor.read_text("ascii").strip().partition(" ")
         return int(seq), bytes.fromhex(digits)
     except (OSError, ValueError):
         return None

@@ -10,7 +10,7 @@ from nemorouter.datadir.secrets import (
     load_audit_key,
     load_peppers,
 )
-from nemorouter.settings import Settings
+from nemorouter.settings import PEPPER_NAME, Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.fingerprints import AUDIT_ID, compare, known_fingerprints, remember
 
@@ -81,4 +81,4 @@ async def _create_secrets(store: Store, settings: Settings) -> None:
 
 def audit_key_path(settings: Settings) -> Path:
     """Beside the store: who may write the log may not be who holds the peppers."""
-    return settings.audit_key_file or settings.data_dir / "pepper.audit"
+    return settings.audit_key_file or settings.data_dir / f"{PEPPER_NAME}.audit"
