@@ -8,6 +8,7 @@ errors.
 import asyncio
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 APPLICATION_ID: Final = 0x4E45_4D4F  # "NEMO": tells our file from another program's
 BUSY_TIMEOUT_MS: Final = 10_000
+_NO_ROOM: Final = 1 << 20
+"""Bytes: with less, an error of the disk is one of its room."""
 
 
 class Sqlite:
@@ -50,7 +53,7 @@ class Sqlite:
             ) as db:
                 return db.execute(query).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(explain(error)) from error
+            raise StoreError(explain(error, self.path)) from error
 
     async def migrate(self, work: Callable[[Connection], None]) -> None:
         await asyncio.to_thread(self._migrate, work)
@@ -73,7 +76,7 @@ class Sqlite:
     def check(self) -> None:
         if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK):
             raise ConfigurationError(
-                f"{self.path}: {explain(sqlite3.OperationalError('readonly'))}"
+                f"{self.path}: {explain(sqlite3.OperationalError('readonly'), self.path)}"
             )
 
     def engine(self) -> AsyncEngine:
@@ -131,11 +134,11 @@ class Sqlite:
 
     def explain(self, error: BaseException) -> Exception | None:
         if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-            return StoreError(explain(error.orig if error.orig is not None else error))
+            return StoreError(explain(error.orig if error.orig is not None else error, self.path))
         if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.InterfaceError):
             return None  # one of the ledger's rows cannot be held: the store itself is well
         if isinstance(error, sqlite3.Error):
-            return StoreError(explain(error))
+            return StoreError(explain(error, self.path))
         return None
 
     def change_stamp(self) -> tuple[int, ...]:
@@ -144,9 +147,13 @@ class Sqlite:
         )  # the ledger's own commits leave it
 
 
-def explain(error: BaseException) -> str:
-    """What a database error means and how to mend it, in one line without values."""
+def explain(error: BaseException, path: Path) -> str:
+    """Say what an error of the database at ``path`` means and how to mend it, in one line without
+    values.
+    """
     text = str(error).lower()
+    if "disk i/o error" in text and _is_full(path.parent):
+        text = "disk is full"  # SQLite says so of its tables, but not of its shared memory
     for sign, meaning in (
         ("locked", "The store is locked by another program; try again, or end what holds it."),
         ("busy", "The store is locked by another program; try again, or end what holds it."),
@@ -166,6 +173,13 @@ def explain(error: BaseException) -> str:
         if sign in text:
             return meaning
     return f"The store failed: {type(error).__name__}."
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 def database_path(settings: Settings) -> Path:
@@ -200,7 +214,7 @@ def store_version(path: Path) -> int:
             row = db.execute("SELECT version_num FROM alembic_version").fetchone()
             return int(row[0]) if row else 0
     except (sqlite3.Error, OSError) as error:
-        raise ConfigurationError(f"{path}: {explain(error)}") from error
+        raise ConfigurationError(f"{path}: {explain(error, path)}") from error
 
 
 @contextmanager
@@ -234,7 +248,7 @@ def _claim(path: Path) -> None:
             f"The store cannot be made at {path}: {error.strerror}."
         ) from error
     except sqlite3.Error as error:
-        raise StoreError(explain(error)) from error
+        raise StoreError(explain(error, path)) from error
 
 
 def _prepare(connection: Any, _record: object = None) -> None:  # noqa: ANN401 - of any driver

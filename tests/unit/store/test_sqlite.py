@@ -1,9 +1,11 @@
 """A store in a file: private, durable, ours alone, and clear about what is wrong with it."""
 
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,3 +121,16 @@ async def test_a_path_with_signs_that_mean_something_in_a_url(tmp_path: Path) ->
         await sql(connection, "INSERT INTO meta VALUES ('x', 'y')")
     await opened.close()
     assert (tmp_path / "a?b#c %20d" / "nemorouter.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("free", "meaning"),
+    [(4096, "is full; make room on it"), (1 << 30, "failed; check it before going on")],
+)
+def test_an_error_of_a_disk_without_room_is_one_of_its_room(
+    free: int, meaning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite calls what it cannot allocate in its shared memory an I/O error."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    error = sqlite3.OperationalError("disk I/O error")
+    assert sqlite.explain(error, tmp_path / "db") == f"The disk of the store {meaning}."
