@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from nemorouter.roles import Actor
-from nemorouter.services.operations.bootstrap import bootstrap, local_actor
+from nemorouter.services.operations.bootstrap import bootstrap, local_actor, note_shown
 from nemorouter.services.scopes import keys
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
@@ -165,6 +165,7 @@ class Host:
     async def _bootstrap(self) -> None:
         store = await Store.open(self.settings, migrate=True)
         await bootstrap(store, self.settings)
+        await note_shown(store)
         await store.close()
 
     def change(self, work: Callable[[Context, Actor], Any]) -> Any:

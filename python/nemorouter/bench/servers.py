@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from nemorouter.bench.client import ask, request
 from nemorouter.server.serve import RUNTIMES
 from nemorouter.services.budgets.budgets import NewBudget
-from nemorouter.services.operations.bootstrap import bootstrap, local_actor
+from nemorouter.services.operations.bootstrap import bootstrap, local_actor, note_shown
 from nemorouter.services.scopes import keys, owners
 from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.transaction.context import Context
@@ -101,6 +101,7 @@ async def _keys(settings: Settings) -> Keys:
     store = await Store.open(settings, migrate=True)
     try:
         await bootstrap(store, settings)
+        await note_shown(store)
         context = await Context.attach(store, settings)
         actor = await local_actor(context)
         await owners.create_team(context, actor, NewScope(name="limited", **_WIDE))

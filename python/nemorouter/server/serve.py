@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import resource
+import shlex
 import signal
 import socket
 import sys
@@ -28,7 +29,7 @@ from nemorouter.server import orphaned_processes
 from nemorouter.server.master import Master
 from nemorouter.server.worker import CONNECTIONS, LOOP
 from nemorouter.services.access import setup
-from nemorouter.services.operations.bootstrap import bootstrap
+from nemorouter.services.operations.bootstrap import bootstrap, note_shown, unshown_key
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
@@ -96,11 +97,17 @@ def run(settings: Settings) -> None:
 
 
 async def _prepared(settings: Settings) -> tuple[str | None, str | None]:
-    """``_prepare``, once the store answers: a database server may start later than we do."""
+    """Prepare once the store answers: a database server may start later than this one.
+
+    Return the first key, if this is the first run, and the token of the setup page, while it is
+    open.
+    """
     end = time.monotonic() + _STORE_S
+    shown: list[str] = []  # before the store went away
     while True:
         try:
-            return await _prepare(settings)
+            token = await _prepare(settings, shown)
+            return shown[0] if shown else None, token
         except StoreAwayError as error:
             if time.monotonic() > end:
                 raise
@@ -110,18 +117,42 @@ async def _prepared(settings: Settings) -> tuple[str | None, str | None]:
             await asyncio.sleep(1.0)
 
 
-async def _prepare(settings: Settings) -> tuple[str | None, str | None]:
-    """Make the data directory fit to serve from; the first key, if this is the first run, and the
-    token of setup.
+async def _prepare(settings: Settings, shown: list[str]) -> str | None:
+    """Make the data directory fit to serve from; return the token of the setup page.
+
+    On the first run, add the first key to ``shown``.
     """
     store = await Store.open(settings, migrate=True)
     try:
         first = await bootstrap(store, settings)
+        if first is not None and first.api_key is not None:
+            shown.append(first.api_key)
+            _print_first_key(first.api_key)
+        unshown = await unshown_key(store)
+        if unshown is not None:
+            if not shown:
+                _print_how_to_get_a_key(unshown, settings)
+            await note_shown(store)
         token = await setup.issue(await Context.attach(store, settings))
         await attach.attach(settings, store)  # before the workers, so that they find it ready
     finally:
         await store.close()
-    return first.api_key if first is not None else None, token
+    return token
+
+
+def _print_first_key(key: str) -> None:
+    """Print the first key as soon as it is in the store: the start may yet be cut off."""
+    print(f"Your first API key, shown this once: {key}\n", flush=True)
+
+
+def _print_how_to_get_a_key(alias: str, settings: Settings) -> None:
+    place = shlex.quote(str(settings.data_dir))
+    command = f"nemorouter keys create --name first --data-dir {place}"
+    print(
+        f"The first start was cut off before it could show its API key ({alias}).\n"
+        f"Make another: {command}\n",
+        flush=True,
+    )
 
 
 def _require_port(settings: Settings) -> None:
@@ -168,10 +199,7 @@ def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
     url = f"http://{host}:{settings.port}"
     print(f"NemoRouter serves {url}/v1 from {settings.data_dir} with {settings.workers} worker(s).")
     if key is not None:
-        print(
-            f"\nYour first API key, shown this once: {key}\n\nTry it:\n\n"
-            f"{_example(url, key, settings)}\n"
-        )
+        print(f"\nTry it:\n\n{_example(url, key, settings)}\n")
     if setup_token is not None:
         print(f"Set up the owner's sign-in, once:\n\n  {url}/setup?token={setup_token}\n")
     sys.stdout.flush()

@@ -1,7 +1,9 @@
 """Set up an empty store in one transaction: org, Default team, owner, prices, and first keys."""
 
+from typing import Final
+
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from nemorouter import ids
 from nemorouter.errors import ConflictError, NotFoundError
@@ -18,8 +20,10 @@ from nemorouter.services.transaction.lookup import DEFAULT_TEAM, text_id
 from nemorouter.services.transaction.unit import UnitOfWork, change
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
-from nemorouter.store.schema import orgs, teams
+from nemorouter.store.schema import meta, orgs, teams
 from nemorouter.types import Kind
+
+_UNSHOWN: Final = "first_key_unshown"
 
 
 class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +53,23 @@ async def bootstrap(store: Store, settings: Settings) -> FirstRun | None:
         return None
 
 
+async def unshown_key(store: Store) -> str | None:
+    """Return the alias of a first key that was made and never shown; None if there is none.
+
+    Only its hash is kept, so that nobody can use it.
+    """
+    async with store.read() as connection:
+        found = await connection.execute(select(meta.c.value).where(meta.c.key == _UNSHOWN))
+        alias: str | None = found.scalar()
+    return alias
+
+
+async def note_shown(store: Store) -> None:
+    """Note that the first key was shown, or that it was said how to get another."""
+    async with store.begin() as connection:
+        await connection.execute(delete(meta).where(meta.c.key == _UNSHOWN))
+
+
 async def init(
     context: Context, *, org: str, email: str, password_hash: str | None, api_key: str | None = None
 ) -> FirstRun:
@@ -66,6 +87,8 @@ async def init(
         user = await owners.insert_member(unit, member, password_hash)
         await prices.write_prices(unit, prices.builtin_prices(), replace=False)
         first = await keys.insert_key(unit, keys.NewKey(name=api_key)) if api_key else None
+        if first is not None:
+            await unit.connection.execute(insert(meta).values(key=_UNSHOWN, value=first.view.alias))
         new = management.NewManagementKey(name="first key")
         managing = (
             None
