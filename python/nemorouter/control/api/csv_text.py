@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA: Final = ("=", "+", "-", "@", ";", "\t", "\r", "\n")
 
 
 def head(row: type[msgspec.Struct]) -> bytes:

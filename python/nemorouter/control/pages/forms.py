@@ -10,6 +10,7 @@ from litestar.exceptions import ClientException
 from nemorouter import ids
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.services.budgets.budgets import NewBudget
+from nemorouter.services.fields import values
 from nemorouter.services.fields.rates import rates_of
 from nemorouter.services.fields.views import ScopeView
 from nemorouter.types import RATES
@@ -107,13 +108,9 @@ async def read(request: Request[Any, Any, Any]) -> Form:
 
 
 def number(form: Form, name: str) -> int | None:
-    """Read a limit; blank is None = unlimited. Blanks and commas between digits are allowed."""
-    text = form.text(name).replace(",", "").replace(" ", "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 20):
-        raise RefusedError(f"{name} must be a whole number, or empty for unlimited.", field=name)
-    return int(text)
+    """Read a limit such as ``100,000``; blank is None = unlimited."""
+    text = form.text(name)
+    return values.whole(text, name) if text else None
 
 
 def rates(form: Form) -> dict[str, Any]:
@@ -123,7 +120,7 @@ def rates(form: Form) -> dict[str, Any]:
 
 def budget(form: Form) -> NewBudget | None:
     """Read a budget; None if no amount was typed."""
-    amount = form.text("max_spend").removeprefix("$").replace(",", "")
+    amount = form.text("max_spend")
     if not amount:
         return None
     return NewBudget(max_spend=amount, duration=form.text("duration") or "monthly")

@@ -39,7 +39,24 @@ _CLAIM_MS: Final = 60_000  # another process leaves it alone for so long: more t
 _TIMEOUT_S: Final = 10.0
 _LOT: Final = 20
 _LONGEST_HEAD: Final = 16_384
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.ip_network("2000::/3")
+"""All global unicast addresses of IPv6 that were given out."""
+_SPECIAL: Final = tuple(
+    ipaddress.ip_network(block)
+    for block in (
+        "192.0.0.0/24",  # protocol assignments
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # 6to4 relays
+        "192.175.48.0/24",  # AS112
+        "2001::/23",  # protocol assignments, Teredo among them
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+"""Blocks of the registries of special purposes that Python calls global, or may."""
 
 _log = get_logger(__name__)
 
@@ -189,20 +206,18 @@ async def _address(host: str, port: int, *, private: bool) -> tuple[str, int]:
 
 
 def is_public(address: str) -> bool:
-    """Return true if an outside receiver may have this address.
+    """Return true for a global unicast address that lies in no block with a special purpose.
 
-    Loopback, link-local, private and multicast addresses are refused, and those that wrap one.
+    An address that wraps another, as those of NAT64 and 6to4 do, is in such a block.
     """
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed in _NAT64 or parsed.sixtofour is not None or parsed.teredo is not None:
-            return False
-        if parsed.ipv4_mapped is not None:
-            return is_public(str(parsed.ipv4_mapped))
-    return parsed.is_global and not parsed.is_multicast
+    if parsed.version == 6 and parsed not in _UNICAST:
+        return False
+    special = any(parsed in block for block in _SPECIAL if block.version == parsed.version)
+    return parsed.is_global and not parsed.is_multicast and not special
 
 
 async def _note(context: Context, row: Row[Any], status: int | None, error: str, at: int) -> None:

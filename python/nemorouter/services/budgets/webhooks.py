@@ -147,7 +147,7 @@ def _url(text: str, *, private: bool) -> str:
     except ValueError:
         raise RefusedError("url is not a URL.", field="url") from None
     good = url.scheme == "https" or (url.scheme == "http" and private)
-    if not good or not url.hostname or url.username or url.fragment or port == 0:
+    if not good or not url.hostname or "@" in url.netloc or url.fragment or port == 0:
         schemes = "http:// or https://" if private else "https://"
         raise RefusedError(
             f"url must be {schemes}host/path, without credentials and fragment.", field="url"

@@ -29,7 +29,14 @@ ENDPOINTS: Final = {
 guards.
 """
 
-_MONEY: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,40}))?")
+_MONEY: Final = re.compile(
+    r"\$?([0-9]{1,20}|[0-9]{1,3}(?:,[0-9]{3}){1,6}(?=\.))(?:\.([0-9]{1,40}))?"
+)
+"""An amount; a comma stands between thousands where a point follows: else it may be either."""
+_WHOLE: Final = re.compile(r"[0-9]{1,20}|[0-9]{1,3}([, ])[0-9]{3}(?:\1[0-9]{3}){0,5}")
+"""A whole number, plain or in groups of three digits."""
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Categories of characters that are not seen, or that change how others are shown."""
 _EMAIL: Final = re.compile(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,190}")
 _SPAN: Final = re.compile(r"([0-9]{1,6})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -59,18 +66,30 @@ def limit(value: int | None, field: str, most: int) -> int | None:
 
 
 def usd(text: str, field: str) -> int:
-    """Nano-USD of a decimal string such as ``50`` or ``0.25``, exactly."""
+    """Read an amount of USD such as ``50``, ``0.25`` or ``1,234.56`` as nano-USD, exactly.
+
+    RefusedError: it is none, or its comma may mean two things, as in ``2,5`` and ``1,234``.
+    """
     match = _MONEY.fullmatch(text.strip())
     if match is None:
         raise RefusedError(
-            f"{field} must be an amount of USD such as 50 or 0.25, not negative.", field=field
+            f"{field} must be an amount of USD such as 50, 0.25 or 1,234.56, not negative.",
+            field=field,
         )
-    whole, cents = match[1], match[2] or ""
+    whole, cents = match[1].replace(",", ""), match[2] or ""
     if len(cents.rstrip("0")) > 9:
         raise RefusedError(
             f"{field} has more than 9 decimals; money is exact to the nano-dollar.", field=field
         )
     return int(whole) * NANO + int(cents.rstrip("0").ljust(9, "0"))
+
+
+def whole(text: str, field: str) -> int:
+    """Read a whole number such as ``600`` or ``100,000``."""
+    match = _WHOLE.fullmatch(text.strip())
+    if match is None:
+        raise RefusedError(f"{field} must be a whole number such as 600 or 100,000.", field=field)
+    return int(text.strip().replace(match[1] or ",", ""))
 
 
 def max_spend(text: str) -> int:
@@ -177,5 +196,8 @@ def _bounded(items: Sequence[str], field: str) -> Sequence[str]:
 
 
 def _visible(text: str, field: str) -> None:
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
-        raise RefusedError(f"{field} must not hold control characters.", field=field)
+    if any(unicodedata.category(char) in _HIDDEN for char in text):
+        raise RefusedError(
+            f"{field} must not hold control characters, nor others that are not seen.",
+            field=field,
+        )

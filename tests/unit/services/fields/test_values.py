@@ -29,6 +29,8 @@ def test_money_goes_to_text_and_back_exactly(nano: int) -> None:
         (" 1.000000001 ", NANO + 1),
         ("0.1000000000000", NANO // 10),
         ("007", 7 * NANO),
+        ("1,234.56", 1_234 * NANO + 56 * NANO // 100),
+        ("$1,234,567.5", 1_234_567 * NANO + NANO // 2),
     ],
 )
 def test_money(text: str, nano: int) -> None:
@@ -64,6 +66,12 @@ Check = Callable[..., Any]
         (values.name, "a\nb", "control characters"),
         (values.name, "a\x1b[31m", "control characters"),
         (values.name, "a\u2028b", "control characters"),
+        (values.name, "a\u202eb", "not seen"),
+        (values.name, "a\u200bb", "not seen"),
+        (values.name, "a\ufeff" + "b", "not seen"),
+        (values.name, "a\U000e0041b", "not seen"),
+        (values.name, "a\ue000b", "not seen"),
+        (values.models, ["gpt\u2066"], "not seen"),
         (values.email, "nobody", "e-mail"),
         (values.email, "a@b@c", "e-mail"),
         (values.models, ["a*b"], "one \\* at its end"),
@@ -124,3 +132,26 @@ def test_expiry(text: str, at: int) -> None:
 def test_expiry_must_be_a_time_to_come(text: str) -> None:
     with pytest.raises(RefusedError, match="expires_at"):
         values.expiry(text, NOW)
+
+
+@pytest.mark.parametrize(
+    "text", ["2,5", "1,234", "1,23.4", "12,34.5", "1234,567.8", "1.234,56", ","]
+)
+def test_a_comma_that_may_mean_either_is_refused(text: str) -> None:
+    """Row P29 of the attacks: 2,5 was saved as 25."""
+    with pytest.raises(RefusedError, match="amount of USD"):
+        values.usd(text, "max_spend")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), (" 600 ", 600), ("100,000", 100_000), ("1 234 567", 1_234_567)]
+)
+def test_whole_numbers(text: str, number: int) -> None:
+    assert values.whole(text, "rpm") == number
+
+
+@pytest.mark.parametrize("text", ["2,5", "1.5", "10,00", "1,234 567", "-1", "1e3", "\u0661", "1,"])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    """Row P29 of the attacks, for limits: 2,5 requests a minute were saved as 25."""
+    with pytest.raises(RefusedError, match="whole number"):
+        values.whole(text, "rpm")
