@@ -5,7 +5,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-RUN python3 -m venv /tools && /tools/bin/pip install --no-cache-dir "maturin>=1.16,<2"
+COPY requirements/build.txt /tmp/build.txt
+RUN python3 -m venv /tools && /tools/bin/pip install --no-cache-dir --require-hashes -r /tmp/build.txt
 COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE ./
 COPY rust rust
 # Named by a manifest, so cargo wants to see it.
@@ -17,7 +18,7 @@ RUN /tools/bin/maturin build --release --locked --out /wheels
 FROM python:3.13-slim-bookworm
 COPY requirements/run.txt /tmp/run.txt
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-deps -r /tmp/run.txt \
+    pip install --no-cache-dir --no-deps --require-hashes -r /tmp/run.txt \
     && pip install --no-cache-dir --no-deps /wheels/*.whl \
     && rm /tmp/run.txt \
     && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin nemo \

@@ -132,8 +132,8 @@ faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)
 
 .PHONY: lock
-lock: ## Resolve requirements/*.txt anew from pyproject.toml
-	$(PYTHON) requirements/lock.py
+lock: venv ## Pin requirements/*.txt with their hashes (ARGS=--upgrade for the newest versions)
+	$(BIN)/python requirements/lock.py $(ARGS)
 
 .PHONY: image
 image: ## Build the container image

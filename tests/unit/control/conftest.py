@@ -13,6 +13,7 @@ from nemorouter.services.access import sessions
 from nemorouter.services.operations import bootstrap
 from nemorouter.services.scopes import owners
 from nemorouter.services.transaction.context import Context
+from nemorouter.types import RATES
 from tests.support.installation import (  # noqa: F401 - fixtures
     context,
     file_settings,
@@ -21,6 +22,17 @@ from tests.support.installation import (  # noqa: F401 - fixtures
 )
 
 HOST = "localhost:8000"
+
+BLANK: Mapping[str, str] = {
+    **{rate.name: "" for rate in RATES},
+    "max_spend": "",
+    "duration": "monthly",
+    "allowed_models": "",
+    "allowed_endpoints": "",
+    "allowed_ips": "",
+    "expires_at": "",
+}
+"""The fields of a key's form that restrict, as a browser sends them when nothing is typed."""
 
 
 class Answer(NamedTuple):

@@ -107,9 +107,19 @@ async def read(request: Request[Any, Any, Any]) -> Form:
     return Form({name: values[-1] for name, values in lists.items()}, lists=lists)
 
 
+def given(form: Form, name: str) -> str:
+    """Return the text of a field that restricts.
+
+    RefusedError: the form has no such field, which must not pass for a blank one that lifts.
+    """
+    if name not in form.values:
+        raise RefusedError(f"{name} is missing in the form; load the page again.", field=name)
+    return form.text(name)
+
+
 def number(form: Form, name: str) -> int | None:
     """Read a limit such as ``100,000``; blank is None = unlimited."""
-    text = form.text(name)
+    text = given(form, name)
     return values.whole(text, name) if text else None
 
 
@@ -120,26 +130,38 @@ def rates(form: Form) -> dict[str, Any]:
 
 def budget(form: Form) -> NewBudget | None:
     """Read a budget; None if no amount was typed."""
-    amount = form.text("max_spend")
+    amount = given(form, "max_spend")
     if not amount:
         return None
-    return NewBudget(max_spend=amount, duration=form.text("duration") or "monthly")
+    return NewBudget(max_spend=amount, duration=given(form, "duration"))
 
 
 def lines(form: Form, name: str) -> tuple[str, ...]:
     """Entries a line, or separated by commas; blanks within one stay."""
-    parts = form.text(name).replace(",", "\n").splitlines()
-    return tuple(part.strip() for part in parts if part.strip())
+    return _entries(form, name, given(form, name).replace(",", "\n").splitlines())
 
 
 def words(form: Form, name: str) -> tuple[str, ...]:
     """Entries separated by blanks, commas or lines."""
-    return tuple(form.text(name).replace(",", " ").split())
+    return _entries(form, name, given(form, name).replace(",", " ").split())
+
+
+def ticked(form: Form, name: str) -> tuple[str, ...]:
+    """Return the boxes that are ticked. A blank value says that the form has them."""
+    given(form, name)
+    return tuple(value for value in form.all(name) if value)
 
 
 def optional(form: Form, name: str) -> str | None:
     """Text; blank is None."""
-    return form.text(name) or None
+    return given(form, name) or None
+
+
+def _entries(form: Form, name: str, parts: Sequence[str]) -> tuple[str, ...]:
+    entries = tuple(part.strip() for part in parts if part.strip())
+    if form.text(name) and not entries:
+        raise RefusedError(f"{name} names nothing; leave it empty to lift it.", field=name)
+    return entries
 
 
 def limits(view: ScopeView) -> dict[str, str | None]:

@@ -80,7 +80,7 @@ async def create_key(request: AnyRequest, org: FromPath[str]) -> Response[str] |
             **forms.rates(form),
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
-            allowed_endpoints=form.all("allowed_endpoints"),
+            allowed_endpoints=forms.ticked(form, "allowed_endpoints"),
             allowed_ips=forms.words(form, "allowed_ips"),
             expires_at=forms.optional(form, "expires_at"),
         )
@@ -145,7 +145,7 @@ async def save_key(
             **forms.rates(form),
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
-            allowed_endpoints=form.all("allowed_endpoints"),
+            allowed_endpoints=forms.ticked(form, "allowed_endpoints"),
             allowed_ips=forms.words(form, "allowed_ips"),
             expires_at=UNSET if expires == old.expires_at else expires,
         )

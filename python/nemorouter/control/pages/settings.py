@@ -194,8 +194,8 @@ async def save_price(request: AnyRequest, org: FromPath[str]) -> Response[str] |
             model=form.text("model"),
             input=forms.optional(form, "input"),
             cached=forms.optional(form, "cached"),
-            output=form.text("output") or "0",
-            request=form.text("request") or "0",
+            output=forms.given(form, "output") or "0",
+            request=forms.given(form, "request") or "0",
             max_output=4096 if most is None else most,
         )
         await prices.set_price(frame.context, frame.actor, new)

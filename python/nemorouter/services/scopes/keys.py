@@ -74,7 +74,8 @@ async def create(context: Context, actor: Actor, new: NewKey) -> IssuedKey:
 
 async def insert_key(unit: UnitOfWork, new: NewKey) -> IssuedKey:
     """Insert a key within an open transaction."""
-    team = await find(unit.connection, unit.actor, Kind.TEAM, new.team or DEFAULT_TEAM)
+    named = DEFAULT_TEAM if new.team is None else new.team
+    team = await find(unit.connection, unit.actor, Kind.TEAM, named)
     if unit.visibility is Visibility.OWN and team.name != DEFAULT_TEAM:
         raise ForbiddenError(
             f"A member creates keys in the team {DEFAULT_TEAM}. Ask an admin for one in another.",
@@ -236,9 +237,8 @@ async def _insert(
 async def _owner(unit: UnitOfWork, reference: str | None) -> int | None:
     """Return the id of the user a key belongs to; a member's keys are the member's own."""
     if unit.visibility is Visibility.OWN:
-        own: Row[Any] = await find(
-            unit.connection, unit.actor, Kind.USER, reference or text_id(Kind.USER, unit.actor.user)
-        )
+        named = text_id(Kind.USER, unit.actor.user) if reference is None else reference
+        own: Row[Any] = await find(unit.connection, unit.actor, Kind.USER, named)
         if own.id != unit.actor.user:
             raise RefusedError("A member creates keys for themselves only.", field="user")
         return int(own.id)

@@ -14,7 +14,7 @@ from nemorouter.services.reports import audit
 from nemorouter.services.reports.audit import AuditFilter
 from nemorouter.services.scopes import keys
 from nemorouter.services.transaction.context import Context
-from tests.unit.control.conftest import Person, Plane, person
+from tests.unit.control.conftest import BLANK, Person, Plane, person
 
 PASSWORD = "correct horse battery"
 
@@ -32,11 +32,12 @@ async def test_a_reload_of_the_reveal_makes_no_second_key(
     context: Context, plane: Plane, ada: Person
 ) -> None:
     form = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
-    assert set(form) == {"csrf_token", "once"}
-    first = await plane("POST", f"{ada.org}/keys/new", ada, {**form, "name": "chat"})
+    assert set(form) == {"csrf_token", "once", "allowed_endpoints"}
+    form = {**form, **BLANK, "team": "Default", "name": "chat"}
+    first = await plane("POST", f"{ada.org}/keys/new", ada, form)
     secret = re.search(r"sk-nemo-[A-Za-z0-9]{20}", first.text)
     assert secret is not None
-    second = await plane("POST", f"{ada.org}/keys/new", ada, {**form, "name": "chat"})
+    second = await plane("POST", f"{ada.org}/keys/new", ada, form)
     (key,) = [one for one in (await keys.list_keys(context, ada.actor)).data if one.name == "chat"]
     assert (second.status, second.headers["location"]) == (
         303,
@@ -52,15 +53,16 @@ async def test_other_fields_or_another_form_mean_another_key(
 ) -> None:
     form = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
     again = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
-    for given in ({**form, "name": "a"}, {**form, "name": "b"}, {**again, "name": "a"}):
-        assert (await plane("POST", f"{ada.org}/keys/new", ada, given)).status == 200
+    named = ((form, "a"), (form, "b"), (again, "a"))
+    for given in ({**start, "team": "Default", "name": name} for start, name in named):
+        assert (await plane("POST", f"{ada.org}/keys/new", ada, {**BLANK, **given})).status == 200
     names = [one.name for one in (await keys.list_keys(context, ada.actor)).data]
     assert sorted(names) == ["a", "a", "b"]
 
 
 async def test_a_refused_form_may_be_sent_again(plane: Plane, ada: Person) -> None:
     form = fields((await plane("GET", f"{ada.org}/keys/new", ada)).text, "/keys/new")
-    given = {**form, "name": "x", "team": "team_0000000000000"}
+    given = {**form, **BLANK, "name": "x", "team": "team_0000000000000"}
     for _ in range(2):
         assert (await plane("POST", f"{ada.org}/keys/new", ada, given)).status in (400, 404)
 

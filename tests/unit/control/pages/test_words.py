@@ -1,5 +1,6 @@
 """Words, charts, forms and differences: the pure parts of the pages."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -162,12 +163,32 @@ def test_an_error_stands_at_its_field_and_keeps_what_was_typed() -> None:
 def test_lists_of_a_form() -> None:
     assert forms.lines(_form(m="gpt-4o\n a b ,\n\n c"), "m") == ("gpt-4o", "a b", "c")
     assert forms.words(_form(m="10.0.0.0/8, ::1\n1.2.3.4"), "m") == ("10.0.0.0/8", "::1", "1.2.3.4")
-    assert forms.budget(_form(max_spend="$1,000", duration="daily")) == NewBudget(
-        max_spend="1000", duration="daily"
+    assert forms.budget(_form(max_spend="$1,000.00", duration="daily")) == NewBudget(
+        max_spend="$1,000.00", duration="daily"
     )
     assert forms.budget(_form(max_spend=" ")) is None
+    assert forms.ticked(_form(m=""), "m") == ()
     with pytest.raises(NotFoundError):
         forms.only_id("key", "production chat")
+
+
+@pytest.mark.parametrize("read", [forms.lines, forms.words, forms.ticked, forms.number])
+def test_a_field_that_is_missing_lifts_nothing(read: Callable[[forms.Form, str], object]) -> None:
+    """Rows P14 and P28 of the attacks: a form without its fields made an unrestricted key."""
+    with pytest.raises(RefusedError, match="missing"):
+        read(_form(), "allowed_ips")
+
+
+def test_a_form_without_a_budget_field_lifts_no_budget() -> None:
+    for form in (_form(), _form(max_spend="5")):
+        with pytest.raises(RefusedError, match="missing"):
+            forms.budget(form)
+
+
+@pytest.mark.parametrize("read", [forms.lines, forms.words])
+def test_a_list_of_nothing_lifts_nothing(read: Callable[[forms.Form, str], object]) -> None:
+    with pytest.raises(RefusedError, match="names nothing"):
+        read(_form(allowed_ips=" , ,"), "allowed_ips")
 
 
 @pytest.mark.parametrize(
