@@ -6,130 +6,19 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-import nemorouter
 from nemorouter.cli.output import inert
-from nemorouter.cli.run import run
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.schema import SCHEMA_VERSION, keys, teams
-from nemorouter.types import RATES
-from tests.support.postgres_server import PostgresServer
-
-PACKAGE = str(Path(nemorouter.__file__).parents[1])
-PROGRAM = [sys.executable, "-c", "from nemorouter.cli import main; main()"]
-
-
-def nemo(cwd: Path, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run the program in ``cwd``, in a process of its own."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("NEMOROUTER_")}
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        cwd=cwd,
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=env | {"PYTHONPATH": PACKAGE},
-        timeout=30,
-    )
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory after ``init``."""
-    path = tmp_path_factory.mktemp("cli") / "nemo-data"
-    assert (
-        run(["init", "--org", "Acme", "--email", "owner@acme.test", "--data-dir", str(path)]) == 0
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def postgres_template(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    """The same with its store in PostgreSQL, and the name of that database."""
-    folder, url = tmp_path_factory.mktemp("cli"), postgres.database()
-    config = folder / "nemorouter.toml"
-    config.write_text(f'database_url = "{url}"')
-    line = [
-        "init",
-        "--org",
-        "Acme",
-        "--email",
-        "owner@acme.test",
-        "--data-dir",
-        str(folder / "nemo-data"),
-    ]
-    assert run([*line, "--config", str(config)]) == 0
-    return folder / "nemo-data", url.rpartition("/")[2]
-
-
-@pytest.fixture
-def store_kind(request: pytest.FixtureRequest) -> str:
-    """SQLite, where a test does not ask for each kind."""
-    kind: str = getattr(request, "param", "sqlite")
-    return kind
-
-
-@pytest.fixture
-def place(
-    store_kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """A working directory with a set-up ``nemo-data``, and the process in it."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("NEMOROUTER_"):
-            monkeypatch.delenv(name)
-    if store_kind == "sqlite":
-        shutil.copytree(request.getfixturevalue("template"), tmp_path / "nemo-data")
-        yield tmp_path
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    folder, database = request.getfixturevalue("postgres_template")
-    shutil.copytree(folder, tmp_path / "nemo-data")
-    url = server.database(database)
-    (tmp_path / "nemorouter.toml").write_text(f'database_url = "{url}"')
-    yield tmp_path
-    server.drop(url)
-
-
-each_store = pytest.mark.parametrize("store_kind", ["sqlite", "postgresql"], indirect=True)
-
-
-class Shell:
-    """Runs commands in this process, which is quicker, and reads what they print."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._capsys.readouterr()
-        code = run(list(arguments))
-        out, err = self._capsys.readouterr()
-        return code, out, err
-
-    def json(self, *arguments: str) -> Any:
-        code, out, err = self(*arguments, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-
-@pytest.fixture
-def shell(place: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
+from tests.support.shell import PACKAGE, PROGRAM, Shell, each_store, nemo
 
 
 def test_end_to_end(tmp_path: Path) -> None:
@@ -331,60 +220,6 @@ def test_a_mistake_is_one_line(code: int, line: str, reason: str, shell: Shell) 
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert "Traceback" not in err
-
-
-RESTRICTING = [
-    *("models", "budget", "duration"),
-    *(field.replace("_", "-") for rate in RATES for field in (rate.name, rate.burst)),
-]
-OF_KEYS = ["ips", "endpoints", "expires"]
-UNSET = [
-    *(
-        (command, option)
-        for command in ("keys create --name x", "keys update gift", "teams create --name x")
-        for option in RESTRICTING
-    ),
-    *((command, "team") for command in ("keys create --name x",)),
-    *(
-        (command, option)
-        for command in ("keys create --name x", "keys update gift")
-        for option in OF_KEYS
-    ),
-    *(("members add --email x@acme.test", option) for option in RESTRICTING),
-    *(("orgs update", option) for option in RESTRICTING),
-    *((command, "key") for command in ("budgets set 5", "budgets clear")),
-]
-
-
-@pytest.mark.parametrize("text", ["", " ", ",", " ,, "])
-def test_an_unset_shell_variable_lifts_nothing(shell: Shell, text: str) -> None:
-    """Row P28 of the attacks: ``--ips "$UNSET"`` made a key that any address may use."""
-    shell.json("keys", "create", "--name", "gift", "--ips", "10.0.0.1", "--models", "m")
-    before = shell.json("keys", "list"), shell.json("teams", "list"), shell.json("budgets", "list")
-    for command, option in UNSET:
-        code, out, err = shell(*command.split(" "), f"--{option}", text)
-        assert (code, out) == (2, ""), (command, option)
-        assert f"--{option}" in err
-        assert "empty" in err
-    assert before == (
-        shell.json("keys", "list"),
-        shell.json("teams", "list"),
-        shell.json("budgets", "list"),
-    )
-
-
-def test_what_lifts_a_restriction_is_said(shell: Shell) -> None:
-    made = shell.json(
-        *("keys", "create", "--name", "x", "--ips", "10.0.0.1", "--models", "m"),
-        *("--endpoints", "embeddings", "--rpm", "1", "--budget", "5", "--expires", "1d"),
-    )
-    assert made["allowed_ips"] == ["10.0.0.1/32"]
-    lifted = shell.json(
-        *("keys", "update", "x", "--ips", "all", "--models", "all", "--endpoints", "all"),
-        *("--rpm", "unlimited", "--budget", "none", "--expires", "never"),
-    )
-    assert [lifted[f"allowed_{name}"] for name in ("ips", "models", "endpoints")] == [[], [], []]
-    assert (lifted["rpm"], lifted["budget"], lifted["expires_at"]) == (None, None, None)
 
 
 def test_a_misspelt_setting_refuses(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
