@@ -35,7 +35,7 @@ def nemo(cwd: Path, *arguments: str, given: str = "") -> "subprocess.CompletedPr
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shell_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory after ``init``."""
     path = tmp_path_factory.mktemp("cli") / "nemo-data"
     assert (
@@ -45,7 +45,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def postgres_template(
+def shell_postgres(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """The same with its store in PostgreSQL, and the name of that database."""
@@ -66,7 +66,7 @@ def postgres_template(
 
 
 @pytest.fixture
-def store_kind(request: pytest.FixtureRequest) -> str:
+def shell_store(request: pytest.FixtureRequest) -> str:
     """SQLite, where a test does not ask for each kind."""
     kind: str = getattr(request, "param", "sqlite")
     return kind
@@ -74,19 +74,22 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def place(
-    store_kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shell_store: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
     """A working directory with a set-up ``nemo-data``, and the process in it."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("NEMOROUTER_"):
             monkeypatch.delenv(name)
-    if store_kind == "sqlite":
-        shutil.copytree(request.getfixturevalue("template"), tmp_path / "nemo-data")
+    if shell_store == "sqlite":
+        shutil.copytree(request.getfixturevalue("shell_template"), tmp_path / "nemo-data")
         yield tmp_path
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    folder, database = request.getfixturevalue("postgres_template")
+    folder, database = request.getfixturevalue("shell_postgres")
     shutil.copytree(folder, tmp_path / "nemo-data")
     url = server.database(database)
     (tmp_path / "nemorouter.toml").write_text(f'database_url = "{url}"')
@@ -94,7 +97,7 @@ def place(
     server.drop(url)
 
 
-each_store = pytest.mark.parametrize("store_kind", ["sqlite", "postgresql"], indirect=True)
+each_store = pytest.mark.parametrize("shell_store", ["sqlite", "postgresql"], indirect=True)
 
 
 class Shell:
