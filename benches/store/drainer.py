@@ -1,10 +1,9 @@
 """Measure the drainer's CPU time for a row of the request log in SQLite, part by part.
 
-python -m benches.store.drainer [--turns 100] [--upgrade 10000000]
+python -m benches.store.drainer [--turns 100]
 
 It runs whole cycles of the drainer with a pause before each, as ``serve`` does. The fixed cost of a
-cycle shows where a cycle has few rows. With ``--upgrade N`` it measures something else: how long
-the migration takes that puts a log of N rows into the order of time.
+cycle shows where a cycle has few rows.
 """
 
 import argparse
@@ -17,17 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection
-
 from nemorouter import log
 from nemorouter._core import Gate
 from nemorouter.arena import attach
 from nemorouter.datadir.paths import DataDir
 from nemorouter.ledger.move import Drain
-from nemorouter.store import ledger_sqlite, migrate
-from nemorouter.store.engine import Store
+from nemorouter.store import ledger_sqlite
 from tests.support.world import KEY, World
 
 SHAPES = ((1, 22), (1, 800), (100, 800), (5_000, 800))
@@ -111,44 +105,14 @@ def _asker(world: World, gate: Gate) -> Callable[[], None]:
     return ask
 
 
-async def upgrade(rows: int) -> None:
-    """Make a log of ``rows`` rows in the old order, migrate it, and print the seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        world = await World.make(Path(folder) / "data")
-        async with world.store.begin() as connection:
-            await connection.run_sync(_downgrade)
-            await connection.exec_driver_sql(
-                f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
-                "INSERT INTO requests SELECT i % 4, i / 4, 1700000000000 + i * 777, "
-                "abs(random()) % 100000, 2, 3, 1 + (i % 7 = 0), 'm', 'openai', 1, 200, 1, 0, "
-                "480, 0, 60, 12345678, 13000000, 250000, NULL FROM n"
-            )
-        await world.store.close()
-        before = time.perf_counter()
-        await (await Store.open(world.settings, migrate=True)).close()
-        print(f"{rows} rows: upgraded in {time.perf_counter() - before:.0f} s", flush=True)
-
-
-def _downgrade(connection: Connection) -> None:
-    """Bring the schema back to the last one whose log lies in the order of arrival."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.downgrade(config, "0007")
-
-
 async def main() -> None:
     """Measure with the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--turns", type=int, default=100)
-    parser.add_argument("--upgrade", type=int)
     given = parser.parse_args()
     log.configure("error")
-    if given.upgrade:
-        await upgrade(given.upgrade)
-        return
     for keys, rows in SHAPES:
         await turns(keys, rows, given.turns)
 

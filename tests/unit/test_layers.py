@@ -56,7 +56,6 @@ LATE = {
         "store.postgres": "PostgreSQL's driver is an optional package",
         "store.migrate": "Alembic, only when there is work for it",
     },
-    "store.migrations.versions.0003_sums": {"store.sums": "of another layout than the program's"},
 }
 """Imports inside a function: module, what it imports there, and why it is not at the top.
 

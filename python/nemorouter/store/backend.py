@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from nemorouter.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
 
 Dialect = Literal["sqlite", "postgresql"]
+
+
+def draft_layout(place: str) -> ConfigurationError:
+    """Make the error for a store whose layout is older than the first release."""
+    return ConfigurationError(
+        f"{place} was made by a development version of nemorouter and cannot be upgraded; "
+        "name another store, or remove this one and run `nemorouter init`."
+    )
 
 
 class Backend(Protocol):

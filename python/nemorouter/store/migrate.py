@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nemorouter.errors import ConfigurationError
 from nemorouter.store.backend import Backend
-from nemorouter.store.schema import SCHEMA_VERSION, meta
+from nemorouter.store.schema import SCHEMA_VERSION, VERSION_TABLE, meta
 
 
 async def upgrade(backend: Backend) -> None:
@@ -31,7 +31,8 @@ async def upgrade(backend: Backend) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    found = MigrationContext.configure(connection).get_current_revision()
+    options = {"version_table": VERSION_TABLE}
+    found = MigrationContext.configure(connection, opts=options).get_current_revision()
     if found is None or int(found) < SCHEMA_VERSION:  # else another process was faster
         run(connection)
         _first_rows(connection)

@@ -19,8 +19,8 @@ from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import ConfigurationError, ContentionError, StoreAwayError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import ledger_postgres
-from nemorouter.store.backend import Dialect
-from nemorouter.store.schema import metadata
+from nemorouter.store.backend import Dialect, draft_layout
+from nemorouter.store.schema import DRAFT_VERSION_TABLE, VERSION_TABLE, metadata
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
@@ -241,13 +241,15 @@ async def _version(connection: asyncpg.Connection, place: str) -> int:
             "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
         )
     }
-    if "alembic_version" not in tables:
+    if VERSION_TABLE not in tables:
+        if {DRAFT_VERSION_TABLE, "meta", "changes"} <= tables:
+            raise draft_layout(place)
         if tables & metadata.tables.keys():
             raise ConfigurationError(
                 f"{place} holds tables of another program; name a database of nemorouter's own."
             )
         return 0
-    found = await connection.fetchval("SELECT version_num FROM alembic_version")
+    found = await connection.fetchval(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
     if found is None:
         return 0
     if "meta" not in tables or not str(found).isdigit():

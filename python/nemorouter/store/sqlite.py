@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from nemorouter.errors import ConfigurationError, StoreError
 from nemorouter.settings import Settings
 from nemorouter.store import ledger_sqlite
-from nemorouter.store.backend import Dialect
+from nemorouter.store.backend import Dialect, draft_layout
+from nemorouter.store.schema import DRAFT_VERSION_TABLE, VERSION_TABLE
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
@@ -209,9 +210,11 @@ def store_version(path: Path) -> int:
                 raise ConfigurationError(
                     f"{path} is a database of another program; name another file."
                 )
-            if "alembic_version" not in tables:
+            if VERSION_TABLE not in tables:
+                if DRAFT_VERSION_TABLE in tables:
+                    raise draft_layout(str(path))
                 return 0
-            row = db.execute("SELECT version_num FROM alembic_version").fetchone()
+            row = db.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608
             return int(row[0]) if row else 0
     except (sqlite3.Error, OSError) as error:
         raise ConfigurationError(f"{path}: {explain(error, path)}") from error

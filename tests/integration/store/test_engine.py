@@ -85,7 +85,7 @@ async def test_without_migrate_nothing_is_made(place: Settings) -> None:
 
 async def test_a_newer_store_is_refused_and_left_alone(store: Store, home: Settings) -> None:
     async with store.begin() as connection:
-        await sql(connection, "UPDATE alembic_version SET version_num = '0099'")
+        await sql(connection, "UPDATE schema_version SET version_num = '0099'")
     for migrate in (False, True):
         with pytest.raises(ConfigurationError, match=r"written by a newer nemorouter \(layout 99"):
             await Store.open(home, migrate=migrate)

@@ -1,25 +1,22 @@
-"""The migrations make the schema, whole or not at all."""
+"""Test that the migrations make the schema, whole or not at all."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from nemorouter.datadir.locks import Flock
 from nemorouter.datadir.paths import DataDir
+from nemorouter.errors import ConfigurationError
 from nemorouter.settings import Settings
 from nemorouter.store import migrate
 from nemorouter.store.engine import Store, backend_of
-from nemorouter.store.ledger import record
-from nemorouter.store.schema import SCHEMA_VERSION, metadata
+from nemorouter.store.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 from nemorouter.store.sqlite import database_path, store_version
-from tests.support.rows import AT, a_row
+from tests.support.sql import sql
 
 
 async def test_migrated_store_equals_the_schema(store: Store) -> None:
@@ -37,6 +34,7 @@ def _differences(connection: Connection) -> list[Any]:
         "compare_type": True,
         "compare_server_default": True,
         "include_object": ours,
+        "version_table": VERSION_TABLE,
     }
     context = MigrationContext.configure(connection, opts=options)
     assert int(context.get_current_revision() or 0) == SCHEMA_VERSION
@@ -73,42 +71,14 @@ async def test_a_migration_waits_for_another(settings: Settings) -> None:
     assert store_version(path) == SCHEMA_VERSION
 
 
-async def test_the_log_keeps_its_rows_when_its_order_changes(settings: Settings) -> None:
-    """From layout 7, whose log lay by (boot, seq), and back."""
-    store = await Store.open(settings, migrate=True)
-    await record(store, [a_row(seq, at=AT - seq % 3, boot=seq % 2) for seq in range(50)])
-    there = await _log(store)
-    assert len(there) == 50
+async def test_a_layout_before_the_first_release_is_refused(store: Store, home: Settings) -> None:
     async with store.begin() as connection:
-        await connection.run_sync(_downgrade, "0007")
-        listed: Any = await connection.exec_driver_sql(
-            "SELECT name FROM sqlite_master WHERE type = 'index'"
-        )
-        indexes = set(listed.scalars())
-    assert {"ix_requests_at_ms", "ix_requests_key_id_at_ms", "ix_requests_org_id_at_ms"} < indexes
-    assert await _log(store) == there
-    await store.close()
-    store = await Store.open(settings, migrate=True)
-    assert await _log(store) == there
-    assert (
-        await record(store, [a_row(seq, at=AT - seq % 3, boot=seq % 2) for seq in range(51)]) == 1
-    )
+        await sql(connection, "ALTER TABLE schema_version RENAME TO alembic_version")
+        await sql(connection, "UPDATE alembic_version SET version_num = '0007'")
+    for migrates in (False, True):
+        with pytest.raises(ConfigurationError, match="made by a development version") as caught:
+            await Store.open(home, migrate=migrates)
+        assert "\n" not in str(caught.value)
     async with store.read() as connection:
-        assert await connection.run_sync(_differences) == []
-        (verdict,) = (await connection.exec_driver_sql("PRAGMA integrity_check")).scalars()
-    assert verdict == "ok"
-    await store.close()
-
-
-async def _log(store: Store) -> list[Any]:
-    async with store.read() as connection:
-        return list(
-            (await connection.exec_driver_sql("SELECT * FROM requests ORDER BY boot, seq")).all()
-        )
-
-
-def _downgrade(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.downgrade(config, revision)
+        found = (await sql(connection, "SELECT version_num FROM alembic_version")).scalar()
+    assert found == "0007"

@@ -1,12 +1,13 @@
-"""Alembic's entry: runs the migrations on the connection that ``store.migrate`` hands over."""
+"""Run the migrations on the connection that ``store.migrate`` hands over, as Alembic's entry."""
 
 from alembic import context
 
-from nemorouter.store.schema import metadata
+from nemorouter.store.schema import VERSION_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
+    version_table=VERSION_TABLE,
     transactional_ddl=True,
     render_as_batch=True,
 )

@@ -37,8 +37,14 @@ from nemorouter.store.schema.core import (
 )
 from nemorouter.store.schema.hosts import adrift, hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 1
 """Number of the newest migration: what this program reads and writes."""
+
+VERSION_TABLE: Final = "schema_version"
+"""Table that holds the number of a store's layout in ``version_num``."""
+
+DRAFT_VERSION_TABLE: Final = "alembic_version"
+"""Table that held the number in layouts before the first release, which cannot be migrated."""
 
 INSTALLATION: Final = 0
 """``audit.org_id`` of an event about the whole installation, which all orgs see."""
@@ -48,9 +54,11 @@ PRICE_CHANGE: Final = 0
 """
 
 __all__ = [
+    "DRAFT_VERSION_TABLE",
     "INSTALLATION",
     "PRICE_CHANGE",
     "SCHEMA_VERSION",
+    "VERSION_TABLE",
     "adrift",
     "alerts",
     "audit",

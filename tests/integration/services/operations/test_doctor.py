@@ -65,7 +65,7 @@ def test_a_damaged_store(settings: Settings) -> None:
 
 async def test_a_newer_store(settings: Settings, context: Context) -> None:
     async with context.store.begin() as connection:
-        await sql(connection, "UPDATE alembic_version SET version_num = '0099'")
+        await sql(connection, "UPDATE schema_version SET version_num = '0099'")
     assert "newer" in ((await asyncio.to_thread(found, settings, "store")).mend or "")
 
 

@@ -1,4 +1,10 @@
-"""Create the first layout: tenants, keys, budgets, prices, ledger, request log and audit log."""
+"""Create the first layout: scopes, prices, ledger, audit log, control plane and hosts.
+
+The columns stand here in full, since what a migration makes must not change with another file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,245 +15,386 @@ branch_labels = None
 depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+SUMS = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "unknown_cost")
 
 
 def upgrade() -> None:
-    # PostgreSQL keeps the request log in one table a week, so that old weeks are dropped whole;
-    # then the time must be part of the key. It is the same whenever a row comes again.
-    partitioned = op.get_bind().dialect.name == "postgresql"
-    log_key = ("boot", "seq", "at_ms") if partitioned else ("boot", "seq")
-    op.create_table(
-        "audit",
-        sa.Column("seq", BIG, autoincrement=False, nullable=False),
-        sa.Column("at_ms", BIG, nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("source_ip", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("resource", sa.Text(), nullable=False),
-        sa.Column("before", sa.Text(), nullable=True),
-        sa.Column("after", sa.Text(), nullable=True),
-        sa.Column("hash", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit")),
+    _make_scopes()
+    _make_keys()
+    _make_prices_and_changes()
+    _make_log()
+    _make_sums()
+    _make_people()
+    _make_alerts()
+    _make_hosts()
+
+
+def _make_scopes() -> None:
+    _table("meta", _text("key"), _text("value"), key=["key"])
+    _table("orgs", _id(), _text("name"), *_limits(), _big("scopes", default="0"), unique=["name"])
+    _table(
+        "teams",
+        _id(),
+        _ref("teams", "org"),
+        _text("name"),
+        *_limits(),
+        unique=["org_id", "name"],
     )
-    op.create_index(op.f("ix_audit_org_id_seq"), "audit", ["org_id", "seq"], unique=False)
-    op.create_table(
+    _table(
+        "users",
+        _id(),
+        _ref("users", "org"),
+        _text("email"),
+        _text("name"),
+        _text("password_hash", null=True),
+        *_limits(),
+        _small("operator", null=True),
+        unique=["email"],
+    )
+    _table(
+        "memberships",
+        _ref("memberships", "org"),
+        _ref("memberships", "user"),
+        _small("role"),
+        key=["org_id", "user_id"],
+        indexes=[["user_id"]],
+    )
+    _table(
         "budgets",
-        sa.Column("id", BIG, autoincrement=False, nullable=False),
-        sa.Column("kind", sa.SmallInteger(), nullable=False),
-        sa.Column("scope_id", BIG, nullable=False),
-        sa.Column("max_spend_nano", BIG, nullable=False),
-        sa.Column("duration", sa.SmallInteger(), nullable=False),
-        sa.Column("created_ms", BIG, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_budgets")),
-        sa.UniqueConstraint("kind", "scope_id", name=op.f("uq_budgets_kind_scope_id")),
+        _id(),
+        _small("kind"),
+        _big("scope_id"),
+        _big("max_spend_nano"),
+        _small("duration"),
+        _big("created_ms", default="0"),
+        unique=["kind", "scope_id"],
     )
-    op.create_table(
-        "changes",
-        sa.Column("seq", BIG, autoincrement=False, nullable=False),
-        sa.Column("kind", sa.SmallInteger(), nullable=False),
-        sa.Column("id", BIG, nullable=False),
-        sa.Column("model", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("seq", name=op.f("pk_changes")),
+
+
+def _make_keys() -> None:
+    _table(
+        "keys",
+        _id(),
+        _ref("keys", "org"),
+        _ref("keys", "team"),
+        _ref("keys", "user", null=True),
+        _text("name"),
+        _bytes("digest"),
+        _integer("pepper_id"),
+        _text("last4"),
+        *_limits(),
+        _big("allowed_endpoints", default="0"),
+        _text("allowed_ips", default="[]"),
+        _big("expires_ms", null=True),
+        _text("created_by", default=""),
+        _big("last_used_ms", null=True),
+        _big("revoked_ms", null=True),
+        unique=["digest"],
+        indexes=[
+            ["org_id", "id", "name", "last4"],
+            ["org_id", "status"],
+            ["team_id"],
+            ["user_id"],
+        ],
     )
-    op.create_table(
-        "meta",
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
+    _table(
+        "management_keys",
+        _id(),
+        _ref("management_keys", "org"),
+        _ref("management_keys", "user"),
+        _text("name"),
+        _bytes("digest"),
+        _integer("pepper_id"),
+        _text("last4"),
+        _small("status", default="1"),
+        _big("created_ms"),
+        _big("last_used_ms", null=True),
+        _big("revoked_ms", null=True),
+        _small("operator", default="0"),
+        unique=["digest"],
+        indexes=[["org_id"]],
     )
-    op.create_table(
-        "orgs",
-        sa.Column("id", BIG, autoincrement=False, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("status", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.Column("rpm", BIG, nullable=True),
-        sa.Column("rpm_burst", BIG, nullable=True),
-        sa.Column("tpm", BIG, nullable=True),
-        sa.Column("tpm_burst", BIG, nullable=True),
-        sa.Column("allowed_models", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
-        sa.Column("version", BIG, server_default="0", nullable=False),
-        sa.Column("created_ms", BIG, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_orgs")),
-        sa.UniqueConstraint("name", name=op.f("uq_orgs_name")),
-    )
-    op.create_table(
+
+
+def _make_prices_and_changes() -> None:
+    _table(
         "prices",
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("input", BIG, nullable=True),
-        sa.Column("cached", BIG, nullable=True),
-        sa.Column("output", BIG, server_default="0", nullable=False),
-        sa.Column("request", BIG, server_default="0", nullable=False),
-        sa.Column("max_output", sa.Integer(), server_default="4096", nullable=False),
-        sa.Column("version", BIG, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("model", name=op.f("pk_prices")),
+        _text("model"),
+        _big("input", null=True),
+        _big("cached", null=True),
+        _big("output", default="0"),
+        _big("request", default="0"),
+        _integer("max_output", default="4096"),
+        _big("version", default="0"),
+        key=["model"],
     )
-    op.create_table(
-        "refusals",
-        sa.Column("minute", BIG, nullable=False),
-        sa.Column("key_id", BIG, nullable=False),
-        sa.Column("code", sa.SmallInteger(), nullable=False),
-        sa.Column("count", BIG, nullable=False),
-        sa.PrimaryKeyConstraint("minute", "key_id", "code", name=op.f("pk_refusals")),
-        sqlite_with_rowid=False,
+    _table(
+        "changes",
+        _number("seq"),
+        _small("kind"),
+        _big("id"),
+        _text("model", null=True),
+        key=["seq"],
     )
-    op.create_table(
+    _table(
+        "audit",
+        _number("seq"),
+        _big("at_ms"),
+        _big("org_id"),
+        _text("actor"),
+        _text("source_ip", default=""),
+        _text("action"),
+        _text("resource"),
+        _text("before", null=True),
+        _text("after", null=True),
+        _bytes("hash"),
+        key=["seq"],
+        indexes=[["org_id", "seq"]],
+    )
+
+
+def _make_log() -> None:
+    # PostgreSQL keeps the request log in one table a week, so that old weeks are dropped whole;
+    # then the time must be part of the key. SQLite keeps it in the order in which it is read.
+    partitioned = op.get_bind().dialect.name == "postgresql"
+    _table(
         "requests",
-        sa.Column("boot", BIG, nullable=False),
-        sa.Column("seq", BIG, nullable=False),
-        sa.Column("at_ms", BIG, nullable=False),
-        sa.Column("key_id", BIG, nullable=False),
-        sa.Column("team_id", BIG, nullable=False),
-        sa.Column("user_id", BIG, nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("upstream", sa.Text(), nullable=False),
-        sa.Column("endpoint", sa.SmallInteger(), nullable=False),
-        sa.Column("status", sa.SmallInteger(), nullable=False),
-        sa.Column("outcome", sa.SmallInteger(), nullable=False),
-        sa.Column("stream", sa.SmallInteger(), nullable=False),
-        sa.Column("input_tokens", BIG, nullable=False),
-        sa.Column("cached_tokens", BIG, nullable=False),
-        sa.Column("output_tokens", BIG, nullable=False),
-        sa.Column("cost_nano", BIG, nullable=True),
-        sa.Column("reserved_nano", BIG, nullable=False),
-        sa.Column("latency_us", BIG, nullable=False),
-        sa.Column("ttft_us", BIG, nullable=True),
-        sa.PrimaryKeyConstraint(*log_key, name=op.f("pk_requests")),
+        *(_big(name) for name in ("boot", "seq", "at_ms")),
+        *(_big(name) for name in ("key_id", "team_id", "user_id", "org_id")),
+        *(_text(name) for name in ("model", "upstream")),
+        *(_small(name) for name in ("endpoint", "status", "outcome", "stream")),
+        *(_big(name) for name in ("input_tokens", "cached_tokens", "output_tokens")),
+        _big("cost_nano", null=True),
+        _big("reserved_nano"),
+        _big("latency_us"),
+        _big("ttft_us", null=True),
+        key=["boot", "seq", "at_ms"] if partitioned else ["org_id", "at_ms", "boot", "seq"],
+        indexes=[["key_id", "at_ms"], ["org_id", "at_ms"]]
+        if partitioned
+        else [["key_id", "at_ms", "boot", "seq"]],
         sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (at_ms)",
     )
-    op.create_index(
-        op.f("ix_requests_at_ms"), "requests", ["at_ms"], unique=False, postgresql_using="brin"
-    )
-    op.create_index(op.f("ix_requests_key_id_at_ms"), "requests", ["key_id", "at_ms"], unique=False)
-    op.create_index(op.f("ix_requests_org_id_at_ms"), "requests", ["org_id", "at_ms"], unique=False)
-    op.create_table(
+    if partitioned:
+        op.create_index(
+            op.f("ix_requests_at_ms"), "requests", ["at_ms"], unique=False, postgresql_using="brin"
+        )
+
+
+def _make_sums() -> None:
+    _table(
         "spend_daily",
-        sa.Column("day", sa.Integer(), nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("team_id", BIG, nullable=False),
-        sa.Column("user_id", BIG, nullable=False),
-        sa.Column("key_id", BIG, nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("requests", BIG, server_default="0", nullable=False),
-        sa.Column("input_tokens", BIG, server_default="0", nullable=False),
-        sa.Column("cached_tokens", BIG, server_default="0", nullable=False),
-        sa.Column("output_tokens", BIG, server_default="0", nullable=False),
-        sa.Column("cost_nano", BIG, server_default="0", nullable=False),
-        sa.Column("unknown_cost", BIG, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint(
-            "day", "org_id", "team_id", "user_id", "key_id", "model", name=op.f("pk_spend_daily")
-        ),
+        _integer("day"),
+        *(_big(name) for name in ("org_id", "team_id", "user_id", "key_id")),
+        _text("model"),
+        *(_big(name, default="0") for name in SUMS),
+        key=["day", "org_id", "team_id", "user_id", "key_id", "model"],
+        indexes=[["team_id", "day"], ["user_id", "day"], ["org_id", "day"], ["key_id", "day"]],
         sqlite_with_rowid=False,
     )
-    op.create_index(
-        op.f("ix_spend_daily_key_id_day"), "spend_daily", ["key_id", "day"], unique=False
+    _table(
+        "spend_scope",
+        _small("kind"),
+        _big("scope_id"),
+        _integer("day"),
+        _text("model"),
+        *(_big(name, default="0") for name in SUMS),
+        key=["kind", "scope_id", "day", "model"],
+        sqlite_with_rowid=False,
     )
-    op.create_index(
-        op.f("ix_spend_daily_org_id_day"), "spend_daily", ["org_id", "day"], unique=False
+    _table(
+        "spend_month",
+        _integer("month"),
+        *(_big(name) for name in ("org_id", "key_id")),
+        *(_big(name, default="0") for name in ("requests", "cost_nano")),
+        key=["month", "org_id", "key_id"],
+        indexes=[["org_id", "month", "cost_nano"], ["key_id"]],
+        sqlite_with_rowid=False,
     )
-    op.create_index(
-        op.f("ix_spend_daily_team_id_day"), "spend_daily", ["team_id", "day"], unique=False
+    _table(
+        "refusals",
+        _big("minute"),
+        _big("key_id"),
+        _small("code"),
+        _big("count"),
+        key=["minute", "key_id", "code"],
+        indexes=[["key_id", "minute"]],
+        sqlite_with_rowid=False,
     )
-    op.create_index(
-        op.f("ix_spend_daily_user_id_day"), "spend_daily", ["user_id", "day"], unique=False
+
+
+def _make_people() -> None:
+    _table(
+        "sessions",
+        _id(),
+        _ref("sessions", "user"),
+        _ref("sessions", "org"),
+        _bytes("digest"),
+        *(_big(name) for name in ("created_ms", "seen_ms", "expires_ms")),
+        _text("source_ip", default=""),
+        unique=["digest"],
+        indexes=[["user_id"]],
     )
-    op.create_table(
-        "teams",
-        sa.Column("id", BIG, autoincrement=False, nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("status", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.Column("rpm", BIG, nullable=True),
-        sa.Column("rpm_burst", BIG, nullable=True),
-        sa.Column("tpm", BIG, nullable=True),
-        sa.Column("tpm_burst", BIG, nullable=True),
-        sa.Column("allowed_models", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
-        sa.Column("version", BIG, server_default="0", nullable=False),
-        sa.Column("created_ms", BIG, server_default="0", nullable=False),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_teams_org_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_teams")),
-        sa.UniqueConstraint("org_id", "name", name=op.f("uq_teams_org_id_name")),
+    _table(
+        "invitations",
+        _id(),
+        _ref("invitations", "org"),
+        _text("email"),
+        _small("role"),
+        _bytes("digest"),
+        _text("invited_by"),
+        _big("inviter_id", default="0"),
+        *(_big(name) for name in ("created_ms", "expires_ms")),
+        *(_big(name, null=True) for name in ("accepted_ms", "revoked_ms")),
+        unique=["digest"],
+        indexes=[["org_id"]],
     )
-    op.create_table(
-        "users",
-        sa.Column("id", BIG, autoincrement=False, nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("email", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("password_hash", sa.Text(), nullable=True),
-        sa.Column("status", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.Column("rpm", BIG, nullable=True),
-        sa.Column("rpm_burst", BIG, nullable=True),
-        sa.Column("tpm", BIG, nullable=True),
-        sa.Column("tpm_burst", BIG, nullable=True),
-        sa.Column("allowed_models", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
-        sa.Column("version", BIG, server_default="0", nullable=False),
-        sa.Column("created_ms", BIG, server_default="0", nullable=False),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_users_org_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
-        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
+    _table(
+        "throttles",
+        _text("subject"),
+        _integer("failures"),
+        *(_big(name) for name in ("until_ms", "last_ms")),
+        key=["subject"],
+        indexes=[["last_ms"]],
     )
-    op.create_table(
-        "keys",
-        sa.Column("id", BIG, autoincrement=False, nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("team_id", BIG, nullable=False),
-        sa.Column("user_id", BIG, nullable=True),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("pepper_id", sa.Integer(), nullable=False),
-        sa.Column("last4", sa.Text(), nullable=False),
-        sa.Column("status", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.Column("rpm", BIG, nullable=True),
-        sa.Column("rpm_burst", BIG, nullable=True),
-        sa.Column("tpm", BIG, nullable=True),
-        sa.Column("tpm_burst", BIG, nullable=True),
-        sa.Column("allowed_models", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
-        sa.Column("version", BIG, server_default="0", nullable=False),
-        sa.Column("created_ms", BIG, server_default="0", nullable=False),
-        sa.Column("allowed_endpoints", BIG, server_default="0", nullable=False),
-        sa.Column("allowed_ips", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
-        sa.Column("expires_ms", BIG, nullable=True),
-        sa.Column("created_by", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.Column("last_used_ms", BIG, nullable=True),
-        sa.Column("revoked_ms", BIG, nullable=True),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_keys_org_id")),
-        sa.ForeignKeyConstraint(["team_id"], ["teams.id"], name=op.f("fk_keys_team_id")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_keys_user_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_keys")),
-        sa.UniqueConstraint("digest", name=op.f("uq_keys_digest")),
+    _table(
+        "idempotency",
+        _big("org_id"),
+        *(_text(name) for name in ("actor", "key")),
+        _bytes("body_hash"),
+        _small("status", null=True),
+        _text("answer", null=True),
+        _big("created_ms"),
+        key=["org_id", "actor", "key"],
+        indexes=[["created_ms"]],
     )
-    op.create_index(op.f("ix_keys_org_id"), "keys", ["org_id"], unique=False)
-    op.create_index(op.f("ix_keys_team_id"), "keys", ["team_id"], unique=False)
-    op.create_index(op.f("ix_keys_user_id"), "keys", ["user_id"], unique=False)
-    op.create_table(
-        "management_keys",
-        sa.Column("id", BIG, autoincrement=False, nullable=False),
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("user_id", BIG, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("pepper_id", sa.Integer(), nullable=False),
-        sa.Column("last4", sa.Text(), nullable=False),
-        sa.Column("status", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.Column("created_ms", BIG, nullable=False),
-        sa.Column("last_used_ms", BIG, nullable=True),
-        sa.Column("revoked_ms", BIG, nullable=True),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_management_keys_org_id")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_management_keys_user_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_management_keys")),
-        sa.UniqueConstraint("digest", name=op.f("uq_management_keys_digest")),
+
+
+def _make_alerts() -> None:
+    _table(
+        "alerts",
+        _id(),
+        _big("org_id"),
+        _small("kind"),
+        _big("scope_id"),
+        *(_small(name) for name in ("threshold", "duration")),
+        _integer("window_day"),
+        *(_big(name) for name in ("spent_nano", "max_spend_nano", "at_ms")),
+        unique=["kind", "scope_id", "duration", "window_day", "threshold"],
+        indexes=[["org_id", "id"]],
     )
-    op.create_index(op.f("ix_management_keys_org_id"), "management_keys", ["org_id"], unique=False)
-    op.create_table(
-        "memberships",
-        sa.Column("org_id", BIG, nullable=False),
-        sa.Column("user_id", BIG, nullable=False),
-        sa.Column("role", sa.SmallInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_memberships_org_id")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_memberships_user_id")),
-        sa.PrimaryKeyConstraint("org_id", "user_id", name=op.f("pk_memberships")),
+    _table(
+        "webhooks",
+        _id(),
+        _ref("webhooks", "org"),
+        *(_text(name) for name in ("url", "salt")),
+        _small("status", default="1"),
+        _text("created_by"),
+        _big("created_ms"),
+        indexes=[["org_id"]],
     )
-    op.create_index(op.f("ix_memberships_user_id"), "memberships", ["user_id"], unique=False)
+    _table(
+        "deliveries",
+        _id(),
+        _ref("deliveries", "webhook"),
+        _ref("deliveries", "alert"),
+        _small("state", default="1"),
+        _integer("attempts", default="0"),
+        _big("next_ms"),
+        _small("status", null=True),
+        _text("error", default=""),
+        indexes=[["state", "next_ms"], ["webhook_id"]],
+    )
+
+
+def _make_hosts() -> None:
+    _table("hosts", _id(), _text("name"), _big("seen_ms"), _big("tallies", default="0"))
+    _table("adrift", _id(), _text("name"), _big("applied"), _big("beats"))
+    _table(
+        "spend_host",
+        _small("kind"),
+        _big("scope_id"),
+        _integer("day"),
+        _big("host"),
+        _big("cost_nano", default="0"),
+        key=["kind", "scope_id", "day", "host"],
+        sqlite_with_rowid=False,
+    )
+    _table(
+        "money_leases",
+        _small("kind"),
+        _big("scope_id"),
+        _integer("first_day"),
+        *(_big(name) for name in ("host", "granted_nano", "committed_nano")),
+        _big("starved_ms", default="0"),
+        _big("at_ms"),
+        key=["kind", "scope_id", "first_day", "host"],
+        indexes=[["host"]],
+        sqlite_with_rowid=False,
+    )
+
+
+def _table(
+    name: str,
+    *columns: sa.Column[Any],
+    key: Sequence[str] = ("id",),
+    unique: Sequence[str] = (),
+    indexes: Sequence[list[str]] = (),
+    **options: Any,
+) -> None:
+    """Create a table with a primary key, at most one unique constraint, and indexes."""
+    items: list[sa.schema.SchemaItem] = [
+        *columns,
+        sa.PrimaryKeyConstraint(*key, name=op.f(f"pk_{name}")),
+    ]
+    if unique:
+        items.append(sa.UniqueConstraint(*unique, name=op.f(f"uq_{name}_{'_'.join(unique)}")))
+    op.create_table(name, *items, **options)
+    for listed in indexes:
+        op.create_index(op.f(f"ix_{name}_{'_'.join(listed)}"), name, listed, unique=False)
+
+
+def _limits() -> list[sa.Column[Any]]:
+    """Make the columns that orgs, teams, users and keys share."""
+    return [
+        _small("status", default="1"),
+        *(_big(name, null=True) for name in ("rpm", "rpm_burst", "tpm", "tpm_burst")),
+        _text("allowed_models", default="[]"),
+        _big("version", default="0"),
+        _big("created_ms", default="0"),
+    ]
+
+
+def _id() -> sa.Column[Any]:
+    return _number("id")
+
+
+def _number(name: str) -> sa.Column[Any]:
+    return sa.Column(name, BIG, autoincrement=False, nullable=False)
+
+
+def _ref(table: str, other: str, *, null: bool = False) -> sa.Column[Any]:
+    name = f"{other}_id"
+    target = sa.ForeignKey(f"{other}s.id", name=op.f(f"fk_{table}_{name}"))
+    return sa.Column(name, BIG, target, nullable=null)
+
+
+def _big(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, BIG, nullable=null, server_default=default)
+
+
+def _integer(name: str, *, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer(), nullable=False, server_default=default)
+
+
+def _small(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.SmallInteger(), nullable=null, server_default=default)
+
+
+def _text(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[Any]:
+    value = None if default is None else sa.text(f"'{default}'")
+    return sa.Column(name, sa.Text(), nullable=null, server_default=value)
+
+
+def _bytes(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.LargeBinary(), nullable=False)
