@@ -25,7 +25,7 @@ from nemorouter.bench.process import cpu_seconds, tree
 from nemorouter.cluster.budgets import bank
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.rates.holder import Terms
-from nemorouter.cluster.rates.messages import BATCH, BucketAddress, RateRequest
+from nemorouter.cluster.rates.messages import BATCH, TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
 from nemorouter.datadir.paths import DataDir
@@ -89,19 +89,19 @@ async def leases(client: Redis, server: Meter, count: int) -> None:
     ``count`` is the number of buckets. SystemExit if the bank does not grant what it should.
     """
     made = RedisBank(client, "bench", Terms())
-    await made.begin()
-    # A new bank cannot know whether an older one had granted leases, so its buckets begin empty and
-    # grant nothing until those leases have run out.
-    await asyncio.sleep(2 * Terms().ttl / 1_000_000)
+    epochs = await made.begin()
     buckets = [BucketAddress(int(Kind.KEY), number, number % 1000, 0) for number in range(count)]
-    _, (reply,) = await made.sync([(buckets[0], an_ask(1, 1, 10, 0))])
+    full_in = [epochs[bucket.org % TAGS] for bucket in buckets]
+    _, (reply,) = await made.sync([(buckets[0], an_ask(1, 1, 10, 0))], full_in[:1])
     if reply.place != 10:
         raise SystemExit(f"The bank granted {reply.place} of 10.")
 
     async def request_all(nonce: int, sequence: int) -> None:
         for at in range(0, count, BATCH):
+            asked = buckets[at : at + BATCH]
             await made.sync(
-                [(bucket, an_ask(nonce, sequence, 10, 0)) for bucket in buckets[at : at + BATCH]]
+                [(bucket, an_ask(nonce, sequence, 10, 0)) for bucket in asked],
+                full_in[at : at + BATCH],
             )
 
     before = (await client.info("memory"))["used_memory"]
@@ -121,7 +121,7 @@ async def leases(client: Redis, server: Meter, count: int) -> None:
 
     async def single() -> None:
         for number in range(ROUNDS):
-            await made.sync([(buckets[number], an_ask(2, 3, 10, 0))])
+            await made.sync([(buckets[number], an_ask(2, 3, 10, 0))], [full_in[number]])
 
     show("Redis: a lease call for one bucket", await server.per(ROUNDS, single), "µs CPU")
 

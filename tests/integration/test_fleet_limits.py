@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from nemorouter.cluster.rates.messages import TAGS
+from nemorouter.services.scopes import keys
 from nemorouter.types import NANO, Kind
-from tests.support.fleet import Fleet, doors, fleet
+from tests.support.fleet import ACTOR, Fleet, doors, fleet, status
+from tests.support.installation import fields
 from tests.support.leases.fleet import worst
 from tests.support.oracle import issued
 from tests.support.postgres_server import PostgresServer
@@ -70,6 +73,37 @@ async def test_a_small_limit_is_one_limit_over_all_hosts(four: Fleet) -> None:
     assert worst(admitted(answers), 60) <= 60
     assert len(admitted(answers)) >= 0.95 * (60 + issued(60, 6_000_000)) - 1
     await until_used(four, len(admitted(answers)))
+
+
+async def test_a_new_cluster_lends_the_whole_burst_from_its_first_call(four: Fleet) -> None:
+    """A burst of 60, and 400 calls at once over four hosts on a Redis that was never used."""
+    key = await four.world.key(rpm=60)
+    await four.settle()
+    answers: list[Answer] = []
+    begun = boot_us()
+    async with doors(four, each=100) as hosts:
+        calls = [client.ask(key) for host in hosts for client in host]
+        answers += [answer for answer in await asyncio.gather(*calls) if answer is not None]
+    assert len(answers) == 400
+    assert worst(admitted(answers), 60) <= 60
+    assert 60 <= len(admitted(answers)) <= 60 + issued(60, boot_us() - begun)
+
+
+async def test_after_a_loss_a_new_key_has_its_burst_and_an_old_one_waits(four: Fleet) -> None:
+    old = await four.world.key(rpm=6)
+    await four.settle()
+    async with doors(four) as hosts:
+        door = hosts[0][0]
+        assert await status(door, old) == 200
+        four.redis.cli("FLUSHALL")
+        until(lambda: len(four.redis.cli("KEYS", "nemorouter:*:epoch").split()) == TAGS)
+        made = await keys.create(
+            await four.context(),
+            ACTOR,
+            keys.NewKey(name="new", **fields(rpm=6)),
+        )
+        assert [await status(door, made.key) for _ in range(7)] == [200] * 6 + [429]
+        assert await status(door, old) == 429
 
 
 async def until_used(made: Fleet, requests: int) -> None:

@@ -83,7 +83,7 @@ async def test_tokens_are_lent_at_every_kind_of_redis(kind: object, tmp_path: Pa
         for turn in (1, 2):
             ask = replace(ASK, sequence=turn, place=3 * turn - 3, spent=3 * turn - 3)
             for batch in batches:
-                _, replies = await bank.sync([(BUCKETS[at], ask) for at in batch])
+                _, replies = await bank.sync([(BUCKETS[at], ask) for at in batch], [0] * len(batch))
                 assert {(reply.place, reply.balance) for reply in replies} == {
                     (3 * turn, 60 - 3 * turn)
                 }

@@ -21,6 +21,7 @@ from nemorouter.cluster.membership.propagation import install_id
 from nemorouter.cluster.membership.registry import Registry
 from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.leases import Leases
+from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
 from nemorouter.datadir.files import replace_file
@@ -88,7 +89,8 @@ class Agent:
             bank = RedisBank(
                 client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share
             )
-            leases = Leases(self._arena, bank, self._terms(), self._settings.safe_share)
+            memory = BankMemory(store)
+            leases = Leases(self._arena, bank, memory, self._terms(), self._settings.safe_share)
             money = Money(self._arena, store)
             stopping = asyncio.Event()
 

@@ -27,16 +27,17 @@ _RATES: Final = ", ".join(
 _LIMITS: Final = slice(-2 * len(RATES), -len(RATES))
 _BURSTS: Final = slice(-len(RATES), None)
 
+_TABLES: Final = {Kind.ORG: "orgs", Kind.TEAM: "teams", Kind.USER: "users", Kind.KEY: "keys"}
+
 _QUERIES: Final = {
-    kind: f"SELECT {_COMMON}, {own}, {_RATES} FROM {table} AS s "  # noqa: S608 - constants
+    kind: f"SELECT {_COMMON}, {own}, {_RATES} FROM {_TABLES[kind]} AS s "  # noqa: S608 - constants
     f"LEFT JOIN budgets AS b ON b.kind = {int(kind)} AND b.scope_id = s.id"
-    for kind, table, own in (
-        (Kind.ORG, "orgs", "0"),
-        (Kind.TEAM, "teams", "s.org_id"),
-        (Kind.USER, "users", "s.org_id"),
+    for kind, own in (
+        (Kind.ORG, "0"),
+        (Kind.TEAM, "s.org_id"),
+        (Kind.USER, "s.org_id"),
         (
             Kind.KEY,
-            "keys",
             "s.org_id, s.team_id, s.user_id, s.digest, s.last4, s.allowed_endpoints, "
             "s.allowed_ips, s.expires_ms",
         ),
@@ -88,6 +89,22 @@ async def changes_since(connection: AsyncConnection, seq: int, limit: int = 10_0
         .limit(limit)
     )
     return [Change(*row) for row in await connection.execute(query)]
+
+
+async def first_versions(
+    connection: AsyncConnection, scopes: Sequence[tuple[Kind, int]]
+) -> dict[tuple[Kind, int], int]:
+    """Return the number of the change that made each of ``scopes``; none for what is not there."""
+    found: dict[tuple[Kind, int], int] = {}
+    for kind, table in _TABLES.items():
+        ids = [id for each, id in scopes if each is kind]
+        query = text(
+            f"SELECT id, first_version FROM {table} WHERE id IN :ids"  # noqa: S608 - constants
+        ).bindparams(bindparam("ids", expanding=True))
+        for start in range(0, len(ids), _SOME):
+            rows = await connection.execute(query, {"ids": ids[start : start + _SOME]})
+            found |= {(kind, id): version for id, version in rows}
+    return found
 
 
 async def policies_of(

@@ -167,10 +167,13 @@ class Bank:
         """All data are lost."""
         self.epoch, self.buckets = None, {}
 
-    def sync(self, number: int, ask: RateRequest, now: int) -> RateReply:
-        """What the script does for one bucket."""
+    def sync(self, number: int, ask: RateRequest, now: int, full_in: int = 0) -> RateReply:
+        """Do what the script does for one bucket.
+
+        ``full_in``: the epoch in which the bucket begins full.
+        """
         epoch = self.epoch = now if self.epoch is None else self.epoch
-        state = self.buckets.get(number) or self._first(ask, now, epoch)
+        state = self.buckets.get(number) or self._first(ask, now, epoch, full_in)
         self.buckets[number] = state
         last = state.refilled
         state.refill(now)
@@ -179,7 +182,8 @@ class Bank:
         state.bury(now)
         entry = state.holders.get(ask.nonce)
         if entry is None:
-            entry = Entry(ask.place if ask.epoch != epoch else 0, 0, ask.refunded)
+            forgiven = ask.epoch != epoch != full_in
+            entry = Entry(ask.place if forgiven else 0, 0, ask.refunded)
             state.holders[ask.nonce] = entry
         if ask.sequence > entry.sequence:
             self._settle(state, entry, ask, now, epoch + self.ttl_us)
@@ -205,10 +209,10 @@ class Bank:
             entry.alive, entry.dead, entry.void = False, True, False
         state.look = min(state.look, entry.till)
 
-    def _first(self, ask: RateRequest, now: int, epoch: int) -> State:
-        start = epoch + self.ttl_us
+    def _first(self, ask: RateRequest, now: int, epoch: int, full_in: int) -> State:
+        start = now if full_in == epoch else epoch + self.ttl_us
         shares = max(0, now - start) * ask.limit
-        shares = min(shares, ask.burst * ask.period)
+        shares = ask.burst * ask.period if full_in == epoch else min(shares, ask.burst * ask.period)
         balance, share = divmod(shares, ask.period)
         room = ask.burst - balance
         return State(

@@ -16,8 +16,11 @@ from nemorouter._core import Arena, hash_key
 from nemorouter.cluster.demand import hear
 from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.leases import Leases
+from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.cluster.redis import connect
+from nemorouter.settings import Settings
+from nemorouter.store.engine import Store
 from nemorouter.types import Kind, Policy, per_rate
 from tests.support.leases.worker import IDENTITY, PEPPER, SECRET, Plan
 
@@ -52,12 +55,15 @@ async def serve(plan: Plan, arena: Arena) -> dict[str, float]:
     terms, stopping = Terms(), asyncio.Event()
     client = connect(plan.url)
     bank = RedisBank(client, "nemo", terms)
-    leases = Leases(arena, bank, terms)
+    settings = Settings(data_dir=Path(plan.folder) / "data")
+    store = await Store.open(settings, migrate=True)
+    leases = Leases(arena, bank, BankMemory(store), terms)
     asyncio.get_running_loop().add_reader(sys.stdin, stopping.set)
     async with asyncio.TaskGroup() as group:
         group.create_task(hear(arena, Path(plan.folder) / "bell", leases.want, stopping))
         group.create_task(leases.run(stopping))
     await client.aclose()
+    await store.close()
     return leases.counters()
 
 

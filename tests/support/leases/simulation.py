@@ -8,6 +8,7 @@ microseconds.
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -34,6 +35,8 @@ class Faults:
     freeze: float = 0.0  # a second, of each host
     crash: float = 0.0  # a second, of each host's agent; a third of them take the arena along
     flushes: tuple[int, ...] = ()
+    fresh: bool = False  # the bank is in its first epoch
+    born: int | None = None  # the scope is made during the history, at this time
     failovers: tuple[tuple[int, int], ...] = ()  # when, and how far the replica lags
     skew: bool = False
 
@@ -62,6 +65,7 @@ class Host:
         self.pace = 1.0 + (world.random.uniform(-4e-4, 4e-4) if skewed else 0.0)
         self.frozen_until = 0
         self.boot()
+        self.note()
 
     def boot(self) -> None:
         """Begin with empty memory."""
@@ -71,6 +75,17 @@ class Host:
 
     def now(self) -> int:
         return self.offset + int(self.world.now * self.pace)
+
+    def note(self) -> None:
+        """Read the bank's epoch, then what the store knows."""
+        self.epoch, self.noted_at = self.world.bank.epoch, self.world.now
+
+    @property
+    def full_in(self) -> int:
+        """The epoch in which the bucket begins full."""
+        born = self.world.faults.born
+        young = born is not None and self.noted_at < born
+        return (self.epoch or 0) if young or self.epoch == self.world.first_epoch else 0
 
     def take_over(self) -> None:
         """A new agent finds the words as the old one left them."""
@@ -122,7 +137,8 @@ class World:
         self.random, self.load, self.faults = Random(seed), load, faults
         self.now, self.end = 0, int(seconds * 1e6)
         self.bank = Bank(TERMS.ttl, load.per_mille)
-        self.bank.epoch = (
+        self.first_epoch = BANK_ZERO if faults.fresh else 0
+        self.bank.epoch = self.first_epoch or (
             BANK_ZERO - 10 * load.burst * 60_000_000 // load.limit
         )  # it has been there for long
         self.events: list[Event] = []
@@ -183,9 +199,22 @@ class World:
             host.boot()
         else:
             host.take_over()
+        host.note()
 
     def _flush(self) -> None:
+        """Lose all data.
+
+        Some hosts note the new epoch at once, since another bucket told them of it, some later.
+        """
         self.bank.flush()
+        for host in self.hosts:
+            delay = self.random.choice((0, self.random.randrange(TERMS.ttl)))
+            self.at(self.now + delay, host, partial(self._note, host))
+
+    def _note(self, host: Host) -> None:
+        if self.bank.epoch is None:
+            self.bank.epoch = BANK_ZERO + self.now
+        host.note()
 
     def _fork(self, when: int) -> None:
         replica = self.bank.copy()
@@ -209,7 +238,11 @@ class World:
             self.quiet_until = self.now + self.random.randrange(2 * full)
             if self.faults.freeze and self.random.random() < 0.5:
                 self._freeze(self.random.choice(self.hosts))
-        when = max(self.now, self.quiet_until) + 1 + int(self.random.expovariate(rate) * 1e6)
+        when = (
+            max(self.now, self.quiet_until, self.faults.born or 0)
+            + 1
+            + int(self.random.expovariate(rate) * 1e6)
+        )
         self.at(when, host, lambda: self._request(host))
 
     def _request(self, host: Host) -> None:
@@ -267,12 +300,13 @@ class World:
 
     def send(self, host: Host, holder: Holder, ask: RateRequest) -> None:
         """To the bank and back, or not."""
+        full_in = host.full_in
         for delay in self._deliveries():
-            self.at(self.now + delay, None, lambda: self._arrive(host, holder, ask))
+            self.at(self.now + delay, None, lambda: self._arrive(host, holder, ask, full_in))
 
-    def _arrive(self, host: Host, holder: Holder, ask: RateRequest) -> None:
+    def _arrive(self, host: Host, holder: Holder, ask: RateRequest, full_in: int) -> None:
         bank_now = BANK_ZERO + self.now
-        reply = self.bank.sync(0, ask, bank_now)
+        reply = self.bank.sync(0, ask, bank_now, full_in)
         state = self.bank.buckets[0]
         assert state.balance + state.outstanding <= state.burst, "I-LEDGER"
         assert all(entry.left >= 0 for entry in state.holders.values()), "I-LEDGER"

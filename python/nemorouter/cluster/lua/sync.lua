@@ -4,8 +4,9 @@
 -- outstanding is all that living holders may still spend. What a dead holder held is void.
 --
 -- KEYS: per bucket its epoch key, its hash, and its counter of use. ARGV: time in us (0: the clock of this server; tests
--- move it), TTL of a lease in us, share of the burst that may lie in leases (per mille), then 15 numbers per bucket:
+-- move it), TTL of a lease in us, share of the burst that may lie in leases (per mille), then 16 numbers per bucket:
 --   nonce  sequence  epoch  place  spent  refunded  refunded-at  need  demand  want  bye  limit  period  burst  version
+--   full-in (the epoch in which the bucket begins full, because nothing of it can have been lost; 0: none)
 -- A bucket is refilled with `limit` tokens in `period` microseconds.
 -- Answer: the time, then 8 numbers per bucket: sequence, epoch, place, balance, wait (us; -1 never), flags (1: another
 -- holder was starved lately; 2: what this one held unspent is void), chunk, what others may still spend.
@@ -16,7 +17,7 @@ local SLOT = 1000000         -- the smallest room is remembered for at least thi
 local PRESSED = 1000000      -- for how long a starved holder asks the others to give back
 local TOMB = 300000000       -- how long a dead holder is remembered
 local FOREVER = 2 ^ 52         -- the longest wait (us), and life of a key (ms): a bucket may take longer to fill
-local FIELDS = 15
+local FIELDS = 16
 local DIGIT = 32768
 
 local now = tonumber(ARGV[1])
@@ -85,7 +86,9 @@ local function load(key, holder, ask, epoch)
   -- and nothing before the last lease of that time has run out.
   local start = epoch + ttl
   local balance, rem = 0, 0
-  if now > start and ask.limit > 0 then
+  if ask.full == epoch then
+    start, balance = now, ask.burst
+  elseif now > start and ask.limit > 0 then
     balance, rem = issued(now - start, ask.limit, ask.period, 0)
   end
   if balance >= ask.burst then
@@ -256,12 +259,13 @@ local function read(at)
     nonce = ARGV[at + 1], q = values[2], epoch = values[3], place = values[4], spent = values[5],
     refunded = values[6], refunded_at = values[7], need = values[8], demand = values[9], want = values[10],
     bye = values[11] == 1, limit = values[12], period = values[13], burst = values[14], version = values[15],
+    full = values[16],
   }
 end
 
 local function first_seen(bucket, ask, epoch)
   local holder = {G = 0, P = 0, R = ask.refunded, q = 0, till = 0, alive = false, dead = false}
-  if ask.epoch ~= epoch then
+  if ask.epoch ~= epoch and ask.full ~= epoch then
     holder.G = ask.place -- from before the loss: the empty start has paid for what it was granted
   end
   return holder

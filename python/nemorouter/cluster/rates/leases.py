@@ -17,14 +17,17 @@ from redis.exceptions import RedisError
 from nemorouter._core import Arena
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.messages import TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.offline_share import SafeShare
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.errors import StoreError
 from nemorouter.log import get_logger
 from nemorouter.types import RATES
 
 _CALLS: Final = 4  # under way at once; what comes meanwhile goes together
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+_NOTE_AGAIN_US: Final = 500_000
 _REPEAT_S: Final = 60.0  # the same trouble is logged this often
 
 _SIZES: Final = ("leases", "tokens")
@@ -37,14 +40,21 @@ class Leases:
     """``want`` and ``run`` in one event loop."""
 
     def __init__(
-        self, arena: Arena, bank: RedisBank, terms: Terms, safe_share: float = 0.0
+        self,
+        arena: Arena,
+        bank: RedisBank,
+        memory: BankMemory,
+        terms: Terms,
+        safe_share: float = 0.0,
     ) -> None:
         self._arena, self._bank, self._terms, self._share = arena, bank, terms, safe_share
+        self._memory = memory
+        self._begun = False  # nothing is lent before the store knows the bank's first epochs
+        self._note_at: int | None = 0  # when to tell the store of the epochs; None: it knows them
         self._adrift: SafeShare | None = None
         self._heard_us = (
             boot_us()
         )  # the newest answer: no lease is good for longer than its time after that
-        self._epochs = [0] * TAGS
         self._holders: dict[_Lease, Holder] = {}
         self._agenda: list[tuple[int, _Lease]] = []
         self._next: dict[_Lease, int] = {}  # which of its entries in the agenda counts
@@ -54,7 +64,6 @@ class Leases:
         self._calls: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._pause_until = 0
-        self._epoch = 0
         self._logged = float("-inf")
         self._syncs = self._lost = 0
 
@@ -91,7 +100,6 @@ class Leases:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until ``stopping``; then give back what is unspent."""
-        begin = asyncio.get_running_loop().create_task(self._begin())
         for lease in self._arena.leased():
             if lease[1] < len(RATES):  # and not a lease of money
                 self._plan(lease, self._holder(lease).next_look(boot_us()))
@@ -102,7 +110,6 @@ class Leases:
                 # The next turn may do better. A lease that nobody renews runs out by itself.
                 self._report(error)
             await self._pause()
-        await begin
         await self._finish()
 
     async def _pause(self) -> None:
@@ -128,6 +135,11 @@ class Leases:
         if self._adrift is not None:
             if not self._calls:
                 self._start(self._land(self._adrift))
+            return
+        if self._note_at is not None and now >= self._note_at:
+            self._note_at = now + _NOTE_AGAIN_US
+            self._start(self._note())
+        if not self._begun:
             return
         due, self._woken = self._woken, set()
         while self._agenda and self._agenda[0][0] <= now:
@@ -162,7 +174,9 @@ class Leases:
         self._syncs += len(asks)
         try:
             async with asyncio.timeout(self._terms.ttl / 1e6):
-                theirs, replies = await self._bank.sync([(bucket, ask) for _, ask, bucket in asks])
+                full_in = await self._memory.full_in([bucket for _, _, bucket in asks])
+                named = [(bucket, ask) for _, ask, bucket in asks]
+                theirs, replies = await self._bank.sync(named, full_in)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error, asks)
             return
@@ -173,18 +187,31 @@ class Leases:
             holder = self._holders.get(lease)
             if holder is not None and holder.asked is ask:
                 holder.heard(reply, now)
-        if replies and replies[0].epoch > self._epoch:
-            self._epoch = replies[0].epoch
-            await self._begin()
+        epochs = self._memory.epochs
+        lost = any(
+            reply.epoch != epochs[bucket.org % TAGS]
+            for (_, _, bucket), reply in zip(asks, replies, strict=True)
+        )
+        if lost and self._note_at is None:
+            self._note_at = now
         self._awake.set()
 
-    async def _begin(self) -> None:
-        """Redis is new, or lost its data: let every epoch begin now, not when its first bucket is
-        used.
+    async def _note(self) -> None:
+        """Let every epoch of a bank that is new or lost its data begin now, and note them all.
+
+        Until that is done, buckets that the bank does not know begin empty.
         """
-        with suppress(RedisError, OSError, TimeoutError):  # it is only a comfort
+        try:
             async with asyncio.timeout(self._terms.ttl / 1e6):
-                self._epochs = await self._bank.begin()
+                await self._memory.note(await self._bank.begin())
+        except StoreError as error:  # Redis is there: no reason to go on without it
+            self._report(error)
+            return
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error, [])
+            return
+        self._begun, self._note_at = True, None
+        self._awake.set()
 
     def _drift(self, now: int) -> None:
         """Redis is away, and every lease is over: go on with the share that this host may have by
@@ -200,19 +227,20 @@ class Leases:
         """If Redis is back: spend nothing more of the share, and owe the bank what was spent."""
         try:
             async with asyncio.timeout(self._terms.ttl / 1e6):
-                epochs = await self._bank.begin()
+                await self._bank.begin()
             now = boot_us()
             owed = {lease: share.owed(*lease, now) for lease in share.leases}
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             self._failed(error, [])
             return
         for lease, tokens in owed.items():
-            epoch = self._epochs[self._bucket(lease).org % TAGS]
+            epoch = self._memory.epochs[self._bucket(lease).org % TAGS]
             self._holders[lease] = Holder(
                 self._arena, *lease, self._terms, _nonce(), now, tokens, epoch
             )
             self._plan(lease, now)
-        self._adrift, self._epochs, self._heard_us, self._failures = None, epochs, now, 0
+        self._adrift, self._heard_us, self._failures = None, now, 0
+        self._note_at = now
         _log.warning("leases_ashore", owed=sum(owed.values()))
         self._awake.set()
 

@@ -46,15 +46,21 @@ class RedisBank:
         ]
 
     async def sync(
-        self, asks: Sequence[tuple[BucketAddress, RateRequest]]
+        self, asks: Sequence[tuple[BucketAddress, RateRequest]], full_in: Sequence[int]
     ) -> tuple[int, list[RateReply]]:
-        """One batch; the bank's time, and its replies. redis.RedisError, OSError: nobody knows
-        whether it arrived.
+        """Send one batch, and return the bank's time and its replies.
+
+        ``full_in``: for each bucket the epoch in which it begins full if the bank does not know
+        it, or 0. redis.RedisError, OSError: nobody knows whether the batch arrived.
         """
         self.calls += 1
         day = day_of(time.time())
         keys = [key for bucket, _ in asks for key in bucket.keys(self._prefix, day)]
-        numbers = [argument for _, ask in asks for argument in ask.arguments()]
+        numbers = [
+            argument
+            for (_, ask), full in zip(asks, full_in, strict=True)
+            for argument in (*ask.arguments(), str(full))
+        ]
         answer = await self._sync.run(
             self._client, keys, ["0", str(self._terms.ttl), self._share, *numbers]
         )

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Text, cast, insert, select, update
+from sqlalchemy import BigInteger, Text, case, cast, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.roles import Actor, Visibility, require
@@ -41,11 +41,17 @@ class UnitOfWork:
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def bump_version(self, kind: Kind, id: int) -> None:
-        """Number a change of this scope's policy, and give the row its version."""
+        """Number a change of this scope's policy, and give the row its version.
+
+        The first one is kept for good.
+        """
         seq = await self._next_change()
         await self.connection.execute(insert(changes).values(seq=seq, kind=int(kind), id=id))
         table = TABLES[kind]
-        await self.connection.execute(update(table).where(table.c.id == id).values(version=seq))
+        first = case((table.c.first_version == 0, seq), else_=table.c.first_version)
+        await self.connection.execute(
+            update(table).where(table.c.id == id).values(version=seq, first_version=first)
+        )
 
     async def bump_price_version(self, model: str) -> None:
         """Number a change of a price, and give the row its version."""

@@ -44,13 +44,14 @@ def id_() -> Column[int]:
 def limits_() -> list[SchemaItem]:
     """Make the columns that orgs, teams, users and keys share.
 
-    They are the status, a limit and a burst for each rate, the allowed models and the version of
-    the policy.
+    They are the status, a limit and a burst for each rate, the allowed models, and the newest and
+    the first version of the policy.
     """
     return [
         Column("status", SmallInteger, nullable=False, server_default="1"),
         *(big_(field, null=True) for field in RATE_FIELDS),
         text_("allowed_models", default="[]"),  # JSON
         big_("version", zero=True),
+        big_("first_version", zero=True),
         big_("created_ms", zero=True),
     ]

@@ -57,6 +57,7 @@ steps = st.fixed_dictionaries(
         "limit": st.sampled_from([0, 1, 7, 60, 60_000, 999_999_937, 1_000_000_000, 99_999_999_977]),
         "burst": st.sampled_from([1, 60, 1000, 60_000, 1_000_000_000, 100_000_000_000]),
         "version": st.integers(1, 2),
+        "full_in": st.sampled_from(["none", "none", "old", "present"]),
     }
 )
 
@@ -88,8 +89,9 @@ class Twins:
             self.client.delete(KEYS[1])
             self.bank.buckets.clear()
         ask = self.ask(step)
-        expected = self.bank.sync(1, ask, self.now)
-        answer: Any = self.script(KEYS, [self.now, TTL, 50, *ask.arguments()])
+        full_in = {"none": 0, "old": 1, "present": self.bank.epoch or self.now}[step["full_in"]]
+        expected = self.bank.sync(1, ask, self.now, full_in)
+        answer: Any = self.script(KEYS, [self.now, TTL, 50, *ask.arguments(), full_in])
         now, found = replies(answer)
         assert now == self.now
         assert found[0] == expected

@@ -22,7 +22,7 @@ class Desk:
         self.sequence = 0
         self.limit, self.burst, self.version = 6_000, 100, 1
 
-    def ask(self, nonce: int, want: int = 0, **fields: Any) -> RateReply:
+    def ask(self, nonce: int, want: int = 0, full_in: int = 0, **fields: Any) -> RateReply:
         self.sequence += 1
         values = {
             "bye": False,
@@ -48,6 +48,7 @@ class Desk:
                 **values,
             ),
             self.now,
+            full_in,
         )
 
     @property
@@ -167,6 +168,22 @@ def test_after_a_loss_nobody_pays_again_for_what_it_was_granted_before(desk: Des
     desk.now += TTL + 5 * SECOND
     desk.ask(1, place=50, spent=50, epoch=START - 100 * SECOND)
     assert desk.left == 100
+
+
+def test_a_bucket_of_which_nothing_can_be_lost_begins_full(desk: Desk) -> None:
+    desk.bank.flush()
+    assert desk.ask(1, 60, full_in=desk.now).place == 60
+    assert desk.ask(2, 60, full_in=desk.now).place == 0, "and only once"
+    desk.bank.flush()
+    desk.now += SECOND
+    assert desk.ask(3, 60, full_in=desk.now - SECOND).place == 0, "the epoch before this one"
+
+
+def test_what_was_spent_of_a_bucket_that_begins_full_is_owed(desk: Desk) -> None:
+    desk.bank.flush()
+    desk.ask(1, full_in=desk.now)
+    desk.ask(2, place=50, spent=50, epoch=START - 100 * SECOND, full_in=desk.now)
+    assert desk.left == 50
 
 
 def test_a_refund_while_the_bank_was_learning_is_lost(desk: Desk) -> None:

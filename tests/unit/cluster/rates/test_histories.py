@@ -16,8 +16,10 @@ LOTS = 12
 
 
 def world_of(seed: int) -> World:
-    """A load and a mixture of faults drawn from the seed. Every fourth loses data, every fourth
-    fails over.
+    """Draw a load and a mixture of faults from the seed.
+
+    Every fourth history loses data, and every fourth fails over. Half of those that lose data are
+    in the installation's first epoch, or of a scope that is made meanwhile.
     """
     random = Random(seed)
     kind = ("calm", "network", "flush", "failover")[seed % 4]
@@ -41,6 +43,10 @@ def world_of(seed: int) -> World:
         faults.freeze, faults.crash = random.choice((0.0, 0.7)), random.choice((0.0, 0.0, 0.5))
     if kind == "flush":
         faults.flushes = tuple(moments)
+        faults.fresh = random.random() < 0.3
+        faults.born = (
+            int(random.uniform(0.1, 0.9) * seconds * 1e6) if random.random() < 0.5 else None
+        )
     if kind == "failover":
         lag = random.choice((5_000, 50_000, 300_000))
         faults.failovers = tuple((moment, min(lag, moment)) for moment in sorted(moments))

@@ -360,8 +360,7 @@ def _limits() -> list[sa.Column[Any]]:
         _small("status", default="1"),
         *(_big(name, null=True) for name in ("rpm", "rpm_burst", "tpm", "tpm_burst")),
         _text("allowed_models", default="[]"),
-        _big("version", default="0"),
-        _big("created_ms", default="0"),
+        *(_big(name, default="0") for name in ("version", "first_version", "created_ms")),
     ]
 
 

@@ -1,0 +1,12 @@
+"""An org that has just been set up, on each kind of store."""
+
+from tests.support.installation import (  # noqa: F401 - fixtures
+    context,
+    member,
+    neighbour,
+    owner,
+    postgres_template,
+    settings,
+    stranger,
+    template,
+)
