@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -46,7 +46,7 @@ _RANGES: Final = {
     "lease_ttl": (0.5, 60),
     "lease_tick": (0.01, 1),
     "lease_share": (0.001, 0.5),
-    "safe_share": (0, 0.5),
+    "offline_share": (0, 0.5),
     "log_retention_days": (1, 36_500),
     "shutdown_timeout": (1, 3_600),
     "max_body_bytes": (1024, 1 << 30),
@@ -55,6 +55,10 @@ _RANGES: Final = {
     "upstream_first_byte_timeout": (0.001, 86_400),
     "upstream_total_timeout": (0.001, 86_400),
 }
+
+
+_ALIASES: Final = {"safe_share": "offline_share"}
+"""Other names by which a setting may be given, with the setting's own name."""
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl: float = 2.0  # with Redis: how long a host may spend what it was granted of a limit
     lease_tick: float = 0.1  # how often a host settles with the others, unless requests wait
     lease_share: float = 0.05  # of a burst that hosts may hold without need
-    safe_share: float = (
+    offline_share: float = (
         0.0  # of RPM and TPM that a host serves while it cannot reach Redis; 0: it stops
     )
     pepper_file: Path | None = None  # None: <data_dir>/pepper; see pepper_path
@@ -140,7 +144,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             values["config"] = path
         values |= _from_environment(os.environ)
         known = _known()
-        for name, value in overrides.items():
+        for given, value in overrides.items():
+            name = _main_name(given, given, overrides)
             if name not in known:
                 raise ConfigurationError(_unknown(name, name, known))
             if value is not None:
@@ -195,6 +200,17 @@ def _unknown(shown: str, name: str, known: Mapping[str, Any]) -> str:
     return f"Unknown setting {shown}.{hint}"
 
 
+def _main_name(given: str, shown: str, present: Container[str]) -> str:
+    """Return the name of the setting that ``given`` means.
+
+    ConfigurationError: ``given`` is an alias, and the setting's own name is ``present`` too.
+    """
+    name = _ALIASES.get(given, given)
+    if name != given and name in present:
+        raise ConfigurationError(f"{shown} is another name of {name}; set only one of them.")
+    return name
+
+
 def _from_file(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text("utf-8"))
@@ -210,8 +226,9 @@ def _from_file(path: Path) -> dict[str, Any]:
         ) from error
     known = {name: hint for name, hint in _known().items() if name != "config"}
     values: dict[str, Any] = {}
-    for name, value in table.items():
-        shown = f"{name} in {path}"
+    for given, value in table.items():
+        shown = f"{given} in {path}"
+        name = _main_name(given, shown, table)
         secret = name.removesuffix("_file")
         if name not in known and secret != name and secret in _SECRETS:
             values[secret] = _read_secret(shown, path.parent / str(value))
@@ -228,6 +245,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     known = _known()
+    present = {variable.removeprefix(_PREFIX).lower() for variable in environ}
     values: dict[str, Any] = {}
     for variable, text in environ.items():
         if (
@@ -236,7 +254,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             or variable == _PREFIX + "CONFIG"
         ):
             continue
-        name = variable.removeprefix(_PREFIX).lower()
+        given = variable.removeprefix(_PREFIX).lower()
+        name = _main_name(given, variable, present)
         secret = name.removesuffix("_file")
         if name not in known and secret != name and secret in _SECRETS:
             if _PREFIX + secret.upper() in environ:

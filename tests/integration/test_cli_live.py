@@ -1,4 +1,4 @@
-"""The command line beside a running server: what it changes is obeyed at the next request, what
+"""The command line beside a running server: what it changes is applied at the next request, what
 happened it shows.
 """
 
@@ -76,7 +76,7 @@ async def statuses(server: Server, key: str) -> set[int]:
     return found
 
 
-async def test_a_change_is_obeyed_at_the_next_request(server: Server) -> None:
+async def test_a_change_is_applied_at_the_next_request(server: Server) -> None:
     key = (await nemo(server, "keys", "create", "--name", "live"))["key"]
     assert await statuses(server, key) == {200}
     await nemo(server, "keys", "update", "live", "--models", "o3")

@@ -123,7 +123,7 @@ async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -
     assert count == len(served) > 20, "what was given back was not admitted again"
     elapsed = (last - first + 2) * 1000
     assert used <= limit + issued(limit, elapsed)
-    # The net of reservation and refund, each at the latest time it can have happened, obeys every
+    # The net of reservation and refund, each at the latest time it can have happened, keeps every
     # window.
     estimate = -(-len(body) // 4) + 95
     events = [(answer.ended_us, used // count) for answer in served]

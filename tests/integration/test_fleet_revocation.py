@@ -123,7 +123,7 @@ async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_
         f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {delays[-1] * 1000:.1f} ms"
     )
     print(
-        f"{load.served} requests served meanwhile; from announced to obeyed by all, ms: "
+        f"{load.served} requests served meanwhile; from announced to applied by all, ms: "
         f"{await waits(four)}"
     )
 
@@ -166,7 +166,7 @@ async def test_a_frozen_host_holds_a_revocation_up_until_its_lease_is_over(four:
         finally:
             freeze(four.servers[3], signal.SIGCONT)
         assert 3.5 < took < SILENCE_S + 2, took
-        assert took_again < 2, "who was buried once is waited for no more"
+        assert took_again < 2, "who was evicted once is waited for no more"
         answer = await asked
         assert answer is not None
         assert answer.status in (401, 503)
@@ -256,7 +256,7 @@ async def listening(server: Server) -> None:
     raise AssertionError(server.log.read_text())
 
 
-async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_obeyed_early(
+async def test_a_registry_that_is_lost_is_found_again_and_nothing_is_applied_early(
     four: Fleet,
 ) -> None:
     await four.world.key(KEY)

@@ -53,7 +53,7 @@ class Pair:
         id, token, number = rng.randrange(1, 4), rng.choice("ab"), rng.randrange(8)
         real, known = rng.choice(self.looks[-6:])
         match rng.choice(
-            ("register", "renew", "renew", "announce", "fence", "bury", "mature", "leave")
+            ("register", "renew", "renew", "announce", "fence", "evict", "mature", "leave")
         ):
             case "register":
                 made = await self.registry.register(id, token, number, "n")
@@ -69,11 +69,11 @@ class Pair:
             case "fence":
                 made = await self.registry.announce(number, id, loud=True)
                 like = self.model.call("e", "announce", number, id)
-            case "bury" if real.hosts:
+            case "evict" if real.hosts:
                 at = rng.randrange(len(real.hosts))
-                made = await self.registry.bury(real, real.hosts[at])
+                made = await self.registry.evict(real, real.hosts[at])
                 like = self.model.call(
-                    "e", "bury", known.epoch, known.hosts[at].id, known.hosts[at].renewals
+                    "e", "evict", known.epoch, known.hosts[at].id, known.hosts[at].renewals
                 )
             case "mature":
                 made, like = (

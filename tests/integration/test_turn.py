@@ -110,7 +110,7 @@ def _say_that_somebody_drains(data: DataDir) -> None:
         pid=os.getpid(),
         told_us=time.monotonic_ns() // 1000,
         turn_s=0,
-        beat_ms=0,
+        heartbeat_ms=0,
         commit_ms=0,
         rows=0,
         applied=0,

@@ -42,7 +42,7 @@ class Fleet:
         )
 
     async def settle(self) -> None:
-        """Returns when every host obeys what the world's plain SQL wrote."""
+        """Returns when every host applies what the world's plain SQL wrote."""
         await apply(self.world.settings, self.world.store)
 
     async def context(self) -> Context:

@@ -169,7 +169,7 @@ class Host:
         await store.close()
 
     def change(self, work: Callable[[Context, Actor], Any]) -> Any:
-        """Run one service as the owner; it is obeyed when this returns."""
+        """Run one service as the owner; it is applied when this returns."""
 
         async def run() -> Any:
             context = await Context.open(self.settings)

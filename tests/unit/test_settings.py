@@ -66,6 +66,28 @@ def test_secrets_may_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Settings.load()
 
 
+@pytest.mark.parametrize("source", ["file", "environment", "argument"])
+def test_a_setting_may_be_given_by_its_alias(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def load(**values: Any) -> Settings:
+        if source == "argument":
+            return Settings.load(**values)
+        if source == "environment":
+            for name, value in values.items():
+                monkeypatch.setenv(f"NEMOROUTER_{name.upper()}", str(value))
+        else:
+            lines = [f"{name} = {value}" for name, value in values.items()]
+            (tmp_path / "nemorouter.toml").write_text("\n".join(lines))
+        return Settings.load()
+
+    assert load(safe_share=0.25).offline_share == 0.25
+    with pytest.raises(ConfigurationError, match="another name of offline_share"):
+        load(safe_share=0.25, offline_share=0.25)
+
+
 def test_the_clients_key_is_never_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEMOROUTER_API_KEY", "sk-nemo-AAAAAAAAAAAAAAAAAAAA")
     assert "AAAA" not in repr(Settings.load())

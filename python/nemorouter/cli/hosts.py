@@ -10,7 +10,7 @@ app: App = group("hosts")
 
 @app.command(name="list")
 def list_hosts(*, common: Common = DEFAULTS) -> None:
-    """List the hosts of this installation: whether each lives, and how far it obeys."""
+    """List the hosts of this installation: whether each lives, and how far it applies."""
     from nemorouter.services.operations import hosts
 
     fleet = with_store(common, hosts.list_hosts)
@@ -39,7 +39,7 @@ def list_hosts(*, common: Common = DEFAULTS) -> None:
 
 @app.command
 def forget(host: str, /, *, common: Common = DEFAULTS) -> None:
-    """Strike out HOST (id or name), which will not come back, and free the money of budgets that it
+    """Evict HOST (id or name), which will not come back, and free the money of budgets that it
     holds.
 
     It takes some seconds: it makes sure that the host admits nothing any more. One that lives is

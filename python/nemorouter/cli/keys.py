@@ -139,7 +139,7 @@ def update(
     key_limits: KeyLimits = NO_KEY_LIMITS,
     common: Common = DEFAULTS,
 ) -> None:
-    """Change KEY (id or name); obeyed at the next request.
+    """Change KEY (id or name); applied at the next request.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def update(
     limits: Limits = NO_LIMITS,
     common: Common = DEFAULTS,
 ) -> None:
-    """Change MEMBER (e-mail or id); obeyed at the next request.
+    """Change MEMBER (e-mail or id); applied at the next request.
 
     Parameters
     ----------

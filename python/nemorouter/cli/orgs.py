@@ -60,7 +60,7 @@ def update(
     limits: Limits = NO_LIMITS,
     common: Common = DEFAULTS,
 ) -> None:
-    """Change the first org's name, state, limits or budget; obeyed at the next request.
+    """Change the first org's name, state, limits or budget; applied at the next request.
 
     Parameters
     ----------

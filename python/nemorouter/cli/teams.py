@@ -47,7 +47,7 @@ def update(
     limits: Limits = NO_LIMITS,
     common: Common = DEFAULTS,
 ) -> None:
-    """Change TEAM (id or name); obeyed at the next request.
+    """Change TEAM (id or name); applied at the next request.
 
     Parameters
     ----------

@@ -84,13 +84,13 @@ class Agent:
                 registry,
                 ears.pubsub,
                 lambda: self._about(store.host),
-                safe=self._settings.safe_share > 0,
+                offline=self._settings.offline_share > 0,
             )
             bank = RedisBank(
                 client, f"nemorouter:{install}", self._terms(), share=self._settings.lease_share
             )
             memory = BankMemory(store)
-            leases = Leases(self._arena, bank, memory, self._terms(), self._settings.safe_share)
+            leases = Leases(self._arena, bank, memory, self._terms(), self._settings.offline_share)
             money = Money(self._arena, store)
             stopping = asyncio.Event()
 
@@ -143,15 +143,15 @@ class Agent:
             status = AgentStatus(
                 boot=boot_id(),
                 pid=os.getpid(),
-                beat_us=boot_us(),
+                heartbeat_us=boot_us(),
                 renewed_us=member.renewed_us,
                 hosts=len(look.hosts) if look else 0,
                 announced=look.announced if look else 0,
-                obeyed=member.obeyed,
+                applied=member.applied,
                 reason=member.lease.reason,
                 counters=counters(),
                 delays=dict(look.delays) if look else {},
-                adrift=member.adrift,
+                disconnected=member.disconnected,
             )
             try:
                 replace_file(self._data.agent_file, msgspec.json.encode(status))

@@ -40,7 +40,7 @@ class DrainerStatus(msgspec.Struct, frozen=True):
     pid: int
     told_us: int  # when this was told, by ``time.monotonic``; each second while the process lives
     turn_s: float  # how long it had then been since the last turn that went well
-    beat_ms: int  # last turn that went well; 0 = none yet
+    heartbeat_ms: int  # last turn that went well; 0 = none yet
     commit_ms: int  # last transaction that held rows; 0 = none yet
     rows: int  # moved by this process since it began to drain
     applied: int  # change sequence that its arena has seen
@@ -64,17 +64,17 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
     boot: str
     pid: int
-    beat_us: int
+    heartbeat_us: int
     renewed_us: int  # when the newest renewal was granted; 0 = none yet
     hosts: int  # how many are registered
     announced: int  # newest change that somebody waited for
-    obeyed: int  # changes up to here are obeyed by this host
+    applied: int  # changes up to here are applied by this host
     reason: str = ""  # why it has no lease, if so
-    adrift: bool = False  # without Redis: it serves a safe share of the limits
+    disconnected: bool = False  # without Redis: it serves an offline share of the limits
     counters: dict[str, float] = {}
     delays: dict[
         str, int
-    ] = {}  # how long changes took until all hosts obeyed: upper ends in ms, and ``sum`` in µs
+    ] = {}  # how long changes took until all hosts applied: upper ends in ms, and ``sum`` in µs
 
 
 def boot_id() -> str:

@@ -91,7 +91,9 @@ class Drainer:
     def healthy(self) -> bool:
         """True if some process of this host drains, and its last turn went well."""
         status = self.status
-        return status is not None and not status.error and _now_ms() - status.beat_ms < _FRESH_MS
+        return (
+            status is not None and not status.error and _now_ms() - status.heartbeat_ms < _FRESH_MS
+        )
 
     def _live(self) -> None:
         while True:
@@ -254,7 +256,7 @@ class Drainer:
                 pid=os.getpid(),
                 told_us=time.monotonic_ns() // 1000,
                 turn_s=time.monotonic() - self._turned,
-                beat_ms=self._beat_ms,
+                heartbeat_ms=self._beat_ms,
                 commit_ms=self._commit_ms,
                 rows=self._rows,
                 applied=drain.applied,

@@ -28,13 +28,13 @@ _HELP = {
     "set_aside": "Items that a queue of this host could not apply; doctor names them.",
     "ledger_lag_seconds": "Since the drainer last moved all rows that there were.",
     "host_fenced": "1 if this host lost its lease among the hosts, and admits nothing.",
-    "host_adrift": "1 if this host cannot reach Redis, and serves its safe share of the limits.",
+    "host_disconnected": "1 if this host cannot reach Redis, and serves its offline share.",
     "host_lease_seconds": "How long this host may still admit without another renewal.",
     "host_lease_age_seconds": "Since the newest renewal of this host's lease was asked for.",
     "hosts": "Hosts that are registered.",
-    "changes_behind": "Changes that were announced and that this host does not obey yet.",
-    "change_obeyed_seconds": (
-        "From the announcement of a change until all hosts obeyed it, counted over all hosts."
+    "changes_behind": "Changes that were announced and that this host does not apply yet.",
+    "change_applied_seconds": (
+        "From the announcement of a change until all hosts applied it, counted over all hosts."
     ),
 }
 
@@ -86,13 +86,13 @@ class Status:
         words = {"status": "ready"}
         if drainer.error:
             words["log"] = "waits: the store does not take rows"
-        if self._gate.arena.clustered and self._adrift():
-            words["limits"] = "safe share: Redis cannot be reached"
+        if self._gate.arena.clustered and self._disconnected():
+            words["limits"] = "offline share: Redis cannot be reached"
         return 200, headers, msgspec.json.encode(words)
 
-    def _adrift(self) -> bool:
+    def _disconnected(self) -> bool:
         status = self._data.agent_status()
-        return status is not None and status.adrift
+        return status is not None and status.disconnected
 
     def _lines(self) -> Iterator[str]:
         journals, totals = self._counted()
@@ -132,7 +132,7 @@ class Status:
     def _ledger(self) -> Iterator[str]:
         status = self._data.drainer_status()
         if status is not None:
-            lag = max(0, time.time_ns() // 1_000_000 - status.beat_ms) / 1000
+            lag = max(0, time.time_ns() // 1_000_000 - status.heartbeat_ms) / 1000
             yield from _metric("ledger_lag_seconds", "gauge", [("", lag)])
 
     def _cluster(self) -> Iterator[str]:
@@ -148,15 +148,15 @@ class Status:
             return
         age = (now - status.renewed_us) / 1_000_000 if status.renewed_us else float("inf")
         yield from _metric("host_lease_age_seconds", "gauge", [("", age)])
-        yield from _metric("host_adrift", "gauge", [("", int(status.adrift))])
+        yield from _metric("host_disconnected", "gauge", [("", int(status.disconnected))])
         yield from _metric("hosts", "gauge", [("", status.hosts)])
         yield from _metric(
-            "changes_behind", "gauge", [("", max(0, status.announced - status.obeyed))]
+            "changes_behind", "gauge", [("", max(0, status.announced - status.applied))]
         )
         for name, value in status.counters.items():
             kind = "gauge" if name.startswith("held_") else "counter"
             yield from _metric(f"cluster_{name}", kind, [("", value)])
-        yield from _histogram("change_obeyed_seconds", status.delays)
+        yield from _histogram("change_applied_seconds", status.delays)
 
     def _counted(self) -> tuple[list["Journal"], dict[str, int]]:
         """Read the journals that exist, and the sums of all others; no journal is in both."""

@@ -98,7 +98,7 @@ class State:
             self.room, self.slot = self.free, now
         self.room = min(self.room, self.free)
 
-    def bury(self, now: int) -> None:
+    def expire(self, now: int) -> None:
         if now <= self.look:
             return
         self.look = now + TOMB
@@ -179,7 +179,7 @@ class Bank:
         state.refill(now)
         state.relimit(ask)
         state.measure(now, last)
-        state.bury(now)
+        state.expire(now)
         entry = state.holders.get(ask.nonce)
         if entry is None:
             forgiven = ask.epoch != epoch != full_in

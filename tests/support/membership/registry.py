@@ -77,10 +77,10 @@ class Model:
             if id in self.hosts:
                 self.hosts[id].fence = max(self.hosts[id].fence, sequence)
 
-    def _bury(self, epoch: str, id: int, n: int) -> str | None:
+    def _evict(self, epoch: str, id: int, n: int) -> str | None:
         if epoch == self.epoch and id in self.hosts and self.hosts[id].n == n:
             del self.hosts[id]
-            return "buried"
+            return "evicted"
         return None
 
     def _mature(self, epoch: str) -> None:

@@ -1,8 +1,8 @@
 """A simulated fleet: hosts, waiters and a Redis that forgets, freezes and fails over; messages are
 lost, doubled, late.
 
-One seed is one history. The promise that is checked: after a waiter was told that all obey, no host
-admits against it.
+One seed is one history. The promise that is checked: after a waiter was told that all hosts applied
+a change, no host admits against it.
 """
 
 import heapq
@@ -33,7 +33,7 @@ class Sim:
     events: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     committed: int = 0  # the store's newest change: each revokes one key, whose name is its number
-    obeyed: dict[int, int] = field(
+    applied: dict[int, int] = field(
         default_factory=dict
     )  # change → true time at which its waiter returned
     admitted: int = 0
@@ -183,10 +183,10 @@ class SimHost:
             return
         self.sim.admitted += 1
         for change in range(self.applied + 1, self.sim.committed + 1):
-            assert change not in self.sim.obeyed, (
+            assert change not in self.sim.applied, (
                 f"seed {self.sim.seed}: host {self.id} admitted at {self.sim.now} against change "
                 f"{change}, "
-                f"which was obeyed by all since {self.sim.obeyed[change]}"
+                f"which was applied by all since {self.sim.applied[change]}"
             )
 
     def reborn(self) -> None:
@@ -237,11 +237,11 @@ class SimWaiter:
         if step.done:
             self.over = True
             del self.sim.cut[self]
-            self.sim.obeyed[self.sequence] = self.sim.now
+            self.sim.applied[self.sequence] = self.sim.now
         if step.fence:
             self._ask("announce", self.sequence, *step.fence)
-        for host in step.bury:
-            self._ask("bury", look.epoch, host.id, host.renewals)
+        for host in step.evict:
+            self._ask("evict", look.epoch, host.id, host.renewals)
         if step.mature:
             self._ask("mature", look.epoch)
 

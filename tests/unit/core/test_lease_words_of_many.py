@@ -1,5 +1,5 @@
 """Four hosts of two workers on the native words, and a bank of thirty lines: what all of them admit
-together obeys I-WINDOW, whatever the order of requests, settlements, reports and ends of leases.
+together keeps I-WINDOW, whatever the order of requests, settlements, reports and ends of leases.
 The bank of the product has tests of its own.
 """
 
@@ -110,7 +110,7 @@ class Host:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_hosts_together_obey_every_window(seed: int) -> None:
+def test_hosts_together_keep_every_window(seed: int) -> None:
     random.seed(seed)
     rpm, tpm = random.choice([(60, 6000), (600, 3000), (6000, 60_000)])
     clock = _core.ManualClock(boot_us=10**9)

@@ -1,7 +1,7 @@
--- The registry of hosts: who may admit, and up to which change each of them obeys. One hash; every call is one step.
+-- The registry of hosts: who may admit, and up to which change each of them applies. One hash; every call is one step.
 --
 -- KEYS[1] the hash    ARGV[1] channel of hints    ARGV[2] a fresh number    ARGV[3] what to do    ARGV[4...] with what
--- A field "h:<id>" is a host: its name, `applied` (changes up to it are obeyed), `n` (rises with each renewal granted),
+-- A field "h:<id>" is a host: its name, `applied` (changes up to it are applied), `n` (rises with each renewal granted),
 -- `fence` (without this change none is), `token`, `seen` (for display only) and what it says of itself.
 -- No step decides by Redis's clock: a lease is over when somebody saw for long enough that `n` stood still.
 
@@ -35,7 +35,7 @@ end
 local verdict = ''
 local act = {}
 
--- From now on the host is listed: no change is obeyed by all without its word. It may not admit yet.
+-- From now on the host is listed: no change is applied by all without its word. It may not admit yet.
 -- `token` is drawn anew for each registration, so that a call that comes late or twice cannot pass for another.
 function act.register(id, token, applied, name, about)
   local entry = host(id) or { applied = 0, n = now, fence = 0, seen = 0 }
@@ -81,11 +81,11 @@ function act.announce(sequence, loud, ...)
   return ''
 end
 
-function act.bury(known, id, n)
+function act.evict(known, id, n)
   local entry = host(id)
   if known == epoch and entry and entry.n == tonumber(n) then
     redis.call('HDEL', hash, 'h:' .. id)
-    return 'buried'
+    return 'evicted'
   end
   return ''
 end
@@ -102,7 +102,7 @@ function act.leave(id)
   return ''
 end
 
--- How long a change took until all obeyed: a histogram and the sum, for whoever shows it.
+-- How long a change took until all applied: a histogram and the sum, for whoever shows it.
 function act.done(bound, micros)
   redis.call('HINCRBY', hash, 'd:' .. bound, 1)
   redis.call('HINCRBY', hash, 'd:sum', micros)

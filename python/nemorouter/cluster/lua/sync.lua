@@ -145,7 +145,7 @@ local function pack_holder(holder)
 end
 
 -- Holders whose lease ran out die: what they held is void. Old tombstones go.
-local function bury(key, bucket)
+local function expire(key, bucket)
   if now <= bucket.x then
     return false
   end
@@ -279,7 +279,7 @@ local function settle(at, key, use, epoch)
   refill(bucket, ask.period)
   relimit(bucket, ask)
   measure(bucket, last)
-  if bury(key, bucket) and packed then
+  if expire(key, bucket) and packed then
     packed = redis.call('HGET', key, name)
   end
   local holder = packed and unpack_holder(packed) or first_seen(bucket, ask, epoch)

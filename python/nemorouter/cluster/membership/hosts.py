@@ -1,4 +1,4 @@
-"""Who may admit, and when a change is obeyed by all: the decisions, without any input or output.
+"""Who may admit, and when a change is applied by all: the decisions, without any input or output.
 Time is a parameter.
 
 A host may admit for ``LEASE_US`` after it sent a renewal that was granted. Who waits for a change
@@ -29,7 +29,7 @@ class Host(NamedTuple):
 
     id: int
     name: str
-    applied: int  # it obeys all changes up to here
+    applied: int  # it applies all changes up to here
     renewals: int  # how many were granted
     fence: int  # without this change it gets no renewal
     seen_us: int  # by Redis's clock: to be shown, never to be decided by
@@ -90,15 +90,15 @@ class Silence:
 class Step(NamedTuple):
     """What a waiter must do next."""
 
-    done: bool  # every host obeys the change, or admits nothing
+    done: bool  # every host applies the change, or admits nothing
     fence: tuple[int, ...]  # announce again, so that these get no renewal without it
-    bury: tuple[Host, ...]  # their leases are over
+    evict: tuple[Host, ...]  # their leases are over
     mature: bool  # tell that the epoch is old enough
     missing: tuple[str, ...]  # whose answer is wanted
 
 
 class ChangeWait:
-    """The wait for all hosts to obey the change ``sequence``."""
+    """The wait for all hosts to apply the change ``sequence``."""
 
     def __init__(self, sequence: int, begun_us: int) -> None:
         self._sequence = sequence
@@ -113,7 +113,7 @@ class ChangeWait:
         return Step(
             done=look.mature and look.announced >= self._sequence and not late,
             fence=() if patient else tuple(host.id for host in late if host.fence < self._sequence),
-            bury=tuple(host for host in late if self._silence.over(host, asked_us)),
+            evict=tuple(host for host in late if self._silence.over(host, asked_us)),
             mature=not look.mature and self._silence.ripe(look, asked_us),
             missing=tuple(host.name for host in late),
         )
@@ -131,7 +131,7 @@ class HostLease:
 
     It registers, which makes every change from then on wait for it; then it looks into the store,
     for what was changed before; only then is it granted a lease. Who held a lease all the while
-    knows those changes already. A registration is good for as long as nobody can have struck it
+    knows those changes already. A registration is good for as long as nobody can have evicted it
     out.
     """
 
@@ -139,7 +139,7 @@ class HostLease:
         self.until_us = 0  # may admit until then
         self.reason = "it has not registered yet"
         self._token = ""  # of the registration
-        self._known_until = 0  # until then nobody can have struck it out
+        self._known_until = 0  # until then nobody can have evicted it
         self._registered_us = 0
         self._fresh = False  # the store must be read first, from after the registration
 
@@ -171,7 +171,7 @@ class HostLease:
             self.reason = self.reason or "it has registered anew"
             return False
         if ask.token != self._token or told_us >= self._known_until:
-            return False  # too late: it may have been struck out and forgotten meanwhile
+            return False  # too late: it may have been evicted and forgotten meanwhile
         if look.verdict == "granted":
             self.until_us = self._known_until = max(self.until_us, sent_us + LEASE_US)
             self._fresh, self.reason = False, ""

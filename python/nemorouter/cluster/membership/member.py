@@ -1,4 +1,4 @@
-"""A host's membership: it follows the store's changes, holds the host's lease, and buries hosts
+"""A host's membership: it follows the store's changes, holds the host's lease, and evicts hosts
 that are gone.
 
 It runs in the host's agent, never in a worker. No error ends it: without Redis the lease runs out,
@@ -27,7 +27,7 @@ from nemorouter.store.policies import change_seq
 _RENEW_S: Final = RENEW_US / 1_000_000
 # A call that takes longer is given up: the lease must be renewed over a new connection in time.
 _ANSWER_S: Final = 1.5
-_ADRIFT_US: Final = (
+_DISCONNECTED_US: Final = (
     LEASE_US // 2
 )  # without a word from Redis for so long, the store must tell who lives
 _BLIND_US: Final = LEASE_US // 2  # who could not read the store for so long does not register
@@ -61,7 +61,7 @@ class Membership:
         messages: Callable[[], Messages],
         about: Callable[[], str] = lambda: "{}",
         *,
-        safe: bool = False,
+        offline: bool = False,
     ) -> None:
         note = data.note()
         if note is None:
@@ -71,12 +71,13 @@ class Membership:
         self.lease = HostLease()
         self.look: RegistryView | None = None
         self.renewed_us = 0  # when the newest renewal was granted
-        self.obeyed = 0  # every change up to here is obeyed by this host
+        self.applied = 0  # every change up to here is applied by this host
         self._arena, self._store, self._data = arena, store, data
         self._registry, self._messages, self._about = registry, messages, about
         self._silence = Silence()
-        self.adrift = False  # Redis is away, and the store alone lets this host admit
-        self._safe, self._heard_us = safe, boot_us()
+        self.disconnected = False  # Redis is away, and the store alone lets this host admit
+        self._offline = offline
+        self._heard_us = boot_us()
         self._following = asyncio.Lock()
         self._read_us = boot_us()  # the store could be read then: the arena was just made from it
         self._caught_us = 0  # when the newest reading of the store began that went well
@@ -92,7 +93,7 @@ class Membership:
             self._renew,
             self._watch,
             self._listen,
-            *([self._drift] if self._safe else []),
+            *([self._serve_disconnected] if self._offline else []),
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._for_ever(part)) for part in parts]
@@ -121,7 +122,7 @@ class Membership:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hint.wait(), _RENEW_S)
         self._hint.clear()
-        begun, known, announced = boot_us(), max(self.obeyed, self._arena.applied), self._announced
+        begun, known, announced = boot_us(), max(self.applied, self._arena.applied), self._announced
         async with self._store.read() as connection:
             newest = await change_seq(connection)
         if newest < known:  # numbers mean something else now
@@ -133,33 +134,31 @@ class Membership:
             raise ConfigurationError(
                 f"The store is at change {newest}, the registry at {announced}: {_RESTORED}"
             )
-        await self._obey(newest)
+        await self._apply(newest)
         self._caught_us = self._read_us = begun
         self._told.set()
 
-    async def _obey(self, newest: int) -> None:
+    async def _apply(self, newest: int) -> None:
         async with self._following:
-            if newest > self.obeyed:
-                self.obeyed = await attach.catch_up(self._arena, self._store, self._data)
+            if newest > self.applied:
+                self.applied = await attach.catch_up(self._arena, self._store, self._data)
 
-    async def _drift(self) -> None:
-        """Without Redis: say in the store that this host admits, and only then read what it must
-        obey.
-        """
+    async def _serve_disconnected(self) -> None:
+        """Write into the store that this host admits without Redis, then read and apply changes."""
         begun = boot_us()
-        if begun - self._heard_us >= _ADRIFT_US and not self._left:
-            await disconnected.beat(self._store, self.id, self.name, self.obeyed)
+        if begun - self._heard_us >= _DISCONNECTED_US and not self._left:
+            await disconnected.heartbeat(self._store, self.id, self.name, self.applied)
             async with self._store.read() as connection:
                 newest = await change_seq(connection)
-            if newest > self.obeyed:
-                await self._obey(newest)
-                await disconnected.beat(self._store, self.id, self.name, self.obeyed)
-            if newest <= self.obeyed and not self._left:
+            if newest > self.applied:
+                await self._apply(newest)
+                await disconnected.heartbeat(self._store, self.id, self.name, self.applied)
+            if newest <= self.applied and not self._left:
                 self._arena.admit_until_us = max(self._arena.admit_until_us, begun + LEASE_US)
-                self.adrift = True
-        elif self.adrift and self.lease.held(begun):
-            await disconnected.ashore(self._store, self.id)
-            self.adrift = False
+                self.disconnected = True
+        elif self.disconnected and self.lease.held(begun):
+            await disconnected.reconnected(self._store, self.id)
+            self.disconnected = False
         await asyncio.sleep(_RENEW_S)
 
     async def _renew(self) -> None:
@@ -176,7 +175,7 @@ class Membership:
         if ask is not None:
             call = self._registry.register if ask.what == "register" else self._registry.renew
             async with asyncio.timeout(_ANSWER_S):
-                look = await call(self.id, ask.token, self.obeyed, self.name, self._about())
+                look = await call(self.id, ask.token, self.applied, self.name, self._about())
             self._heard_us = boot_us()
             if self.lease.answered(ask, look, sent, boot_us()):
                 if not self._left:  # meanwhile
@@ -185,15 +184,16 @@ class Membership:
                 wait = 0.0 if ask.what == "register" else _SOON_S
                 self._hint.set()
             self._announced = look.announced
-            if look.announced > self.obeyed:
+            if look.announced > self.applied:
                 self._hint.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), wait)
         self._told.clear()
 
     async def _watch(self) -> None:
-        """Bury those who were silent for long enough, so that nobody needs to wait for them when a
-        key is revoked.
+        """Evict hosts that were silent for long enough.
+
+        A revocation then need not wait for them.
         """
         asked = boot_us()
         async with asyncio.timeout(_ANSWER_S):
@@ -201,8 +201,8 @@ class Membership:
             self._silence.note(look, boot_us())
             for host in look.hosts:
                 if host.id != self.id and self._silence.over(host, asked):
-                    _log.warning("host_buried", host=host.id, name=host.name)
-                    await self._registry.bury(look, host)
+                    _log.warning("host_evicted", host=host.id, name=host.name)
+                    await self._registry.evict(look, host)
             if not look.mature and self._silence.ripe(look, asked):
                 await self._registry.mature(look)
         await asyncio.sleep(_WATCH_S)
@@ -214,7 +214,7 @@ class Membership:
             await messages.subscribe(self._registry.channel)
             while True:
                 found = await messages.get_message(ignore_subscribe_messages=True, timeout=_RENEW_S)
-                if found is not None and int(found["data"]) > self.obeyed:
+                if found is not None and int(found["data"]) > self.applied:
                     self._hint.set()
         finally:
             await messages.aclose()

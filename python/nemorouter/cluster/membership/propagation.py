@@ -1,6 +1,6 @@
-"""After a commit: wait until every host obeys the change, or admits nothing any more.
+"""After a commit: wait until every host applies the change, or admits nothing any more.
 
-It must never answer that all obey when that is not so: what cannot be found out in time is a
+It must never answer that all apply when that is not so: what cannot be found out in time is a
 StoreError.
 """
 
@@ -30,8 +30,8 @@ _PAUSES_S: Final = (0.001, 0.002, 0.003, 0.005, 0.008, 0.013, 0.02, 0.03, 0.05)
 _CALL_S: Final = 1.5
 
 
-async def obeyed(settings: Settings, store: Store, sequence: int = 0) -> None:
-    """Returns when every host obeys the change ``sequence`` (0: the newest) or its lease is over;
+async def wait_until_applied(settings: Settings, store: Store, sequence: int = 0) -> None:
+    """Returns when every host applies the change ``sequence`` (0: the newest) or its lease is over;
     else StoreError.
     """
     if settings.redis_url is None:
@@ -65,7 +65,7 @@ async def _wait(registry: Registry, store: Store, wanted: int) -> None:
     begun = boot_us()
     end = time.monotonic() + _DEADLINE_S
     wait, turn, told = ChangeWait(wanted, begun), 0, False
-    others = _Adrift(store, wanted, begun)
+    others = _DisconnectedHosts(store, wanted, begun)
     missing: tuple[str, ...] = ()
     trouble: Exception | None = None
     while time.monotonic() < end:
@@ -86,7 +86,7 @@ async def _wait(registry: Registry, store: Store, wanted: int) -> None:
     raise StoreError(_explain(missing, trouble)) from trouble
 
 
-class _Adrift:
+class _DisconnectedHosts:
     """The wait for hosts without Redis. One that comes after they were seen has read the change
     already.
     """
@@ -102,15 +102,15 @@ class _Adrift:
         asked = boot_us()
         step = self._wait.see(await disconnected.look(self._store), asked, boot_us())
         self.done, self.missing = step.done, step.missing
-        for host in step.bury:
-            await disconnected.strike(self._store, host)
+        for host in step.evict:
+            await disconnected.evict(self._store, host)
 
 
 async def _act(registry: Registry, wanted: int, look: RegistryView, step: Step) -> None:
     if step.fence:
         await registry.announce(wanted, *step.fence, loud=True)
-    for host in step.bury:
-        await registry.bury(look, host)
+    for host in step.evict:
+        await registry.evict(look, host)
     if step.mature:
         await registry.mature(look)
 
@@ -118,7 +118,7 @@ async def _act(registry: Registry, wanted: int, look: RegistryView, step: Step) 
 def _explain(missing: tuple[str, ...], trouble: Exception | None) -> str:
     if trouble is not None:
         return (
-            "Redis cannot be reached, so nobody knows whether all hosts obey it. "
+            "Redis cannot be reached, so nobody knows whether all hosts apply it. "
             "Hosts that reach the store do so "
             "within a second or two; a host without Redis stops within five. "
             "Do it again to be sure."

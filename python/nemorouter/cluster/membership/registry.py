@@ -65,9 +65,9 @@ class Registry:
         """Only look."""
         return await self.announce(0)
 
-    async def bury(self, look: RegistryView, host: Host) -> RegistryView:
-        """Strike out a host whose lease is over, unless it was renewed since ``look``."""
-        return await self._run("bury", look.epoch, host.id, host.renewals)
+    async def evict(self, look: RegistryView, host: Host) -> RegistryView:
+        """Evict a host whose lease is over, unless it was renewed since ``look``."""
+        return await self._run("evict", look.epoch, host.id, host.renewals)
 
     async def mature(self, look: RegistryView) -> RegistryView:
         """Say that every lease from before this epoch is over."""
@@ -78,7 +78,7 @@ class Registry:
         return await self._run("leave", id)
 
     async def done(self, micros: int) -> RegistryView:
-        """Note how long a change took until all obeyed it."""
+        """Note how long a change took until all applied it."""
         bound = next((str(bound) for bound in DELAY_BOUNDS_MS if micros <= bound * 1000), "inf")
         return await self._run("done", bound, micros)
 

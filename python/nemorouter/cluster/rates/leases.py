@@ -1,7 +1,7 @@
 """Carry the messages of the host's rate leases to the bank and back, in a task of the host's agent.
 
 It must never end by an error, and never wait for one call before it makes the next. Without Redis
-leases run out and the workers refuse, unless the host is set to go on with a safe share.
+leases run out and the workers refuse, unless the host is set to go on with an offline share.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
 from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.messages import TAGS, BucketAddress, RateRequest
-from nemorouter.cluster.rates.offline_share import SafeShare
+from nemorouter.cluster.rates.offline_share import OfflineShare
 from nemorouter.cluster.rates.redis_bank import RedisBank
 from nemorouter.errors import StoreError
 from nemorouter.log import get_logger
@@ -45,13 +45,13 @@ class Leases:
         bank: RedisBank,
         memory: BankMemory,
         terms: Terms,
-        safe_share: float = 0.0,
+        offline_share: float = 0.0,
     ) -> None:
-        self._arena, self._bank, self._terms, self._share = arena, bank, terms, safe_share
+        self._arena, self._bank, self._terms, self._share = arena, bank, terms, offline_share
         self._memory = memory
         self._begun = False  # nothing is lent before the store knows the bank's first epochs
         self._note_at: int | None = 0  # when to tell the store of the epochs; None: it knows them
-        self._adrift: SafeShare | None = None
+        self._offline: OfflineShare | None = None
         self._heard_us = (
             boot_us()
         )  # the newest answer: no lease is good for longer than its time after that
@@ -69,9 +69,9 @@ class Leases:
 
     def want(self, index: int, rate: int, need: int) -> None:
         """Ask for tokens: a request of ``need`` did not fit; 0: the lease is nearly used up."""
-        if self._adrift is not None:
+        if self._offline is not None:
             with suppress(RuntimeError):  # its policy is being written: who waits asks again
-                self._adrift.serve(index, rate, need, boot_us())
+                self._offline.serve(index, rate, need, boot_us())
             return
         lease = (index, rate)
         self._holder(lease).want(need)
@@ -132,9 +132,9 @@ class Leases:
         now = boot_us()
         if not self._may_call():
             return
-        if self._adrift is not None:
+        if self._offline is not None:
             if not self._calls:
-                self._start(self._land(self._adrift))
+                self._start(self._reconnect(self._offline))
             return
         if self._note_at is not None and now >= self._note_at:
             self._note_at = now + _NOTE_AGAIN_US
@@ -213,17 +213,17 @@ class Leases:
         self._begun, self._note_at = True, None
         self._awake.set()
 
-    def _drift(self, now: int) -> None:
+    def _disconnect(self, now: int) -> None:
         """Redis is away, and every lease is over: go on with the share that this host may have by
         itself.
         """
-        _log.warning("leases_adrift", share=self._share)
-        self._adrift = SafeShare(self._arena, self._terms, self._share, now)
+        _log.warning("leases_disconnected", share=self._share)
+        self._offline = OfflineShare(self._arena, self._terms, self._share, now)
         self._holders.clear()
         self._next.clear()
         self._agenda.clear()
 
-    async def _land(self, share: SafeShare) -> None:
+    async def _reconnect(self, share: OfflineShare) -> None:
         """If Redis is back: spend nothing more of the share, and owe the bank what was spent."""
         try:
             async with asyncio.timeout(self._terms.ttl / 1e6):
@@ -239,9 +239,9 @@ class Leases:
                 self._arena, *lease, self._terms, _nonce(), now, tokens, epoch
             )
             self._plan(lease, now)
-        self._adrift, self._heard_us, self._failures = None, now, 0
+        self._offline, self._heard_us, self._failures = None, now, 0
         self._note_at = now
-        _log.warning("leases_ashore", owed=sum(owed.values()))
+        _log.warning("leases_reconnected", owed=sum(owed.values()))
         self._awake.set()
 
     def _failed(
@@ -257,8 +257,8 @@ class Leases:
         )
         self._failures += 1
         self._report(error)
-        if self._share and self._adrift is None and boot_us() - self._heard_us >= self._terms.ttl:
-            self._drift(boot_us())
+        if self._share and self._offline is None and boot_us() - self._heard_us >= self._terms.ttl:
+            self._disconnect(boot_us())
 
     def _report(self, error: Exception) -> None:
         if time.monotonic() - self._logged > _REPEAT_S:

@@ -26,7 +26,7 @@ class _Level:
         self.at = now
 
 
-class SafeShare:
+class OfflineShare:
     """From ``begun``, when no lease of the bank could be spent any more, until ``owed`` was asked
     for each.
     """

@@ -1,4 +1,4 @@
-"""The page of the hosts: who lives, how far each obeys, and how quickly all do."""
+"""The page of the hosts: who lives, how far each applies, and how quickly all do."""
 
 from typing import Final
 

@@ -193,7 +193,7 @@ def _drainer(data: DataDir) -> Iterator[Check]:
         yield Check(
             name="drainer", state="fail", finding=f"The drainer fails: {status.error}", mend=mend
         )
-    elif (late := now_ms() - status.beat_ms) > _LATE_MS:
+    elif (late := now_ms() - status.heartbeat_ms) > _LATE_MS:
         yield Check(
             name="drainer",
             state="fail",

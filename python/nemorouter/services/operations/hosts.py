@@ -19,7 +19,7 @@ from nemorouter.services.transaction.clock import iso
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.unit import change
 from nemorouter.store.policies import change_seq
-from nemorouter.store.schema import INSTALLATION, adrift, money_leases
+from nemorouter.store.schema import INSTALLATION, disconnected_hosts, money_leases
 from nemorouter.store.schema import hosts as known_hosts
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """A host: ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon
     or has), ``gone``.
 
-    ``adrift``: it cannot reach Redis, and serves its safe share.
+    ``disconnected``: it cannot reach Redis, and serves its offline share.
     """
 
     id: str
@@ -54,7 +54,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
-    """How long changes took from their announcement until all obeyed; ``slowest_ms`` is a bound:
+    """How long changes took from their announcement until all applied; ``slowest_ms`` is a bound:
     ``≤ 50``.
     """
 
@@ -64,7 +64,7 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetView(msgspec.Struct, frozen=True, kw_only=True):
-    """All hosts, and how quickly they obey. ``settled`` False: Redis lost its data less than six
+    """All hosts, and how quickly they apply. ``settled`` False: Redis lost its data less than six
     seconds ago.
     """
 
@@ -102,11 +102,17 @@ async def list_hosts(context: Context, actor: Actor) -> FleetView:
             )
         ).all()
         strays = (
-            await connection.execute(select(adrift.c.id, adrift.c.name, adrift.c.applied))
+            await connection.execute(
+                select(
+                    disconnected_hosts.c.id, disconnected_hosts.c.name, disconnected_hosts.c.applied
+                )
+            )
         ).all()
     registered = [_view(host, look, newest, withheld) for host in look.hosts]
     registered += [
-        HostView(id=_text(id), name=name, status="adrift", changes_behind=max(0, newest - applied))
+        HostView(
+            id=_text(id), name=name, status="disconnected", changes_behind=max(0, newest - applied)
+        )
         for id, name, applied in strays
         if id not in {host.id for host in look.hosts}
     ]
@@ -189,7 +195,7 @@ async def _bury(registry: "Registry", view: HostView) -> None:
             return
         for host in left:
             if silence.over(host, asked):
-                await registry.bury(look, host)
+                await registry.evict(look, host)
         await asyncio.sleep(_LOOK_S)
     raise ConflictError(f"The host {view.name!r} lives: it renews its lease. Stop it first.")
 

@@ -164,7 +164,7 @@ async def list_keys(
 
 
 async def patch(context: Context, actor: Actor, reference: str, given: KeyPatch) -> KeyView:
-    """Change what was given; obeyed at the next request. A revoked key cannot be changed.
+    """Change what was given; applied at the next request. A revoked key cannot be changed.
 
     ForbiddenError: a member would loosen what binds the key.
     """

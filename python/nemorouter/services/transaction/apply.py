@@ -7,7 +7,7 @@ from nemorouter.store.engine import Store
 
 
 async def apply(settings: Settings, store: Store, changes: range = range(0)) -> None:
-    """Return when every worker of every host obeys ``changes`` (empty: all that the store holds).
+    """Return when every worker of every host applies ``changes`` (empty: all that the store holds).
 
     StoreError: they are saved, but not in force everywhere yet.
     """
@@ -20,10 +20,11 @@ async def apply(settings: Settings, store: Store, changes: range = range(0)) -> 
         from nemorouter.cluster.membership import propagation
 
         try:
-            await propagation.obeyed(settings, store, changes[-1] if changes else 0)
+            await propagation.wait_until_applied(settings, store, changes[-1] if changes else 0)
         except (NemoError, OSError) as error:
             raise StoreError(
-                f"The change is saved, but it is not certain yet that every host obeys it: {error}"
+                "The change is saved, but it is not certain yet that every host applies it: "
+                f"{error}"
             ) from error
 
 
@@ -35,6 +36,6 @@ async def _apply_here(settings: Settings, store: Store, changes: range) -> None:
         await attach.catch_up_if_live(settings, store, changes)
     except (NemoError, OSError, MemoryError, ValueError) as error:
         raise StoreError(
-            f"The change is saved, but a running server does not obey it yet: {error} "
+            f"The change is saved, but a running server does not apply it yet: {error} "
             "It stays queued, and the server tries again by itself."
         ) from error

@@ -35,7 +35,7 @@ from nemorouter.store.schema.core import (
     teams,
     users,
 )
-from nemorouter.store.schema.hosts import adrift, hosts, money_leases, spend_host
+from nemorouter.store.schema.hosts import disconnected_hosts, hosts, money_leases, spend_host
 
 SCHEMA_VERSION: Final = 1
 """Number of the newest migration: what this program reads and writes."""
@@ -59,12 +59,12 @@ __all__ = [
     "PRICE_CHANGE",
     "SCHEMA_VERSION",
     "VERSION_TABLE",
-    "adrift",
     "alerts",
     "audit",
     "budgets",
     "changes",
     "deliveries",
+    "disconnected_hosts",
     "hosts",
     "idempotency",
     "invitations",

@@ -18,17 +18,15 @@ hosts = Table(
     ),  # number of the last refusal counts taken from it, so that they count once
 )
 
-adrift = Table(
-    "adrift",
+disconnected_hosts = Table(
+    "disconnected_hosts",
     metadata,
     id_(),  # of the arena, as in Redis's registry
     text_("name"),
-    big_("applied"),  # it obeys all changes up to here
-    big_("beats"),  # how often it read the store since it lost Redis
+    big_("applied"),  # it applies all changes up to here
+    big_("heartbeats"),  # how often it read the store since it lost Redis
 )
-"""Hosts that admit a safe share without Redis: a second registry, of those who are missing in the
-first.
-"""
+"""Hosts that serve their offline share while they cannot reach Redis, which lists all others."""
 
 spend_host = Table(
     "spend_host",

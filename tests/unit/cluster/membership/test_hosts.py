@@ -69,7 +69,7 @@ def test_an_answer_that_comes_too_late_counts_for_nothing() -> None:
     assert not lease.answered(LeaseRequest("renew", "t"), look(verdict="granted"), 20, LEASE_US)
     assert not lease.held(100)
     assert lease.ask(LEASE_US, LEASE_US, "u") == LeaseRequest("register", "u"), (
-        "others may have struck it out meanwhile"
+        "others may have evicted it meanwhile"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_host_without_a_change_keeps_its_old_lease_and_no_more() -> None:
     assert "change 7" in lease.reason
 
 
-def test_a_waiter_is_done_when_all_obey() -> None:
+def test_a_waiter_is_done_when_all_applied() -> None:
     wait = ChangeWait(7, BEGUN)
     assert not wait.see(look(host(7), host(6, id=6)), BEGUN, BEGUN + 1).done
     step = wait.see(look(host(7), host(7, id=6)), BEGUN + 2, BEGUN + 3)
@@ -104,18 +104,18 @@ def test_a_late_host_is_fenced_after_a_grace_and_buried_after_its_lease() -> Non
     assert (
         wait.see(look(late._replace(fence=7)), BEGUN + GRACE_US, BEGUN + GRACE_US + 1).fence == ()
     )
-    assert not wait.see(look(late), BEGUN + SILENCE_US, BEGUN + SILENCE_US + 9).bury, (
+    assert not wait.see(look(late), BEGUN + SILENCE_US, BEGUN + SILENCE_US + 9).evict, (
         "the first look came 1 µs later"
     )
-    assert wait.see(look(late), BEGUN + SILENCE_US + 1, BEGUN + SILENCE_US + 9).bury == (late,)
+    assert wait.see(look(late), BEGUN + SILENCE_US + 1, BEGUN + SILENCE_US + 9).evict == (late,)
 
 
 def test_a_renewal_begins_the_wait_anew() -> None:
     wait = ChangeWait(7, 0)
     wait.see(look(host(6, 1)), 0, 1)
     wait.see(look(host(6, 2)), 4_000_000, 4_000_001)
-    assert not wait.see(look(host(6, 2)), SILENCE_US + 1, SILENCE_US + 2).bury
-    assert wait.see(look(host(6, 2)), 4_000_001 + SILENCE_US, 4_000_002 + SILENCE_US).bury
+    assert not wait.see(look(host(6, 2)), SILENCE_US + 1, SILENCE_US + 2).evict
+    assert wait.see(look(host(6, 2)), 4_000_001 + SILENCE_US, 4_000_002 + SILENCE_US).evict
 
 
 def test_a_new_epoch_must_ripen_before_an_absence_means_anything() -> None:

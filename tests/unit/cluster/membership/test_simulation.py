@@ -1,4 +1,4 @@
-"""No host admits against a change that all obey, whatever happens to Redis, network and hosts; see
+"""No host admits against a change that all apply, whatever happens to Redis, network and hosts; see
 ``play``.
 """
 
@@ -27,14 +27,14 @@ from tests.support.membership.simulation import play
         pytest.param(range(1000, 2000), id="long", marks=pytest.mark.campaign),
     ],
 )
-def test_no_host_admits_against_what_all_obey(seeds: range) -> None:
-    obeyed = admitted = refused = 0
+def test_no_host_admits_against_what_all_applied(seeds: range) -> None:
+    applied = admitted = refused = 0
     for seed in seeds:
         sim = play(seed)
-        obeyed += len(sim.obeyed)
+        applied += len(sim.applied)
         admitted += sim.admitted
         refused += sim.refused
-    assert obeyed > 40 * len(seeds), "the waiters hardly ever came to an end"
+    assert applied > 40 * len(seeds), "the waiters hardly ever came to an end"
     assert admitted > refused, "the hosts hardly ever had a lease"
 
 
@@ -100,12 +100,12 @@ def ignore_the_fence(patch: pytest.MonkeyPatch) -> None:
         return asked_us - self._since > hosts.SILENCE_US
 
     patch.setattr(Silence, "over", over)
-    plain = registry_model.Model._bury
+    plain = registry_model.Model._evict
 
-    def bury(self: registry_model.Model, epoch: str, id: int, n: int) -> str | None:
+    def evict(self: registry_model.Model, epoch: str, id: int, n: int) -> str | None:
         return plain(self, epoch, id, self.hosts[id].n) if id in self.hosts else None
 
-    patch.setattr(registry_model.Model, "_bury", bury)
+    patch.setattr(registry_model.Model, "_evict", evict)
 
 
 @pytest.mark.parametrize(
@@ -122,5 +122,5 @@ def ignore_the_fence(patch: pytest.MonkeyPatch) -> None:
 )
 def test_each_defence_is_needed(weaken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     weaken(monkeypatch)
-    with pytest.raises(AssertionError, match="which was obeyed by all"):
+    with pytest.raises(AssertionError, match="which was applied by all"):
         list(map(play, range(150)))

@@ -8,7 +8,7 @@ import pytest
 
 from nemorouter.cluster.clock import BankClock
 from nemorouter.cluster.rates.holder import Holder, Terms
-from nemorouter.cluster.rates.offline_share import SafeShare
+from nemorouter.cluster.rates.offline_share import OfflineShare
 from tests.support.leases.bank import Bank
 from tests.support.leases.words import Words
 from tests.support.oracle import Event, worst_window
@@ -25,7 +25,7 @@ class Host:
     def __init__(self, events: list[Event], share: float) -> None:
         self.now, self.events = 0, events
         self.words = Words(LIMIT, BURST, lambda: self.now)
-        self.share = SafeShare(self.words, TERMS, share, 0)
+        self.share = OfflineShare(self.words, TERMS, share, 0)
 
     def ask(self, tokens: int = 1) -> bool:
         """As a worker does: claim, or wait for what the agent can give."""

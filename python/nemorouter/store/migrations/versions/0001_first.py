@@ -309,7 +309,7 @@ def _make_alerts() -> None:
 
 def _make_hosts() -> None:
     _table("hosts", _id(), _text("name"), _big("seen_ms"), _big("tallies", default="0"))
-    _table("adrift", _id(), _text("name"), _big("applied"), _big("beats"))
+    _table("disconnected_hosts", _id(), _text("name"), _big("applied"), _big("heartbeats"))
     _table(
         "spend_host",
         _small("kind"),

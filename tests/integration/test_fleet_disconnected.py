@@ -1,6 +1,4 @@
-"""A host that is cut off from Redis and may serve a safe share: it says so, keeps to it, and obeys
-what is revoked.
-"""
+"""Test that a host without Redis says so, keeps to its offline share, and applies revocations."""
 
 import asyncio
 import time
@@ -21,7 +19,7 @@ from tests.support.world import KEY
 
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n"
 SILENCE_S = SILENCE_US / 1_000_000
-SAFE: dict[str, Any] = {"safe_share": 0.25}
+SAFE: dict[str, Any] = {"offline_share": 0.25}
 
 
 async def metric(client: Client, name: str) -> float:
@@ -30,14 +28,14 @@ async def metric(client: Client, name: str) -> float:
     return next(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
-async def until_adrift(client: Client, wanted: float) -> None:
+async def until_disconnected(client: Client, wanted: float) -> None:
     end = time.monotonic() + 10
-    while await metric(client, "nemorouter_host_adrift") != wanted:
+    while await metric(client, "nemorouter_host_disconnected") != wanted:
         assert time.monotonic() < end
         await asyncio.sleep(0.1)
 
 
-async def test_a_host_without_redis_serves_its_safe_share(
+async def test_a_host_without_redis_serves_its_offline_share(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
     redis, url = RedisServer().start(), postgres.database(empty_template)
@@ -54,14 +52,14 @@ async def test_a_host_without_redis_serves_its_safe_share(
             await made.settle()
             context, (key, other, _) = await made.context(), made.world.keys.values()
             async with doors(made) as ((near,), (far,)):
-                assert b"safe share" not in (await far.raw(READY)).body
+                assert b"offline share" not in (await far.raw(READY)).body
                 begun = time.monotonic()
                 while await metric(far, "nemorouter_cluster_held_rpm_tokens") < 1:
                     await status(far, busy)
                     assert time.monotonic() < begun + 10
                 wire.hold()
                 begun = time.monotonic()
-                await until_adrift(far, 1)
+                await until_disconnected(far, 1)
                 served = 0
                 while time.monotonic() < begun + SILENCE_S + 1:
                     served += await status(far, key) == 200
@@ -70,23 +68,23 @@ async def test_a_host_without_redis_serves_its_safe_share(
                     "a quarter of four a second, and what it had leased before"
                 )
                 ready = await far.raw(READY)
-                assert (ready.status, b"safe share" in ready.body) == (200, True)
+                assert (ready.status, b"offline share" in ready.body) == (200, True)
                 asked = time.monotonic()
                 await keys.revoke(context, ACTOR, ids.to_text("key", KEY))
                 assert time.monotonic() - asked < SILENCE_S - 1, "it confirms by the store"
                 assert [await status(client, key) for client in (near, far)] == [401, 401]
                 assert await status(near, other) == 200
                 wire.release()
-                await until_adrift(far, 0)
+                await until_disconnected(far, 0)
                 await until_status(far, other, 200)
-                assert b"safe share" not in (await far.raw(READY)).body
-                assert await made.world.one("SELECT count(*) FROM adrift") == (0,)
+                assert b"offline share" not in (await far.raw(READY)).body
+                assert await made.world.one("SELECT count(*) FROM disconnected_hosts") == (0,)
     finally:
         redis.kill()
 
 
 @pytest.mark.campaign
-async def test_a_host_that_dies_adrift_holds_a_change_up_once(
+async def test_a_host_that_dies_disconnected_holds_a_change_up_once(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
     async with fleet(
@@ -95,7 +93,8 @@ async def test_a_host_that_dies_adrift_holds_a_change_up_once(
         await made.world.key(KEY)
         async with made.world.store.begin() as connection:
             await connection.exec_driver_sql(
-                "INSERT INTO adrift (id, name, applied, beats) VALUES (7, 'lost', 0, 3)"
+                "INSERT INTO disconnected_hosts (id, name, applied, heartbeats) "
+                "VALUES (7, 'lost', 0, 3)"
             )
         waits = []
         for _ in range(2):
