@@ -70,7 +70,7 @@ fmt: venv ## Format and mend what the linters can
 RUN ?= .benchmarks/run
 MICRO := -q -p no:xdist --benchmark-enable --benchmark-timer=time.process_time --benchmark-quiet
 
-.PHONY: bench bench-micro bench-size bench-pages bench-signin bench-rust bench-gate bench-load bench-profile bench-all bench-report
+.PHONY: bench bench-micro bench-size bench-pages bench-models bench-signin bench-rust bench-gate bench-load bench-profile bench-all bench-report
 bench: build ## Native gate against the reference, as ratios of one run
 	mkdir -p .benchmarks
 	$(BIN)/pytest $(MICRO) benches/micro/test_gate.py --benchmark-json=.benchmarks/micro.json
@@ -93,6 +93,8 @@ bench-size: build ## Cost, memory and load time with 1 k and 1 M keys
 	$(BIN)/python -m benches.micro.collect --into $(RUN) --sizes .benchmarks/sizes.json
 bench-pages: build ## Every page of the dashboard with 100 k keys and 10 M log rows (some minutes, 5 GB)
 	$(BIN)/python -m benches.pages.times $(ARGS)
+bench-models: build ## Every page, and revocations beside them, with 100,000 invented models (ARGS="--days 30")
+	$(BIN)/python -m benches.pages.models $(ARGS)
 bench-signin: build ## p99 of model calls while 200 people sign in at once
 	$(BIN)/python -m benches.pages.signin $(ARGS)
 bench-rust: build ## The core alone, by criterion

@@ -15,7 +15,7 @@ import asyncpg
 
 from nemorouter._core import Row
 from nemorouter.store import weeks
-from nemorouter.store.sums import LOG_COLUMNS, sums
+from nemorouter.store.sums import DAY_MS, LOG_COLUMNS, OTHER, Named, has_room, places, served, sums
 from nemorouter.types import Kind
 
 if TYPE_CHECKING:
@@ -92,6 +92,16 @@ _REFUSED: Final = _adding(
 )
 
 
+_NAMED: Final = (
+    "SELECT scope_id, day, model FROM spend_scope "  # noqa: S608 - constants
+    "JOIN unnest($1::bigint[], $2::int[]) AS place (org, at) ON scope_id = org AND day = at "
+    f"WHERE kind = {int(Kind.ORG)} AND model <> '{OTHER}'"
+)
+_NAMING: Final = "SELECT pg_advisory_xact_lock($1::int, $2::int)"
+_NAMING_CLASS: Final = 0x6E656D6F
+"""First number of the locks under which hosts give models a place; the second is the day's."""
+
+
 class Ledger:
     """Write the ledger for one host.
 
@@ -144,7 +154,7 @@ class Ledger:
         The rows that all hosts write come last, so that they are locked only for the time of the
         commit.
         """
-        gained = sums(fresh)
+        gained = sums(fresh, await _named(connection, fresh))
         await _lines(connection, _HOST_DAY, _of_host(gained.daily, self._host))
         await _lines(connection, _DAY, gained.daily)
         await _lines(connection, _MONTH, gained.months)
@@ -168,6 +178,37 @@ async def _log(connection: asyncpg.Connection, entries: dict[Any, Row]) -> list[
     lines = [row[1:] for row in entries.values()]  # without the slot
     await connection.copy_records_to_table("drained", records=lines, columns=LOG_COLUMNS)
     return [entries[record["boot"], record["seq"]] for record in await connection.fetch(_LOG)]
+
+
+async def _named(connection: asyncpg.Connection, rows: Sequence[Row]) -> Named:
+    """Read which models have a place in the sums that rows add to.
+
+    Hosts that would give places to new models do so one after the other, until their commits.
+    """
+    named = await _read_named(connection, rows)
+    new = {day for row in rows if _is_new(row, named[row.org_id, day := row.at_ms // DAY_MS])}
+    if not new:
+        return named
+    for day in sorted(new):
+        await connection.execute(_NAMING, _NAMING_CLASS, day)
+    return await _read_named(connection, rows)
+
+
+def _is_new(row: Row, there: set[str]) -> bool:
+    """Return true if the row's model would get a place beside those that are there."""
+    priced = row.cost_nano is not None
+    return (
+        served(row.status, row.cost_nano)
+        and row.model not in there
+        and has_room(there, priced=priced)
+    )
+
+
+async def _read_named(connection: asyncpg.Connection, rows: Sequence[Row]) -> Named:
+    named: Named = {place: set() for place in places(rows)}
+    for org, day, model in await connection.fetch(_NAMED, *zip(*sorted(named), strict=True)):
+        named[org, day].add(model)
+    return named
 
 
 def _fit(row: Row) -> Row:

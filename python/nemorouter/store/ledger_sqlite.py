@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from nemorouter.store.sums import LOG_COLUMNS, sums
+from nemorouter.store.sums import LOG_COLUMNS, OTHER, Named, places, sums
+from nemorouter.types import Kind
 
 if TYPE_CHECKING:
     from nemorouter._core import Row, Tally
@@ -53,6 +54,7 @@ _SCOPE: Final = (
     "cost_nano = cost_nano + excluded.cost_nano, "
     "unknown_cost = unknown_cost + excluded.unknown_cost"
 )
+_NAMED: Final = "SELECT model FROM spend_scope WHERE kind = ? AND scope_id = ? AND day = ?"
 _MONTH: Final = (
     "INSERT INTO spend_month (month, org_id, key_id, requests, cost_nano) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (month, org_id, key_id) DO UPDATE SET requests = requests + excluded.requests, "
@@ -80,7 +82,7 @@ def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequen
     """
     fresh = _log(connection, rows) if rows else rows
     if fresh:
-        gained = sums(fresh)
+        gained = sums(fresh, _named(connection, fresh))
         connection.executemany(_DAY, gained.daily)
         connection.executemany(_SCOPE, gained.scopes)
         connection.executemany(_MONTH, gained.months)
@@ -88,6 +90,18 @@ def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequen
     if tallies:
         connection.executemany(_REFUSED, tallies)
     return len(fresh)
+
+
+def _named(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Named:
+    """Read which models have a place in the sums that rows add to."""
+    return {
+        (org, day): {
+            model
+            for (model,) in connection.execute(_NAMED, (int(Kind.ORG), org, day))
+            if model != OTHER
+        }
+        for org, day in places(rows)
+    }
 
 
 def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row"]:

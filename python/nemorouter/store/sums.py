@@ -17,8 +17,22 @@ _EPOCH: Final = date(1970, 1, 1)
 _OWNERS: Final = (int(Kind.ORG), int(Kind.TEAM), int(Kind.USER))
 _FOR_EVER: Final = 1 << 31  # a day no clock reaches
 
+OTHER: Final = "other"
+"""The model under which the sums hold what has no place of its own there."""
+MAX_MODELS: Final = 200
+"""Names of models that the sums of an org hold a day, ``OTHER`` aside."""
+MAX_UNPRICED: Final = 100
+"""The number of names up to which a model without a price gets a place.
+
+Whoever invents names then takes no place from what costs something.
+"""
+
 Line = tuple[Any, ...]
 """A row of a table of sums: its key, then what is added."""
+
+
+Named = dict[tuple[int, int], set[str]]
+"""Names of models that the sums hold already, by org and day."""
 
 
 class Sums(NamedTuple):
@@ -36,9 +50,27 @@ class Sums(NamedTuple):
     """Unix ms of the last request, key"""
 
 
-def sums(rows: Iterable[Row]) -> Sums:
-    """Add up rows that are new to the ledger."""
-    daily = _daily(rows)
+def places(rows: Iterable[Row]) -> set[tuple[int, int]]:
+    """Return the orgs and days to whose sums rows add."""
+    return {(row.org_id, row.at_ms // DAY_MS) for row in rows}
+
+
+def served(status: int, cost_nano: int | None) -> bool:
+    """Return true for a request that an upstream served: only its model gets a name in the sums."""
+    return 200 <= status < 300 or bool(cost_nano)
+
+
+def has_room(there: set[str], *, priced: bool) -> bool:
+    """Return true if one more model gets a name beside those that are ``there``."""
+    return len(there) < (MAX_MODELS if priced else MAX_UNPRICED)
+
+
+def sums(rows: Iterable[Row], named: Named) -> Sums:
+    """Add up rows that are new to the ledger.
+
+    ``named`` holds what each org and day of ``places`` has; names that get a place are added to it.
+    """
+    daily = _named(_daily(rows), named)
     last: dict[int, int] = {}
     for (_, _, _, _, key, _), total in daily.items():
         last[key] = max(last.get(key, 0), total.pop())
@@ -52,7 +84,8 @@ def _daily(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[int]]:
     for row in rows:
         at = row.at_ms
         cost = row.cost_nano
-        entry = (at // DAY_MS, row.org_id, row.team_id, row.user_id, row.key_id, row.model)
+        model = row.model if served(row.status, cost) else OTHER
+        entry = (at // DAY_MS, row.org_id, row.team_id, row.user_id, row.key_id, model)
         total = found.get(entry)
         if total is None:
             total = found[entry] = [0, 0, 0, 0, 0, 0, 0]
@@ -66,6 +99,25 @@ def _daily(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[int]]:
             total[4] += cost
         if at > total[6]:
             total[6] = at
+    return found
+
+
+def _named(daily: dict[Line, list[int]], named: Named) -> dict[Line, list[int]]:
+    """Give each model its place, in the order of the rows, or add it to ``OTHER``."""
+    found: dict[Line, list[int]] = {}
+    for entry, total in daily.items():
+        day, org, *_, model = entry
+        there = named.setdefault((org, day), set())
+        if model not in there and model != OTHER:
+            if has_room(there, priced=total[0] > total[5]):
+                there.add(model)
+            else:
+                entry = (*entry[:-1], OTHER)
+        before = found.get(entry)
+        if before is not None:
+            last = max(before.pop(), total.pop())
+            total = [*map(add, before, total), last]
+        found[entry] = total
     return found
 
 

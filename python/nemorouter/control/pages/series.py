@@ -48,8 +48,7 @@ def of_days(rows: Sequence[Totals], since: str) -> Total:
 
 def by_model(rows: Sequence[Totals]) -> list[Total]:
     """By model, the dearest first."""
-    models = sorted({row.model for row in rows})
-    found = [total([row for row in rows if row.model == model], model) for model in models]
+    found = [total(some, model) for model, some in sorted(_models(rows).items())]
     return sorted(found, key=lambda one: (Decimal(one.cost), one.requests), reverse=True)
 
 
@@ -71,14 +70,19 @@ def tokens(rows: Sequence[Totals], id: str, days: Sequence[str] | None = None) -
 def spend(rows: Sequence[Totals], id: str, days: Sequence[str] | None = None) -> charts.Chart:
     """Spend by day, stacked by model."""
     days = days or last_days()
-    models: dict[str, list[Totals]] = {}
-    for row in rows:
-        models.setdefault(row.model, []).append(row)
     stacked = [
         charts.Series(model, _by_day(some, days, lambda row: Decimal(row.cost)))
-        for model, some in sorted(models.items())
+        for model, some in sorted(_models(rows).items())
     ]
     return charts.bars(id, "Spend by day", days, stacked, charts.money)
+
+
+def _models(rows: Sequence[Totals]) -> dict[str, list[Totals]]:
+    """Sort rows by their models, in one pass."""
+    found: dict[str, list[Totals]] = {}
+    for row in rows:
+        found.setdefault(row.model, []).append(row)
+    return found
 
 
 def _by_day(

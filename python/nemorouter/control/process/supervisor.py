@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nemorouter import log
 from nemorouter.control.process import link
+from nemorouter.control.process.reading import READS, ReadingLoop
 from nemorouter.datadir.ending import Ending
 from nemorouter.datadir.paths import DataDir
 from nemorouter.errors import NemoError
@@ -123,8 +124,10 @@ async def _serve(settings: Settings, descriptor: int, ending: Ending) -> None:
     over = asyncio.Event()
     ending.listen(asyncio.get_running_loop(), lambda _left_s: over.set())
     store = await Store.open(settings, migrate=False)
+    reading = ReadingLoop(settings, create_control)
     try:
-        app = create_control(await Context.attach(store, settings), settings)
+        await reading.start()
+        app = by_method(reading, create_control(await Context.attach(store, settings), settings))
         running: set[asyncio.Task[None]] = set()
         listener = link.inherited(descriptor)
         _give_way()  # not before: somebody waits for the start
@@ -136,7 +139,18 @@ async def _serve(settings: Settings, descriptor: int, ending: Ending) -> None:
         if running:
             await asyncio.wait(running, timeout=_END_S / 2)
     finally:
+        await reading.stop()
         await store.close()
+
+
+def by_method(reading: link.AsgiApp, changing: link.AsgiApp) -> link.AsgiApp:
+    """Make an app that lets one app answer what only reads, and another one all else."""
+
+    async def app(scope: link.Message, receive: Any, send: link.Send) -> None:  # noqa: ANN401
+        chosen = reading if scope["method"] in READS else changing
+        await chosen(scope, receive, send)
+
+    return app
 
 
 def _give_way() -> None:

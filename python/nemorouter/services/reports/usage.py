@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Select, case, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nemorouter.errors import RefusedError
@@ -17,8 +17,8 @@ from nemorouter.services.fields.values import usd_text
 from nemorouter.services.transaction.clock import day_text, iso, now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import TABLES, find, text_id
-from nemorouter.store.schema import requests, spend_daily
-from nemorouter.store.sums import DAY_MS
+from nemorouter.store.schema import requests, spend_daily, spend_scope
+from nemorouter.store.sums import DAY_MS, OTHER
 from nemorouter.types import Kind
 
 GROUPS: Final = ("key", "team", "user", "model")
@@ -112,7 +112,7 @@ def _by_day(first: int, last: int) -> tuple[Select[Any], Any]:
 
 def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
     """Sum the request log by hours since 1970."""
-    table = requests.c
+    table = _log()
     hour = (table.at_ms // _HOUR_MS).label("at")
     unknown = func.sum(case((table.cost_nano.is_(None), 1), else_=0))
     query = select(
@@ -120,6 +120,21 @@ def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
     )
     within = (table.at_ms >= first * DAY_MS, table.at_ms < (last + 1) * DAY_MS)
     return query.where(*within).group_by(hour).order_by(hour), table
+
+
+def _log() -> Any:  # noqa: ANN401 - columns by name
+    """Return the columns of the request log, with the model under which the sums hold a row."""
+    log, named = requests.c, spend_scope.c
+    has_name = exists().where(
+        named.kind == int(Kind.ORG),
+        named.scope_id == log.org_id,
+        named.day == log.at_ms // DAY_MS,
+        named.model == log.model,
+    )
+    served = log.status.between(200, 299) | (func.coalesce(log.cost_nano, 0) > 0)
+    model = case((served & has_name, log.model), else_=OTHER).label("model")
+    others = [column for column in log if column is not log.model]
+    return select(*others, model).subquery().c
 
 
 def days(

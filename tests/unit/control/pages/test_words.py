@@ -1,6 +1,6 @@
 """Words, charts, forms and differences: the pure parts of the pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -223,3 +223,20 @@ def test_templates_hold_no_inline_script_or_style() -> None:
             "javascript:",
         ):
             assert forbidden not in source, (name, forbidden)
+
+
+def test_sums_by_model_take_one_pass() -> None:
+    """Row P11 of the attacks: the work grew with the square of the number of models."""
+
+    class Counted(list[Totals]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[Totals]:
+            self.passes += 1
+            return super().__iter__()
+
+    rows = Counted(Totals(day="2026-11-25", model=f"m{n}", requests=n) for n in range(300))
+    assert [one.name for one in series.by_model(rows)][:2] == ["m299", "m298"]
+    assert rows.passes == 1
+    series.spend(rows, "spend", ["2026-11-25"])
+    assert rows.passes == 2
