@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def measure(folder: Path, names: int, days: int) -> bool:
     print(f"{names:,} models a day on {days} days, written in {time.monotonic() - begun:.1f} s")
     org = ids.to_text("org", host.change(_org))
     manager = management_key(host)
-    victims = [host.change(lambda c, a, n=n: _new_key(c, a, n)) for n in range(REVOCATIONS)]
+    victims = [host.change(partial(_new_key, number=n)) for n in range(REVOCATIONS)]
     paths = ["", "/keys", f"/keys/{key}", "/teams", f"/teams/{team}", "/people/members"]
     paths += ["/budgets", "/logs", "/audit", "/settings", "/settings/prices"]
     print(f"{'':34} {'best ms':>9} {'median ms':>9} {'worst ms':>9}")
@@ -129,10 +130,7 @@ def measure(folder: Path, names: int, days: int) -> bool:
         good = [
             _tell(
                 path or "home",
-                [
-                    _timed(lambda p=path: _page(server, f"/{org}{p}", cookie))
-                    for _ in range(REPEATS)
-                ],
+                [_timed(partial(_page, server, f"/{org}{path}", cookie)) for _ in range(REPEATS)],
                 PAGE_MS,
             )
             for path in paths
@@ -140,7 +138,7 @@ def measure(folder: Path, names: int, days: int) -> bool:
         api = Api(server, manager)
         with _storm(server, f"/{org}", cookie) as pages:
             time.sleep(1)
-            revoked = [_timed(lambda id=id: api.ok("POST", f"/keys/{id}/revoke")) for id in victims]
+            revoked = [_timed(partial(api.ok, "POST", f"/keys/{id}/revoke")) for id in victims]
         good.append(_tell("revocation beside eight homes", revoked, REVOCATION_MS))
         print(
             f"{'  those homes':34} {min(pages):9.1f} {statistics.median(pages):9.1f} "
