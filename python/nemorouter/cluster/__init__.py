@@ -1,5 +1,5 @@
-"""Many hosts: leases, the registry of hosts, and the bus of changes. Imported only where
-``redis_url`` is set.
+"""Coordinate several hosts: leases of limits, the registry of hosts, and the bus of changes.
 
-The request path never comes here: it reads what the host's agent put into the arena.
+Imported only where ``redis_url`` is set. The request path never enters this package: it reads what
+the host's agent wrote into the arena.
 """

@@ -1,8 +1,7 @@
-"""Who speaks for this host among others: a thread with an event loop of its own, in the process
-that drains.
+"""Run the host's agent: a thread with an event loop of its own, in the process that drains.
 
-A store that stands still must not stop what is asked of Redis, nor the other way round: each has
-its own task.
+The agent holds the host's membership, its rate leases and its money leases. Each has its own task,
+so that a store that does not answer never delays what is asked of Redis, nor the other way round.
 """
 
 import asyncio
@@ -123,9 +122,7 @@ class Agent:
         return Terms(ttl=int(settings.lease_ttl * 1e6), tick=int(settings.lease_tick * 1e6))
 
     def _about(self, ledger: int) -> str:
-        """What the host tells of itself to whoever looks at the registry; ``ledger``: its number in
-        the store.
-        """
+        """Describe this host for the registry, as JSON. ``ledger`` is its number in the store."""
         about = {
             "ledger": ledger,
             "version": _version(),

@@ -1,6 +1,4 @@
-"""What a host knows of the bank's clock, by its own. It must never believe that more time has
-passed there than has.
-"""
+"""Estimate the bank's clock by the host's own, never later than it is."""
 
 from typing import Final
 
@@ -9,13 +7,13 @@ DRIFT: Final = 1000
 
 
 class BankClock:
-    """What the bank's clock showed at least, at a moment of ours."""
+    """A lower bound of the bank's clock, from the newest of its answers."""
 
     def __init__(self) -> None:
         self._theirs = self._ours = 0
 
     def heard(self, theirs: int, ours: int) -> None:
-        """An answer that carried ``theirs`` was here at ``ours``."""
+        """Note that an answer carrying the bank's time ``theirs`` arrived at ``ours``."""
         self._theirs, self._ours = theirs, ours
 
     def at_least(self, ours: int) -> int:

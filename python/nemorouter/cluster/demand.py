@@ -1,5 +1,6 @@
-"""Takes out of the arena what requests wait for, and gives it to who can ask for it. A worker's
-bell wakes it.
+"""Take demand for leases out of the arena and pass it to the tasks that ask for more.
+
+A worker wakes this task by its bell.
 """
 
 import asyncio
@@ -19,7 +20,10 @@ Take = Callable[[int, int, int], None]
 
 
 async def hear(arena: Arena, path: Path, take: Take, stopping: asyncio.Event) -> None:
-    """Until ``stopping``. Only under ``drainer.lock``: one agent listens at ``path``."""
+    """Pass demand to ``take`` until ``stopping``.
+
+    The caller holds ``drainer.lock``: one agent listens at ``path``.
+    """
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
     listener = listen(path)

@@ -1,5 +1,4 @@
-"""The client of Redis (or Valkey): one way to open it, one way to run a script. It must never wait
-for long.
+"""Open clients of Redis or Valkey, and run scripts there. No call waits for long.
 
 ``redis://host:port/0`` and ``rediss://`` lead to one server,
 ``redis+sentinel://host:port,host:port/service`` to the master that the sentinels name,
@@ -20,8 +19,9 @@ _PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
 
 
 def connect(url: str, *, timeout_s: float | None = TIMEOUT_S) -> Any:  # noqa: ANN401 - Redis or RedisCluster
-    """A client; it connects when it is first used. ``timeout_s`` None: for a subscriber, who waits
-    for long.
+    """Make a client, which connects when it is first used.
+
+    ``timeout_s`` None is for a subscriber, which waits for long.
     """
     options: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": TIMEOUT_S}
     scheme = urlsplit(url).scheme
@@ -34,7 +34,7 @@ def connect(url: str, *, timeout_s: float | None = TIMEOUT_S) -> Any:  # noqa: A
 
 
 class _Master(Redis):
-    """Whom the sentinels name. It closes their connections too, which nobody else would."""
+    """The client of the master that the sentinels name; it closes their connections too."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await super().aclose(close_connection_pool)
@@ -56,7 +56,10 @@ def _sentinel(url: str, options: dict[str, Any]) -> Redis:
 
 
 def _cluster(url: str, options: dict[str, Any]) -> "Redis | RedisCluster":
-    """A subscriber talks to one node: what is published at any is heard at all."""
+    """Make a client of a Redis Cluster; for a subscriber, a client of one node.
+
+    What is published at any node is received at all of them.
+    """
     nodes = _addresses(url, "cluster")
     if options["socket_timeout"] is None:
         return Redis(host=nodes[0][0], port=nodes[0][1], **options, **_credentials(url))
@@ -77,8 +80,9 @@ def _credentials(url: str) -> dict[str, Any]:
 
 
 async def run_script(client: Any, sha: str, text: str, *arguments: str | int) -> Any:  # noqa: ANN401 - RESP values
-    """A script by its digest, or its text where the server does not know it yet; ``arguments``: 1,
-    a key, and more.
+    """Run a script by its digest, or by its text where the server does not know it yet.
+
+    ``arguments`` are the number of keys, the keys, and the script's own arguments.
     """
     try:
         return await client.execute_command("EVALSHA", sha, *arguments)

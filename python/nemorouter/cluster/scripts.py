@@ -16,7 +16,7 @@ class Script:
         self._digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: Any, keys: Sequence[str], arguments: Sequence[str]) -> Any:  # noqa: ANN401 - RESP
-        """What it answers."""
+        """Run the script and return its answer."""
         try:
             return await client.evalsha(self._digest, len(keys), *keys, *arguments)
         except NoScriptError:

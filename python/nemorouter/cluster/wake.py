@@ -1,5 +1,7 @@
-"""How a worker wakes the host's agent: a byte to a socket in the data directory. Losing one is
-harmless, and a worker never waits: whoever still wants a lease rings again.
+"""Wake the host's agent: a worker sends a byte to a socket in the data directory.
+
+A byte that is lost does no harm, since a worker that still needs a lease sends another. A worker
+never waits.
 """
 
 import os
@@ -29,8 +31,9 @@ class Bell:
 
 
 def listen(path: Path) -> socket.socket:
-    """The agent's end, in place of a dead agent's. Only under ``drainer.lock``, which makes one
-    agent a host.
+    """Open the agent's end, in place of a dead agent's.
+
+    The caller holds ``drainer.lock``, which makes one agent a host.
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -54,7 +57,10 @@ def silence(listener: socket.socket) -> None:
 
 @contextmanager
 def _address(path: Path) -> Iterator[str]:
-    """A socket's name has room for 107 bytes: a longer path goes by way of its open directory."""
+    """Yield an address for ``path``; a long path goes by way of its open directory.
+
+    The name of a socket has room for 107 bytes.
+    """
     if len(os.fsencode(path)) <= _LONGEST:
         yield str(path)
         return

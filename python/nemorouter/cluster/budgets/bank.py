@@ -1,9 +1,8 @@
-"""The bank of money: what each host may have committed of a budget's window. It lies in the store,
-never in Redis.
+"""Grant shares of budgets to hosts: the money bank, in the store and never in Redis.
 
-A grant is one transaction under the budget's row: the grants of all hosts, or what they have spent
-where that is more, never exceed the cap. It must never lower a host's grant before the host has
-lowered its own word.
+A grant is one transaction that locks the budget's row. The grants of all hosts, or what they have
+spent where that is more, never exceed the cap. The bank never lowers a host's grant before the host
+has lowered its own money word.
 """
 
 import time
@@ -68,11 +67,10 @@ _PRESSED: Final = text(
 
 
 class BudgetRequest(NamedTuple):
-    """What a host says of one money word, of the window that begins on ``first_day``; all amounts
-    are nano-USD.
+    """A host's report of one money word, for the window that begins on ``first_day``.
 
-    A visit without ``need`` and ``like`` gives back what the host has withdrawn from its word, and
-    records an overrun.
+    All amounts are nano-USD. A request without ``need`` and ``like`` gives back what the host has
+    withdrawn from its word, and records an overrun.
     """
 
     kind: int
@@ -85,10 +83,10 @@ class BudgetRequest(NamedTuple):
 
 
 class BudgetReply(NamedTuple):
-    """What the host may commit in the window from now on.
+    """The bank's answer: what the host may commit in the window from now on.
 
-    ``granted`` None: there is no such budget, or its window begins on another day; catch up with
-    the policies first.
+    ``granted`` is None where there is no such budget, or its window begins on another day; the host
+    must then apply the newest policies before it asks again.
     """
 
     granted: int | None
@@ -100,8 +98,9 @@ class BudgetReply(NamedTuple):
 
 
 class Books(NamedTuple):
-    """One budget in one window, as the store knows it. ``others``: grants of other hosts, or what
-    they spent.
+    """One budget in one window, as the store holds it.
+
+    ``others`` is the sum over all other hosts of the grant, or of the spend where that is more.
     """
 
     cap: int
@@ -129,12 +128,11 @@ def decide(ask: BudgetRequest, books: Books) -> BudgetReply:
 async def settle(
     store: Store, asks: Sequence[BudgetRequest], host: int | None = None
 ) -> list[BudgetReply]:
-    """Grants, returns and overruns of one host, in one transaction; answers in the order of
-    ``asks``.
+    """Settle the grants, returns and overruns of one host in one transaction.
 
-    Each window is asked about once. An answer that got lost costs nothing: the next visit says what
-    the host holds, and that is what counts. StoreError: nothing is known to have changed; what the
-    host holds stays good.
+    Return one reply for each of ``asks``, in order; ``asks`` names each window at most once. A
+    reply that is lost costs nothing, since the next request states what the host holds. StoreError:
+    nothing is known to have changed, and what the host holds stays valid.
     """
     for attempt in range(_TRIES):
         try:
@@ -147,8 +145,9 @@ async def settle(
 
 
 async def pressed(store: Store, host: int | None = None) -> list[tuple[int, int, int]]:
-    """(kind, id, first day) of this host's grants where another host got too little: give back what
-    is unspent.
+    """List this host's grants in windows where another host got too little.
+
+    Each is (kind, id, first day). The host should give back what is unspent of them.
     """
     values = {"host": store.host if host is None else host, "since": _now_ms() - _STARVED_MS}
     async with store.read() as connection:
@@ -156,10 +155,10 @@ async def pressed(store: Store, host: int | None = None) -> list[tuple[int, int,
 
 
 async def forget(store: Store, host: int) -> int:
-    """Free what a host that will not come back holds; answers how many grants. What it spent stays
-    counted.
+    """Free what a host that will not come back holds; return the number of its grants.
 
-    Should it come back after all, what it committed beyond that is an overrun.
+    Its spend stays counted. If the host comes back after all, what it committed beyond that is an
+    overrun.
     """
     async with store.write_shared() as connection:
         done = await connection.execute(
@@ -191,8 +190,9 @@ async def _settle(
 async def _lock(
     connection: AsyncConnection, asks: Sequence[BudgetRequest]
 ) -> dict[tuple[int, int], tuple[int, int]]:
-    """(cap, duration) of the budgets, in one order for all hosts, held until the end of the
-    transaction.
+    """Lock the budgets of ``asks`` until the transaction ends; return (cap, duration) of each.
+
+    All hosts lock in one order, so that no two of them wait for each other.
     """
     values = {"kinds": [ask.kind for ask in asks], "ids": [ask.id for ask in asks]}
     rows = await connection.execute(_LOCK, values)

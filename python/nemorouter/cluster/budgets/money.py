@@ -1,9 +1,8 @@
-"""The host's share of budgets: asks the bank in the store for what requests wait for, and gives
-back what lies idle.
+"""Hold the host's share of budgets: ask the money bank for more, and give back what lies idle.
 
-One task of the host's agent. It must never report the spending of a word that is not counted yet,
-and never raise a grant but by the bank's answer. Without the store, what was granted stays good,
-and nothing more is granted.
+It is one task of the host's agent. It never reports the spend of a money word that waits for its
+recount, and never raises a grant but by the bank's reply. While the store is away, what was granted
+stays valid and nothing more is granted.
 """
 
 import asyncio
@@ -50,17 +49,18 @@ class Money:
         self._visits = 0
 
     def want(self, index: int, need: int) -> None:
-        """A request of ``need`` nano-USD did not fit; 0: the share is nearly used up."""
+        """Note that a request of ``need`` nano-USD did not fit; 0: the share is nearly used up."""
         self._wants.setdefault(index, []).append(need)
         self._awake.set()
 
     def counters(self) -> dict[str, float]:
-        """What it did since it began."""
+        """Return the number of calls to the bank since the start."""
         return {"money_visits": self._visits}
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until ``stopping``. What is unspent stays ours: the next agent of this directory holds
-        it.
+        """Work until ``stopping``.
+
+        What is unspent stays with this host: the next agent of the data directory takes it over.
         """
         for index, resource in self._arena.leased():
             if resource == MONEY:
@@ -154,7 +154,7 @@ class Money:
             self._arena.deny(index, MONEY, answer.left + 1, boot_us() + _DENY_US)
 
     def _lease(self, index: int) -> Lease | None:
-        """A look, unless the word waits for its recount or its policy is being written."""
+        """Return a scope's money lease; None while its word is frozen or its policy written."""
         with suppress(RuntimeError):
             if not self._arena.meters(index).frozen:
                 return self._arena.lease(index, MONEY)

@@ -1,9 +1,8 @@
-"""Hosts without Redis that go on with an offline share of the limits (``offline_share``): a second
-registry, in the store.
+"""List, in the store, the hosts that serve their offline share while they cannot reach Redis.
 
-Such a host admits for ``LEASE_US`` after it began to read the store, and writes that it does so
-before it reads. So who committed a change finds it here, or it finds the change. It must never
-lengthen a lease by a reading that failed.
+Such a host admits for ``LEASE_US`` after it began to read the store, and writes its heartbeat
+before it reads. A process that committed a change therefore finds the host here, or the host finds
+the change. A reading that failed never lengthens a lease.
 """
 
 from typing import Any, Final
@@ -23,13 +22,13 @@ _HEARTBEAT: Final = text(
 
 
 async def heartbeat(store: Store, id: int, name: str, applied: int) -> None:
-    """This host admits without Redis, and applies all changes up to ``applied``."""
+    """Write that this host admits without Redis and has applied all changes up to ``applied``."""
     async with store.write_shared() as connection:
         await connection.execute(_HEARTBEAT, {"id": id, "name": name, "applied": applied})
 
 
 async def look(store: Store) -> RegistryView:
-    """All such hosts, as the registry in Redis would tell of them."""
+    """Return all such hosts, in the form of the registry in Redis."""
     async with store.read() as connection:
         rows: list[Any] = list(
             await connection.execute(select(disconnected_hosts).order_by(disconnected_hosts.c.id))
@@ -42,7 +41,7 @@ async def look(store: Store) -> RegistryView:
 
 
 async def evict(store: Store, host: Host) -> None:
-    """Its lease is over, unless it was heard of since."""
+    """Remove a host whose lease is over, unless it wrote a heartbeat since."""
     gone = delete(disconnected_hosts).where(
         disconnected_hosts.c.id == host.id, disconnected_hosts.c.heartbeats == host.renewals
     )
@@ -51,6 +50,6 @@ async def evict(store: Store, host: Host) -> None:
 
 
 async def reconnected(store: Store, id: int) -> None:
-    """It has Redis again, and is registered there."""
+    """Remove this host, which is registered in Redis again."""
     async with store.write_shared() as connection:
         await connection.execute(delete(disconnected_hosts).where(disconnected_hosts.c.id == id))

@@ -1,9 +1,9 @@
-"""Who may admit, and when a change is applied by all: the decisions, without any input or output.
-Time is a parameter.
+"""Decide which hosts may admit, and when all hosts have applied a change.
 
-A host may admit for ``LEASE_US`` after it sent a renewal that was granted. Who waits for a change
-never trusts a clock of another machine: it watches by its own that no renewal is granted for long
-enough. Times are microseconds.
+Pure: no input and no output, and time is a parameter in microseconds. A host may admit for
+``LEASE_US`` after it sent a renewal that was granted. A process that waits for a change never
+trusts the clock of another machine: it measures by its own clock that no renewal was granted for
+long enough.
 """
 
 from typing import Final, NamedTuple
@@ -49,11 +49,11 @@ class RegistryView(NamedTuple):
 
 
 class Silence:
-    """What one watcher knows of the time for which a host got no renewal, and for which an epoch
-    has lasted.
+    """One watcher's measure of how long hosts got no renewal, and an epoch has lasted.
 
-    ``asked_us`` and ``told_us`` are the watcher's own clock before and after each look: a silence
-    is counted from after the first look to before the last, so it is never longer than it was.
+    ``asked_us`` and ``told_us`` are the watcher's own clock before and after each look. A silence
+    counts from after the first look to before the last, so it is never taken for longer than it
+    was.
     """
 
     def __init__(self) -> None:
@@ -76,19 +76,20 @@ class Silence:
         }
 
     def over(self, host: Host, asked_us: int) -> bool:
-        """Did the lease of ``host`` end? Only if the look that began at ``asked_us`` still saw it,
-        it did.
+        """Return whether the lease of ``host`` has ended by the look that began at ``asked_us``.
+
+        That look must have listed the host, without a renewal since an earlier one.
         """
         renewals, since = self._hosts.get(host.id, (-1, asked_us))
         return renewals == host.renewals and asked_us - since >= SILENCE_US
 
     def ripe(self, look: RegistryView, asked_us: int) -> bool:
-        """Did every lease end that was given before this epoch?"""
+        """Return whether every lease that was given before this epoch has ended."""
         return look.epoch == self._epoch and asked_us - self._since >= SILENCE_US
 
 
 class Step(NamedTuple):
-    """What a waiter must do next."""
+    """The next actions of a process that waits for a change."""
 
     done: bool  # every host applies the change, or admits nothing
     fence: tuple[int, ...]  # announce again, so that these get no renewal without it
@@ -120,19 +121,19 @@ class ChangeWait:
 
 
 class LeaseRequest(NamedTuple):
-    """What a host asks of the registry next: ``register`` or ``renew``."""
+    """The next request of a host to the registry: ``register`` or ``renew``."""
 
     what: str
     token: str
 
 
 class HostLease:
-    """A host's own side: until when it may admit, and how it comes to a lease.
+    """A host's own lease: until when it may admit, and how it gets one.
 
-    It registers, which makes every change from then on wait for it; then it looks into the store,
-    for what was changed before; only then is it granted a lease. Who held a lease all the while
-    knows those changes already. A registration is good for as long as nobody can have evicted it
-    out.
+    A host registers, which makes every change from then on wait for it. Then it reads the store for
+    what was changed before. Only then is it granted a lease. A host that held a lease all the while
+    knows those changes already. A registration is valid for as long as no other host can have
+    evicted it.
     """
 
     def __init__(self) -> None:
@@ -144,10 +145,10 @@ class HostLease:
         self._fresh = False  # the store must be read first, from after the registration
 
     def ask(self, caught_us: int, now_us: int, draw: str) -> LeaseRequest | None:
-        """What to ask now; None: first read the store. ``caught_us``: when the newest reading that
-        went well began.
+        """Return the next request to the registry; None: the store must be read first.
 
-        ``draw`` is a random text, to be used for one call only.
+        ``caught_us`` is when the newest successful reading of the store began. ``draw`` is a random
+        text that is used for one call only.
         """
         if now_us >= self._known_until:
             self._token = ""
@@ -158,8 +159,9 @@ class HostLease:
         return LeaseRequest("renew", self._token)
 
     def answered(self, ask: LeaseRequest, look: RegistryView, sent_us: int, told_us: int) -> bool:
-        """Take the answer to ``ask``, sent at ``sent_us``, that came at ``told_us``; True: a lease
-        was granted.
+        """Apply the answer to ``ask``, sent at ``sent_us``, received at ``told_us``.
+
+        Return True if a lease was granted.
         """
         if ask.what == "register":
             self._token, self._registered_us, self._known_until = (
@@ -182,5 +184,5 @@ class HostLease:
         return False
 
     def held(self, now_us: int) -> bool:
-        """May the host admit?"""
+        """Return whether the host may admit."""
         return now_us < self.until_us

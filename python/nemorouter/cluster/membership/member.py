@@ -1,8 +1,7 @@
-"""A host's membership: it follows the store's changes, holds the host's lease, and evicts hosts
-that are gone.
+"""Keep a host's membership: apply the store's changes, renew the lease, evict hosts that are gone.
 
-It runs in the host's agent, never in a worker. No error ends it: without Redis the lease runs out,
-and the arena says so to every worker by itself.
+It runs in the host's agent, never in a worker. No error ends it. Without Redis the lease runs out,
+and every worker sees that in the arena by itself.
 """
 
 import asyncio
@@ -102,7 +101,7 @@ class Membership:
                 task.cancel()
 
     async def leave(self) -> None:
-        """When this host serves no more: admit nothing, and let nobody wait for us."""
+        """Admit nothing more, and leave the registry, so that no host waits for this one."""
         self._left = True
         self._arena.admit_until_us = 1
         with suppress(Exception):  # it only saves others the wait for our silence
@@ -162,8 +161,9 @@ class Membership:
         await asyncio.sleep(_RENEW_S)
 
     async def _renew(self) -> None:
-        """Register, or renew the lease; and at once when a change was applied, for somebody may
-        wait for our word.
+        """Register, or renew the lease, each second and at once when a change was applied.
+
+        A process may be waiting for this host to report that change.
         """
         sent = boot_us()
         ask = None if self._left else self.lease.ask(self._caught_us, sent, secrets.token_hex(8))
@@ -234,5 +234,5 @@ class Membership:
 
 
 def boot_us() -> int:
-    """The boot clock, which goes on while the machine sleeps; the arena's too."""
+    """Read the arena's clock in microseconds: boot time, which goes on while the machine sleeps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000

@@ -1,7 +1,6 @@
-"""After a commit: wait until every host applies the change, or admits nothing any more.
+"""Wait, after a commit, until every host has applied the change or admits nothing any more.
 
-It must never answer that all apply when that is not so: what cannot be found out in time is a
-StoreError.
+It never reports success where that is not so: what cannot be found out in time is a StoreError.
 """
 
 import asyncio
@@ -31,8 +30,9 @@ _CALL_S: Final = 1.5
 
 
 async def wait_until_applied(settings: Settings, store: Store, sequence: int = 0) -> None:
-    """Returns when every host applies the change ``sequence`` (0: the newest) or its lease is over;
-    else StoreError.
+    """Wait until every host has applied the change ``sequence``, or has no lease any more.
+
+    0 stands for the newest change. StoreError: it could not be confirmed in time.
     """
     if settings.redis_url is None:
         return
@@ -45,7 +45,7 @@ async def wait_until_applied(settings: Settings, store: Store, sequence: int = 0
 
 @asynccontextmanager
 async def open_registry(url: str, store: Store) -> AsyncIterator[Registry]:
-    """The registry of this store's installation, over a connection of its own."""
+    """Open the registry of this store's installation over a connection of its own."""
     async with store.read() as connection:
         install = await install_id(connection)
     client = connect(url)
@@ -87,8 +87,9 @@ async def _wait(registry: Registry, store: Store, wanted: int) -> None:
 
 
 class _DisconnectedHosts:
-    """The wait for hosts without Redis. One that comes after they were seen has read the change
-    already.
+    """The wait for hosts that admit without Redis.
+
+    A host that begins to do so after they were listed has read the change already.
     """
 
     def __init__(self, store: Store, wanted: int, begun: int) -> None:

@@ -1,7 +1,6 @@
-"""The registry of hosts in Redis: each call is one script, and answers what the registry looks like
-after it.
+"""Call the registry of hosts in Redis: one script a call, which returns the registry after it.
 
-It must never decide anything: that is ``hosts``.
+This module decides nothing; ``hosts`` does.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ DELAY_BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 
 
 
 class _Entry(msgspec.Struct):
-    """A host's field."""
+    """The packed field of one host."""
 
     applied: float
     n: float
@@ -44,25 +43,27 @@ class Registry:
     async def register(
         self, id: int, token: str, applied: int, name: str, about: str = ""
     ) -> RegistryView:
-        """Be listed from now on; the verdict is ``registered``. The answer lists nobody."""
+        """List the host from now on; the verdict is ``registered``, and the view lists no host."""
         return await self._run("register", id, token, applied, name, about)
 
     async def renew(
         self, id: int, token: str, applied: int, name: str, about: str = ""
     ) -> RegistryView:
-        """Ask for a lease; the verdict is ``granted``, ``behind`` (a change is missing) or
-        ``unknown``.
+        """Ask for a lease.
+
+        The verdict is ``granted``, ``behind`` (a change is missing) or ``unknown``.
         """
         return await self._run("renew", id, token, applied, name, about)
 
     async def announce(self, sequence: int, *fence: int, loud: bool = False) -> RegistryView:
-        """Say that a change is there: ``loud`` to all who listen, and refuse renewals without it to
-        those named.
+        """Announce a change; refuse renewals without it to the hosts of ``fence``.
+
+        With ``loud`` the change is published to all subscribers.
         """
         return await self._run("announce", sequence, int(loud), *fence)
 
     async def look(self) -> RegistryView:
-        """Only look."""
+        """Read the registry without changing it."""
         return await self.announce(0)
 
     async def evict(self, look: RegistryView, host: Host) -> RegistryView:
@@ -70,11 +71,11 @@ class Registry:
         return await self._run("evict", look.epoch, host.id, host.renewals)
 
     async def mature(self, look: RegistryView) -> RegistryView:
-        """Say that every lease from before this epoch is over."""
+        """Record that every lease from before this epoch is over."""
         return await self._run("mature", look.epoch)
 
     async def leave(self, id: int) -> RegistryView:
-        """A host goes. It admits nothing any more, and has made sure of that."""
+        """Remove a host that admits nothing any more."""
         return await self._run("leave", id)
 
     async def done(self, micros: int) -> RegistryView:

@@ -1,9 +1,9 @@
-"""Holds the host's side of one rate lease: writes its reports to the bank, and applies the replies.
+"""Hold the host's side of one rate lease: report to the bank, and apply its replies.
 
-A deterministic state machine: no clock, no network, time is a parameter (the host's boot clock,
-microseconds). It must never let the arena spend what the bank may have given to somebody else: it
-only raises ``granted`` by an answer to its newest question, until a moment counted from before that
-question was sent.
+A deterministic state machine without clock or network. Time is a parameter: the host's boot clock
+in microseconds. The arena may never spend what the bank may have granted to another host, so
+``granted`` rises only by a reply to the newest report, until a moment counted from before that
+report was sent.
 """
 
 from typing import Final, Protocol
@@ -31,7 +31,7 @@ _LONGEST_US: Final = 60_000_000
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What all leases of a deployment share, in microseconds."""
+    """The times that all rate leases of an installation share, in microseconds."""
 
     ttl: int = 2_000_000
     tick: int = 100_000
@@ -39,7 +39,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     @property
     def margin(self) -> int:
-        """How much earlier than the bank the host gives up a lease."""
+        """Return how much earlier than the bank the host ends a lease, in microseconds."""
         return self.ttl // DRIFT + 2_000
 
 
@@ -63,7 +63,7 @@ class LeaseView(Protocol):
 
 
 class Words(Protocol):
-    """What a holder does to the arena (``_core.Arena``)."""
+    """The operations of a lease word in the arena (``_core.Arena``)."""
 
     def lease(self, index: int, resource: int, /) -> LeaseView: ...
     def grant(
@@ -83,8 +83,9 @@ class Words(Protocol):
 
 
 class Holder:
-    """One bucket at this host. ``ask`` when it may have something to say, then ``heard`` or
-    ``lost``, once.
+    """The host's side of one rate lease.
+
+    Call ``ask`` when there may be something to report, then ``heard`` or ``lost``, once.
     """
 
     def __init__(
@@ -128,30 +129,30 @@ class Holder:
 
     @property
     def asked(self) -> RateRequest | None:
-        """The question that is on its way."""
+        """Return the report that has no reply yet."""
         return self._sent
 
     @property
     def finished(self) -> bool:
-        """The bank has heard all; nothing is left, and for a long time nothing happened."""
+        """Return whether the bank knows all, nothing is left, and nothing happened for long."""
         return self._bye and self._sent is None
 
     def next_look(self, now: int) -> int:
-        """When ``ask`` should be tried again if nobody wants anything before."""
+        """Return when ``ask`` should be called again if no demand comes before."""
         busy = (
             self._needs or self._told_place > self._told_spent or now - self._moved_at < _QUIET_US
         )
         return now + (self._terms.tick if busy else _REST_US)
 
     def want(self, need: int) -> None:
-        """A request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
+        """Note that a request of ``need`` tokens did not fit; 0: the lease is nearly used up."""
         if need:
             self._needs.append(need)
         else:
             self._low = True
 
     def ask(self, now: int, clock: BankClock, fresh_nonce: int) -> RateRequest | None:
-        """What to tell the bank now; None if there is nothing, or an answer is still awaited."""
+        """Return the next report to the bank; None if there is none, or a reply is outstanding."""
         if self._sent is not None:
             return None
         if now - self._contact > _FORGET_US:
@@ -168,7 +169,7 @@ class Holder:
         return self._sent
 
     def _observe(self, now: int) -> LeaseView:
-        """Look at the words; learn the pace of use, and since when refunds have not been told."""
+        """Read the lease word; update the pace of use and the age of unreported refunds."""
         look = self._words.lease(self.index, self.rate)
         then, claimed = self._looks[1]
         refunds = look.returned - self._refunds_before
@@ -186,7 +187,7 @@ class Holder:
         return look
 
     def _give_up(self, look: LeaseView, now: int) -> None:
-        """Take from the arena what ran out, what lies idle, and what others are in need of."""
+        """Take from the arena what has run out, lies idle, or is needed by other hosts."""
         left = look.granted - look.claimed
         if left <= 0:
             return
@@ -201,17 +202,17 @@ class Holder:
         self._pressed = False
 
     def _took(self, tokens: int, *, refunds: bool) -> None:
-        """Tokens that the arena claimed for us: they count as given back, neither as spent nor as a
-        refund.
-        """
+        """Count tokens that were claimed for the bank as given back, not as spent or refunded."""
         self._zero += tokens
         self._refunds_before += tokens if refunds else 0
         (then, before), (now, claimed) = self._looks
         self._looks = ((then, before + tokens), (now, claimed + tokens))
 
     def _wanted(self, look: LeaseView, now: int) -> tuple[int, int, int]:
-        """The least that helps a request, what requests wait for, and that with what will soon be
-        used.
+        """Return three amounts of tokens to ask for.
+
+        They are the least that helps a request, what requests wait for, and that with what will
+        soon be used.
         """
         if look.limit is None or look.burst is None:
             self._needs.clear()
@@ -238,7 +239,7 @@ class Holder:
         return 0, 0, 0
 
     def _news(self, look: LeaseView, now: int) -> bool:
-        """Is there something that the bank should hear?"""
+        """Return whether there is something to report to the bank."""
         place, spent, refunds = (
             self._place(look),
             look.claimed - self._zero,
@@ -288,7 +289,7 @@ class Holder:
         )
 
     def resign(self, now: int, clock: BankClock) -> RateRequest | None:
-        """The last word of an agent that ends: all that is unspent goes back."""
+        """Return the last report of an agent that ends, which gives back all that is unspent."""
         if self._sent is not None or not self._told_place:
             return None
         look = self._observe(now)
@@ -302,14 +303,16 @@ class Holder:
         return self._sent
 
     def lost(self) -> None:
-        """No answer came. The next question says anew what we hold, so it does not matter whether
-        this one arrived.
+        """Drop the outstanding report, which got no reply.
+
+        The next report states anew what the host holds, so it does not matter whether this one
+        arrived.
         """
         self._sent, self._bye = None, False
         self._needs.clear()
 
     def heard(self, reply: RateReply, now: int) -> None:
-        """Take the answer. One to an older question is void."""
+        """Apply the reply to the outstanding report; ignore a reply to an older one."""
         ask = self._sent
         if ask is None or reply.sequence != ask.sequence:
             return
@@ -328,9 +331,7 @@ class Holder:
         self._pressed, self._chunk = reply.pressed and not ask.need, reply.chunk
 
     def _refused(self, ask: RateRequest, reply: RateReply, now: int) -> None:
-        """Remember for how long there is nothing to be had, so that it is not asked again and
-        again.
-        """
+        """Remember until when the bank has nothing to grant, so that it is not asked before."""
         given = self._given = reply.place - max(ask.place, ask.spent)
         pace = self._sent_at + self._terms.tick if reply.chunk > 1 else 0
         if given < ask.need:

@@ -113,9 +113,7 @@ class Leases:
         await self._finish()
 
     async def _pause(self) -> None:
-        """Until somebody wants something, or the next look is due; only the tick while all calls
-        are under way.
-        """
+        """Wait for demand or the next look; only for one tick while all calls are under way."""
         left, may_call = self._terms.tick, self._may_call()
         if self._agenda and may_call:
             left = min(left, max(1_000, self._agenda[0][0] - boot_us()))
@@ -214,9 +212,7 @@ class Leases:
         self._awake.set()
 
     def _disconnect(self, now: int) -> None:
-        """Redis is away, and every lease is over: go on with the share that this host may have by
-        itself.
-        """
+        """Begin to serve the offline share: Redis is away, and every lease is over."""
         _log.warning("leases_disconnected", share=self._share)
         self._offline = OfflineShare(self._arena, self._terms, self._share, now)
         self._holders.clear()
@@ -266,7 +262,7 @@ class Leases:
             _log.error("leases_failed", reason=f"{type(error).__name__}: {error}")
 
     async def _finish(self) -> None:
-        """Tell the bank what is unspent, so that others need not wait until it runs out."""
+        """Give unspent tokens back to the bank, so that others need not wait until they run out."""
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._terms.ttl / 1e6)
         asks: list[tuple[_Lease, RateRequest, BucketAddress]] = []
@@ -297,7 +293,7 @@ class Leases:
 
 
 def boot_us() -> int:
-    """The arena's clock."""
+    """Read the boot clock in microseconds: the arena's clock."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 

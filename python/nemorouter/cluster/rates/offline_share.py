@@ -17,9 +17,7 @@ _MILLE: Final = 1_000
 
 
 class _Level:
-    """One bucket: whole tokens that are not in the arena, and the part of a token that has trickled
-    in.
-    """
+    """One bucket: whole tokens that are not in the arena, and the refilled part of the next one."""
 
     def __init__(self, now: int) -> None:
         self.balance = self.part = 0
@@ -27,8 +25,9 @@ class _Level:
 
 
 class OfflineShare:
-    """From ``begun``, when no lease of the bank could be spent any more, until ``owed`` was asked
-    for each.
+    """The host's own buckets, from ``begun`` until ``owed`` was asked for each.
+
+    At ``begun`` no lease of the bank could be spent any more.
     """
 
     def __init__(self, words: Words, terms: Terms, share: float, begun: int) -> None:

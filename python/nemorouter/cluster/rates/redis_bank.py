@@ -1,8 +1,7 @@
-"""The bank of rate leases as its clients see it: asks in, replies out, one call to Redis for up to
-64 buckets.
+"""Call the bank of rate leases in Redis: requests in, replies out, up to 64 buckets a call.
 
-An unknown outcome is the asker's to deal with, by its next question. A call that the client repeats
-changes nothing more: the bank knows it by its sequence.
+A call whose outcome is unknown is settled by the caller's next request. A call that the client
+repeats changes nothing more, since the bank knows it by its sequence.
 """
 
 import time
@@ -67,8 +66,9 @@ class RedisBank:
         return replies(answer)
 
     async def begin(self) -> list[int]:
-        """Let all epochs begin that have not, so that what is counted later is known to be new;
-        answers all.
+        """Let all epochs begin that have not begun; return all of them.
+
+        What is counted later is then known to be new.
         """
         names = [f"{self._prefix}:{{{tag}}}:epoch" for tag in range(TAGS)]
         found: list[int] = []
