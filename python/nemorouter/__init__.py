@@ -38,9 +38,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> object:
-    """Import the home of a public name when it is first used, so that ``nemorouter --help`` stays
-    quick.
-    """
+    """Import the home of a public name on its first use, so that ``nemorouter --help`` is quick."""
     if name == "__version__":
         return metadata.version("nemorouter")
     if name in _HOMES:

@@ -1,7 +1,6 @@
-"""NemoAuth: the gateway's request path in front of any ASGI (or RSGI) app, which answers in the
-place of an upstream.
+"""Put the gateway's request path in front of any ASGI or RSGI app, which answers as an upstream.
 
-It must never let a guarded request reach the app without a ticket.
+No guarded request reaches the app without a ticket.
 """
 
 import asyncio
@@ -25,8 +24,7 @@ _log = log.get_logger(__name__)
 
 
 class NemoAuth:
-    """Guards ``paths`` of ``app`` (default: all of ``/v1``); everything else passes through
-    untouched.
+    """Guards ``paths`` of ``app`` (default: all of ``/v1``); everything else passes untouched.
 
     A path counts less the root path that the app is mounted below, and in whatever spelling a
     framework may read it. The app finds ``scope["state"]["nemorouter"]`` (``wrapped.Caller``). On

@@ -1,5 +1,4 @@
-"""The command line: a third face of the services. Here is only the overview of its commands and
-what ends the program.
+"""Define the command line: the overview of its commands, and how the program ends.
 
 A mistake of the user is one line on stderr, never a traceback. Exit codes: 0 done, 1 refused or
 failed, 2 bad usage.

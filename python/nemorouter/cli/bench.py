@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 def bench(
     *, seconds: float = 120.0, json: Annotated[bool, Parameter(negative="")] = False
 ) -> int | None:
-    """Measure this installation on this machine: the gate against pure Python, the server against a
-    bare handler.
+    """Measure this installation: the gate against pure Python, the server against a bare handler.
 
     It starts two servers on free ports of this machine, in a temporary folder, and touches no data
     directory of yours.
@@ -54,7 +53,7 @@ def bench(
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; nothing when that is no terminal."""
+    """Draw a progress bar on stderr; nothing where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -59,8 +59,9 @@ def set_budget(
     whose: Whose = NOBODY,
     common: Common = DEFAULTS,
 ) -> None:
-    """Let a key, team, person or the org spend at most MAX_SPEND (USD, such as 50 or 0.25) a
-    window.
+    """Let a key, team, person or the org spend at most MAX_SPEND in each window.
+
+    MAX_SPEND is in USD, such as 50 or 0.25.
 
     Parameters
     ----------

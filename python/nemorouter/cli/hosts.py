@@ -39,11 +39,10 @@ def list_hosts(*, common: Common = DEFAULTS) -> None:
 
 @app.command
 def forget(host: str, /, *, common: Common = DEFAULTS) -> None:
-    """Evict HOST (id or name), which will not come back, and free the money of budgets that it
-    holds.
+    """Evict HOST (id or name), which will not come back, and free the budget money that it holds.
 
-    It takes some seconds: it makes sure that the host admits nothing any more. One that lives is
-    refused.
+    It takes some seconds, since it makes sure that the host admits nothing any more. A host that
+    lives is refused.
     """
     from nemorouter.services.operations import hosts
 
@@ -56,8 +55,7 @@ def forget(host: str, /, *, common: Common = DEFAULTS) -> None:
 
 @app.command
 def reset(*, common: Common = DEFAULTS) -> None:
-    """Begin the registry anew, after the store was restored from a backup and all servers were
-    stopped.
+    """Begin the registry anew, after the store was restored and all servers were stopped.
 
     Keys that were revoked since the backup are active again: look at them before the servers start.
     """

@@ -169,8 +169,9 @@ def revoke(key: str, /, *, common: Common = DEFAULTS) -> None:
 
 @app.command(name="rotate-pepper")
 def rotate_pepper(*, retire: bool = False, common: Common = DEFAULTS) -> None:
-    """Hash new keys under a fresh pepper; old keys stay valid. Servers take it over when they are
-    restarted.
+    """Hash new keys under a fresh pepper; old keys stay valid.
+
+    Servers use the fresh pepper once they are restarted.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ def rotate_pepper(*, retire: bool = False, common: Common = DEFAULTS) -> None:
 
 
 def _reveal(created: "IssuedKey", common: Common) -> None:
-    """The one time that a full key is printed."""
+    """Print a created key; no other place prints a whole key."""
     import msgspec
 
     if common.json:

@@ -10,8 +10,9 @@ app: App = group("management-keys")
 
 @app.command
 def create(*, name: str, operator: bool = True, common: Common = DEFAULTS) -> None:
-    """Create a key for the management API and print it, this once. It acts for the org's first
-    owner.
+    """Create a key for the management API and print it, this once.
+
+    The key acts for the org's first owner.
 
     Parameters
     ----------

@@ -95,8 +95,9 @@ def update(
 
 @app.command
 def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> None:
-    """Invite a person to sign in; print the path of the link, this once. It works once, for seven
-    days.
+    """Invite a person to sign in; print the path of the link, this once.
+
+    The link works once, for seven days.
 
     Parameters
     ----------
@@ -122,8 +123,9 @@ def invite(*, email: str, role: str = "member", common: Common = DEFAULTS) -> No
 
 @app.command(name="reset-password")
 def reset_password(member: str, /, *, common: Common = DEFAULTS) -> None:
-    """Print a link by which MEMBER (e-mail or id) sets a new password, this once. It works once,
-    for a day.
+    """Print a link by which MEMBER (e-mail or id) sets a new password, this once.
+
+    The link works once, for a day.
     """
     from nemorouter.services.access import reset
 

@@ -69,7 +69,7 @@ class Limits:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class KeyLimits:
-    """What binds only a key."""
+    """Options that bind only a key."""
 
     endpoints: str | None = None
     """Allowed endpoints, separated by commas, such as chat/completions,embeddings; "all" for every
@@ -83,7 +83,7 @@ class KeyLimits:
     """When the key ends: a date, a time, or a span such as 12h or 30d; "never" lifts it."""
 
     def fields(self) -> dict[str, Any]:
-        """The given ones, as fields of a NewKey or a KeyPatch."""
+        """Return the options that were given, as fields of a NewKey or a KeyPatch."""
         given: dict[str, Any] = {}
         if self.endpoints is not None:
             given["allowed_endpoints"] = listed(self.endpoints)

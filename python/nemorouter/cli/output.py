@@ -1,5 +1,6 @@
-"""What the commands print. Stored text is inert: no control character of it reaches a terminal, and
-no markup works.
+"""Print the results of commands.
+
+Stored text is inert: no control character of it reaches a terminal, and no markup works.
 """
 
 import sys
@@ -28,12 +29,12 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - any view
 
 
 def print_line(text: str) -> None:
-    """A line of ours that may hold stored text."""
+    """Print a line that may hold stored text."""
     print(inert(text))
 
 
 def note(text: str) -> None:
-    """A remark for people, beside the result: on stderr."""
+    """Print a remark beside the result, on stderr."""
     print(inert(text), file=sys.stderr)
 
 

@@ -89,8 +89,9 @@ def delete_price(model: str, /, *, common: Common = DEFAULTS) -> None:
 def import_prices(
     file: Path | None = None, /, *, keep: bool = False, common: Common = DEFAULTS
 ) -> None:
-    """Import prices from FILE (TOML, one [[prices]] table a model), or the list that comes with
-    this version.
+    """Import prices from FILE, or the list that comes with this version.
+
+    FILE is TOML, with one [[prices]] table a model.
 
     Parameters
     ----------

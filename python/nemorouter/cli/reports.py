@@ -37,7 +37,7 @@ def usage(
     by: str = "key",
     common: Common = DEFAULTS,
 ) -> None:
-    """Requests, tokens and cost by day (UTC).
+    """Show requests, tokens and cost by day (UTC).
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def logs(
     follow: Annotated[bool, Parameter(negative="")] = False,
     common: Common = DEFAULTS,
 ) -> None:
-    """The request log, newest first.
+    """Show the request log, newest first.
 
     Parameters
     ----------

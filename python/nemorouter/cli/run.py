@@ -1,6 +1,4 @@
-"""Runs one command: parses the line, opens the store, and turns every expected failure into a line
-and an exit code.
-"""
+"""Run one command: parse the line, open the store, turn each expected failure into an exit code."""
 
 import asyncio
 import os
@@ -36,7 +34,7 @@ class UsageError(NemoError):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Common:
-    """What most commands take."""
+    """Options that most commands take."""
 
     data_dir: Path | None = None
     """Where the data lies (default: ./nemo-data)."""
@@ -48,7 +46,7 @@ class Common:
     """Answer as JSON on stdout."""
 
     def settings(self, **overrides: object) -> "Settings":
-        """The settings under these options."""
+        """Load the settings under these options."""
         from nemorouter.settings import Settings
 
         return Settings.load(self.config, data_dir=self.data_dir, **overrides)
@@ -130,7 +128,7 @@ def with_store(common: Common, action: "Callable[[Context, Actor], Awaitable[T]]
 
 
 def group(name: str) -> App:
-    """An app of commands under ``name``."""
+    """Make an app of commands under ``name``."""
     return App(name=name, help=COMMANDS[name][1])
 
 

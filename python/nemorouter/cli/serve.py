@@ -13,8 +13,9 @@ def serve(
     log_level: str | None = None,
     common: Common = DEFAULTS,
 ) -> None:
-    """Run the gateway. On an empty data directory: set it up and print a request that works when
-    pasted.
+    """Run the gateway; on an empty data directory, set it up first.
+
+    Then it prints a request that works when it is pasted.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def update(
 
 
 def patch_of(limits: Limits, **given: str | None) -> Any:  # noqa: ANN401 - a ScopePatch, imported late
-    """A patch of the options that were given."""
+    """Make a patch of the options that were given."""
     from nemorouter.services.scopes.limits import ScopePatch
 
     named: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
@@ -85,7 +85,7 @@ def show_owner(view: Any, common: Common) -> None:  # noqa: ANN401 - any view
 
 
 def list_owners(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 - any views
-    """A table of scopes; ``own`` are fields that only this kind has."""
+    """Print a table of scopes; ``own`` are the fields that only their kind has."""
     if common.json:
         print_json({"data": views})
         return

@@ -112,6 +112,6 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 
 def _wants_page(request: Request[Any, Any, Any]) -> bool:
-    """True if a browser asks for something outside the management API."""
+    """Return whether a browser asks for something outside the management API."""
     accepts = request.headers.get("accept", "")
     return not request.scope["path"].startswith("/api/") and "text/html" in accepts

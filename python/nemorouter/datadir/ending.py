@@ -44,8 +44,9 @@ class Ending:
         select.select([self._told], [], [])
 
     def listen(self, loop: asyncio.AbstractEventLoop, begin: Callable[[float], None]) -> None:
-        """Call ``begin`` in ``loop`` with the seconds that are left: once for SIGTERM, once for the
-        end of a master.
+        """Call ``begin`` in ``loop`` with the seconds that are left.
+
+        It is called once for SIGTERM, and once for the end of a master.
         """
         loop.add_reader(self._told, self._read, begin)
 

@@ -1,6 +1,4 @@
-"""Files of a data directory, written whole or not at all, and the errors that the file system
-gives.
-"""
+"""Write files of a data directory whole or not at all, and explain errors of the file system."""
 
 import os
 import secrets
@@ -24,7 +22,10 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def write_once(path: Path, text: str) -> None:
-    """The first of several writers wins, and nobody sees half a file."""
+    """Write a file unless it exists; the first of several writers wins.
+
+    No reader sees half a file.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     replace_file(draft, text.encode())
     try:
@@ -35,7 +36,7 @@ def write_once(path: Path, text: str) -> None:
 
 
 def mine(path: Path) -> bool:
-    """A regular file of this user: anyone may write to tmpfs."""
+    """Return whether ``path`` is a regular file of this user; any user may write to tmpfs."""
     found = path.lstat()
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 

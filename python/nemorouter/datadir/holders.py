@@ -43,9 +43,9 @@ class Process(NamedTuple):
 
 
 def holders(path: Path) -> list[Process]:
-    """Processes that hold a lock of the file at ``path``, as far as they can be seen from here.
+    """List the processes that hold a lock of the file at ``path``.
 
-    Processes of another container cannot.
+    Processes of another container cannot be seen.
     """
     numbers: set[int] = set()
     with suppress(OSError):

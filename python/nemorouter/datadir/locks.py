@@ -16,8 +16,9 @@ from nemorouter.errors import ConfigurationError
 
 
 class Flock:
-    """An advisory lock on a file, held until ``release`` or the death of the process. No child
-    inherits it.
+    """An advisory lock on a file, held until ``release`` or the death of the process.
+
+    No child process inherits it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -31,8 +32,9 @@ class Flock:
 
     @classmethod
     def attempt(cls, path: Path, *, shared: bool = False) -> Self | None:
-        """Take the lock now; None if someone else holds it (another open of this process is someone
-        else).
+        """Take the lock now; return None if it is held.
+
+        Another open of the same file holds it too, also in this process.
         """
         with explained(path.parent):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -62,10 +64,9 @@ class Flock:
 
 
 async def take(path: Path, *, shared: bool = False, deadline_s: float = 30.0) -> Flock:
-    """Wait for the lock at ``path``; ConfigurationError when it was not to be had within
-    ``deadline_s``.
+    """Wait for the lock at ``path``; ConfigurationError if it is not free within ``deadline_s``.
 
-    It waits in the event loop, so that a holder in the same loop can go on.
+    The wait is in the event loop, so that a holder in the same loop can go on.
     """
     end, pause = time.monotonic() + deadline_s, 0.0005
     while (lock := Flock.attempt(path, shared=shared)) is None:

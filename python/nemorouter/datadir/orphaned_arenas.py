@@ -1,7 +1,6 @@
-"""Arenas in shared memory whose data directory is gone: nothing else would ever take them away
-before a reboot.
+"""Remove arenas in shared memory whose data directory is gone, which else stay until a reboot.
 
-It must never take one that a process uses, nor one whose home it does not know.
+An arena that a process uses, or whose data directory is unknown, is never removed.
 """
 
 from contextlib import suppress
@@ -26,8 +25,9 @@ class Orphan(NamedTuple):
 
 
 def label(arena: Path, root: Path) -> None:
-    """Note beside an arena in shared memory whose it is. Only under ``policy_lock``, before it is
-    used.
+    """Note beside an arena in shared memory which data directory it belongs to.
+
+    The caller holds ``policy_lock`` and has not used the arena yet.
     """
     if arena.parent == root:
         return  # it goes with the directory
@@ -37,7 +37,7 @@ def label(arena: Path, root: Path) -> None:
 
 
 def home_of(arena: Path) -> Path | None:
-    """The data directory that an arena was made for, if that was noted."""
+    """Return the data directory that an arena was made for, or None if that was not noted."""
     link = arena.with_suffix(_HOME)
     return link.readlink() if link.is_symlink() else None
 

@@ -29,10 +29,10 @@ _BYTES_FIXED: Final = 8 << 20
 
 
 class DataDir:
-    """The paths of one data directory. Construction touches nothing; ``prepare`` makes and checks
-    it.
+    """The paths of one data directory.
 
-    Each attribute is a path, and a name in the directory is ours if it begins as one of them does.
+    Construction touches nothing; ``prepare`` makes and checks the directory. Each attribute is a
+    path. A name in the directory is ours if it begins as one of them does.
     """
 
     def __init__(self, root: Path) -> None:
@@ -69,8 +69,9 @@ class DataDir:
         )
 
     def prepare(self) -> Self:
-        """Make the directory (mode 0700), or check that it is ours and can be written; else
-        ConfigurationError.
+        """Make the directory with mode 0700, or check that it is ours and can be written.
+
+        ConfigurationError: it is not, or cannot.
         """
         with explained(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ class DataDir:
                 )
 
     def host_id(self) -> str:
-        """64 hex digits, drawn once for this data directory."""
+        """Read the identity of this data directory: 64 hex digits that were drawn once."""
         with explained(self.root):
             text = self.host_id_file.read_text("ascii").strip()
         if len(text) != 64:
@@ -119,14 +120,16 @@ class DataDir:
         return text
 
     def host_number(self) -> int:
-        """The same as a number of 63 bits: what the ledger calls this host. It outlives the
-        machine's boots.
+        """Return the identity of this data directory as 63 bits: the host's number in the store.
+
+        It outlives the machine's boots.
         """
         return int.from_bytes(blake3(self.host_id().encode("ascii")).digest(8), "big") >> 1 or 1
 
     def arena_path(self, capacity: int, scopes: int) -> Path:
-        """Where a new arena belongs: in tmpfs when it has room for ``scopes`` and half as many
-        again, else here.
+        """Return the path of a new arena: in tmpfs where that has room, else in the data directory.
+
+        Room is needed for ``scopes`` and half as many again.
         """
         need = (
             _BYTES_FIXED
@@ -147,8 +150,9 @@ class DataDir:
         return self.arena_file
 
     def note(self) -> ArenaNote | None:
-        """The note of this boot's arena; None if there is none. An arena of an earlier boot is as
-        good as none.
+        """Read the note of the arena of this machine boot.
+
+        None: there is no arena, or only one of an earlier boot.
         """
         with suppress(OSError, msgspec.MsgspecError):
             note = msgspec.json.decode(self.note_file.read_bytes(), type=ArenaNote)
@@ -162,14 +166,14 @@ class DataDir:
         replace_file(self.note_file, msgspec.json.encode(note))
 
     def drainer_status(self) -> DrainerStatus | None:
-        """The newest word of this boot's drainer; None if there is none."""
+        """Read the newest status of the drainer in this machine boot; None if there is none."""
         with suppress(OSError, msgspec.MsgspecError):
             status = msgspec.json.decode(self.status_file.read_bytes(), type=DrainerStatus)
             return status if status.boot == boot_id() else None
         return None
 
     def agent_status(self) -> AgentStatus | None:
-        """The newest word of this boot's agent; None if there is none."""
+        """Read the newest status of the agent in this machine boot; None if there is none."""
         with suppress(OSError, msgspec.MsgspecError):
             status = msgspec.json.decode(self.agent_file.read_bytes(), type=AgentStatus)
             return status if status.boot == boot_id() else None
@@ -195,7 +199,7 @@ class DataDir:
 
 
 def arenas_in_memory() -> list[Path]:
-    """This user's arenas in tmpfs, whatever data directory they belong to."""
+    """List this user's arenas in tmpfs, whatever data directory they belong to."""
     with suppress(OSError):
         return [
             path for path in sorted(_TMPFS.glob(f"nemorouter-{os.geteuid()}-*.arena")) if mine(path)

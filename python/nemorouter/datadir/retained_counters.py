@@ -1,7 +1,7 @@
-"""What the journals of dead workers had counted, kept when their files go: a counter of the metrics
-must never fall.
+"""Retain the counters of dead workers' journals, since a counter of the metrics never falls.
 
-One process at a time adds to it (the drainer, or who rebuilds the arena); any process reads it.
+One process at a time adds to the file: the drainer, or the process that rebuilds the arena. Any
+process reads it.
 """
 
 from contextlib import suppress
@@ -36,8 +36,9 @@ def read(file: Path) -> RetainedCounters:
 
 
 def add(file: Path, journal: "Journal", name: str) -> None:
-    """Add a dead worker's counters, once, whoever tries it again; its file may go when this
-    returns.
+    """Add a dead worker's counters to the file, once, however often it is called.
+
+    The journal may be removed when this returns.
     """
     kept = read(file)
     if name in kept.journals:

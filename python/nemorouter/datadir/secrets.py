@@ -28,7 +28,7 @@ first.
 
 
 def hash_key(key: str, pepper: bytes) -> bytes:
-    """The 32-byte digest under which a key is stored: keyed BLAKE3, the same as the gate's."""
+    """Return the 32-byte digest under which a key is stored: keyed BLAKE3, as in the gate."""
     return blake3(key.encode(), key=pepper).digest()
 
 
@@ -40,8 +40,10 @@ def stay_out_of_core_dumps() -> None:
 
 
 def load_peppers(path: Path) -> list[Pepper]:
-    """The one or two peppers of ``path``. ConfigurationError: missing, readable by others, short,
-    doubled, too many.
+    """Read the one or two peppers of the file at ``path``.
+
+    ConfigurationError: it is missing, readable by other users, or holds short, equal or too many
+    peppers.
     """
     peppers: list[Pepper] = []
     for number, line in enumerate(_read(path, "pepper").splitlines(), 1):
@@ -76,8 +78,9 @@ def create_pepper(path: Path) -> list[Pepper]:
 
 
 def rotate_pepper(path: Path) -> list[Pepper]:
-    """Put a fresh pepper first; keys under the one before stay valid until it is retired. Read at
-    start.
+    """Put a fresh pepper first; keys under the one before stay valid until that is retired.
+
+    Servers read the file when they start.
     """
     peppers = load_peppers(path)
     if len(peppers) == MAX_PEPPERS:
@@ -96,14 +99,15 @@ def retire_pepper(path: Path) -> list[Pepper]:
 
 
 def fingerprint(peppers: Sequence[Pepper]) -> bytes:
-    """32 bytes that change when any pepper, id or order does; tells nothing of them. Part of the
-    arena's identity.
+    """Return 32 bytes that change with any pepper, its id or the order, and reveal none of them.
+
+    They are part of the arena's identity.
     """
     return blake3(b"nemorouter peppers\0" + _lines(peppers).encode()).digest()
 
 
 def pepper_fingerprint(pepper: Pepper) -> str:
-    """What the store remembers of a pepper, to notice a wrong one: a keyed hash of its id."""
+    """Return the keyed hash of a pepper's id, by which the store recognises a wrong pepper."""
     return blake3(b"nemorouter pepper %d" % pepper[0], key=pepper[1]).hexdigest()
 
 

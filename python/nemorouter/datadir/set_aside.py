@@ -56,7 +56,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SetAside(msgspec.Struct):
-    """What a queue has set aside: items, oldest first, and the number of those not listed."""
+    """The items that a queue has set aside, oldest first, and the number of those not listed."""
 
     items: list[Item] = []
     unlisted: int = 0

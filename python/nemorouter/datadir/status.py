@@ -1,5 +1,6 @@
-"""Notes that the processes of a host leave for each other in the data directory, and the boot that
-they are of.
+"""Define the notes that the processes of a host leave for each other in the data directory.
+
+A note is of one boot of the machine.
 """
 
 import time
@@ -12,8 +13,9 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ArenaNote(msgspec.Struct, frozen=True):
-    """Where the arena of this machine boot lies, and its identity: how a command line finds a
-    running server's.
+    """The path and identity of the arena of this machine boot.
+
+    A command line finds a running server's arena by it.
     """
 
     boot: str
@@ -32,9 +34,7 @@ then the drainer tells an error.
 
 
 class DrainerStatus(msgspec.Struct, frozen=True):
-    """What the process that drains tells the others. Times are Unix milliseconds, but for
-    ``told_us``.
-    """
+    """The drainer's report of itself. Times are Unix milliseconds, but for ``told_us``."""
 
     boot: str
     pid: int
@@ -47,20 +47,19 @@ class DrainerStatus(msgspec.Struct, frozen=True):
     error: str = ""  # why the last turn failed; empty = it did not
 
     def silent_s(self) -> float:
-        """Seconds since the process last said that it lives."""
+        """Return the seconds since the process last reported that it lives."""
         return time.monotonic() - self.told_us / 1_000_000
 
     def drains(self) -> bool:
-        """Report whether the process moves rows, or tries to: a drainer that waits for the store
-        does. False where the process is gone, stopped or hangs.
+        """Return whether the process moves rows, or tries to, as one that waits for the store does.
+
+        False: the process is gone, stopped or hangs.
         """
         return self.silent_s() <= _SILENT_S and (bool(self.error) or self.turn_s <= _STUCK_S)
 
 
 class AgentStatus(msgspec.Struct, frozen=True):
-    """What the process that speaks for this host among others tells. Times are of the boot clock,
-    microseconds.
-    """
+    """The agent's report of itself and its cluster. Times are microseconds of the boot clock."""
 
     boot: str
     pid: int
@@ -78,7 +77,8 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
 
 def boot_id() -> str:
-    """The kernel's name for this boot of the machine; mapped memory and boot clocks are of one boot
-    only.
+    """Return the kernel's name for this boot of the machine.
+
+    Mapped memory and boot clocks are of one boot only.
     """
     return _BOOT_ID.read_text("ascii").strip()

@@ -1,6 +1,4 @@
-"""The wish that a thread ends, on which its event loop can sleep: an idle thread need not wake to
-ask.
-"""
+"""Define a stop flag for a thread that runs an event loop: ``sleep`` ends when the flag is set."""
 
 import asyncio
 import threading

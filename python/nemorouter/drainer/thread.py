@@ -1,8 +1,7 @@
-"""The drainer's thread: every serving process has one, and the holder of ``drainer.lock`` works for
-the host.
+"""Run the drainer's thread: every serving process has one; the holder of ``drainer.lock`` works.
 
-It must never end before it is told to: an error is logged, and the work begun again. Until a row is
-committed its slot stays, so an error loses nothing.
+The thread ends only when it is told to: an error is logged, and the work begun again. A row's slot
+stays until the row is committed, so an error loses nothing.
 """
 
 import asyncio
@@ -49,11 +48,11 @@ _log = get_logger(__name__)
 
 
 class Drainer:
-    """``start`` it in every process that serves; ``stop`` it last. ``healthy`` speaks of the host's
-    one drainer.
+    """A drainer thread. ``start`` it in every process that serves, and ``stop`` it last.
 
-    A ``dedicated`` one goes first: others drain only while there is none, and give way to it. The
-    host serves no more when it is stopped.
+    ``healthy`` speaks of the host's one drainer. A ``dedicated`` drainer goes first: others drain
+    only while there is none, and give way to it. The host serves no more when the dedicated one is
+    stopped.
     """
 
     def __init__(self, settings: Settings, *, dedicated: bool = False) -> None:
@@ -136,8 +135,9 @@ class Drainer:
         return True
 
     async def _hold(self) -> None:
-        """Work until the end, or until a dedicated drainer is there. An error leaves the lock free
-        for a process that may do better.
+        """Work until the end, or until a dedicated drainer is there.
+
+        An error leaves the lock free for a process that may do better.
         """
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
         self._turned, self._told = time.monotonic(), False
@@ -194,8 +194,9 @@ class Drainer:
         return lock is None
 
     def _agent(self, arena: Arena) -> "Agent | None":
-        """What speaks for this host among others; it has a thread of its own, so that neither waits
-        for the other.
+        """Make the host's agent.
+
+        It has a thread of its own, so that neither waits for the other.
         """
         if self._settings.redis_url is None:
             return None

@@ -41,8 +41,9 @@ class AsgiRequest:
         self._transport: AsgiTransport | None = None
 
     async def __call__(self) -> bytes:
-        """Read the whole body, or a little more than ``most`` bytes of it. ClientGoneError: the
-        client left before its end.
+        """Read the whole body, or a little more than ``most`` bytes of it.
+
+        ClientGoneError: the client left before its end.
         """
         chunks, size = [], 0
         async for chunk in self:
@@ -143,7 +144,7 @@ async def lifespan(
 
 
 def _start(status: int, headers: Sequence[tuple[Any, Any]]) -> Message:
-    """The head of an answer; headers of native answers are bytes already."""
+    """Make the first message of an answer; headers of native answers are bytes already."""
     encoded = [
         pair
         if isinstance(pair[0], bytes)
@@ -161,8 +162,9 @@ async def wrap_lifespan(  # the wrapped app's lifespan, inside of ours
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
 ) -> None:
-    """Start, then let ``app`` start; let it stop, then stop. An app without a lifespan is none the
-    worse for it.
+    """Run ``start``, then ``app``'s start; later ``app``'s stop, then ``stop``.
+
+    An app without a lifespan works as well.
     """
     started = answered = False
 

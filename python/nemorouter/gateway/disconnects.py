@@ -18,9 +18,7 @@ _Task = asyncio.Task[Any]
 
 
 class DisconnectWatcher:
-    """One for each event loop. A task that waits for an upstream is cancelled when its client
-    leaves.
-    """
+    """Cancels tasks that wait for an upstream when their client leaves; one an event loop."""
 
     __slots__ = ("_gone", "_looks", "_new", "_ticks", "_waited")
 
@@ -38,9 +36,7 @@ class DisconnectWatcher:
             self._wind()
 
     def release(self, task: _Task) -> None:
-        """The work is done: the task goes on to other things, and must not be cancelled for this
-        one.
-        """
+        """Watch ``task`` no more: its work for this client is done."""
         if self._new.pop(task, None) is None and self._waited.pop(task, None) is None:
             self._gone.discard(task)
             look = self._looks.pop(task, None)
@@ -48,8 +44,9 @@ class DisconnectWatcher:
                 look.cancel()
 
     def left(self, task: _Task) -> bool:
-        """Was ``task`` cancelled because its client left, and for nothing else? Then it is
-        cancelled no more.
+        """Return whether ``task`` was cancelled because its client left, and for nothing else.
+
+        Then the cancellation is undone.
         """
         return task in self._gone and task.uncancel() == 0
 

@@ -127,8 +127,9 @@ class Driver:
 
 
 async def recorded(exchange: Exchange) -> None:
-    """Wait until the row of an ended exchange is on disk. TimeoutError: it is not, and the answer
-    must not say that all is well.
+    """Wait until the row of an ended exchange is on disk.
+
+    TimeoutError: it is not, and the answer must not say that all is well.
     """
     async with asyncio.timeout(_RECORD_S):
         while not exchange.recorded:
@@ -136,8 +137,9 @@ async def recorded(exchange: Exchange) -> None:
 
 
 async def send_or_gone(send: Callable[[Any], Awaitable[None]], data: object) -> None:
-    """Send a piece of an answer. Servers differ in how they report that nobody listens any more;
-    here it is always ClientGoneError.
+    """Send a piece of an answer; ClientGoneError if the client has left.
+
+    Servers report that in different ways.
     """
     try:
         await send(data)

@@ -1,5 +1,6 @@
-"""``GET /v1/models``: the models that a key may use and an upstream serves. It costs nothing and is
-no model call.
+"""Answer ``GET /v1/models``: the models that a key may use and an upstream serves.
+
+It costs nothing and is no model call.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,5 +1,7 @@
-"""Which part of the gateway answers a request that is no model call. Which resource a path names is
-decided natively; what is nobody else's is the control plane's, which the router does not know.
+"""Route a request that is no model call to the part of the gateway that answers it.
+
+Native code decides which resource a path names. What is no resource of the gateway goes to the
+control plane, which this module does not know.
 """
 
 from collections.abc import Callable, Coroutine

@@ -50,9 +50,7 @@ def health() -> Whole:
 
 
 def ready(gate: "Gate") -> Whole:
-    """Answer whether the worker may admit: it can record, and its host holds its lease, if it is
-    one of several.
-    """
+    """Answer whether the worker may admit: it can record, and its host holds its lease."""
     if gate.arena.fenced:
         return problem(Code.NOT_READY, "This host has lost its lease among the hosts. Retry.")
     if not gate.journal.free_slots:
@@ -61,9 +59,7 @@ def ready(gate: "Gate") -> Whole:
 
 
 class Status:
-    """Answers for the whole host: every journal in ``data`` is counted, whoever writes it, and
-    those that are gone.
-    """
+    """Answers for the whole host: all journals in ``data`` are counted, and those that are gone."""
 
     def __init__(self, gate: "Gate", data: DataDir) -> None:
         self._gate = gate
@@ -136,7 +132,10 @@ class Status:
             yield from _metric("ledger_lag_seconds", "gauge", [("", lag)])
 
     def _cluster(self) -> Iterator[str]:
-        """What this host's agent tells, and whether the host may admit."""
+        """Yield the metrics of this host among others.
+
+        They come from its agent's report, and from its lease in the arena.
+        """
         arena = self._gate.arena
         now = self._gate.now_us()
         yield from _metric("host_fenced", "gauge", [("", int(arena.fenced))])
@@ -179,7 +178,10 @@ class Status:
 
 
 def _histogram(name: str, counted: Mapping[str, int]) -> Iterator[str]:
-    """``counted``: how many by upper end in milliseconds, and ``sum`` in microseconds."""
+    """Yield the lines of a histogram.
+
+    ``counted`` holds numbers by upper end in milliseconds, and ``sum`` in microseconds.
+    """
     full, total = f"nemorouter_{name}", 0
     yield f"# HELP {full} {_HELP[name]}"
     yield f"# TYPE {full} histogram"

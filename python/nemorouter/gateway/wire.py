@@ -13,8 +13,9 @@ Whole = tuple[int, HeaderList, bytes]
 
 
 class Headers(Protocol):
-    """Request headers; names are lower case. Values with bytes outside ASCII may not be listed;
-    ``keys`` has their names.
+    """Request headers; names are lower case.
+
+    Values with bytes outside ASCII may not be listed; ``keys`` has their names.
     """
 
     def get(self, key: str) -> str | None: ...
@@ -25,8 +26,10 @@ class Headers(Protocol):
 
 
 class Scope(Protocol):
-    """What is known of a request before its body: RSGI's scope. On ASGI it is the dictionary that
-    the server gave, which only native code and the wrapped app read.
+    """The head of a request, before its body: RSGI's scope.
+
+    On ASGI it is the dictionary that the server gave, which only native code and the wrapped app
+    read.
     """
 
     path: str
@@ -61,5 +64,5 @@ class ClientGoneError(Exception):
 
 
 def is_asgi(scope: Any) -> bool:  # noqa: ANN401 - either server's
-    """True for ASGI's dictionary, False for RSGI's scope."""
+    """Return whether ``scope`` is ASGI's dictionary, and not RSGI's scope."""
     return isinstance(scope, dict)

@@ -276,8 +276,9 @@ class Drain:
 
 
 def _file_stamp(*paths: Path) -> tuple[int, ...]:
-    """Changes when somebody writes; costs a system call each, where asking the store costs two
-    threads a visit.
+    """Return a value that changes when a file of ``paths`` is written to.
+
+    It costs a system call each, where asking the store costs two visits of threads.
     """
     stamp: list[int] = []
     for path in paths:

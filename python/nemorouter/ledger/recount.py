@@ -80,7 +80,7 @@ class Recounts:
 
 
 def _may_be_wrong(arena: Arena, index: int) -> bool:
-    """True if the scope's money word holds anything, or cannot be looked at now."""
+    """Return whether the scope's money word holds anything, or cannot be read now."""
     try:
         return arena.meters(index).committed > 0
     except RuntimeError:

@@ -21,7 +21,10 @@ def lines(rows: Sequence[msgspec.Struct]) -> bytes:
 
 
 def cell(value: object) -> str:
-    """A value as text; an apostrophe before what a spreadsheet would run, also behind blanks."""
+    """Return a value as text of a CSV cell.
+
+    An apostrophe stands before what a spreadsheet would run as a formula, also behind blanks.
+    """
     match value:
         case None:
             return ""

@@ -10,8 +10,9 @@ from nemorouter.services.fields.page import Page, sliced
 
 
 class CreatedWebhook(webhooks.WebhookView, frozen=True, kw_only=True):
-    """``secret`` signs what is sent; told this once, and ``null`` when an ``Idempotency-Key`` is
-    replayed.
+    """A webhook with the ``secret`` that signs what is sent.
+
+    The secret is answered once; it is ``null`` when an ``Idempotency-Key`` is replayed.
     """
 
     secret: str | None

@@ -14,8 +14,9 @@ from nemorouter.services.scopes import keys
 
 @add_rates(int | None, after="status", names=LIMIT_FIELDS)
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key without its secret. ``null`` limits are unlimited; empty lists allow all that the
-    team may use.
+    """An API key without its secret.
+
+    ``null`` limits are unlimited; empty lists allow all that the team may use.
     """
 
     id: str
@@ -42,8 +43,10 @@ class CreatedKey(Key, frozen=True, kw_only=True):
 
 
 class NewKeyBody(keys.NewKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``team`` and ``user`` by id or name, ``team_id`` and ``user_id`` by id: one of each pair at
-    most.
+    """The fields of a new key.
+
+    ``team`` and ``user`` are ids or names, ``team_id`` and ``user_id`` are ids: at most one of each
+    pair.
     """
 
     team_id: str | None = None

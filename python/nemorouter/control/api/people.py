@@ -23,8 +23,9 @@ class Org(ScopeView, frozen=True, kw_only=True):
 
 
 class CreatedInvitation(invitations.InvitationView, frozen=True, kw_only=True):
-    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is
-    replayed.
+    """An invitation with the ``path`` of the link to send.
+
+    The path is answered once; it is ``null`` when an ``Idempotency-Key`` is replayed.
     """
 
     path: str | None
@@ -37,8 +38,9 @@ class CreatedManagementKey(management.ManagementKeyView, frozen=True, kw_only=Tr
 
 
 class PasswordReset(msgspec.Struct, frozen=True, kw_only=True):
-    """``path`` of the link to send, told this once; ``null`` when an ``Idempotency-Key`` is
-    replayed.
+    """The ``path`` of the link by which a person sets a new password.
+
+    The path is answered once; it is ``null`` when an ``Idempotency-Key`` is replayed.
     """
 
     email: str
@@ -59,7 +61,7 @@ class KeysMade(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks."""
+    """The person who makes the call."""
 
     id: str
     email: str
@@ -71,7 +73,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one is shown."""
+    """Changes to the name of the person who makes the call."""
 
     name: str
 

@@ -60,8 +60,10 @@ class _Answering:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message on. The head of an event stream leaves at once; another head waits for the
-        body's first piece, so that a whole answer can tell its cost.
+        """Pass a message on.
+
+        The head of an event stream leaves at once. Another head waits for the body's first piece,
+        so that a whole answer can carry its cost.
         """
         kind = message["type"]
         if kind == "http.response.start":

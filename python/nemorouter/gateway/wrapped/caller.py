@@ -1,4 +1,4 @@
-"""What the wrapped app finds under ``nemorouter`` in its state."""
+"""Define what the wrapped app finds under ``nemorouter`` in its state."""
 
 from nemorouter._core import MOST_TOKENS, Arena, Exchange
 from nemorouter.errors import TicketError
@@ -41,8 +41,9 @@ class Caller:
         return to_text("user", self._identity.user) if self._identity.user else None
 
     def report_usage(self, input: int, output: int, cached: int = 0) -> None:
-        """Count tokens that this request used; before the answer ends. ``cached`` is part of
-        ``input``. TicketError: the request has ended.
+        """Count tokens that this request used; call it before the answer ends.
+
+        ``cached`` is part of ``input``. TicketError: the request has ended.
         """
         if not all(
             type(count) is int and 0 <= count <= MOST_TOKENS for count in (input, output, cached)
