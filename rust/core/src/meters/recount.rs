@@ -130,3 +130,101 @@ fn count(slot: Slot, index: u32, window: Window) -> Option<u64> {
     }
     None
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{
+        memory::{record::RECORD_WORDS, slot::SLOT_WORDS},
+        model::ModelName,
+        record::{PolicyImage, View},
+        slot::{Charged, Intent, Meta, NOBODY},
+        sync::AtomicU64,
+        units::Price,
+    };
+
+    const INDEX: u32 = 7;
+    const DAY: u64 = 20_454;
+    const TODAY: Window = Window { duration: Duration::Daily, ordinal: DAY };
+
+    /// A scope with a budget of a day, of which the word says 55, and a slot that reserved 30 of it.
+    struct World {
+        record: [AtomicU64; RECORD_WORDS],
+        slot: [AtomicU64; SLOT_WORDS],
+    }
+
+    impl World {
+        fn new() -> Self {
+            let world = Self {
+                record: std::array::from_fn(|_| AtomicU64::new(0)),
+                slot: std::array::from_fn(|_| AtomicU64::new(0)),
+            };
+            assert!(!world.record().begin_write(), "no writer died");
+            let view = View { duration: Duration::Daily, cap: 1_000, ..View::default() };
+            world.record().write(&PolicyImage { version: 1, last4: *b"last", view });
+            world.record().end_write();
+            world.record().money().store(Money::new(TODAY.tag(), 55).0, Ordering::Relaxed);
+            assert!(world.slot().claim(1));
+            world.slot().write(&Intent {
+                indices: [INDEX, NOBODY, NOBODY, NOBODY],
+                ids: [1, 0, 0, 0],
+                tags: [TODAY.tag(), Tag(0), Tag(0), Tag(0)],
+                at_ms: DAY * DAY_MS,
+                input: 0,
+                output: 0,
+                nano: 30,
+                meta: Meta { endpoint: 0, upstream: 0, stream: false, priced: true, units: 0 },
+                charged: Charged::default(),
+                price: Price::default(),
+                model: &ModelName::new("m").expect("fits"),
+            });
+            world
+        }
+
+        fn record(&self) -> Record<'_> {
+            Record(&self.record)
+        }
+
+        fn slot(&self) -> Slot<'_> {
+            Slot(&self.slot)
+        }
+
+        fn recount(&self, window: Window) -> bool {
+            recount(self.record(), INDEX, window, 100, std::iter::once(self.slot()))
+        }
+
+        fn word(&self) -> u64 {
+            self.record().money().load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn an_open_slot_counts_what_it_reserved() {
+        let world = World::new();
+        world.slot().become_state(1, State::Admitted);
+        assert!(world.recount(TODAY));
+        assert_eq!(world.word(), Money::new(TODAY.tag(), 130).0);
+    }
+
+    #[test]
+    fn a_slot_in_transition_leaves_the_recount_due_and_the_word_as_it_was() {
+        let world = World::new();
+        let before = world.word();
+        assert!(!world.recount(TODAY));
+        assert_eq!(world.word(), before, "thawed, since it was frozen by nobody else");
+    }
+
+    #[test]
+    fn a_sum_of_another_window_leaves_the_recount_due() {
+        let world = World::new();
+        world.slot().become_state(1, State::Admitted);
+        let before = world.word();
+        for other in [
+            Window { duration: Duration::Weekly, ordinal: Duration::Weekly.ordinal(DAY * DAY_MS) },
+            Window { ordinal: DAY - 1, ..TODAY },
+        ] {
+            assert!(!world.recount(other), "{other:?}");
+            assert_eq!(world.word(), before);
+        }
+    }
+}

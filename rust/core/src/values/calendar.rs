@@ -230,6 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn windows_of_a_moment_are_those_of_each_duration() {
+        let cache = AtomicU64::new(0);
+        for day in 0..80_000 {
+            let at_ms = ms(day) + day;
+            for windows in [Windows::at(at_ms), Windows::cached(at_ms, &cache)] {
+                for duration in
+                    [Duration::Total, Duration::Daily, Duration::Weekly, Duration::Monthly]
+                {
+                    let tag = Tag::new(duration, duration.ordinal(at_ms));
+                    assert_eq!(windows.tag(duration), tag, "{duration:?} {day}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_tag_is_ahead_by_at_most_a_month() {
         let tag = |o| Tag::new(Duration::Daily, o);
         assert_eq!(tag(127).relation(tag(127)), Relation::Same);

@@ -323,6 +323,25 @@ mod tests {
     }
 
     #[test]
+    fn prompts_are_texts_or_tokens_and_bounded() {
+        let prompt = |prompt: &str| format!(r#"{{"model":"m","prompt":{prompt}}}"#);
+        for mixed in [r#"["a",5]"#, r#"[5,"a"]"#, r#"["a",[1],true]"#, r#"[[1,"a"]]"#, "{}", "5"] {
+            assert_eq!(
+                field(&prompt(mixed), 1),
+                "prompt: expected a string, or an array of strings or tokens.",
+                "{mixed}"
+            );
+        }
+        let texts = |n: usize| prompt(&format!("[{}]", vec![r#""a""#; n].join(",")));
+        let most = peek(texts(PROMPTS).as_bytes(), 1).expect("a body");
+        assert_eq!(most.choices as usize, PROMPTS);
+        assert_eq!(
+            field(&texts(PROMPTS + 1), 1),
+            format!("prompt: at most {PROMPTS} prompts in one request.")
+        );
+    }
+
+    #[test]
     fn no_field_twice_in_any_spelling() {
         assert_eq!(
             field(r#"{"model":"a","mod\u0065l":"b"}"#, 0),
