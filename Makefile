@@ -49,6 +49,10 @@ test-loom: ## All interleavings of the lock-free words, up to three forced switc
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		cargo test --locked -p nemorouter-core --release --test loom --test loom_leases
 
+.PHONY: traffic
+traffic: build ## Each shape of tests/data/traffic on each driver; prints a table (half a minute)
+	$(BIN)/python -m tests.support.traffic.table
+
 .PHONY: check
 check: build ## Formatters, linters, types, stub, imports, documents
 	$(BIN)/ruff format --check .

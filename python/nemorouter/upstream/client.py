@@ -1,7 +1,8 @@
 """Call an OpenAI-compatible provider over HTTP.
 
 The client's key never reaches the provider, and the provider's key never reaches the client.
-Connections are pooled, one pool per worker. Redirects, cookies and decompression are off.
+Connections are pooled, one pool per worker. Redirects and cookies are off. Providers are asked not
+to compress; what one compresses all the same is decoded.
 Cancelling a call ends it at once if its answer has begun. Before that pyreqwest only stops waiting,
 and the connection ends with the first-byte time-out.
 """
@@ -138,12 +139,12 @@ def _key(upstream: UpstreamSettings) -> str | None:
 
 
 def _client(settings: Settings, key: str | None) -> Client:
-    headers = HeaderMap({"content-type": "application/json"})
+    headers = HeaderMap({"content-type": "application/json", "accept-encoding": "identity"})
     if key:
         headers.insert("authorization", f"Bearer {key}", is_sensitive=True)
     builder = ClientBuilder().default_headers(headers).user_agent("nemorouter")
     builder = builder.follow_redirects(False).default_cookie_store(False)
-    builder = builder.gzip(False).brotli(False).zstd(False).deflate(False).referer(False).no_proxy()
+    builder = builder.gzip(True).brotli(True).zstd(True).deflate(True).referer(False).no_proxy()
     builder = builder.connect_timeout(timedelta(seconds=settings.upstream_connect_timeout))
     builder = builder.read_timeout(timedelta(seconds=settings.upstream_first_byte_timeout))
     builder = builder.timeout(timedelta(seconds=settings.upstream_total_timeout))

@@ -12,7 +12,6 @@ use crate::{
     charge::Told,
     lines::{self, Ending},
     skeleton::{LONGEST, Skeleton},
-    usage::Usage,
 };
 
 /// Bytes of events that are held back until it is known whether a usage is the last.
@@ -46,7 +45,7 @@ enum Fate {
 ///
 /// The last usage chunk (of chat and completions one without choices) gets the request's cost
 /// written into it. To know that it is the last, it is held back with what follows it, until the
-/// stream ends or produces more text. Then `bill` is called with its usage, once in a stream, and
+/// stream ends or produces more text. Then `bill` is called with what is known, once in a stream, and
 /// answers the cost; a stream that tells no such usage, or an error, calls it never. With `strip`
 /// the client gets no usage chunks, and `bill` is not called.
 ///
@@ -113,7 +112,7 @@ impl Scanner {
     pub fn feed<E>(
         &mut self,
         chunk: &[u8],
-        bill: impl FnMut(Usage) -> Result<Option<String>, E>,
+        bill: impl FnMut(Told) -> Result<Option<String>, E>,
     ) -> Result<Shown, E> {
         if chunk.is_empty() {
             return Ok(Shown::Same);
@@ -131,7 +130,7 @@ impl Scanner {
     /// What is left at the stream's end: events that were held back, and one without its empty line.
     pub fn flush<E>(
         &mut self,
-        mut bill: impl FnMut(Usage) -> Result<Option<String>, E>,
+        mut bill: impl FnMut(Told) -> Result<Option<String>, E>,
     ) -> Result<Vec<u8>, E> {
         if let Some(long) = self.long.take() {
             self.read(long.skeleton.kept());
@@ -183,7 +182,7 @@ impl Scanner {
     fn events<E>(
         &mut self,
         chunk: &[u8],
-        mut bill: impl FnMut(Usage) -> Result<Option<String>, E>,
+        mut bill: impl FnMut(Told) -> Result<Option<String>, E>,
     ) -> Result<Option<Vec<u8>>, E> {
         let mut held = mem::take(&mut self.held);
         let seen = held.len();
@@ -224,7 +223,7 @@ impl Scanner {
         &mut self,
         pass: &mut Pass,
         end: usize,
-        bill: &mut impl FnMut(Usage) -> Result<Option<String>, E>,
+        bill: &mut impl FnMut(Told) -> Result<Option<String>, E>,
     ) -> Result<(), E> {
         let mut dropped = false;
         while pass.at < end {
@@ -261,15 +260,15 @@ impl Scanner {
     fn last<E>(
         &mut self,
         pass: &mut Pass,
-        bill: &mut impl FnMut(Usage) -> Result<Option<String>, E>,
+        bill: &mut impl FnMut(Told) -> Result<Option<String>, E>,
     ) -> Result<(), E> {
         if let Some((_, mark)) = pass.held.take()
-            && let Some(usage) = self.told.usage
+            && self.told.usage.is_some()
             && !self.failed
             && !self.billed
         {
             self.billed = true;
-            if let Some(cost) = bill(usage)? {
+            if let Some(cost) = bill(self.told)? {
                 pass.mark(mark, &cost);
             }
         }

@@ -1,6 +1,6 @@
 //! What providers really send, as data: `tests/data/traffic`, which its README explains. Every
-//! shape passes the reader or the scanner as the client shall see it, and is charged as it says,
-//! wherever its bytes are cut.
+//! shape that is an answer alone passes the reader or the scanner as the client shall see it, and is
+//! charged as it says, wherever its bytes are cut. `make traffic` plays all shapes on real servers.
 
 use std::{convert::Infallible, fs, path::Path};
 
@@ -26,6 +26,18 @@ struct Shape {
     path: String,
     answer: Sent,
     expect: Expect,
+}
+
+/// True for a shape that is a whole answer and nothing else: neither the client's request nor the
+/// transfer of the answer is odd.
+fn is_plain(shape: &toml::Table) -> bool {
+    let Some(answer) = shape.get("answer").and_then(toml::Value::as_table) else { return false };
+    let steps = answer.get("send").and_then(toml::Value::as_array).into_iter().flatten();
+    let kind = answer["headers"].get("content-type").and_then(toml::Value::as_str).unwrap_or("");
+    !["request", "key", "price"].iter().any(|name| shape.contains_key(*name))
+        && answer.keys().all(|name| name == "headers" || name == "send")
+        && steps.into_iter().all(|step| step.get("cut").is_none())
+        && (kind == "text/event-stream" || kind == kind.to_lowercase() && kind.contains('/'))
 }
 
 #[derive(Deserialize)]
@@ -106,8 +118,8 @@ struct End {
 fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, strip: bool, leaves: bool) -> End {
     let mut scanner = Scanner::new(strip);
     let mut bills = Vec::new();
-    let mut bill = |usage| {
-        bills.push(usage);
+    let mut bill = |told: Told| {
+        bills.push(told);
         Ok::<_, Infallible>(Some(COST.to_owned()))
     };
     let mut shown = Vec::new();
@@ -127,11 +139,30 @@ fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, strip: bool, leaves: boo
         (_, true) => Outcome::ClientGone,
         _ => Outcome::Ok,
     };
-    if let [usage] = bills[..] {
-        assert_eq!(scanner.told.usage, Some(usage), "the cost is that of the last usage");
+    if let [told] = bills[..] {
+        let settled = told.charge(Outcome::Ok, || INPUT);
+        assert_eq!(settled, scanner.told.charge(Outcome::Ok, || INPUT), "the cost is the last one");
     }
     assert!(bills.len() <= 1);
     End { shown, told: scanner.told, charge: scanner.told.charge(outcome, || INPUT), outcome }
+}
+
+/// The shapes of a file: one, or what each `[[shape]]` adds to what they have in common.
+fn read(path: &Path) -> Vec<(String, toml::Table)> {
+    let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let text = fs::read_to_string(path).expect("a text");
+    let mut common: toml::Table =
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{stem}: {error}"));
+    let Some(toml::Value::Array(many)) = common.remove("shape") else {
+        return vec![(stem, common)];
+    };
+    let of = |one: toml::Value| {
+        let mut shape = common.clone();
+        shape.extend(one.as_table().expect("a shape").clone());
+        let name = shape.remove("name").expect("a name");
+        (format!("{stem}-{}", name.as_str().expect("a text")), shape)
+    };
+    many.into_iter().map(of).collect()
 }
 
 fn shapes() -> Vec<(String, Shape)> {
@@ -140,10 +171,10 @@ fn shapes() -> Vec<(String, Shape)> {
         .expect("the folder of shapes")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .map(|path| {
-            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let text = fs::read_to_string(&path).expect("a text");
-            let shape = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        .flat_map(|path| read(&path))
+        .filter(|(_, shape)| is_plain(shape))
+        .map(|(name, shape)| {
+            let shape = shape.try_into().unwrap_or_else(|error| panic!("{name}: {error}"));
             (name, shape)
         })
         .collect();

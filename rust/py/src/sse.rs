@@ -1,7 +1,9 @@
 //! A streamed answer on its way to the client, and the usage of whole ones.
 
 use nemorouter_openai::{
-    answer, media,
+    answer,
+    charge::Told,
+    media,
     sse::{self, Shown},
     usage,
 };
@@ -64,7 +66,7 @@ impl Scanner {
 
     fn feed<'py>(&mut self, chunk: Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
         let py = chunk.py();
-        let asked = |usage| ask(self.bill.bind(py), usage);
+        let asked = |told: Told| ask(self.bill.bind(py), told);
         Ok(match self.stream.feed(chunk.as_bytes(), asked)? {
             Shown::Same => chunk,
             Shown::Other(bytes) => PyBytes::new(py, &bytes),
@@ -72,7 +74,7 @@ impl Scanner {
     }
 
     fn flush<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let asked = |usage| ask(self.bill.bind(py), usage);
+        let asked = |told: Told| ask(self.bill.bind(py), told);
         Ok(PyBytes::new(py, &self.stream.flush(asked)?))
     }
 
@@ -106,8 +108,8 @@ impl Scanner {
     }
 }
 
-fn ask(bill: &Bound<'_, PyAny>, usage: usage::Usage) -> PyResult<Option<String>> {
-    bill.call1((Usage::from(usage),))?.extract()
+fn ask(bill: &Bound<'_, PyAny>, told: Told) -> PyResult<Option<String>> {
+    bill.call1((told.usage.map(Usage::from),))?.extract()
 }
 
 #[pyfunction]

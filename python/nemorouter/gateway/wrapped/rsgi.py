@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from nemorouter._core import CREDENTIAL_HEADERS, Arena, Exchange
 from nemorouter.gateway.driver import WHOLE, send_or_gone
-from nemorouter.gateway.wire import Connection, HeaderList, Scope, Transport, Whole
+from nemorouter.gateway.wire import ClientGoneError, Connection, HeaderList, Scope, Transport, Whole
 from nemorouter.gateway.wrapped.caller import Caller
 
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
@@ -20,9 +20,14 @@ class WrappedRsgi:
         self._arena = arena
 
     async def __call__(self, exchange: Exchange, scope: Scope, connection: Connection) -> None:
-        """Run the app, and settle. A stream has no other end than the app's return."""
+        """Run the app, and settle. A stream has no other end than the app's return.
+
+        ClientGoneError: the app returned because it noticed that the client had left.
+        """
         answering = _Answering(exchange, connection)
         await self._app.__rsgi__(_Scope(scope, exchange, self._arena), answering)
+        if answering.left:
+            raise ClientGoneError
         last = exchange.end(WHOLE)
         if type(last) is bytes and last and answering.transport is not None:
             await send_or_gone(answering.transport.send_bytes, last)
@@ -75,9 +80,15 @@ class _Answering:
         self._exchange = exchange
         self._connection: Any = connection
         self.transport: Transport | None = None
+        self.left = False
+        """The client left before the answer's end, and the app knows it."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what only the server knows
         return getattr(self._connection, name)
+
+    async def client_disconnect(self) -> None:
+        await self._connection.client_disconnect()
+        self.left = not self._exchange.ended
 
     async def __call__(self) -> bytes:
         body = self._exchange.body

@@ -146,7 +146,7 @@ impl Exchange {
             call.first_us = Some(age_us);
         }
         if let Some(scanner) = scanner {
-            return scanner.feed(chunk, |usage| call.bill(worker, age_us, usage));
+            return scanner.feed(chunk, |told| call.bill(worker, age_us, told));
         }
         if let Some(pieces) = pieces {
             pieces.push(chunk);
@@ -201,7 +201,7 @@ impl Exchange {
         let age_us = self.age_us();
         let mut left = Vec::new();
         if let (Some(scanner), Some(call)) = (&mut self.scanner, &mut self.call) {
-            left = scanner.flush(|usage| call.bill(&self.worker, age_us, usage))?;
+            left = scanner.flush(|told| call.bill(&self.worker, age_us, told))?;
         } else {
             let pieces = self.pieces.take();
             self.learn(status, || pieces.and_then(|pieces| pieces.read()));

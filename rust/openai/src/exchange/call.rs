@@ -72,15 +72,15 @@ impl Call {
         Ok(())
     }
 
-    /// Settle a stream at its last usage chunk; the cost to be written into it, in USD.
+    /// Settle a stream at its last usage chunk, with all that is known by then; the cost to be written into it, in USD.
     pub fn bill(
         &mut self,
         worker: &Worker,
         age_us: u64,
-        usage: Usage,
+        told: Told,
     ) -> error::Result<Option<String>> {
         if !self.reported {
-            self.told.usage = Some(usage);
+            self.told = told;
         }
         self.settle(worker, age_us, Outcome::Ok, self.status)?;
         Ok(self.cost.map(|nano| fixed(nano, 9).as_str().to_owned()))
