@@ -172,7 +172,7 @@ class ManualClock:
 
 @final
 class Identity:
-    """Who a scope is: ids of the store, name, and the last four characters of a key."""
+    """The identity of a scope: ids of the store, name, and the last four characters of a key."""
 
     @property
     def kind(self) -> int: ...

@@ -100,7 +100,7 @@ OPERATOR_ACTIONS: Final = frozenset(
         "price.set",
     }
 )
-"""What belongs to the whole installation: no role of an org allows it, only an operator may."""
+"""Actions on the whole installation: no role of an org allows them, only an operator may."""
 
 
 def visibility(actor: Actor, action: str) -> Visibility | None:

@@ -59,7 +59,7 @@ async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
 
 
 async def through(proxy: Proxy, world: World) -> Store:
-    """The same store, behind the proxy."""
+    """Open the world's store behind the proxy."""
     parts = world.settings.database_url.rpartition("/")
     url = f"postgresql://nemo@127.0.0.1:{proxy.port}/{parts[2]}"
     return await Store.open(

@@ -31,7 +31,7 @@ async def client(redis: RedisServer) -> AsyncIterator[Redis]:
 
 
 def seen(look: RegistryView) -> tuple[object, ...]:
-    """What both must agree on; the numbers of renewals count from different starts."""
+    """Return what both must agree on; the numbers of renewals count from different starts."""
     return (
         look.verdict,
         look.mature,
@@ -41,7 +41,7 @@ def seen(look: RegistryView) -> tuple[object, ...]:
 
 
 class Pair:
-    """The same step on both."""
+    """The registry in Lua and its model, which get the same steps."""
 
     def __init__(self, registry: Registry, model: Model) -> None:
         self.registry, self.model = registry, model

@@ -119,7 +119,7 @@ def in_each_ledger(patch: pytest.MonkeyPatch, name: str, value: object) -> None:
 
 
 def everywhere(nano: int) -> dict[Kind, int]:
-    """The same amount committed at every level."""
+    """Return one amount committed at every level."""
     return dict.fromkeys((Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG), nano)
 
 

@@ -40,7 +40,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres_template(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """The same with its store in PostgreSQL, and the name of that database."""
+    """Make an installation with its store in PostgreSQL; return its folder and that database."""
     path, url = tmp_path_factory.mktemp("template") / "data", postgres.database()
     asyncio.run(_make(Settings(data_dir=path, database_url=url)))
     return path, url.rpartition("/")[2]

@@ -48,7 +48,7 @@ def shell_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell_postgres(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """The same with its store in PostgreSQL, and the name of that database."""
+    """Make an installation with its store in PostgreSQL; return its folder and that database."""
     folder, url = tmp_path_factory.mktemp("cli"), postgres.database()
     config = folder / "nemorouter.toml"
     config.write_text(f'database_url = "{url}"')

@@ -97,7 +97,7 @@ class Result(msgspec.Struct, frozen=True):
     machine: Machine
     versions: dict[str, str]
     shared_core: bool
-    """Whether server and load shared the only core; if so, trust the ratios and not the times."""
+    """True if server and load shared the only core; then trust the ratios and not the times."""
     gate: list[GateTiming]
     served: list[Served]
     latency: list[Paced]

@@ -16,8 +16,9 @@ from nemorouter._core import set_process_name, watch_for_end
 ORPHAN_S: Final = 4.0
 """Seconds that a process may outlive the master of ``serve``."""
 NAME: Final = "nemo-"
-"""How the names of the processes of ``serve`` begin: ``nemo-master``, ``nemo-worker``,
-``nemo-drainer``, ``nemo-control``.
+"""The beginning of the names of the processes of ``serve``.
+
+They are ``nemo-master``, ``nemo-worker``, ``nemo-drainer`` and ``nemo-control``.
 """
 _ASKED: Final = b"T"
 

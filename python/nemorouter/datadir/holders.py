@@ -1,4 +1,4 @@
-"""Which processes hold a file lock, as the kernel lists them.
+"""Find the processes that hold a file lock, as the kernel lists them.
 
 A lock is held until its process ends, so an error about one must name the process.
 """

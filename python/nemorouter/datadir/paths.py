@@ -22,7 +22,7 @@ from nemorouter.settings import PEPPER_NAME, STORE_NAME
 
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a mapped file needs memory; its owner and identity are checked
 _ALSO: Final = ("nemorouter.toml", ".", "lost+found")
-"""How other names begin that a data directory may hold: settings, drafts, a volume's own folder."""
+"""Beginnings of other names in a data directory: settings, drafts, a volume's own folder."""
 _BYTES_A_SCOPE: Final = 512  # record, its share of the allow-lists, and headroom
 _BYTES_A_PLACE: Final = 16  # digest table, for each scope of the capacity
 _BYTES_FIXED: Final = 8 << 20

@@ -25,7 +25,7 @@ FAILED: Final = 1
 LATE: Final = 2
 GONE: Final = 3
 BROKEN: Final = 4
-"""How an exchange ends, by the numbers of ``Exchange.end``."""
+"""The ends of an exchange, by the numbers of ``Exchange.end``."""
 
 Serve = Callable[[Exchange, Scope, Connection], Awaitable[None]]
 """Answers an admitted request."""

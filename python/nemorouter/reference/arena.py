@@ -13,8 +13,9 @@ from nemorouter.types import Kind, ModelPrice, Policy
 
 
 class Arena:
-    """The scopes of one process, and the one lock under which gates decide. It knows no other
-    hosts.
+    """The scopes of one process, and the one lock under which gates decide.
+
+    It knows no other hosts.
     """
 
     clustered = fenced = False
@@ -65,7 +66,7 @@ class Arena:
         return None if scope is None else scope.index
 
     def identity(self, index: int) -> Identity:
-        """Who the scope is."""
+        """Return the identity of a scope."""
         policy = self.records[index].policy
         return Identity(
             policy.kind,
@@ -99,7 +100,7 @@ class Arena:
             )
 
     def frozen(self) -> list[int]:
-        """Indices of scopes whose money word waits for a recount."""
+        """Return the indices of scopes whose money word waits for a recount."""
         with self.lock:
             return [scope.index for scope in self.records if scope.frozen]
 
@@ -107,19 +108,19 @@ class Arena:
         """Nothing to do: these words are whole numbers, not places on rings."""
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
-        """First day and day after the last of the window of ``wall_ms``, or of the later one that
-        the word is in.
+        """Return the first day, and the day after the last, of the budget window of ``wall_ms``.
+
+        If the money word is in a later window already, that one is returned.
         """
         return window_days(_window_of(self.records[index], wall_ms))
 
     def recount(
         self, index: int, first_day: int, ledger_nano: int, journals: Sequence[Journal]
     ) -> bool:
-        """Set the money word to ``ledger_nano`` + every slot of ``journals`` that is not freed and
-        in the window.
+        """Set the money word to ``ledger_nano`` and every slot of ``journals`` that is not freed.
 
-        ``first_day``: of the window that ``ledger_nano`` sums, as ``window`` answered. False: that
-        window has turned.
+        Only slots in the window count. ``first_day`` is of the window that ``ledger_nano`` sums, as
+        ``window`` returned it. False: that window has ended.
         """
         with self.lock:
             scope = self.records[index]

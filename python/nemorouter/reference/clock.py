@@ -1,5 +1,6 @@
-"""The two clocks of a decision: boot time for rates, wall time for windows and expiry. Nothing else
-reads them.
+"""Define the two clocks of a decision: boot time for rates, wall time for windows and expiry.
+
+No other module reads a clock.
 """
 
 import time

@@ -1,5 +1,6 @@
-"""Tokens and nano-USD of one request: what is reserved for it, and what it cost. Integers, rounded
-up, pure.
+"""Compute tokens and nano-USD of one request: what is reserved for it, and what it cost.
+
+Integers, rounded up, pure.
 """
 
 from nemorouter.types import Endpoint, ModelPrice
@@ -30,7 +31,7 @@ def reserved_tokens(
 
 
 def units(endpoint: int, choices: int) -> int:
-    """How often the request price is due: once per image, else once."""
+    """Return how often the request price is due: once per image, else once."""
     return choices if endpoint == Endpoint.IMAGES_GENERATIONS else 1
 
 

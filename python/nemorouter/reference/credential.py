@@ -9,34 +9,33 @@ _BEARER = re.compile(rb"(?i:bearer) +(sk-nemo-[A-Za-z0-9]{20})")
 
 
 class Client(Protocol):
-    """What knows where it comes from: ``client`` is ``ip:port``."""
+    """A caller whose address is known: ``client`` is ``ip:port``."""
 
     client: str
 
 
 def address(client: str) -> str:
-    """The address in ``ip:port``."""
+    """Return the address in ``ip:port``."""
     return client.rpartition(":")[0].strip("[]")
 
 
 def trimmed(authorization: str | bytes | None) -> bytes:
-    """The header's value without the blanks around it; no header is an empty value."""
+    """Return the header's value without the blanks around it; no header is an empty value."""
     if isinstance(authorization, str):
         authorization = authorization.encode("utf-8", "surrogatepass")
     return authorization.strip(b" \t") if authorization else b""
 
 
 def bearer_key(value: bytes) -> bytes | None:
-    """The key in a trimmed value, or None if it is not exactly one well-formed ``Bearer
-    sk-nemo-…``.
-    """
+    """Return the key in a trimmed value; None unless it is one well-formed ``Bearer sk-nemo-…``."""
     match = _BEARER.fullmatch(value)
     return match[1] if match else None
 
 
 def parse_key(authorization: str | bytes) -> str | None:
-    """The key in an Authorization value, or None if it is not exactly one well-formed ``Bearer
-    sk-nemo-…``.
+    """Return the key in an Authorization value.
+
+    None: the value is not exactly one well-formed ``Bearer sk-nemo-…``.
     """
     key = bearer_key(trimmed(authorization))
     return None if key is None else key.decode("ascii")

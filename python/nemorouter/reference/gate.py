@@ -1,6 +1,4 @@
-"""The decision in pure Python: identify, admit, settle, under one lock. The oracle of the native
-gate.
-"""
+"""Decide in pure Python: identify, admit, settle, under one lock. The oracle of the native gate."""
 
 from collections.abc import Sequence
 
@@ -77,8 +75,9 @@ class Gate:
         choices: int,
         stream: bool,
     ) -> int | Refusal:
-        """Reserve a request, its tokens and their price at every level, or nothing; answer the
-        ticket.
+        """Reserve a request, its tokens and their price at every level, or nothing.
+
+        Return the ticket, or the refusal.
         """
         if not 0 < len(model.encode()) <= MAX_MODEL_BYTES or "\0" in model:
             raise ValueError(f"a model's name has 1 to {MAX_MODEL_BYTES} bytes and no NUL")
@@ -143,8 +142,9 @@ class Gate:
         latency_us: int,
         ttft_us: int,
     ) -> int:
-        """End a ticket with the upstream's true usage; answer its cost in nano-USD, -1 where the
-        model has no price.
+        """End a ticket with the upstream's true usage; return its cost in nano-USD.
+
+        -1: the model has no price.
         """
         with self._lock:
             slot = self._open_slot(ticket)
@@ -167,8 +167,9 @@ class Gate:
         return not verdict.standing(key, self._read_clocks()[1]) and verdict.may_use(key, model)
 
     def rate_headers(self, index: int) -> list[tuple[str, str]]:
-        """OpenAI's x-ratelimit-* pairs of the tightest level, as of now; a resource without any
-        limit is left out.
+        """Return OpenAI's x-ratelimit-* pairs of the tightest level, as of now.
+
+        A resource without any limit is left out.
         """
         with self._lock:
             boot_us = self._read_clocks()[0]
@@ -183,7 +184,7 @@ class Gate:
         return f"req_{self.journal.boot:016x}{ticket:016x}"
 
     def recorded(self, ticket: int) -> bool:
-        """True once the ticket's slot was freed."""
+        """Return whether the ticket's slot was freed."""
         with self._lock:
             return ticket not in self.journal.live
 
@@ -194,7 +195,7 @@ class Gate:
             return slot.reserved_in, slot.reserved_out
 
     def now_us(self) -> int:
-        """The boot clock, microseconds."""
+        """Read the boot clock in microseconds."""
         return self._read_clocks()[0]
 
     def _look_up(self, secret: bytes) -> Scope | None:

@@ -5,8 +5,9 @@ from nemorouter.types import RATES
 
 
 def go_duration(us: int) -> str:
-    """Microseconds as Go prints durations, rounded up to milliseconds: ``0s``, ``20ms``, ``6m0s``,
-    ``1h2m3.5s``.
+    """Format microseconds as Go prints durations: ``0s``, ``20ms``, ``6m0s``, ``1h2m3.5s``.
+
+    They are rounded up to milliseconds.
     """
     ms = -(-us // 1_000)
     if ms == 0:

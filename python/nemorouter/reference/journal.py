@@ -1,5 +1,6 @@
-"""The tickets of one worker, from admission until they are freed, and its counts. In private memory
-only.
+"""Hold the tickets of one worker, from admission until they are freed, and its counts.
+
+It lies in private memory only.
 """
 
 import secrets
@@ -15,8 +16,9 @@ GATE_CODES = (*(code for code in Code if code <= Code.NOT_READY), Code.LEASE_WAN
 
 
 class Journal:
-    """A bounded table of tickets. Its lock is that of the arena from the moment a gate joins the
-    two.
+    """A bounded table of tickets.
+
+    Its lock is that of the arena from the moment a gate joins the two.
     """
 
     def __init__(self, slots: int, upstreams: Sequence[str]) -> None:
@@ -39,11 +41,11 @@ class Journal:
 
     @property
     def free_slots(self) -> int:
-        """How many more tickets can be open or undrained."""
+        """Return how many more tickets can be open or undrained."""
         return self.slots - len(self.live)
 
     def next_seq(self) -> int:
-        """A number that no ticket of this journal had before. The caller holds the lock."""
+        """Draw a number that no ticket of this journal had before. The caller holds the lock."""
         self._last += 1
         return self._last
 
@@ -53,17 +55,16 @@ class Journal:
         self.counts["admitted"] += 1
 
     def refused(self, code: int, key_id: int | None, wall_ms: int) -> None:
-        """Count a refusal, and tally it by the minute if the key is known. The caller holds the
-        lock.
-        """
+        """Count a refusal, also by the minute if the key is known. The caller holds the lock."""
         self.counts[_REFUSED[code]] += 1
         if key_id is not None:
             tally = (wall_ms // 60_000, key_id, code)
             self._tallies[tally] = self._tallies.get(tally, 0) + 1
 
     def recover(self) -> list[int]:
-        """End what is open (outcome RECOVERED, charged as reserved) and list the scope indices to
-        recount.
+        """End what is open, and return the scope indices to recount.
+
+        The outcome is RECOVERED, charged as reserved.
         """
         touched: set[int] = set()
         with self.lock:

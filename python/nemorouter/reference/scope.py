@@ -12,8 +12,9 @@ _V4_MAPPED, _V4_OFFSET = 0xFFFF << 32, 96
 
 
 class Scope:
-    """A scope's place in the arena. It is changed in place and never moves, so keys hold on to
-    their owners.
+    """A scope's place in the arena.
+
+    It is changed in place and never moves, so keys hold on to their owners.
     """
 
     __slots__ = (
@@ -46,8 +47,9 @@ class Scope:
     def write(
         self, policy: Policy, owners: tuple["Scope", ...], boot_us: int, wall_ms: int
     ) -> None:
-        """Take over a policy. Changed limits keep what was used; a changed duration freezes the
-        money word.
+        """Apply a policy.
+
+        Changed limits keep what was used; a changed duration freezes the money word.
         """
         if policy.duration != self.policy.duration:
             self.window, self.committed, self.frozen = window_at(policy.duration, wall_ms), 0, True
@@ -63,16 +65,17 @@ class Scope:
         self.policy = policy
 
     def allows_model(self, model: str) -> bool:
-        """True if the allow-list is empty or names the model, or a prefix of it."""
+        """Return whether the allow-list is empty or names the model, or a prefix of it."""
         return not self.policy.models or model in self._exact or model.startswith(self._prefixes)
 
     def allows_endpoint(self, endpoint: int) -> bool:
-        """True if the mask is empty or has the endpoint's bit."""
+        """Return whether the mask is empty or has the endpoint's bit."""
         return not self.policy.endpoints or bool(self.policy.endpoints >> endpoint & 1)
 
     def allows_ip(self, text: str) -> bool:
-        """True if the list is empty or one of its blocks holds the address; an IPv4-mapped address
-        counts as IPv4.
+        """Return whether the list is empty or one of its blocks holds the address.
+
+        An IPv4-mapped address counts as IPv4.
         """
         if not self._networks:
             return True

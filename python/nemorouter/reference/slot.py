@@ -10,7 +10,7 @@ from nemorouter.types import Kind, ModelPrice
 
 
 class State(IntEnum):
-    """Where a ticket stands."""
+    """The states of a ticket."""
 
     OPEN = 1
     DEFERRED = 2  # ended, but a frozen money word has not seen its true cost
@@ -46,7 +46,7 @@ class Slot:
 
     @property
     def committed(self) -> int:
-        """What the money words hold, or will hold, for this ticket."""
+        """Return what the money words hold, or will hold, for this ticket."""
         return self.reserved_cost if self.state == State.OPEN else self.cost or 0
 
     def row(self, boot: int, upstreams: Sequence[str]) -> Row:

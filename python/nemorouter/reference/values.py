@@ -1,4 +1,4 @@
-"""What gate and journal answer: Identity, Meters, Refusal, Row. Frozen values without behaviour."""
+"""Define what gate and journal return: Identity, Meters, Refusal, Row. Frozen and without logic."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a scope is: ids of the store, name, and the last four characters of a key."""
+    """The identity of a scope: ids of the store, name, and the last four characters of a key."""
 
     kind: int
     id: int
@@ -20,7 +20,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """What a scope has left, at one instant. None = unlimited."""
+    """The amounts that a scope has left, at one instant. None is unlimited."""
 
     remaining: tuple[int | None, ...]  # in the order of RATES
     committed: int

@@ -1,5 +1,6 @@
-"""The checks of one request, in the contract's order. Each reads and none writes; the gate charges
-afterwards.
+"""Check one request in the contract's order. Each check reads and none writes.
+
+The gate charges afterwards.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def rate_charges(key: Scope, tokens: int, boot_us: int) -> list[Charge] | Refusa
 
 
 def needs(tokens: int) -> list[int]:
-    """What a request of ``tokens`` takes from each of RATES."""
+    """Return what a request of ``tokens`` takes from each of RATES."""
     return [1 if rate.resource == "requests" else tokens for rate in RATES]
 
 
@@ -84,7 +85,7 @@ def budget_refusal(key: Scope, cost: int, windows: Sequence[Window]) -> Refusal 
 
 
 def book(key: Scope, wall_ms: int) -> tuple[int, list[Window]]:
-    """The one time of a request, and the window of each payer then.
+    """Return the one time of a request, and the window of each payer then.
 
     It is now, or the start of a later window that a word is in already since the wall clock was set
     back.

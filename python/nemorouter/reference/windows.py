@@ -17,15 +17,15 @@ Window = tuple[int, int]
 
 
 def window_at(duration: int, wall_ms: int) -> Window:
-    """The window in which ``wall_ms`` lies."""
+    """Return the window in which ``wall_ms`` lies."""
     return _window(duration, wall_ms // DAY_MS)
 
 
 def ahead(word: Window, now: Window) -> int:
-    """How many windows a money word is ahead of ``now``, since the wall clock was set back: 0 to
-    31.
+    """Return by how many windows a money word is ahead of ``now``: 0 to 31.
 
-    -1: it does not count in ``now``. Further ahead is taken for long ago.
+    It is ahead where the wall clock was set back. -1: the word does not count in ``now``; further
+    ahead is taken for long ago.
     """
     by = word[1] - now[1]
     return by if word[0] == now[0] and 0 <= by <= _BELIEVED_AHEAD else -1

@@ -1,8 +1,7 @@
-"""The host's drainer in a process of its own: as a thread of a worker it would take turns with its
-requests.
+"""Run the host's drainer in a process of its own, so that it never delays a worker's requests.
 
-``DrainerProcess`` is the master's view of it, ``drain`` what the process runs. Workers stand in
-while there is none.
+``DrainerProcess`` is the master's view of it, ``drain`` what the process runs. Workers drain while
+there is none.
 """
 
 import gc
@@ -26,15 +25,16 @@ from nemorouter.settings import Settings
 
 _PROGRAM: Final = "import sys; from nemorouter.server.drainer import drain; drain(int(sys.argv[1]))"
 _READY_S: Final = 10.0
-"""How long the master waits for the process to drain, before it makes workers."""
+"""The time for which the master waits for the process to drain, before it makes workers."""
 _ELECTION_S: Final = 2.0
-"""How long the process waits to be the one that drains; another server on the same data may be."""
+"""The time for which the process waits to be the one that drains, in place of another server's."""
 _LIMIT_S: Final = 30.0
-"""How long the process may take to end after SIGTERM: to drain once more, and to end the control
-plane's process.
+"""The time in which the process must end after SIGTERM.
+
+It drains once more, and ends the control plane's process.
 """
 _PAUSES_S: Final = (0.0, 1.0, 2.0, 5.0)
-"""How long the master waits before it starts the process again, by how often it died young."""
+"""The pauses before the master starts the process again, by how often it died young."""
 _SHORT_LIFE_S: Final = 10.0
 _COLLECT_EVERY: Final = 100_000
 """Objects that the process makes before the collector looks: rows are tuples, freed without it."""

@@ -1,6 +1,4 @@
-"""The master of ``serve``: it forks the workers, starts the drainer's process, replaces whichever
-dies, and ends them.
-"""
+"""Run the master of ``serve``: fork the workers, start the drainer, replace what dies, end all."""
 
 import os
 import signal
@@ -21,7 +19,7 @@ from nemorouter.datadir.paths import DataDir
 from nemorouter.server.drainer import DrainerProcess
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-"""What the master acts on: the end, for the first two, and workers made anew."""
+"""Signals for the master: the end, for the first two, and workers made anew."""
 _SHORT_LIFE_S: Final = 2.0
 _PROVEN_S: Final = 10.0
 """Once a worker lived so long, the set-up was good: what refuses a later one may pass, such as a
@@ -30,19 +28,19 @@ full disk.
 _LONGEST_PAUSE_S: Final = 5.0
 
 _LOOK_S: Final = 5.0
-"""How often the master looks whether the drainer lives."""
+"""The interval in which the master checks that the drainer lives."""
 _HANGS_S: Final = 30.0
 
 _log = log.get_logger(__name__)
 
 
 class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's servers carry no types
-    """Granian's master, but it never gives up on a crashed worker, misses none that died together
-    with another, and keeps the drainer's process.
+    """Granian's master, which also keeps the drainer's process.
 
-    Signals are blocked in all threads and received by one of their own: a handler would run inside
-    whatever the main thread does, where it may wait for a lock that this thread holds itself.
-    Children begin with the same signals blocked, so none is lost before they listen.
+    It never gives up on a crashed worker, and misses none that died together with another. Signals
+    are blocked in all threads and received by one of their own: a handler would run inside whatever
+    the main thread does, where it may wait for a lock that this thread holds itself. Children begin
+    with the same signals blocked, so none is lost before they listen.
     """
 
     def __init__(self, data: DataDir, *arguments: Any, **options: Any) -> None:
@@ -52,8 +50,9 @@ class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serve
         self._quick_deaths, self._proven = 0, False
 
     def serve(self, *arguments: Any, **options: Any) -> None:
-        """Serve until SIGTERM or SIGINT; they stay blocked afterwards, so that the last steps of
-        the program are not disturbed.
+        """Serve until SIGTERM or SIGINT.
+
+        They stay blocked afterwards, so that the last steps of the program are not disturbed.
         """
         set_process_name(NAME + "master")
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -94,8 +93,9 @@ class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serve
                 self.main_loop_interrupt.set()  # Granian clears it: look once more
 
     def _kill_who_hangs(self) -> None:
-        """Kill the child that holds the drainer's lock and has said nothing for long: it is stopped
-        or hangs, and the requests of the whole host wait for it.
+        """Kill the child that holds the drainer's lock and has reported nothing for long.
+
+        It is stopped or hangs, and the requests of the whole host wait for it.
         """
         status = self._data.drainer_status()
         if status is None or status.silent_s() < _HANGS_S:
@@ -155,8 +155,9 @@ class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serve
             worker.join()
 
     def shutdown(self, exit_code: int = 0) -> None:
-        """End the workers. Who asked for the end gets a clean one, even if a worker died so late
-        that nobody replaced it.
+        """End the workers. An end that was asked for has exit code 0.
+
+        So it has even if a worker died so late that it was not replaced.
         """
         try:
             super().shutdown(exit_code)

@@ -17,7 +17,7 @@ from nemorouter.log import get_logger
 _MASTER: Final = NAME + "master"
 _LOOK_S: Final = 0.05
 _KILLED_S: Final = 2.0
-"""How long killed processes are waited for; what is there then is named by whatever fails."""
+"""The time for which killed processes are waited for; whatever fails later names them."""
 
 _log = get_logger(__name__)
 
@@ -33,12 +33,12 @@ def end(data: DataDir) -> None:
 
 
 def find(data: DataDir) -> list[Process]:
-    """Processes that hold a lock of this data directory and whose master is gone."""
+    """List the processes that hold a lock of this data directory and whose master is gone."""
     return [process for process in _children(data) if _is_orphan(process)]
 
 
 def _children(data: DataDir) -> list[Process]:
-    """Processes of ``serve`` below a master that hold a lock of this data directory."""
+    """List the processes of ``serve`` below a master that hold a lock of this data directory."""
     found = {process.pid: process for path in data.locks for process in holders(path)}
     names = (NAME + "worker", NAME + "drainer", NAME + "control")
     return [process for process in found.values() if process.name in names]

@@ -1,9 +1,7 @@
-"""``nemorouter serve``: prepares the data directory, then runs Granian's master and workers until
-SIGTERM.
+"""Run ``nemorouter serve``: prepare the data directory, then Granian's master and workers.
 
-The settings of Granian are the cheapest that ``benches/load/probe.py`` found. It must never start a
-server that it could not explain: whatever is wrong with the set-up is one line on stderr, and exit
-code 1.
+The settings of Granian are the cheapest that ``benches/load/probe.py`` found. Whatever is wrong
+with the set-up is one line on stderr and exit code 1, before a server starts.
 """
 
 import asyncio
@@ -36,14 +34,14 @@ from nemorouter.store.engine import Store
 from nemorouter.upstream.client import check_providers
 
 _KILL_S = 1
-"""How long after a worker's own last moment the master kills it."""
+"""The time after a worker's own last moment at which the master kills it."""
 RUNTIMES = 2
 """Threads of Granian in each worker that speak HTTP. While one waits for the lock of Python the
 other goes on, so that less is spent on sleep and waking than with one
 (``benches/load/probe.py``).
 """
 _STORE_S = 60.0
-"""How long a start waits for the store."""
+"""The time for which a start waits for the store."""
 
 _log = log.get_logger(__name__)
 
@@ -156,9 +154,7 @@ def _print_how_to_get_a_key(alias: str, settings: Settings) -> None:
 
 
 def _require_port(settings: Settings) -> None:
-    """ConfigurationError if nobody can listen there; Granian would share the port with another
-    server.
-    """
+    """Raise ConfigurationError if the port is taken; Granian would share it with another server."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM
@@ -206,8 +202,9 @@ def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
 
 
 def _example(url: str, key: str, settings: Settings) -> str:
-    """A command that works when it is pasted. Whether a provider has the model of a pattern is not
-    for us to know.
+    """Return a command that works when it is pasted.
+
+    Whether a provider has the model of a pattern is not known here.
     """
     header = f'    -H "Authorization: Bearer {key}"'
     if settings.upstreams:

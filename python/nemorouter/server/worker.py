@@ -41,7 +41,7 @@ _SETTLE_S: Final = 3.0
 quarter of the time where that is less.
 """
 _AGAIN_S: Final = 0.1
-"""How long a task that was cancelled has to end."""
+"""The time in which a cancelled task must end."""
 
 _log = log.get_logger(__name__)
 T = TypeVar("T")
@@ -99,8 +99,9 @@ def worker() -> App:
 
 
 def be_prompt() -> None:
-    """Keep the worker from waiting for others. Call it while it has one thread, so that those to
-    come have it too.
+    """Keep the worker from waiting for others.
+
+    Call it while the process has one thread, so that those to come have it too.
     """
     with suppress(OSError):  # a sandbox may forbid it; then the worker takes its turn like all
         set_time_slice(_SLICE_US)
@@ -160,9 +161,7 @@ class ForkedApp(App):
         self._cancel(loop)
 
     def _cancel(self, loop: Loop) -> None:
-        """Cancel what runs, again and again: a task may wait for something else once more before it
-        ends.
-        """
+        """Cancel what runs, again and again: a task may wait once more before it ends."""
         loop.cancel_requests()
         gc.collect()  # Granian ends an answer when nobody holds it, and what was raised holds it
         loop.call_later(_AGAIN_S, self._cancel, loop)

@@ -45,11 +45,11 @@ async def move(
     tallies: Sequence["Tally"] = (),
     limit: int = 4096,
 ) -> int:
-    """Move up to ``limit`` ended tickets of each journal into the store, in one transaction, then
-    free their slots.
+    """Move up to ``limit`` ended tickets of each journal into the store, then free their slots.
 
-    Answers how many rows there were. A crash between commit and free hands the same rows over
-    again, which changes nothing. StoreError: the store cannot be written to, and nothing was lost.
+    All rows are written in one transaction. Return how many rows there were. A crash between commit
+    and free hands the same rows over again, which changes nothing. StoreError: the store cannot be
+    written to, and nothing was lost.
     """
     ended = [(journal, rows) for journal in journals if (rows := journal.rows(limit))]
     rows = ended[0][1] if len(ended) == 1 else [row for _, rows in ended for row in rows]

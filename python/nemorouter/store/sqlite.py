@@ -1,8 +1,7 @@
-"""A store in a SQLite file: one writer at a time, durable at every commit, readable by its owner
-only.
+"""Keep the store in a SQLite file: one writer at a time, durable at every commit.
 
-Everything that SQLite can say about a bad file, a full disk or a lock leaves here as one of our
-errors.
+Only its owner can read the file. Everything that SQLite can report about a bad file, a full disk or
+a lock leaves this module as one of our errors.
 """
 
 import asyncio
@@ -102,7 +101,9 @@ class Sqlite:
         await self.write(connection)
 
     async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
-        """It blocks the loop, which is the drainer's own: a thread's visit would cost as much as a
+        """Write journal rows and refusal counts in one transaction; return how many rows were new.
+
+        It blocks the loop, which is the drainer's own: a visit of a thread would cost as much as a
         hundred rows.
         """
         connection = self._plain
@@ -149,8 +150,9 @@ class Sqlite:
 
 
 def explain(error: BaseException, path: Path) -> str:
-    """Say what an error of the database at ``path`` means and how to mend it, in one line without
-    values.
+    """Return what an error of the database at ``path`` means and how to mend it, in one line.
+
+    The line contains no values of the database.
     """
     text = str(error).lower()
     if "disk i/o error" in text and _is_full(path.parent):
@@ -184,7 +186,7 @@ def _is_full(folder: Path) -> bool:
 
 
 def database_path(settings: Settings) -> Path:
-    """The file named by ``sqlite:///<path>``."""
+    """Return the file named by ``sqlite:///<path>``."""
     path = settings.database_url.removeprefix("sqlite:///")
     if not path or path.startswith(":"):
         raise ConfigurationError("database_url: an in-memory store cannot be shared; name a file.")
@@ -192,8 +194,9 @@ def database_path(settings: Settings) -> Path:
 
 
 def store_version(path: Path) -> int:
-    """Number of the layout of the store at ``path``; 0 if there is none yet. ConfigurationError if
-    it is not ours.
+    """Return the number of the layout of the store at ``path``; 0 if there is none yet.
+
+    ConfigurationError: the file is not ours.
     """
     if not path.exists() or path.stat().st_size == 0:
         return 0
@@ -238,9 +241,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _claim(path: Path) -> None:
-    """Make the file, readable by its owner only, and mark it as ours before the first table is in
-    it.
-    """
+    """Make the file, readable by its owner only, and mark it as ours before it has a table."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as db:

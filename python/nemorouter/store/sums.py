@@ -1,4 +1,4 @@
-"""What rows of the request log add to the ledger's sums. Pure: it never speaks to a store."""
+"""Compute what rows of the request log add to the ledger's sums. Pure: no store is spoken to."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -122,7 +122,7 @@ def _named(daily: dict[Line, list[int]], named: Named) -> dict[Line, list[int]]:
 
 
 def _scopes(daily: Sequence[Line]) -> list[Line]:
-    """A key without a person has none to add to."""
+    """Add lines up by org, team and user; a key without a user adds to no user."""
     owners: dict[Line, list[int]] = {}
     for day, org, team, user, _, model, *gained in daily:
         _add(owners, (day, org, team, user, model), gained)
@@ -147,8 +147,9 @@ def _add(found: dict[Line, list[int]], entry: Line, gained: Sequence[int]) -> No
 
 
 def window_days(duration: int, day: int) -> tuple[int, int]:
-    """First day, and day after the last, of the budget window in which ``day`` lies (days since
-    1970-01-01 UTC).
+    """Return the first day, and the day after the last, of the budget window in which ``day`` lies.
+
+    Days are counted from 1970-01-01 UTC.
     """
     if duration == Duration.TOTAL:
         return 0, _FOR_EVER

@@ -1,7 +1,6 @@
-"""The request log of PostgreSQL: one table a week, so that it may grow to 10^9 rows and old weeks
-are dropped whole.
+"""Keep PostgreSQL's request log in one table a week, so that old weeks are dropped whole.
 
-It must never drop a week that holds a row younger than the retention.
+It may grow to 10^9 rows. A week that holds a row younger than the retention is never dropped.
 """
 
 from collections.abc import Iterable
@@ -63,8 +62,9 @@ def _name(week: int) -> str:
 
 
 def _make(week: int) -> str:
-    """Attached, and not made in its place, for that would wait for every reader and writer of the
-    log.
+    """Return the statements that make a week's table and attach it.
+
+    A partition made in its place would wait for every reader and writer of the log.
     """
     name, first, end = _name(week), week * WEEK_MS, (week + 1) * WEEK_MS
     return (

@@ -1,1 +1,1 @@
-"""Which hosts may admit requests, and how a change reaches all of them."""
+"""Decide which hosts may admit requests, and bring each change to all of them."""

@@ -9,19 +9,21 @@ long enough.
 from typing import Final, NamedTuple
 
 LEASE_US: Final = 5_000_000
-"""How long a host admits after it sent a renewal that was granted. One number for all hosts, for
-ever.
+"""The time for which a host admits after it sent a renewal that was granted.
+
+All hosts of all versions must have the same value.
 """
 MARGIN_US: Final = 250_000
-"""What a waiter waits longer: clocks run at slightly different rates, and an admission takes a
-moment.
+"""The time for which a waiter waits longer than a lease.
+
+Clocks run at slightly different rates, and an admission takes a moment.
 """
 SILENCE_US: Final = LEASE_US + MARGIN_US
 """After so long without a renewal a host admits nothing any more."""
 GRACE_US: Final = 200_000
-"""How long a host may be late before its renewals are refused."""
+"""The time for which a host may be late before its renewals are refused."""
 RENEW_US: Final = 1_000_000
-"""How often a host renews its lease, and looks into the store by itself."""
+"""The interval in which a host renews its lease, and reads the store unasked."""
 
 
 class Host(NamedTuple):

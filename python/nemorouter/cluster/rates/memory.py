@@ -19,7 +19,7 @@ from nemorouter.store.policies import change_seq, first_versions
 from nemorouter.types import Kind
 
 _STORE_S: Final = 0.25
-"""How long a call to the bank may wait for the store, in seconds."""
+"""The time for which a call to the bank may wait for the store, in seconds."""
 
 _Scope = tuple[Kind, int]
 

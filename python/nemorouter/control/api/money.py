@@ -63,7 +63,10 @@ async def series(call: Call) -> UsageSeries:
 
 
 def _kind(reference: str) -> Kind:
-    """Whose budget it is: the id says. NotFoundError for what is no id."""
+    """Return the kind of the scope whose budget the id names.
+
+    NotFoundError: the text is no id.
+    """
     for kind in Kind:
         try:
             ids.from_text(kind.name.lower(), reference)

@@ -53,7 +53,7 @@ _GIVEN: Final[dict[str, dict[str, Any]]] = {
     "request": _USD,
     "max_output": {"minimum": 1, "maximum": 100_000_000},
 }
-"""What a field of a body must look like beyond its type."""
+"""Constraints of body fields beyond their types."""
 
 _ITEMS: Final[dict[str, dict[str, Any]]] = {
     "allowed_models": {"minLength": 1, "maxLength": 120, "pattern": r"^[!-)+-~]+\*?$"},

@@ -66,8 +66,9 @@ DONE: Final = {
     "welcome": "Welcome. Everything is ready: create your first key.",
     "signed-out": "You are signed out.",
 }
-"""What a page says after something was done. The address names the message, so nobody can put words
-into it.
+"""Messages of pages after an action.
+
+An address names one of them, so that nobody can put words into a page.
 """
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Final
 
 _APART_S: Final = 0.001
-"""What goes on takes a part of it, so that a worker's loop keeps time for model calls."""
+"""Admitted requests take a part of it, so that a worker's loop keeps time for model calls."""
 
 
 class Throttle:

@@ -26,9 +26,10 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 
 
 class NewManagementKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """It may do what its person may: you, or at the machine itself an owner of the org.
+    """The fields of a new management key. The key may do what its person may do.
 
-    ``operator``: also what its person may do as an operator, which is the default for an operator.
+    That person is the caller, or at the machine itself an owner of the org. ``operator``: also what
+    its person may do as an operator, which is the default for an operator.
     """
 
     name: str

@@ -26,7 +26,7 @@ from nemorouter.types import Kind, Status
 
 
 class MemberPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is UNSET stays."""
+    """Changes to a member; a field that is UNSET stays."""
 
     role: str | UnsetType = UNSET
 

@@ -74,7 +74,10 @@ async def issue(context: Context, actor: Actor, reference: str) -> Reset:
 
 
 async def peek(context: Context, token: str) -> str:
-    """Whose password the link sets. NotFoundError: nobody's, or not any more."""
+    """Return the e-mail address of the user whose password the link sets.
+
+    NotFoundError: the link is no one's, or no longer valid.
+    """
     async with context.store.read() as connection:
         return (await _open(connection, context, token)).email
 

@@ -63,7 +63,10 @@ async def begin(
 
 
 async def find(context: Context, token: str, source_ip: str) -> Signed | None:
-    """Whose session it is; None if it is none, is over, or its person may not enter any more."""
+    """Return the user of a session.
+
+    None: there is no such session, it is over, or its user may not enter any more.
+    """
     digests = tokens.digests("session", token, context.peppers)
     at = now_ms()
     query = _people(

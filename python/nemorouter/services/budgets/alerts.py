@@ -134,7 +134,7 @@ def _thresholds(row: Row[Any], spent: Spend, at: int) -> list[dict[str, Any]]:
 
 
 async def _known(connection: AsyncConnection, rows: list[dict[str, Any]]) -> set[tuple[int, ...]]:
-    """Which of them were told already."""
+    """Return those of the alerts that were sent already."""
     table = alerts.c
     known: set[tuple[int, ...]] = set()
     for start in range(0, len(rows), 500):

@@ -23,10 +23,10 @@ _MOST_OUTPUT = 100_000_000
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """USD as decimal strings: a million input, cached and output tokens; a request (or image). No
-    ``input``: unknown.
+    """A model's price: USD as decimal strings, for a million input, cached and output tokens.
 
-    ``max_output``: output tokens that are reserved when the client states no maximum.
+    ``request`` is for a request or image. No ``input``: unknown. ``max_output``: output tokens that
+    are reserved when the client states no maximum.
     """
 
     model: str

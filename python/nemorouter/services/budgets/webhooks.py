@@ -41,8 +41,9 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert's way: ``waiting`` for its next try, ``delivered`` or ``given_up``; ``status`` is
-    the receiver's.
+    """The delivery of an alert: ``waiting`` for its next try, ``delivered`` or ``given_up``.
+
+    ``status`` is the receiver's.
     """
 
     state: str

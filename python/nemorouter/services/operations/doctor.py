@@ -268,7 +268,7 @@ def _orphans(_: Settings) -> Iterator[Check]:
 
 
 def _is_held(path: Path) -> bool:
-    """True if a process holds the lock of this file."""
+    """Return whether a process holds the lock of this file."""
     lock = Flock.attempt(path)
     if lock is not None:
         lock.release()

@@ -34,10 +34,10 @@ _ALONE: Final = "This installation is one host: redis_url is not set."
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """A host: ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon
-    or has), ``gone``.
+    """A host and its status.
 
-    ``disconnected``: it cannot reach Redis, and serves its offline share.
+    ``joining``, ``live``, ``behind`` (lacks a change), ``silent`` (its lease ends soon or has),
+    ``gone``, or ``disconnected``: it cannot reach Redis, and serves its offline share.
     """
 
     id: str
@@ -54,8 +54,9 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
-    """How long changes took from their announcement until all applied; ``slowest_ms`` is a bound:
-    ``≤ 50``.
+    """The times from the announcement of changes until all hosts applied them.
+
+    ``slowest_ms`` is a bound: ``≤ 50``.
     """
 
     count: int
@@ -64,8 +65,9 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetView(msgspec.Struct, frozen=True, kw_only=True):
-    """All hosts, and how quickly they apply. ``settled`` False: Redis lost its data less than six
-    seconds ago.
+    """All hosts, and how quickly they apply changes.
+
+    ``settled`` False: Redis lost its data less than six seconds ago.
     """
 
     hosts: list[HostView]

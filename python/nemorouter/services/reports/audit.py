@@ -32,8 +32,10 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``action``: whole, or the part before its dot. ``since`` (included), ``until`` (not): RFC
-    3339 times or days.
+    """A choice of audit events.
+
+    ``action``: whole, or the part before its dot. ``since`` (included), ``until`` (not): RFC 3339
+    times or days.
     """
 
     actor: str | None = None

@@ -52,8 +52,10 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``key`` and ``team`` by id or name; ``since`` (included) and ``until`` (not) as RFC 3339
-    times or days.
+    """A choice of rows of the request log.
+
+    ``key`` and ``team`` by id or name; ``since`` (included) and ``until`` (not) as RFC 3339 times
+    or days.
     """
 
     key: str | None = None

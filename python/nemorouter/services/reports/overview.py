@@ -41,7 +41,7 @@ _SUMS: Final = (
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """What one day and model, or any of both together, came to. ``cost`` in USD."""
+    """The totals of one day and model, or of several of either. ``cost`` is in USD."""
 
     day: str = ""
     model: str = ""
@@ -63,7 +63,7 @@ class Spender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a reason refused requests."""
+    """The number of requests that were refused for one reason."""
 
     code: str
     reason: str

@@ -31,8 +31,9 @@ _TOKENS: Final = ("input_tokens", "cached_tokens", "output_tokens", "cost_nano")
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums of one day or hour and one member of the group. ``unknown_cost``: requests whose model
-    had no price.
+    """The sums of one day or hour and one member of the group.
+
+    ``unknown_cost``: requests whose model had no price.
     """
 
     day: str

@@ -37,8 +37,9 @@ _LAST: Final = 4
 
 
 class NewKey(NewScope, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``team`` and ``user`` by id or name; no team: the org's ``Default``. Empty: all that the team
-    may use.
+    """The fields of a new key: ``team`` and ``user`` by id or name.
+
+    No team: the org's ``Default``. Empty lists: all that the team may use.
     """
 
     team: str | None = None
@@ -49,7 +50,10 @@ class NewKey(NewScope, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class KeyPatch(ScopePatch, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is UNSET stays. A key's team and person never change, for its spend is theirs."""
+    """Changes to a key; a field that is UNSET stays.
+
+    A key's team and person never change, for its spend is theirs.
+    """
 
     allowed_endpoints: tuple[str, ...] | UnsetType = UNSET
     allowed_ips: tuple[str, ...] | UnsetType = UNSET

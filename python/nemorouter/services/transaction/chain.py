@@ -35,7 +35,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``verify`` found: how many events are sound, and the first that is not."""
+    """The result of ``verify``: how many events are sound, and the first that is not."""
 
     events: int
     head: str

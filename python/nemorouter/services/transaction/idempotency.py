@@ -19,7 +19,7 @@ MAX_LENGTH: Final = 255
 
 
 class Replay(NamedTuple):
-    """What was answered the first time; a secret that was told then is ``null`` now."""
+    """The answer that was given the first time; a secret that it held is ``null`` now."""
 
     status: int
     answer: bytes

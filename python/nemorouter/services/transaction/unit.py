@@ -41,10 +41,7 @@ class UnitOfWork:
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def bump_version(self, kind: Kind, id: int) -> None:
-        """Number a change of this scope's policy, and give the row its version.
-
-        The first one is kept for good.
-        """
+        """Draw the number of a change of this scope's policy, which becomes the row's version."""
         seq = await self._next_change()
         await self.connection.execute(insert(changes).values(seq=seq, kind=int(kind), id=id))
         table = TABLES[kind]
@@ -54,7 +51,7 @@ class UnitOfWork:
         )
 
     async def bump_price_version(self, model: str) -> None:
-        """Number a change of a price, and give the row its version."""
+        """Draw the number of a change of a price, which becomes the row's version."""
         seq = await self._next_change()
         await self.connection.execute(
             insert(changes).values(seq=seq, kind=PRICE_CHANGE, id=0, model=model)

@@ -1,8 +1,7 @@
-"""Tables of the store, and the number of their layout. A change here goes with a migration; a test
-compares both.
+"""Define the tables of the store, and the number of their layout.
 
-Numbers are those of ``types``; times are Unix milliseconds; money is nano-USD. In ``requests`` and
-``spend_daily`` the user id 0 means none.
+A change here goes with a migration; a test compares both. Numbers are those of ``types``; times are
+Unix milliseconds; money is nano-USD. In ``requests`` and ``spend_daily`` the user id 0 means none.
 """
 
 from typing import Final

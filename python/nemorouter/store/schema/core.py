@@ -35,7 +35,7 @@ changes = Table(
     big_("id"),
     text_("model", null=True),
 )
-"""What changed for the request path, in order; ``arena.changes`` applies it to the arena."""
+"""Changes for the request path, in order; ``arena.changes`` applies them to the arena."""
 
 orgs = Table(
     "orgs",
@@ -229,8 +229,9 @@ spend_scope = Table(
     PrimaryKeyConstraint("kind", "scope_id", "day", "model"),
     sqlite_with_rowid=False,
 )
-"""The same added up for those who own many keys, so that a total never adds up a hundred thousand
-rows.
+"""The sums of orgs, teams and users, each of whom may own a hundred thousand keys.
+
+A total of ``spend_daily`` would add up a row for each of those.
 """
 
 spend_month = Table(
@@ -246,7 +247,7 @@ spend_month = Table(
     Index(None, "key_id"),
     sqlite_with_rowid=False,
 )
-"""Which keys spend the most."""
+"""Sums of a month by key: the keys that spend the most, and what each ever spent."""
 
 refusals = Table(
     "refusals",

@@ -39,7 +39,10 @@ spend_host = Table(
     PrimaryKeyConstraint("kind", "scope_id", "day", "host"),
     sqlite_with_rowid=False,
 )
-"""What each scope spent through each host: a host recounts its money words from its own rows."""
+"""The spend of each scope through each host.
+
+A host recounts its money words from its own rows.
+"""
 
 money_leases = Table(
     "money_leases",
@@ -56,4 +59,4 @@ money_leases = Table(
     Index(None, "host"),
     sqlite_with_rowid=False,
 )
-"""What each host may have committed of a budget's window; see ``cluster.budgets.bank``."""
+"""The grants of each host in a budget's window; see ``cluster.budgets.bank``."""

@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["redis.Redis"]:
 
 
 class Twins:
-    """The same questions to the Lua and to the model."""
+    """The bank in Lua and its model, which get the same requests."""
 
     def __init__(self, client: "redis.Redis", period: int) -> None:
         client.flushall()
