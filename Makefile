@@ -137,6 +137,10 @@ redis-kinds: build ## The tests that need Redis, on Redis 6.2 and on Valkey, fro
 faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)
 
+.PHONY: mutants
+mutants: build ## A seeded sample of changes to the Python code, each against its tests (ARGS="--only ledger --sample 20"; an hour for 100)
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: lock
 lock: venv ## Pin requirements/*.txt with their hashes (ARGS=--upgrade for the newest versions)
 	$(BIN)/python requirements/lock.py $(ARGS)
