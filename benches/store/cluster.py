@@ -24,9 +24,9 @@ from nemorouter.arena import attach
 from nemorouter.bench.process import cpu_seconds, tree
 from nemorouter.cluster.budgets import bank
 from nemorouter.cluster.membership.registry import Registry
-from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.messages import BATCH, TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.cluster.redis import connect
 from nemorouter.datadir.paths import DataDir
 from nemorouter.services.transaction.clock import now_ms
@@ -74,7 +74,7 @@ def an_ask(nonce: int, sequence: int, want: int, spent: int) -> RateRequest:
         refunded_at=0,
         need=0,
         demand=0,
-        want=want,
+        target=want,
         bye=False,
         limit=60_000,
         period=60_000_000,

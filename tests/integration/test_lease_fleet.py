@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.cluster.redis import connect
 from tests.support.leases.fleet import Fleet, worst
 from tests.support.oracle import issued

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.messages import TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.cluster.redis import connect
 from nemorouter.types import Kind
 from tests.support.redis_server import RedisServer
@@ -33,7 +33,7 @@ ASK = RateRequest(
     refunded_at=0,
     need=1,
     demand=3,
-    want=3,
+    target=3,
     bye=False,
     limit=60,
     period=60_000_000,

@@ -8,8 +8,9 @@ import pytest
 from nemorouter import reference
 from nemorouter.cli.run import run
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.holder import Holder
 from nemorouter.cluster.rates.messages import BucketAddress
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.control.api import ROUTES, openapi
 from nemorouter.control.pages import forms
 from nemorouter.control.pages.render import environment
@@ -89,9 +90,9 @@ def test_hosts_share_it(rate: Rate) -> None:
     names = BucketAddress(int(Kind.KEY), 1, 1, place).keys("nemo", "2026-01-01")
     assert names[1].endswith(f":{rate.name}")
     clock = BankClock()
-    clock.heard(1 << 50, SECOND)
+    clock.observe(1 << 50, SECOND)
     holder = Holder(Words(LIMIT, BURST, lambda: SECOND), 0, place, Terms(), 1, SECOND)
-    holder.want(1)
+    holder.demand(1)
     ask = holder.ask(SECOND, clock, 2)
     assert ask is not None
     assert (ask.limit, ask.burst, ask.period) == (LIMIT, BURST, rate.period_s * SECOND)

@@ -14,14 +14,14 @@ import msgspec
 
 from nemorouter._core import Arena
 from nemorouter.cluster.budgets.money import Money
-from nemorouter.cluster.demand import hear
+from nemorouter.cluster.demand import listen
 from nemorouter.cluster.membership.member import Membership, boot_us
 from nemorouter.cluster.membership.propagation import install_id
 from nemorouter.cluster.membership.registry import Registry
-from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.leases import Leases
 from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.cluster.redis import connect
 from nemorouter.datadir.files import replace_file
 from nemorouter.datadir.paths import DataDir
@@ -71,7 +71,7 @@ class Agent:
     async def _work(self) -> None:
         url = self._settings.redis_url or ""
         store = await Store.open(self._settings, migrate=False)
-        client, ears = connect(url), connect(url, timeout_s=None)
+        client, subscriber = connect(url), connect(url, timeout_s=None)
         try:
             async with store.read() as connection:
                 install = await install_id(connection)
@@ -81,7 +81,7 @@ class Agent:
                 store,
                 self._data,
                 registry,
-                ears.pubsub,
+                subscriber.pubsub,
                 lambda: self._about(store.host),
                 offline=self._settings.offline_share > 0,
             )
@@ -95,9 +95,9 @@ class Agent:
 
             def take(index: int, resource: int, need: int) -> None:
                 if resource == MONEY:
-                    money.want(index, need)
+                    money.demand(index, need)
                 else:
-                    leases.want(index, resource, need)
+                    leases.demand(index, resource, need)
 
             def counters() -> dict[str, float]:
                 calls = {"redis_calls": registry.calls + bank.calls}
@@ -107,14 +107,14 @@ class Agent:
                 group.create_task(member.run(stopping))
                 group.create_task(leases.run(stopping))
                 group.create_task(money.run(stopping))
-                group.create_task(hear(self._arena, self._data.agent_socket, take, stopping))
+                group.create_task(listen(self._arena, self._data.agent_socket, take, stopping))
                 await self._tell_until_the_end(member, counters)
                 stopping.set()
             if self._leave:
                 await member.leave()
         finally:
             await client.aclose()
-            await ears.aclose()
+            await subscriber.aclose()
             await store.close()
 
     def _terms(self) -> Terms:

@@ -12,7 +12,7 @@ class BankClock:
     def __init__(self) -> None:
         self._theirs = self._ours = 0
 
-    def heard(self, theirs: int, ours: int) -> None:
+    def observe(self, theirs: int, ours: int) -> None:
         """Note that an answer carrying the bank's time ``theirs`` arrived at ``ours``."""
         self._theirs, self._ours = theirs, ours
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from nemorouter._core import Arena
-from nemorouter.cluster.wake import listen, silence
+from nemorouter.cluster.wake import open_listener, silence
 
 _POLL_S: Final = 0.1  # a ring may be lost
 _MANY: Final = 256
@@ -19,14 +19,14 @@ Take = Callable[[int, int, int], None]
 """Scope index, resource, and the units that did not fit (0: low water)."""
 
 
-async def hear(arena: Arena, path: Path, take: Take, stopping: asyncio.Event) -> None:
+async def listen(arena: Arena, path: Path, take: Take, stopping: asyncio.Event) -> None:
     """Pass demand to ``take`` until ``stopping``.
 
     The caller holds ``drainer.lock``: one agent listens at ``path``.
     """
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
-    listener = listen(path)
+    listener = open_listener(path)
     loop.add_reader(listener, rung.set)
     try:
         while not stopping.is_set():
@@ -34,9 +34,9 @@ async def hear(arena: Arena, path: Path, take: Take, stopping: asyncio.Event) ->
                 await asyncio.wait_for(rung.wait(), _POLL_S)
             silence(listener)
             rung.clear()
-            while wants := arena.wanted(_MANY):
-                for want in wants:
-                    take(*want)
+            while demands := arena.wanted(_MANY):
+                for demand in demands:
+                    take(*demand)
             await asyncio.sleep(0)
     finally:
         loop.remove_reader(listener)

@@ -30,7 +30,7 @@ class Bell:
         self._socket.close()
 
 
-def listen(path: Path) -> socket.socket:
+def open_listener(path: Path) -> socket.socket:
     """Open the agent's end, in place of a dead agent's.
 
     The caller holds ``drainer.lock``, which makes one agent a host.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nemorouter.cluster.wake import Bell, listen, silence
+from nemorouter.cluster.wake import Bell, open_listener, silence
 
 
 @pytest.mark.parametrize("folder", ["short", "long" * 40])
@@ -13,7 +13,7 @@ def test_a_ring_is_heard_once_and_never_waits(tmp_path: Path, folder: str) -> No
     path = tmp_path / folder / "agent.sock"
     bell = Bell(path)
     bell()  # nobody is there
-    with listen(path) as listener:
+    with open_listener(path) as listener:
         for _ in range(2000):
             bell()  # also where nobody reads
         assert listener.recv(16) == b"!"
@@ -21,7 +21,7 @@ def test_a_ring_is_heard_once_and_never_waits(tmp_path: Path, folder: str) -> No
         with pytest.raises(BlockingIOError):
             listener.recv(16)
     bell()  # gone again
-    with listen(path) as listener:
+    with open_listener(path) as listener:
         bell()
         assert listener.recv(16) == b"!", "the next agent takes the place of the dead one"
     bell.close()

@@ -137,7 +137,7 @@ class State:
             self.room_before -= refund
 
     def grant(self, entry: Entry, ask: RateRequest, now: int) -> None:
-        give = min(max(ask.demand, min(ask.want, self.chunk)), max(0, self.balance))
+        give = min(max(ask.demand, min(ask.target, self.chunk)), max(0, self.balance))
         if give < ask.need:
             self.starved, give = now, 0
         self.balance -= give

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from nemorouter._core import Arena, hash_key
-from nemorouter.cluster.demand import hear
-from nemorouter.cluster.rates.holder import Terms
+from nemorouter.cluster.demand import listen
 from nemorouter.cluster.rates.leases import Leases
 from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.cluster.redis import connect
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
@@ -60,7 +60,7 @@ async def serve(plan: Plan, arena: Arena) -> dict[str, float]:
     leases = Leases(arena, bank, BankMemory(store), terms)
     asyncio.get_running_loop().add_reader(sys.stdin, stopping.set)
     async with asyncio.TaskGroup() as group:
-        group.create_task(hear(arena, Path(plan.folder) / "bell", leases.want, stopping))
+        group.create_task(listen(arena, Path(plan.folder) / "bell", leases.demand, stopping))
         group.create_task(leases.run(stopping))
     await client.aclose()
     await store.close()

@@ -13,8 +13,9 @@ from random import Random
 from typing import Any
 
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.holder import Holder
 from nemorouter.cluster.rates.messages import RateReply, RateRequest
+from nemorouter.cluster.rates.terms import Terms
 from tests.support.leases.bank import Bank
 from tests.support.leases.words import Words
 from tests.support.oracle import Event, worst_window
@@ -101,7 +102,7 @@ class Host:
         return self.holder
 
     def wake(self, need: int) -> None:
-        self.agent().want(need)
+        self.agent().demand(need)
         self.step()
 
     def tick(self) -> None:
@@ -126,8 +127,8 @@ class Host:
 
     def heard(self, holder: Holder, bank_now: int, reply: RateReply) -> None:
         if holder is self.holder:
-            self.clock.heard(bank_now, self.now())
-            holder.heard(reply, self.now())
+            self.clock.observe(bank_now, self.now())
+            holder.receive(reply, self.now())
 
 
 class World:

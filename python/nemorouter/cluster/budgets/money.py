@@ -38,19 +38,19 @@ class _Known(msgspec.Struct):
 
 
 class Money:
-    """``want`` and ``run`` in one event loop."""
+    """The money leases of the host; call ``demand`` and ``run`` in one event loop."""
 
     def __init__(self, arena: Arena, store: Store) -> None:
         self._arena, self._store = arena, store
         self._known: dict[int, _Known] = {}
-        self._wants: dict[int, list[int]] = {}
+        self._demands: dict[int, list[int]] = {}
         self._awake = asyncio.Event()
         self._failures = self._logged_us = 0
         self._visits = 0
 
-    def want(self, index: int, need: int) -> None:
+    def demand(self, index: int, need: int) -> None:
         """Note that a request of ``need`` nano-USD did not fit; 0: the share is nearly used up."""
-        self._wants.setdefault(index, []).append(need)
+        self._demands.setdefault(index, []).append(need)
         self._awake.set()
 
     def counters(self) -> dict[str, float]:
@@ -75,10 +75,10 @@ class Money:
                 self._failures = 0
             except (NemoError, OSError) as error:
                 self._report(error)
-                self._wants.clear()
+                self._demands.clear()
                 await asyncio.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
                 self._failures += 1
-            if not self._wants:
+            if not self._demands:
                 self._awake.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(
@@ -111,16 +111,16 @@ class Money:
         await self._settle(due, {})
 
     async def _serve(self) -> None:
-        wants, self._wants = self._wants, {}
-        await self._settle(list(wants), wants)
+        demands, self._demands = self._demands, {}
+        await self._settle(list(demands), demands)
 
-    async def _settle(self, indices: list[int], wants: dict[int, list[int]]) -> None:
+    async def _settle(self, indices: list[int], demands: dict[int, list[int]]) -> None:
         asks: list[tuple[int, bank.BudgetRequest]] = []
         for index in indices:
             lease = self._lease(index)
             if lease is None or lease.limit is None:
                 continue  # not counted yet, or no budget any more: who waits asks again
-            who, needs = self._arena.identity(index), wants.get(index, [])
+            who, needs = self._arena.identity(index), demands.get(index, [])
             known = self._known.setdefault(index, _Known(lease.claimed, 0, boot_us()))
             like = _AHEAD * known.pace if needs else 0
             ask = bank.BudgetRequest(
@@ -132,7 +132,7 @@ class Money:
         self._visits += 1
         answers = await bank.settle(self._store, [ask for _, ask in asks])
         for (index, ask), answer in zip(asks, answers, strict=True):
-            self._take(index, ask, answer, wants.get(index, []))
+            self._take(index, ask, answer, demands.get(index, []))
 
     def _take(
         self, index: int, ask: bank.BudgetRequest, answer: bank.BudgetReply, needs: list[int]
@@ -145,9 +145,9 @@ class Money:
             return
         if answer.excess and lease.granted > lease.claimed:
             self._arena.withdraw(index, MONEY, min(answer.excess, lease.granted - lease.claimed))
-            self.want(index, 0)
+            self.demand(index, 0)
         elif answer.short and ask.need > min(filter(None, needs)):
-            self._wants.setdefault(index, []).append(
+            self._demands.setdefault(index, []).append(
                 min(filter(None, needs))
             )  # not for all; for one perhaps
         elif answer.short:

@@ -5,7 +5,7 @@
 --
 -- KEYS: per bucket its epoch key, its hash, and its counter of use. ARGV: time in us (0: the clock of this server; tests
 -- move it), TTL of a lease in us, share of the burst that may lie in leases (per mille), then 16 numbers per bucket:
---   nonce  sequence  epoch  place  spent  refunded  refunded-at  need  demand  want  bye  limit  period  burst  version
+--   nonce  sequence  epoch  place  spent  refunded  refunded-at  need  demand  target  bye  limit  period  burst  version
 --   full-in (the epoch in which the bucket begins full, because nothing of it can have been lost; 0: none)
 -- A bucket is refilled with `limit` tokens in `period` microseconds.
 -- Answer: the time, then 8 numbers per bucket: sequence, epoch, place, balance, wait (us; -1 never), flags (1: another
@@ -226,7 +226,7 @@ local function chunk_of(bucket)
 end
 
 local function grant(bucket, holder, ask)
-  local give = math.min(math.max(ask.demand, math.min(ask.want, chunk_of(bucket))), math.max(0, bucket.b))
+  local give = math.min(math.max(ask.demand, math.min(ask.target, chunk_of(bucket))), math.max(0, bucket.b))
   if give < ask.need then
     bucket.s = now
     give = 0
@@ -257,7 +257,7 @@ local function read(at)
   end
   return {
     nonce = ARGV[at + 1], q = values[2], epoch = values[3], place = values[4], spent = values[5],
-    refunded = values[6], refunded_at = values[7], need = values[8], demand = values[9], want = values[10],
+    refunded = values[6], refunded_at = values[7], need = values[8], demand = values[9], target = values[10],
     bye = values[11] == 1, limit = values[12], period = values[13], burst = values[14], version = values[15],
     full = values[16],
   }

@@ -76,7 +76,7 @@ class Membership:
         self._silence = Silence()
         self.disconnected = False  # Redis is away, and the store alone lets this host admit
         self._offline = offline
-        self._heard_us = boot_us()
+        self._answered_us = boot_us()
         self._following = asyncio.Lock()
         self._read_us = boot_us()  # the store could be read then: the arena was just made from it
         self._caught_us = 0  # when the newest reading of the store began that went well
@@ -145,7 +145,7 @@ class Membership:
     async def _serve_disconnected(self) -> None:
         """Write into the store that this host admits without Redis, then read and apply changes."""
         begun = boot_us()
-        if begun - self._heard_us >= _DISCONNECTED_US and not self._left:
+        if begun - self._answered_us >= _DISCONNECTED_US and not self._left:
             await disconnected.heartbeat(self._store, self.id, self.name, self.applied)
             async with self._store.read() as connection:
                 newest = await change_seq(connection)
@@ -176,7 +176,7 @@ class Membership:
             call = self._registry.register if ask.what == "register" else self._registry.renew
             async with asyncio.timeout(_ANSWER_S):
                 look = await call(self.id, ask.token, self.applied, self.name, self._about())
-            self._heard_us = boot_us()
+            self._answered_us = boot_us()
             if self.lease.answered(ask, look, sent, boot_us()):
                 if not self._left:  # meanwhile
                     self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent

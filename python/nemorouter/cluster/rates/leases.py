@@ -16,11 +16,12 @@ from redis.exceptions import RedisError
 
 from nemorouter._core import Arena
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.holder import Holder
 from nemorouter.cluster.rates.memory import BankMemory
 from nemorouter.cluster.rates.messages import TAGS, BucketAddress, RateRequest
 from nemorouter.cluster.rates.offline_share import OfflineShare
 from nemorouter.cluster.rates.redis_bank import RedisBank
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.errors import StoreError
 from nemorouter.log import get_logger
 from nemorouter.types import RATES
@@ -37,7 +38,7 @@ _Lease = tuple[int, int]  # scope index, place of the rate in types.RATES
 
 
 class Leases:
-    """``want`` and ``run`` in one event loop."""
+    """The rate leases of the host; call ``demand`` and ``run`` in one event loop."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Leases:
         self._begun = False  # nothing is lent before the store knows the bank's first epochs
         self._note_at: int | None = 0  # when to tell the store of the epochs; None: it knows them
         self._offline: OfflineShare | None = None
-        self._heard_us = (
+        self._answered_us = (
             boot_us()
         )  # the newest answer: no lease is good for longer than its time after that
         self._holders: dict[_Lease, Holder] = {}
@@ -67,14 +68,14 @@ class Leases:
         self._logged = float("-inf")
         self._syncs = self._lost = 0
 
-    def want(self, index: int, rate: int, need: int) -> None:
+    def demand(self, index: int, rate: int, need: int) -> None:
         """Ask for tokens: a request of ``need`` did not fit; 0: the lease is nearly used up."""
         if self._offline is not None:
             with suppress(RuntimeError):  # its policy is being written: who waits asks again
                 self._offline.serve(index, rate, need, boot_us())
             return
         lease = (index, rate)
-        self._holder(lease).want(need)
+        self._holder(lease).demand(need)
         self._woken.add(lease)
         self._awake.set()
 
@@ -178,13 +179,13 @@ class Leases:
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error, asks)
             return
-        now = self._heard_us = boot_us()
+        now = self._answered_us = boot_us()
         self._failures = 0
-        self._clock.heard(theirs, now)
+        self._clock.observe(theirs, now)
         for (lease, ask, _), reply in zip(asks, replies, strict=True):
             holder = self._holders.get(lease)
             if holder is not None and holder.asked is ask:
-                holder.heard(reply, now)
+                holder.receive(reply, now)
         epochs = self._memory.epochs
         lost = any(
             reply.epoch != epochs[bucket.org % TAGS]
@@ -235,7 +236,7 @@ class Leases:
                 self._arena, *lease, self._terms, _nonce(), now, tokens, epoch
             )
             self._plan(lease, now)
-        self._offline, self._heard_us, self._failures = None, now, 0
+        self._offline, self._answered_us, self._failures = None, now, 0
         self._note_at = now
         _log.warning("leases_reconnected", owed=sum(owed.values()))
         self._awake.set()
@@ -253,7 +254,8 @@ class Leases:
         )
         self._failures += 1
         self._report(error)
-        if self._share and self._offline is None and boot_us() - self._heard_us >= self._terms.ttl:
+        over = boot_us() - self._answered_us >= self._terms.ttl
+        if self._share and self._offline is None and over:
             self._disconnect(boot_us())
 
     def _report(self, error: Exception) -> None:

@@ -56,7 +56,7 @@ class RateRequest(msgspec.Struct, frozen=True):
     )
     need: int  # less than this is of no use; 0 = anything
     demand: int  # what requests wait for now
-    want: int  # with what may soon be needed
+    target: int  # with what may soon be needed
     bye: bool  # nothing is left to report for now
     limit: int  # tokens in a period
     period: int

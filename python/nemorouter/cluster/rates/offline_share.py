@@ -10,7 +10,7 @@ refilled meanwhile. Refunds do not count.
 
 from typing import Final
 
-from nemorouter.cluster.rates.holder import Terms, Words
+from nemorouter.cluster.rates.terms import Terms, Words
 from nemorouter.types import RATES
 
 _MILLE: Final = 1_000

@@ -10,7 +10,6 @@ from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
 
-from nemorouter.cluster.rates.holder import Terms
 from nemorouter.cluster.rates.messages import (
     BATCH,
     TAGS,
@@ -20,6 +19,7 @@ from nemorouter.cluster.rates.messages import (
     day_of,
     replies,
 )
+from nemorouter.cluster.rates.terms import Terms
 from nemorouter.cluster.scripts import Script
 
 

@@ -51,7 +51,7 @@ steps = st.fixed_dictionaries(
         "age": st.sampled_from([0, 100_000, 900_000, 1_500_000, 5_000_000]),
         "need": amounts,
         "demand": amounts,
-        "want": amounts,
+        "target": amounts,
         "bye": st.booleans(),
         "lose": st.sampled_from(["", "", "", "", "", "", "all", "bucket"]),
         "limit": st.sampled_from([0, 1, 7, 60, 60_000, 999_999_937, 1_000_000_000, 99_999_999_977]),
@@ -112,7 +112,7 @@ class Twins:
             period=self.period,
             **{
                 name: step[name]
-                for name in ("need", "demand", "want", "bye", "limit", "burst", "version")
+                for name in ("need", "demand", "target", "bye", "limit", "burst", "version")
             },
         )
 

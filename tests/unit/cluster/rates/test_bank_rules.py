@@ -40,7 +40,7 @@ class Desk:
                 sequence=self.sequence,
                 need=want,
                 demand=want,
-                want=want,
+                target=want,
                 limit=self.limit,
                 period=60 * SECOND,
                 burst=self.burst,

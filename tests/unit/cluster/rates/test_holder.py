@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.holder import Holder
 from nemorouter.cluster.rates.messages import RateReply, RateRequest
+from nemorouter.cluster.rates.terms import Terms
 from tests.support.leases.words import Words
 
 SECOND = 1_000_000
@@ -22,18 +23,18 @@ class Desk:
 
     def __init__(self) -> None:
         self.now, self.clock = START, BankClock()
-        self.clock.heard(THEIRS, START)
+        self.clock.observe(THEIRS, START)
         self.words = Words(6_000, 100, lambda: self.now)
         self.holder = Holder(self.words, 0, 0, TERMS, 1, self.now)
 
     def ask(self, want: int = 0) -> RateRequest:
         if want:
-            self.holder.want(want)
+            self.holder.demand(want)
         ask = self.holder.ask(self.now, self.clock, 2)
         assert ask is not None
         return ask
 
-    def hear(self, ask: RateRequest, place: int, **fields: Any) -> None:
+    def receive(self, ask: RateRequest, place: int, **fields: Any) -> None:
         values = {
             "epoch": 7,
             "balance": 50,
@@ -43,7 +44,7 @@ class Desk:
             "others": 0,
             **fields,
         }
-        self.holder.heard(RateReply(sequence=ask.sequence, place=place, **values), self.now)
+        self.holder.receive(RateReply(sequence=ask.sequence, place=place, **values), self.now)
 
 
 @pytest.fixture
@@ -54,14 +55,14 @@ def desk() -> Desk:
 @pytest.fixture
 def ten(desk: Desk) -> Desk:
     """Ten were granted."""
-    desk.hear(desk.ask(10), 10)
+    desk.receive(desk.ask(10), 10)
     return desk
 
 
 def test_a_lease_ends_here_before_it_ends_there(desk: Desk) -> None:
     ask = desk.ask(10)
     desk.now += SECOND  # the answer took that long
-    desk.hear(ask, 10)
+    desk.receive(ask, 10)
     assert desk.words.unspent == 10
     slowest = (desk.words.until_us - START) * 1_001 // 1_000  # by a clock that is faster than ours
     assert slowest < TERMS.ttl
@@ -75,7 +76,7 @@ def test_who_takes_over_spends_nothing_that_it_did_not_ask_for(ten: Desk) -> Non
 
 def test_one_question_at_a_time(desk: Desk) -> None:
     desk.ask(10)
-    desk.holder.want(10)
+    desk.holder.demand(10)
     assert desk.holder.ask(desk.now, desk.clock, 2) is None
 
 
@@ -92,12 +93,12 @@ def test_it_says_since_when_the_bank_remembers(ten: Desk) -> None:
 
 def test_what_the_bank_calls_void_is_not_spent(ten: Desk) -> None:
     ask = ten.ask(20)
-    ten.hear(ask, 15, void=True)
+    ten.receive(ask, 15, void=True)
     assert ten.words.unspent == 5
 
 
 def test_who_lost_all_has_nothing_to_keep_alive(ten: Desk) -> None:
-    ten.hear(ten.ask(20), 10, void=True)
+    ten.receive(ten.ask(20), 10, void=True)
     ten.now += TERMS.ttl // 2 + 1
     assert ten.holder.ask(ten.now, ten.clock, 2) is None
 
@@ -124,7 +125,7 @@ def test_a_claim_is_told_when_it_can_be_no_refusal_any_more(ten: Desk) -> None:
     ten.words.claim(10)
     ask = ten.ask(1)
     assert (ask.place, ask.spent) == (10, 0)
-    ten.hear(ask, 11)
+    ten.receive(ask, 11)
     ten.now += SECOND // 10
     assert ten.ask(5).spent == 10
 
@@ -169,7 +170,7 @@ def test_who_takes_leave_gets_no_lease(ten: Desk) -> None:
     ask = ten.holder.resign(ten.now, ten.clock)
     assert ask is not None
     assert (ask.bye, ask.place) == (True, 0)
-    ten.hear(ask, 0)
+    ten.receive(ask, 0)
     assert (ten.words.unspent, ten.words.until_us) == (0, until)
 
 
@@ -177,6 +178,6 @@ def test_what_was_spent_without_the_bank_is_owed_and_lent_to_nobody(desk: Desk) 
     desk.holder = Holder(desk.words, 0, 0, TERMS, 5, desk.now, owed=30, epoch=7)
     ask = desk.ask()
     assert (ask.epoch, ask.place, ask.spent) == (7, 30, 30)
-    desk.hear(ask, 34)
+    desk.receive(ask, 34)
     assert desk.words.unspent == 4
     assert desk.holder.ask(desk.now, desk.clock, 2) is None, "it is said once"

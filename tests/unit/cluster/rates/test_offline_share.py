@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from nemorouter.cluster.clock import BankClock
-from nemorouter.cluster.rates.holder import Holder, Terms
+from nemorouter.cluster.rates.holder import Holder
 from nemorouter.cluster.rates.offline_share import OfflineShare
+from nemorouter.cluster.rates.terms import Terms
 from tests.support.leases.bank import Bank
 from tests.support.leases.words import Words
 from tests.support.oracle import Event, worst_window
@@ -46,12 +47,12 @@ class Host:
     def talk(self, bank: Bank) -> None:
         ask = self.holder.ask(self.now, BankClock(), 0)
         if ask is not None:
-            self.holder.heard(bank.sync(0, ask, BANK_ZERO + self.now), self.now)
+            self.holder.receive(bank.sync(0, ask, BANK_ZERO + self.now), self.now)
 
     def spends_all(self, bank: Bank) -> None:
         """Clients ask the bank for all that they can get."""
         while True:
-            self.holder.want(1)
+            self.holder.demand(1)
             self.talk(bank)
             if not self.words.claim(1):
                 return
