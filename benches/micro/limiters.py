@@ -81,9 +81,8 @@ def pyrate(keys: int, limit: int) -> Step:
             bucket = self.buckets.get(item.name)
             if bucket is None:
                 rates = [module.Rate(limit, module.Duration.MINUTE)]
-                bucket = self.buckets[item.name] = module.StateBucket(
-                    rates, module.GCRA(), clock=self.clock
-                )
+                bucket = module.StateBucket(rates, module.GCRA(), clock=self.clock)
+                self.buckets[item.name] = bucket
             return bucket
 
     limiter = module.Limiter(Buckets())

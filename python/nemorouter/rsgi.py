@@ -5,7 +5,9 @@ from typing import Any
 
 async def read_body(scope: Any, connection: Any, most: int) -> bytes:  # noqa: ANN401 - Granian's
     """Read a body, or a little more than ``most`` bytes of it. EOFError: it broke off."""
-    chunks, size, empty = [], 0, 0
+    chunks = []
+    size = 0
+    empty = 0
     async for chunk in connection:
         empty = 0 if chunk else empty + 1
         size += len(chunk)

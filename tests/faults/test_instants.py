@@ -33,7 +33,8 @@ gate.settle(ticket, 7, 0, 0, 200, 1, 1, -1)
 print('done', flush=True)
 sys.stdin.buffer.read(1)
 """
-RESERVED, COST = 10, 7
+RESERVED = 10
+COST = 7
 _MOST_STEPS = 400_000
 _EACH = (
     97  # instructions between two deaths of the campaign: a prime, so that no loop hides from it
@@ -111,9 +112,11 @@ async def test_killed_while_it_gives_back_to_the_levels(desk: Desk) -> None:
 @pytest.mark.campaign
 async def test_killed_at_every_so_many_instructions(desk: Desk) -> None:
     """From the claim of the slot to the end of the request."""
-    rows = deaths = 0
+    rows = 0
+    deaths = 0
     while die_at(desk, lambda journal: journal.free_slots < journal.slots, deaths * _EACH):
-        before, rows = rows, await mended(desk)
+        before = rows
+        rows = await mended(desk)
         assert rows - before in (0, 1)
         deaths += 1
     assert rows > 0

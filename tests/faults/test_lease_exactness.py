@@ -10,10 +10,8 @@ from tests.support.leases.fleet import Fleet, worst
 from tests.support.oracle import issued
 from tests.support.redis_server import RedisServer
 
-EVEN, SKEWED = (
-    [300.0, 300.0, 300.0, 300.0],
-    [1200.0, 60.0, 20.0, 10.0],
-)  # requests a second and worker
+EVEN = [300.0, 300.0, 300.0, 300.0]
+SKEWED = [1200.0, 60.0, 20.0, 10.0]  # requests a second and worker
 SECONDS = 10.0
 
 

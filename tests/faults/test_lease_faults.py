@@ -17,7 +17,8 @@ from tests.support.oracle import issued
 from tests.support.redis_server import RedisServer
 from tests.support.servers import until
 
-LIMIT, BURST = 6_000, 300
+LIMIT = 6_000
+BURST = 300
 RATES = [60.0, 60.0, 20.0]
 EPOCH = "nemo:{1}:epoch"
 SECONDS = 12.0
@@ -100,7 +101,8 @@ def test_two_seconds_slow(tmp_path: Path) -> None:
 
 def test_replies_lost_and_calls_made_twice(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as redis, RedisProxy(redis.port) as proxy:
-        proxy.lose, proxy.repeat = 0.1, 0.3
+        proxy.lose = 0.1
+        proxy.repeat = 0.3
         _, outcome = run(tmp_path, redis, lambda _: None, f"redis://127.0.0.1:{proxy.port}/0")
     assert proxy.lost > 5
     assert proxy.repeated > 20

@@ -136,7 +136,8 @@ async def test_new_refusals_behind_a_commit_that_was_not_heard_of(
 
 async def test_a_line_that_breaks_after_any_number_of_bytes(world: World, proxy: Proxy) -> None:
     store = await through(proxy, world)
-    lots = broken = 0
+    lots = 0
+    broken = 0
     for size in range(1, 3000, 61):
         await store.close()
         store = await through(proxy, world)

@@ -273,7 +273,8 @@ def test_the_last_owner_stays(host: Host, api: Api) -> None:
 def test_admins_make_no_owners(host: Host, server: Server) -> None:
     admin = Api(server, management_key(host, Role.ADMIN))
     owner = Api(server, management_key(host, Role.OWNER))
-    me, boss = admin.ok("GET", "/me")["id"], owner.ok("GET", "/me")["id"]
+    me = admin.ok("GET", "/me")["id"]
+    boss = owner.ok("GET", "/me")["id"]
     assert admin("PATCH", f"/members/{me}", {"role": "owner"}).status == 400
     assert admin("PATCH", f"/members/{boss}", {"role": "member"}).status == 400
     assert admin("DELETE", f"/members/{boss}").status == 400

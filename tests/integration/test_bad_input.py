@@ -28,7 +28,8 @@ class Gateway:
     kind: str
 
 
-GATEWAY, GUARDED = "nemorouter.app:app", "tests.support.wrapped_apps"
+GATEWAY = "nemorouter.app:app"
+GUARDED = "tests.support.wrapped_apps"
 SERVERS = {
     "rsgi": ("rsgi", GATEWAY),
     "asgi": ("asgi", GATEWAY),

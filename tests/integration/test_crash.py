@@ -36,7 +36,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_workers_then_the_master_are_killed_under_load(
     world: World, kills: int, seed: int
 ) -> None:
-    rng, load, server = random.Random(seed), Load(world), Server(world.settings)
+    rng = random.Random(seed)
+    load = Load(world)
+    server = Server(world.settings)
     server.start()
     await server.ready()
     tasks = [asyncio.create_task(load.run(rng.randrange(1 << 30))) for _ in range(12)]

@@ -77,10 +77,8 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
         served = [answer for answer in answers if answer.status == 200]
         refused = [answer for answer in answers if answer.status == 429]
         assert len(served) + len(refused) == 500
-        start, end = (
-            min(answer.begun_us for answer in answers),
-            max(answer.ended_us for answer in answers),
-        )
+        start = min(answer.begun_us for answer in answers)
+        end = max(answer.ended_us for answer in answers)
         pressed = max(answer.begun_us for answer in refused) - min(
             answer.ended_us for answer in answers
         )

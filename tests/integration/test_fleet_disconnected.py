@@ -38,7 +38,8 @@ async def until_disconnected(client: Client, wanted: float) -> None:
 async def test_a_host_without_redis_serves_its_offline_share(
     tmp_path: Path, postgres: PostgresServer, empty_template: str
 ) -> None:
-    redis, url = RedisServer().start(), postgres.database(empty_template)
+    redis = RedisServer().start()
+    url = postgres.database(empty_template)
     try:
         async with (
             Proxy(redis.port) as wire,
@@ -50,7 +51,8 @@ async def test_a_host_without_redis_serves_its_offline_share(
                 await made.world.key(id, rpm=240)
             busy = await made.world.key(KEY + 2, rpm=60_000)
             await made.settle()
-            context, (key, other, _) = await made.context(), made.world.keys.values()
+            context = await made.context()
+            (key, other, _) = made.world.keys.values()
             async with doors(made) as ((near,), (far,)):
                 assert b"offline share" not in (await far.raw(READY)).body
                 begun = time.monotonic()

@@ -109,7 +109,8 @@ async def test_after_a_loss_a_new_key_has_its_burst_and_an_old_one_waits(four: F
 async def until_used(made: Fleet, requests: int) -> None:
     """Other programs can read in Redis what was used: under the name that the reference gives."""
     install = (await made.world.one("SELECT value FROM meta WHERE key = 'install'"))[0]
-    end, found = boot_us() + 5_000_000, 0
+    end = boot_us() + 5_000_000
+    found = 0
     while found != requests:
         assert boot_us() < end, (found, requests)
         days = {time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 60)}
@@ -126,7 +127,8 @@ async def test_tokens_that_were_not_used_come_back_to_all_hosts(four: Fleet) -> 
     key = await four.world.key(tpm=6_000)
     await four.settle()
     ripen(four.redis)
-    begun, served = boot_us(), 0
+    begun = boot_us()
+    served = 0
     async with doors(four) as hosts:
         for turn in range(40):
             answer = await hosts[turn % 4][0].ask(key, chat(max_tokens=2_000))

@@ -148,7 +148,8 @@ async def test_a_frozen_host_holds_a_revocation_up_until_its_lease_is_over(four:
     await four.world.key(KEY + 1)
     await four.settle()
     context = await four.context()
-    key, other = four.world.keys[KEY], four.world.keys[KEY + 1]
+    key = four.world.keys[KEY]
+    other = four.world.keys[KEY + 1]
     async with doors(four) as made:
         for host in made:
             assert await status(host[0], key) == 200

@@ -12,7 +12,8 @@ MANY = MAX_UNPRICED + 150
 def test_the_reports_hold_some_names_and_the_log_all(tmp_path: Path) -> None:
     """Row P11 of the attacks."""
     host = Host(tmp_path)
-    api_key, key = management_key(host), host.key()
+    api_key = management_key(host)
+    key = host.key()
     with host.serve() as server:
         for n in range(MANY):
             assert server.call(body=chat(model=f"invented-{n}"), key=key).status == 200

@@ -18,7 +18,8 @@ from tests.support.oracle import issued
 from tests.support.redis_server import RedisServer
 
 SECONDS = 12.0
-EVEN, SKEWED = (0.25, 0.25, 0.25, 0.25), (0.7, 0.2, 0.09, 0.01)
+EVEN = (0.25, 0.25, 0.25, 0.25)
+SKEWED = (0.7, 0.2, 0.09, 0.01)
 
 
 @pytest.fixture

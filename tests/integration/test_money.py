@@ -101,7 +101,8 @@ class Turning:
         self, world: World, arena: Arena, journals: list[Journal], rng: random.Random
     ) -> None:
         self.rng = rng
-        self.wall = self.latest = MIDNIGHT - 50
+        self.wall = MIDNIGHT - 50
+        self.latest = self.wall
         self.clock = ManualClock(wall_ms=self.wall)
         self.arena = arena
         self.journals = journals

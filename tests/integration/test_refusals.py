@@ -111,7 +111,8 @@ def test_a_refusal_consumes_nothing(code: Code, spoil: Callable[[Scene], None]) 
     scene = Scene()
     assert scene.ask() == 0
     spoil(scene)
-    before, free = scene.meters(), scene.journal.free_slots
+    before = scene.meters()
+    free = scene.journal.free_slots
     for _ in range(5):
         assert scene.ask() == code
     assert scene.meters() == before

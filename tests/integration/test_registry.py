@@ -44,13 +44,16 @@ class Pair:
     """The registry in Lua and its model, which get the same steps."""
 
     def __init__(self, registry: Registry, model: Model) -> None:
-        self.registry, self.model = registry, model
+        self.registry = registry
+        self.model = model
         self.looks = [
             (RegistryView("", "", False, 0, 0, ()), RegistryView("", "", False, 0, 0, ()))
         ]
 
     async def step(self, rng: random.Random) -> None:
-        id, token, number = rng.randrange(1, 4), rng.choice("ab"), rng.randrange(8)
+        id = rng.randrange(1, 4)
+        token = rng.choice("ab")
+        number = rng.randrange(8)
         real, known = rng.choice(self.looks[-6:])
         match rng.choice(
             ("register", "renew", "renew", "announce", "fence", "evict", "mature", "leave")
@@ -62,10 +65,8 @@ class Pair:
                 made = await self.registry.renew(id, token, number, "n")
                 like = self.model.call("e", "renew", id, token, number)
             case "announce":
-                made, like = (
-                    await self.registry.announce(number),
-                    self.model.call("e", "announce", number),
-                )
+                made = await self.registry.announce(number)
+                like = self.model.call("e", "announce", number)
             case "fence":
                 made = await self.registry.announce(number, id, loud=True)
                 like = self.model.call("e", "announce", number, id)
@@ -76,16 +77,17 @@ class Pair:
                     "e", "evict", known.epoch, known.hosts[at].id, known.hosts[at].renewals
                 )
             case "mature":
-                made, like = (
-                    await self.registry.mature(real),
-                    self.model.call("e", "mature", known.epoch),
-                )
+                made = await self.registry.mature(real)
+                like = self.model.call("e", "mature", known.epoch)
             case "leave":
-                made, like = await self.registry.leave(id), self.model.call("e", "leave", id)
+                made = await self.registry.leave(id)
+                like = self.model.call("e", "leave", id)
             case _:
-                made, like = await self.registry.look(), self.model.call("e", "announce", 0)
+                made = await self.registry.look()
+                like = self.model.call("e", "announce", 0)
         assert made.verdict == like.verdict
-        made, like = await self.registry.look(), self.model.call("e", "announce", 0)
+        made = await self.registry.look()
+        like = self.model.call("e", "announce", 0)
         assert seen(made) == seen(like)
         changed = made.epoch != self.looks[-1][0].epoch
         assert changed == (like.epoch != self.looks[-1][1].epoch)

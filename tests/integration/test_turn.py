@@ -30,7 +30,8 @@ from tests.support.slow_upstream import slow_upstream
 from tests.support.world import KEY, World
 
 BODY = chat("slow-1", max_tokens=8)
-RESERVED, COST = -(-len(BODY) // 4) + 8, 7
+RESERVED = -(-len(BODY) // 4) + 8
+COST = 7
 CAP = 3 * RESERVED + RESERVED // 2
 FIRST_DAY = time.time_ns() // 1_000_000 // DAY_MS + 2
 

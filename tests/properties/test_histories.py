@@ -167,7 +167,8 @@ class Histories(RuleBasedStateMachine):
         """
         kind, id = scope
         if kind != Kind.KEY:
-            expires, fields["ips"] = None, ()
+            expires = None
+            fields["ips"] = ()
         if kind not in (Kind.KEY, Kind.TEAM):
             fields |= {"models": (), "endpoints": 0}
         old = self.policies[kind, id].duration
@@ -284,10 +285,8 @@ class Histories(RuleBasedStateMachine):
 
     def recount(self, index: int) -> None:
         """As the drainer does: the sum of the rows in the scope's window, and then the word."""
-        (kind, id), (first, end) = (
-            next(s for s, i in self.index.items() if i == index),
-            self.pair.window(index),
-        )
+        (kind, id) = next(s for s, i in self.index.items() if i == index)
+        (first, end) = self.pair.window(index)
         column = {Kind.KEY: 1, Kind.TEAM: 2, Kind.USER: 3, Kind.ORG: 4}[Kind(kind)]
         ledger = sum(
             row[14] or 0

@@ -41,7 +41,8 @@ def postgres_template(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """Make an installation with its store in PostgreSQL; return its folder and that database."""
-    path, url = tmp_path_factory.mktemp("template") / "data", postgres.database()
+    path = tmp_path_factory.mktemp("template") / "data"
+    url = postgres.database()
     asyncio.run(_make(Settings(data_dir=path, database_url=url)))
     return path, url.rpartition("/")[2]
 

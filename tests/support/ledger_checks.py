@@ -33,10 +33,8 @@ async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], i
 
 async def sums_agree(world: World) -> None:
     """Log and daily sums tell the same, to the nano-dollar."""
-    log, days = (
-        "SELECT sum(cost_nano), count(*) FROM requests",
-        "SELECT sum(cost_nano), sum(requests) FROM spend_daily",
-    )
+    log = "SELECT sum(cost_nano), count(*) FROM requests"
+    days = "SELECT sum(cost_nano), sum(requests) FROM spend_daily"
     assert await world.one(log) == await world.one(days)
 
 

@@ -19,7 +19,8 @@ class Load:
         self.over = False
 
     async def run(self, seed: int) -> None:
-        rng, client = random.Random(seed), Client(self.world.settings.port)
+        rng = random.Random(seed)
+        client = Client(self.world.settings.port)
         while not self.over:
             body = chat(content="x" * rng.randint(1, 300), max_tokens=100)
             answer = await client.ask(self.world.keys[rng.choice(list(self.world.keys))], body)

@@ -21,7 +21,8 @@ def worst_window(events: Iterable[Event], limit: int) -> int:
     ``events`` in the order of their times. Every window that matters starts at an event and ends at
     one.
     """
-    worst = taken = 0
+    worst = 0
+    taken = 0
     lowest: int | None = None
     for at_us, tokens in events:
         issued = at_us * limit

@@ -29,7 +29,8 @@ class Pair:
             journal = module.Journal.private(SLOTS, ("echo",))
             gate = module.Gate(arena, journal, PEPPERS, clock)
             self.sides.append((clock, arena, journal, gate))
-        self.boot_us, self.wall_us = 5_000_000_123, START_MS * 1000
+        self.boot_us = 5_000_000_123
+        self.wall_us = START_MS * 1000
         self._numbers: dict[int, int] = {}  # native ticket -> reference ticket
 
     @property

@@ -15,7 +15,8 @@ def children(pid: int, *, drainer: bool = False) -> list[int]:
 
 def tree(pid: int) -> list[int]:
     """A process and all that it started."""
-    found, at = [pid], 0
+    found = [pid]
+    at = 0
     while at < len(found):
         for task in Path(f"/proc/{found[at]}/task").iterdir():
             found += [int(child) for child in (task / "children").read_text().split()]

@@ -90,7 +90,9 @@ class Client:
         return self._reader, self._writer
 
     async def close(self) -> None:
-        writer, self._writer, self._reader = self._writer, None, None
+        writer = self._writer
+        self._writer = None
+        self._reader = None
         if writer is not None:
             writer.close()
             with suppress(OSError):

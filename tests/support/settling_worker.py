@@ -18,7 +18,8 @@ ACK = "%016x %016x %d\n"
 
 
 def main(root: str, acknowledgements: str, seed: str, *keys: str) -> None:
-    data, rng = DataDir(Path(root)), random.Random(seed)
+    data = DataDir(Path(root))
+    rng = random.Random(seed)
     note = data.note()
     assert note is not None
     arena = Arena.open(note.path, bytes.fromhex(note.identity))

@@ -49,7 +49,8 @@ def shell_postgres(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """Make an installation with its store in PostgreSQL; return its folder and that database."""
-    folder, url = tmp_path_factory.mktemp("cli"), postgres.database()
+    folder = tmp_path_factory.mktemp("cli")
+    url = postgres.database()
     config = folder / "nemorouter.toml"
     config.write_text(f'database_url = "{url}"')
     line = [

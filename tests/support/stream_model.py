@@ -68,7 +68,8 @@ def _choices(said: _Said, choices: Any) -> None:
 
 
 def _usage(said: _Said, usage: Any) -> None:
-    said.tells, said.usage = isinstance(usage, Object), usage_of(usage)
+    said.tells = isinstance(usage, Object)
+    said.usage = usage_of(usage)
 
 
 def _carrier(said: _Said, carrier: Any) -> None:
@@ -159,14 +160,16 @@ class Model:
         if ended:
             run.last()
             run.told.failed |= not run.spoke
-        self.told, self.bills = run.told, run.bills
+        self.told = run.told
+        self.bills = run.bills
         shown = run.shown[self._shown :]
         self._shown = len(run.shown)
         return shown
 
 
 def _events(data: bytes, *, ended: bool) -> Iterator[bytes]:
-    begin = at = 0
+    begin = 0
+    at = 0
     while match := _LINE.match(data, at):
         at = match.end()
         if not match[1] or (match[1] == b"\xef\xbb\xbf" and match.start() == 0):
@@ -193,7 +196,8 @@ class _Run:
         self.told = Told()
 
     def event(self, event: bytes) -> None:
-        begin, self._begin = self._begin, False
+        begin = self._begin
+        self._begin = False
         data, error = _fields(event, begin=begin)
         told = self.told
         if data == b"[DONE]":
@@ -204,13 +208,15 @@ class _Run:
             told.failed |= error and data not in (b"", b"[DONE]")
             self._pass(event)
             return
-        first, self.spoke = not self.spoke, True
+        first = not self.spoke
+        self.spoke = True
         told.failed |= said.failed or error
         told.done |= said.kind == "last"
         told.produced += said.produced()
         usage = said.told()
         if usage is not None:
-            told.usage, told.outran = then(told.usage, usage), False
+            told.usage = then(told.usage, usage)
+            told.outran = False
         elif said.produced():
             told.outran = told.usage is not None
         chunk = said.tells and not said.choices
@@ -256,7 +262,8 @@ def _fields(event: bytes, *, begin: bool) -> tuple[bytes, bool]:
     """The data of an event, and whether it is of the type error."""
     if begin:
         event = event.removeprefix(b"\xef\xbb\xbf")
-    lines, error = [], False
+    lines = []
+    error = False
     for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
         name, _, value = line.partition(b":")
         if name == b"data":

@@ -30,7 +30,8 @@ def _follow(clock: ManualClock, file: Path, last: int) -> None:
 
 
 def _gate(arena: Arena, journal: Journal, peppers: list[tuple[int, bytes]]) -> Gate:
-    file, now = Path(os.environ["TURNING_CLOCK"]), _boot_us()
+    file = Path(os.environ["TURNING_CLOCK"])
+    now = _boot_us()
     clock = ManualClock(now, int(file.read_text()))
     threading.Thread(target=_follow, args=(clock, file, now), daemon=True).start()
     return Gate(arena, journal, peppers, clock)

@@ -80,7 +80,8 @@ def carried(value: Any, depth: int = 8) -> int:
         return 0
     if not isinstance(value, Object):
         return sum(carried(item, depth - 1) for item in value)
-    text, reasoning = 0, 0
+    text = 0
+    reasoning = 0
     for name, member in value:
         if name in _TEXTS or (name in _OBJECTS and isinstance(member, Object)):
             text += carried(member, depth - 1)
@@ -186,7 +187,8 @@ def usage_of(value: Any) -> Usage | None:
     """The usage that an object tells."""
     if not isinstance(value, Object):
         return None
-    fields, money = _Fields(), None
+    fields = _Fields()
+    money = None
     for name, member in value:
         if name in _PLACES:
             fields.take(_PLACES[name], member, part=False)
@@ -205,7 +207,9 @@ def _judge(fields: _Fields, money: int | None) -> Usage | None:
     if fields.impossible & {"prompt", "completion", "input", "output"}:
         return None
     get = fields.counts.get
-    given, made, total = get("prompt", get("input")), get("completion", get("output")), get("total")
+    given = get("prompt", get("input"))
+    made = get("completion", get("output"))
+    total = get("total")
     written = get("beside_written", 0)
     beside = get("beside_read", 0) + written
     if (

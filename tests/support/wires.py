@@ -42,8 +42,12 @@ class Wire:
         path: str = "/v1/chat/completions",
         **headers: str,
     ) -> None:
-        self.path, self.method, self.client, self.query_string = path, "POST", "127.0.0.1:1", ""
-        self.http_version, self.proto = "1.1", "http"
+        self.path = path
+        self.method = "POST"
+        self.client = "127.0.0.1:1"
+        self.query_string = ""
+        self.http_version = "1.1"
+        self.proto = "http"
         self.body = body
         given = {
             "content-length": str(len(body)),
@@ -66,10 +70,13 @@ class Wire:
         raise NotImplementedError
 
     def response_bytes(self, status: int, headers: HeaderList, body: bytes) -> None:
-        self.status, self.answer_headers, self.answer = status, headers, body
+        self.status = status
+        self.answer_headers = headers
+        self.answer = body
 
     def response_stream(self, status: int, headers: HeaderList) -> Transport:
-        self.status, self.answer_headers = status, headers
+        self.status = status
+        self.answer_headers = headers
         return self
 
     async def send_bytes(self, data: bytes) -> None:

@@ -19,7 +19,10 @@ from tests.support.sql import sql
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 TABLES = {Kind.ORG: "orgs", Kind.TEAM: "teams", Kind.USER: "users", Kind.KEY: "keys"}
-ORG, TEAM, USER, KEY = 1, 2, 3, 1000
+ORG = 1
+TEAM = 2
+USER = 3
+KEY = 1000
 
 
 def a_key() -> str:
@@ -54,7 +57,8 @@ class World:
 
     async def key(self, id: int = KEY, **columns: Any) -> str:
         """A new active key of team 2 and user 3."""
-        text = self.keys[id] = a_key()
+        text = a_key()
+        self.keys[id] = text
         pepper_id, pepper = self.peppers[0]
         own: dict[str, Any] = {
             "name": f"key {id}",

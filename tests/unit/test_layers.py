@@ -159,6 +159,67 @@ def test_functions_are_short() -> None:
     assert not long
 
 
+def crowded_assignments(source: str) -> list[int]:
+    """Return the lines that make several assignments and unpack nothing.
+
+    An exchange of values, as in ``a, b = b, a``, needs one statement and is left out.
+    """
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign)
+        and (len(node.targets) > 1 or (_is_paired(node) and not _exchanges(node)))
+    ]
+
+
+def _is_paired(node: ast.Assign) -> bool:
+    target = node.targets[0]
+    if not isinstance(target, ast.Tuple) or not isinstance(node.value, ast.Tuple):
+        return False
+    return not any(isinstance(item, ast.Starred) for item in (*target.elts, *node.value.elts))
+
+
+def _exchanges(node: ast.Assign) -> bool:
+    """Return whether an earlier target is used in a later value."""
+    targets = node.targets[0]
+    assert isinstance(targets, ast.Tuple)
+    assert isinstance(node.value, ast.Tuple)
+    names = [ast.unparse(target) for target in targets.elts]
+    return any(
+        ast.unparse(part) in names[:place]
+        for place, value in enumerate(node.value.elts)
+        for part in ast.walk(value)
+        if isinstance(part, ast.Name | ast.Attribute | ast.Subscript)
+    )
+
+
+def test_one_assignment_stands_on_a_line() -> None:
+    folders = (PACKAGE, ROOT / "tests", ROOT / "benches")
+    crowded = {
+        str(path.relative_to(ROOT)): lines
+        for folder in folders
+        for path in folder.rglob("*.py")
+        if (lines := crowded_assignments(path.read_text("utf-8")))
+    }
+    assert crowded == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "crowded"),
+    [
+        ("a, b = 1, 2", True),
+        ("self.a, b = b, 2", True),
+        ("a = b = 1", True),
+        ("a, b = b, a", False),
+        ("a, b = pair", False),
+        ("a, *b = 1, 2", False),
+        ("a = 1", False),
+    ],
+)
+def test_crowded_assignments_are_told_from_unpacking(source: str, crowded: bool) -> None:
+    assert crowded_assignments(source) == ([1] if crowded else [])
+
+
 def test_statements_are_counted_with_those_of_inner_functions() -> None:
     source = """
 def outer(xs):

@@ -21,7 +21,8 @@ from nemorouter.types import RATES, Kind, Policy, Rate
 from tests.support.documents import REFERENCE
 from tests.support.leases.words import Words
 
-LIMIT, BURST = 1_234_567, 7_654_321
+LIMIT = 1_234_567
+BURST = 7_654_321
 SECOND = 1_000_000
 
 each_rate = pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)

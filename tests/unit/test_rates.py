@@ -24,7 +24,8 @@ def test_values_are_ordered_by_name() -> None:
 
 @pytest.mark.parametrize("field", ["limits", "bursts"])
 def test_a_policy_has_a_place_for_each_rate(field: str) -> None:
-    arena, policy = _core.Arena.private(4), Policy(kind=1, id=1, version=1)
+    arena = _core.Arena.private(4)
+    policy = Policy(kind=1, id=1, version=1)
     for wrong in ((), (None,) * (len(RATES) + 1)):
         with pytest.raises(ValueError, match=field):
             arena.put(structs.replace(policy, **{field: wrong}))

@@ -81,7 +81,8 @@ async def join(settings: Settings) -> Arena | None:
     if data.note() is None:
         return None
     async with locked(data.policy_lock, deadline_s=_BUILD_DEADLINE_S):
-        note, arena = data.note(), live(settings)
+        note = data.note()
+        arena = live(settings)
         if note is None or arena is None:
             return None
         if (
@@ -110,7 +111,8 @@ async def _count_as_serving(data: DataDir) -> None:
 
     The caller holds ``policy.lock``.
     """
-    shares, note = _serving.get(data.root), data.note()
+    shares = _serving.get(data.root)
+    note = data.note()
     if note is not None and (shares is None or not all(share.held for share in shares)):
         arena = Path(note.path)
         orphaned_arenas.label(arena, data.root)

@@ -71,7 +71,8 @@ class Agent:
     async def _work(self) -> None:
         url = self._settings.redis_url or ""
         store = await Store.open(self._settings, migrate=False)
-        client, subscriber = connect(url), connect(url, timeout_s=None)
+        client = connect(url)
+        subscriber = connect(url, timeout_s=None)
         try:
             async with store.read() as connection:
                 install = await install_id(connection)

@@ -10,11 +10,13 @@ class BankClock:
     """A lower bound of the bank's clock, from the newest of its answers."""
 
     def __init__(self) -> None:
-        self._theirs = self._ours = 0
+        self._theirs = 0
+        self._ours = 0
 
     def observe(self, theirs: int, ours: int) -> None:
         """Note that an answer carrying the bank's time ``theirs`` arrived at ``ours``."""
-        self._theirs, self._ours = theirs, ours
+        self._theirs = theirs
+        self._ours = ours
 
     def at_least(self, ours: int) -> int:
         """0 before anything was heard."""

@@ -52,7 +52,8 @@ class Flock:
 
     def release(self) -> None:
         """Give the lock back. A second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor = self._descriptor
+        self._descriptor = -1
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -68,7 +69,8 @@ async def take(path: Path, *, shared: bool = False, deadline_s: float = 30.0) ->
 
     The wait is in the event loop, so that a holder in the same loop can go on.
     """
-    end, pause = time.monotonic() + deadline_s, 0.0005
+    end = time.monotonic() + deadline_s
+    pause = 0.0005
     while (lock := Flock.attempt(path, shared=shared)) is None:
         if time.monotonic() > end:
             raise ConfigurationError(

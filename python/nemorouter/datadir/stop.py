@@ -23,7 +23,8 @@ class Stop(threading.Event):
     async def sleep(self, seconds: float) -> None:
         """Sleep so long, or until ``set``. One coroutine at a time."""
         loop = asyncio.get_running_loop()
-        sleeper = self._sleeper = loop.create_future()
+        sleeper = loop.create_future()
+        self._sleeper = sleeper
         timer = loop.call_later(seconds, _wake, sleeper)
         if self.is_set():  # before `set` could see the sleeper
             _wake(sleeper)

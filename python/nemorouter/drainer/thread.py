@@ -61,7 +61,9 @@ class Drainer:
         self._data = DataDir(settings.data_dir)
         self._stopping = Stop()
         self._thread: threading.Thread | None = None
-        self._rows = self._commit_ms = self._beat_ms = 0
+        self._rows = 0
+        self._commit_ms = 0
+        self._heartbeat_ms = 0
         self._error = ""
         self._told = False  # since this one began to drain
         self._turned = 0.0  # when the last turn went well, or the first began
@@ -140,7 +142,8 @@ class Drainer:
         An error leaves the lock free for a process that may do better.
         """
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
-        self._turned, self._told = time.monotonic(), False
+        self._turned = time.monotonic()
+        self._told = False
         arena = await attach.join(self._settings)
         store = (
             Store.open_lazily(self._settings)
@@ -155,7 +158,8 @@ class Drainer:
             drain = Drain(self._data, arena, store)
             agent = self._agent(arena)
             threading.Thread(target=self._keep_telling, args=(drain, over), daemon=True).start()
-            retain_at = refresh_at = time.monotonic()
+            retain_at = time.monotonic()
+            refresh_at = retain_at
             while not self._stopping.is_set() and not self._gives_way():
                 moved = await self._turn(drain)
                 if moved is None:
@@ -239,10 +243,10 @@ class Drainer:
         self._failures = 0
         self._error = ""
         self._turned = time.monotonic()
-        self._beat_ms = _now_ms()
+        self._heartbeat_ms = _now_ms()
         if moved:
             self._rows += moved
-            self._commit_ms = self._beat_ms
+            self._commit_ms = self._heartbeat_ms
 
     def _keep_telling(self, drain: Drain, over: threading.Event) -> None:
         """Say each second that this process lives, also while a turn waits for the store."""
@@ -257,7 +261,7 @@ class Drainer:
                 pid=os.getpid(),
                 told_us=time.monotonic_ns() // 1000,
                 turn_s=time.monotonic() - self._turned,
-                heartbeat_ms=self._beat_ms,
+                heartbeat_ms=self._heartbeat_ms,
                 commit_ms=self._commit_ms,
                 rows=self._rows,
                 applied=drain.applied,
@@ -267,7 +271,8 @@ class Drainer:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        cause, now = f"{type(error).__name__}: {error}", time.monotonic()
+        cause = f"{type(error).__name__}: {error}"
+        now = time.monotonic()
         if cause != self._logged[0] or now - self._logged[1] > _REPEAT_S:
             self._logged = (cause, now)
             expected = isinstance(error, NemoError)

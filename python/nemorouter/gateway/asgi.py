@@ -45,7 +45,8 @@ class AsgiRequest:
 
         ClientGoneError: the client left before its end.
         """
-        chunks, size = [], 0
+        chunks = []
+        size = 0
         async for chunk in self:
             chunks.append(chunk)
             size += len(chunk)
@@ -54,7 +55,8 @@ class AsgiRequest:
         return b"".join(chunks)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        receive, more = self.raw[1], True
+        receive = self.raw[1]
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -103,7 +105,8 @@ class AsgiTransport:
     async def begin(self) -> None:
         """Send the head, so that the client need not wait for the first piece."""
         if self._start is not None:
-            start, self._start = self._start, None
+            start = self._start
+            self._start = None
             await self._send(start)
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
@@ -166,7 +169,8 @@ async def wrap_lifespan(  # the wrapped app's lifespan, inside of ours
 
     An app without a lifespan works as well.
     """
-    started = answered = False
+    started = False
+    answered = False
 
     async def inner_receive() -> Message:
         nonlocal started

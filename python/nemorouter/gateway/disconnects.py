@@ -57,7 +57,9 @@ class DisconnectWatcher:
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 
     def _tick(self) -> None:
-        due, self._waited, self._new = self._waited, self._new, {}
+        due = self._waited
+        self._waited = self._new
+        self._new = {}
         self._wind()  # before a look, which may fail
         for task, connection in due.items():
             self._look(task, connection)

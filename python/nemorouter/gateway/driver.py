@@ -65,11 +65,13 @@ class Driver:
         self, scope: Scope, connection: Connection
     ) -> None:
         """Answer one request."""
-        exchange, reading = None, False
+        exchange = None
+        reading = False
         try:
             opened = self._open(scope)
             if type(opened) is Exchange:
-                exchange, body = opened, None
+                exchange = opened
+                body = None
                 if exchange.wants_body:
                     counted = exchange.counted and not is_asgi(scope)
                     most = self._max_body
@@ -113,9 +115,11 @@ class Driver:
         ConnectionAbortedError: the answer had begun, and only breaking it off tells the client. The
         fault of a wrapped app is its own then.
         """
-        identity = last = None
+        identity = None
+        last = None
         if exchange is not None:
-            identity, last = exchange.request_id, exchange.end(BROKEN)
+            identity = exchange.request_id
+            last = exchange.end(BROKEN)
             if last is None and self._wrapped:
                 raise
         _log.error("internal_error", request_id=identity, cause=traceback.format_exc())

@@ -99,8 +99,10 @@ class Forwarder:
         transport = connection.response_stream(status, headers)
         if isinstance(transport, AsgiTransport):
             await send_or_gone(AsgiTransport.begin, transport)
-        feed, send_bytes = exchange.chunk, transport.send_bytes
-        durable, end = self._durable, WHOLE
+        feed = exchange.chunk
+        send_bytes = transport.send_bytes
+        durable = self._durable
+        end = WHOLE
         try:
             async with chunks as read:
                 # A coroutine of ours for each chunk would cost as much as to scan it.

@@ -182,7 +182,8 @@ def _histogram(name: str, counted: Mapping[str, int]) -> Iterator[str]:
 
     ``counted`` holds numbers by upper end in milliseconds, and ``sum`` in microseconds.
     """
-    full, total = f"nemorouter_{name}", 0
+    full = f"nemorouter_{name}"
+    total = 0
     yield f"# HELP {full} {_HELP[name]}"
     yield f"# TYPE {full} histogram"
     for bound in sorted((bound for bound in counted if bound != "sum"), key=float):

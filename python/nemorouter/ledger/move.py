@@ -61,9 +61,10 @@ class Drain:
         self._dead: dict[Path, Journal] = {}
         self._tallies: list[Tally] = []
         self._minute = 0
-        self._look_at_frozen = self._look_at_changes = self._look_at_deferred = (
-            self._look_at_journals
-        ) = 0.0
+        self._look_at_frozen = 0.0
+        self._look_at_changes = 0.0
+        self._look_at_deferred = 0.0
+        self._look_at_journals = 0.0
         self._looked_at_changes = 0.0
         self._change_stamp: tuple[int, ...] = ()
         self._listed: tuple[int, ...] = ()
@@ -122,9 +123,11 @@ class Drain:
 
     async def _find_journals(self) -> None:
         """Open new journals, forget those that are gone, and claim those whose worker died."""
-        now, stamp = time.monotonic(), _file_stamp(self._data.journals)
+        now = time.monotonic()
+        stamp = _file_stamp(self._data.journals)
         if stamp != self._listed or now >= self._look_at_journals:
-            self._listed, self._look_at_journals = stamp, now + _LIST_EVERY_S
+            self._listed = stamp
+            self._look_at_journals = now + _LIST_EVERY_S
             await self._list_journals()
         for path, journal in list(self._live.items()):
             if journal.claim():
@@ -207,7 +210,8 @@ class Drain:
 
     async def _look_for_changes(self, now: float) -> None:
         self._looked_at_changes = now
-        stamp, due = self._store.change_stamp(), self._look_at_changes
+        stamp = self._store.change_stamp()
+        due = self._look_at_changes
         if stamp != self._change_stamp:
             due = now
         if now >= due:

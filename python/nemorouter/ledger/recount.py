@@ -101,7 +101,8 @@ async def recount(
     async with store.read() as connection:
         for index in indices:
             try:
-                scope, (first_day, end_day) = arena.identity(index), arena.window(index, wall_ms)
+                scope = arena.identity(index)
+                (first_day, end_day) = arena.window(index, wall_ms)
             except (RuntimeError, ValueError):  # its policy is being written: another turn
                 continue
             spent = await window_spend(connection, scope.kind, scope.id, first_day, end_day, host)

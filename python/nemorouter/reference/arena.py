@@ -18,7 +18,8 @@ class Arena:
     It knows no other hosts.
     """
 
-    clustered = fenced = False
+    clustered = False
+    fenced = False
 
     fenced = False  # of one machine
 

@@ -28,7 +28,8 @@ class Bucket:
 
     def decide(self, n: int, now_us: int) -> int | None:
         """Return what ``word`` becomes when ``n`` tokens are taken now; None if they do not fit."""
-        used, cost = self._used(now_us), n * self._unit
+        used = self._used(now_us)
+        cost = n * self._unit
         if used + cost > self.burst * self._unit:
             return None
         return (self.word if used else self._flowed_up(now_us)) + cost
@@ -107,7 +108,8 @@ def grain(rate: Rate) -> int:
 
     The largest burst is at most 2^60 units, and at most 2^30 units flow in during a microsecond.
     """
-    period_us, doubled = rate.period_s * 1_000_000, 0
+    period_us = rate.period_s * 1_000_000
+    doubled = 0
     while rate.most * (period_us >> doubled) > _BURST_MAX or rate.most >> doubled > _PACE_MAX:
         doubled += 1
     return doubled

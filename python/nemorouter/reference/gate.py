@@ -148,9 +148,14 @@ class Gate:
         """
         with self._lock:
             slot = self._open_slot(ticket)
-            input, output = min(input, TOKENS_MAX), min(output, TOKENS_MAX)
-            slot.input, slot.cached, slot.output = input, min(cached, input), output
-            slot.status, slot.outcome, slot.latency_us = status, outcome, latency_us
+            input = min(input, TOKENS_MAX)
+            output = min(output, TOKENS_MAX)
+            slot.input = input
+            slot.cached = min(cached, input)
+            slot.output = output
+            slot.status = status
+            slot.outcome = outcome
+            slot.latency_us = latency_us
             slot.ttft_us = None if ttft_us < 0 else ttft_us
             if slot.price is not None:
                 produced = outcome == Outcome.OK or input or output

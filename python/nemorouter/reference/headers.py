@@ -30,7 +30,9 @@ def rate_headers(levels: list[list[Bucket | None]], boot_us: int) -> list[tuple[
     ``levels`` has the buckets of each scope in the order of RATES. A resource without any limit is
     left out.
     """
-    limits, remaining, resets = [], [], []
+    limits = []
+    remaining = []
+    resets = []
     for name in ("requests", "tokens"):
         limited = [
             bucket

@@ -71,7 +71,8 @@ class Journal:
             for slot in self.live.values():
                 if slot.state == State.OPEN:
                     slot.outcome = Outcome.RECOVERED
-                    slot.input, slot.output = slot.reserved_in, slot.reserved_out
+                    slot.input = slot.reserved_in
+                    slot.output = slot.reserved_out
                     slot.cost = None if slot.price is None else slot.reserved_cost
                 slot.state = State.ENDED
                 touched.update(scope.index for scope in slot.payers)

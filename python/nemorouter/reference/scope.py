@@ -8,7 +8,8 @@ from nemorouter.reference.windows import Window, window_at
 from nemorouter.types import MAX_SPEND_NANO, RATES, Duration, Kind, Policy, Status
 
 DIGEST_BYTES = 32
-_V4_MAPPED, _V4_OFFSET = 0xFFFF << 32, 96
+_V4_MAPPED = 0xFFFF << 32
+_V4_OFFSET = 96
 
 
 class Scope:
@@ -52,7 +53,9 @@ class Scope:
         Changed limits keep what was used; a changed duration freezes the money word.
         """
         if policy.duration != self.policy.duration:
-            self.window, self.committed, self.frozen = window_at(policy.duration, wall_ms), 0, True
+            self.window = window_at(policy.duration, wall_ms)
+            self.committed = 0
+            self.frozen = True
         limits = zip(self.buckets, policy.limits, policy.bursts, strict=True)
         self.buckets = [_relimited(*limit, rate, boot_us) for rate, limit in enumerate(limits)]
         self._exact = frozenset(model for model in policy.models if not model.endswith("*"))

@@ -52,7 +52,8 @@ class DrainerProcess:
     def __init__(self, wake: Callable[[], object]) -> None:
         self._wake = wake
         self._process: subprocess.Popen[bytes] | None = None
-        self._born = self._due = 0.0
+        self._born = 0.0
+        self._due = 0.0
         self._young_deaths = 0
 
     def start(self) -> None:
@@ -87,7 +88,8 @@ class DrainerProcess:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", _PROGRAM, str(os.getpid())]
-        process = self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self._process = process
         self._born = time.monotonic()
         threading.Thread(target=self._watch, args=(process,), daemon=True).start()
         return process
@@ -121,7 +123,8 @@ def drain(master: int) -> None:
         (status := drainer.status) is None or status.pid != os.getpid()
     ):
         time.sleep(0.005)
-    watcher, control = Watcher(settings), ControlSupervisor(settings, [master])
+    watcher = Watcher(settings)
+    control = ControlSupervisor(settings, [master])
     watcher.start()
     control.start()
     gc.collect()

@@ -47,7 +47,8 @@ class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serve
         super().__init__(*arguments, **options)
         self._data = data
         self._drainer = DrainerProcess(self.main_loop_interrupt.set)
-        self._quick_deaths, self._proven = 0, False
+        self._quick_deaths = 0
+        self._proven = False
 
     def serve(self, *arguments: Any, **options: Any) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -135,7 +136,8 @@ class Master(GranianServer):  # type: ignore[misc,valid-type]  # Granian's serve
                 return
             new = self._spawn_worker(idx=index, target=spawn_target, callback_loader=target_loader)
             new.start()
-            old, self.wrks[index] = self.wrks[index], new
+            old = self.wrks[index]
+            self.wrks[index] = new
             time.sleep(delay)
             self._end([old])
 

@@ -126,7 +126,8 @@ class ForkedApp(App):
     def __init__(self, settings: Settings, ending: Ending) -> None:
         super().__init__(settings)
         self._ending = ending
-        self._serves = self._ends = False
+        self._serves = False
+        self._ends = False
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         if not isinstance(loop, Loop):
@@ -145,7 +146,8 @@ class ForkedApp(App):
 
     def _end(self, loop: Loop, left_s: float) -> None:
         """Finish within ``left_s`` seconds. A later call may leave less time, never more."""
-        first, self._ends = not self._ends, True
+        first = not self._ends
+        self._ends = True
         if not self._serves:
             loop.cancel_start()
             return

@@ -46,11 +46,14 @@ async def window_spend(
     PostgreSQL knows.
     """
     if host is not None:
-        table, which = spend_host.c, [spend_host.c.host == host]
+        table = spend_host.c
+        which = [spend_host.c.host == host]
     elif kind == Kind.KEY:
-        table, which = spend_daily.c, [spend_daily.c.key_id == id]
+        table = spend_daily.c
+        which = [spend_daily.c.key_id == id]
     else:
-        table, which = spend_scope.c, []  # the same sums, without a row for each key below
+        table = spend_scope.c
+        which = []  # the same sums, without a row for each key below
     if table is not spend_daily.c:
         which += [table.kind == int(kind), table.scope_id == id]
     days = (table.day >= cast(first_day, BIG), table.day < cast(end_day, BIG))

@@ -130,7 +130,8 @@ def _place(row: "Row") -> tuple[int, int, int, int]:
 def _insert(connection: sqlite3.Connection, rows: Sequence["Row"]) -> int:
     """Insert rows; return how many were not there."""
     entries = [row[1:] for row in rows]  # without the slot
-    new, whole = 0, len(entries) - len(entries) % _BATCH
+    new = 0
+    whole = len(entries) - len(entries) % _BATCH
     for start in range(0, whole, _BATCH):
         batch = entries[start : start + _BATCH]
         new += connection.execute(_LOG_BATCH, list(chain.from_iterable(batch))).rowcount

@@ -88,7 +88,8 @@ def _daily(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[int]]:
         entry = (at // DAY_MS, row.org_id, row.team_id, row.user_id, row.key_id, model)
         total = found.get(entry)
         if total is None:
-            total = found[entry] = [0, 0, 0, 0, 0, 0, 0]
+            total = [0, 0, 0, 0, 0, 0, 0]
+            found[entry] = total
         total[0] += 1
         total[1] += row.input_tokens
         total[2] += row.cached_tokens

@@ -66,7 +66,9 @@ def _make(week: int) -> str:
 
     A partition made in its place would wait for every reader and writer of the log.
     """
-    name, first, end = _name(week), week * WEEK_MS, (week + 1) * WEEK_MS
+    name = _name(week)
+    first = week * WEEK_MS
+    end = (week + 1) * WEEK_MS
     return (
         f"CREATE TABLE {name} (LIKE requests INCLUDING DEFAULTS); "
         f"ALTER TABLE requests ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({end})"

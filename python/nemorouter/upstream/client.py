@@ -57,7 +57,8 @@ class HttpUpstream:
         """Call the provider; the answer is whole unless it is an event stream."""
         url = self._urls.get(request.path)
         if url is None:
-            url = self._urls[request.path] = Url(self._base + request.path)
+            url = Url(self._base + request.path)
+            self._urls[request.path] = url
         builder = self._client.post(url)
         if request.headers:
             builder = builder.headers(request.headers)
@@ -66,11 +67,13 @@ class HttpUpstream:
         builder = builder.body_bytes(request.body).streamed_read_buffer_limit(
             0 if request.stream else _AT_ONCE
         )
-        call, to_close = builder.build_streamed(), False
+        call = builder.build_streamed()
+        to_close = False
         try:
             response = await call.__aenter__()
             to_close = True
-            status, kind = response.status, response.get_header("content-type") or ""
+            status = response.status
+            kind = response.get_header("content-type") or ""
             headers = _passed_back(response, status, kind)
             first = None
             if status < 300 and not kind and request.stream:  # what it is, its begin tells
@@ -195,7 +198,8 @@ class _Stream:
 
     async def _from_first(self) -> Bytes | None:
         """Give the chunk that was read already, then the others."""
-        first, self._first = self._first, None
+        first = self._first
+        self._first = None
         return await self._read() if first is None else first
 
     async def __aexit__(

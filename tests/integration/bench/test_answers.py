@@ -79,9 +79,12 @@ class Fake:
 
     def __init__(self, tmp_path: Path, port: int, *, rival: bool) -> None:
         self.fleet = Fleet.__new__(Fleet)
-        self.fleet.folder, self.fleet.say = tmp_path, lambda _: None
-        self.fleet.skipped, self.fleet.versions = {}, {}
-        self.fleet._known, self.fleet._running = {}, {}
+        self.fleet.folder = tmp_path
+        self.fleet.say = lambda _: None
+        self.fleet.skipped = {}
+        self.fleet.versions = {}
+        self.fleet._known = {}
+        self.fleet._running = {}
         server = Server("liar", "1", lambda _: [], lambda _: True, envoy.check)
         self.fleet.know_rival("liar", lambda: server) if rival else self.fleet.know(server)
         from nemorouter.bench.process import Running

@@ -20,7 +20,8 @@ from nemorouter.cli.bench import bench
 
 
 def test_it_measures_gate_server_and_latency() -> None:
-    before, said = os.sched_getaffinity(0), list[str]()
+    before = os.sched_getaffinity(0)
+    said = list[str]()
     found = quick.measure(1, said.append)
     assert os.sched_getaffinity(0) == before
     assert len(said) == quick.steps(), "the bar would not end"

@@ -221,7 +221,8 @@ def test_what_make_bench_size_writes_is_collected(
 
 
 def test_two_runs_that_disagree_are_told() -> None:
-    same, apart = compared(Report([run(), run()])), compared(Report([run(1.1), run(1.3)]))
+    same = compared(Report([run(), run()]))
+    apart = compared(Report([run(1.1), run(1.3)]))
     assert all(pair.agree for pair in same)
     assert {pair.what for pair in apart if not pair.agree} == {
         f"{name}: NemoRouter RSGI" for name in ("authenticate", "limits", "everything")

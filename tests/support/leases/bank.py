@@ -11,7 +11,8 @@ from math import ceil
 
 from nemorouter.cluster.rates.messages import RateReply, RateRequest
 
-SLOT = PRESSED = 1_000_000
+SLOT = 1_000_000
+PRESSED = 1_000_000
 TOMB = 300_000_000
 FOREVER = 1 << 52
 
@@ -79,7 +80,8 @@ class State:
     def refill(self, now: int) -> None:
         if now > self.refilled:
             shares = (now - self.refilled) * self.limit + self.share
-            self.balance, self.share = self.balance + shares // self.period, shares % self.period
+            self.balance = self.balance + shares // self.period
+            self.share = shares % self.period
             self.refilled = now
         if self.balance >= self.burst - self.outstanding:
             self.share = 0
@@ -88,14 +90,17 @@ class State:
     def relimit(self, ask: RateRequest) -> None:
         if ask.version > self.version:
             self.balance += ask.burst - self.burst
-            self.limit, self.burst, self.version = ask.limit, ask.burst, ask.version
+            self.limit = ask.limit
+            self.burst = ask.burst
+            self.version = ask.version
 
     def measure(self, now: int, last: int) -> None:
         if now >= self.slot + SLOT:
             recent = now < self.slot + 2 * SLOT
             self.room_before = min(self.room, self.free) if recent else self.free
             self.slot_before = self.slot if recent else last
-            self.room, self.slot = self.free, now
+            self.room = self.free
+            self.slot = now
         self.room = min(self.room, self.free)
 
     def expire(self, now: int) -> None:
@@ -104,7 +109,9 @@ class State:
         self.look = now + TOMB
         for nonce, entry in list(self.holders.items()):
             if entry.alive and entry.till < now:
-                entry.alive, entry.dead, entry.void = False, True, False
+                entry.alive = False
+                entry.dead = True
+                entry.void = False
             look = entry.till if entry.alive else entry.till + TOMB
             if look < now:
                 del self.holders[nonce]
@@ -121,7 +128,9 @@ class State:
         self.balance -= max(0, ask.spent - ask.place)
         entry.granted = max(ask.place, ask.spent)
         entry.spent = entry.granted if entry.dead else ask.spent
-        entry.alive, entry.dead, entry.void = True, False, entry.dead
+        entry.void = entry.dead
+        entry.alive = True
+        entry.dead = False
         self.trim()
 
     def credit(self, entry: Entry, ask: RateRequest, since: int) -> None:
@@ -139,7 +148,8 @@ class State:
     def grant(self, entry: Entry, ask: RateRequest, now: int) -> None:
         give = min(max(ask.demand, min(ask.target, self.chunk)), max(0, self.balance))
         if give < ask.need:
-            self.starved, give = now, 0
+            self.starved = now
+            give = 0
         self.balance -= give
         entry.granted += give
 
@@ -156,7 +166,8 @@ class Bank:
     """All buckets of one server. ``copy`` it for a replica."""
 
     def __init__(self, ttl_us: int, per_mille: int = 50) -> None:
-        self.ttl_us, self.per_mille = ttl_us, per_mille
+        self.ttl_us = ttl_us
+        self.per_mille = per_mille
         self.epoch: int | None = None
         self.buckets: dict[int, State] = {}
 
@@ -165,14 +176,16 @@ class Bank:
 
     def flush(self) -> None:
         """All data are lost."""
-        self.epoch, self.buckets = None, {}
+        self.epoch = None
+        self.buckets = {}
 
     def sync(self, number: int, ask: RateRequest, now: int, full_in: int = 0) -> RateReply:
         """Do what the script does for one bucket.
 
         ``full_in``: the epoch in which the bucket begins full.
         """
-        epoch = self.epoch = now if self.epoch is None else self.epoch
+        epoch = now if self.epoch is None else self.epoch
+        self.epoch = epoch
         state = self.buckets.get(number) or self._first(ask, now, epoch, full_in)
         self.buckets[number] = state
         last = state.refilled
@@ -204,9 +217,12 @@ class Bank:
         state.reconcile(entry, ask)
         state.credit(entry, ask, since)
         state.grant(entry, ask, now)
-        entry.sequence, entry.till = ask.sequence, now + self.ttl_us
+        entry.sequence = ask.sequence
+        entry.till = now + self.ttl_us
         if ask.bye and entry.left == 0:
-            entry.alive, entry.dead, entry.void = False, True, False
+            entry.alive = False
+            entry.dead = True
+            entry.void = False
         state.look = min(state.look, entry.till)
 
     def _first(self, ask: RateRequest, now: int, epoch: int, full_in: int) -> State:

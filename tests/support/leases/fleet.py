@@ -129,7 +129,8 @@ def worst(admissions: list[Admission], limit: int) -> int:
     starts = [before for before, _, _ in admissions]
     for at in range(len(starts) - 2, -1, -1):
         starts[at] = min(starts[at], starts[at + 1])
-    taken = high = 0
+    taken = 0
+    high = 0
     lowest: int | None = None
     for (_, after, tokens), start in zip(admissions, starts, strict=True):
         begun = taken - start * limit

@@ -52,7 +52,8 @@ def create(plan: Plan) -> Arena:
 
 async def serve(plan: Plan, arena: Arena) -> dict[str, float]:
     """The agent, until standard input closes."""
-    terms, stopping = Terms(), asyncio.Event()
+    terms = Terms()
+    stopping = asyncio.Event()
     client = connect(plan.url)
     bank = RedisBank(client, "nemo", terms)
     settings = Settings(data_dir=Path(plan.folder) / "data")

@@ -15,13 +15,15 @@ class RedisProxy:
     """A proxy on ``port`` in front of a Redis; its faults can be changed while it runs."""
 
     def __init__(self, to: int, seed: int = 1) -> None:
-        self._to, self._random = to, Random(seed)
+        self._to = to
+        self._random = Random(seed)
         self.delay_s = 0.0  # each way
         self.lose = 0.0  # chance that a reply is lost, and its connection with it
         self.repeat = (
             0.0  # chance that a call is made twice; the first reply is the one that counts
         )
-        self.lost = self.repeated = 0
+        self.lost = 0
+        self.repeated = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -109,7 +111,8 @@ class RedisProxy:
 async def _value(reader: asyncio.StreamReader) -> bytes:
     """One RESP value with all its parts; empty at the end."""
     line = await reader.readline()
-    kind, length = line[:1], line[1:-2]
+    kind = line[:1]
+    length = line[1:-2]
     if kind in (b"*", b"%", b"~", b">"):
         parts = [await _value(reader) for _ in range(int(length) * (2 if kind == b"%" else 1))]
         return line + b"".join(parts)

@@ -60,7 +60,8 @@ class Host:
     """One host: its words, its agent, and a clock of its own."""
 
     def __init__(self, world: "World", number: int) -> None:
-        self.world, self.number = world, number
+        self.world = world
+        self.number = number
         skewed = world.faults.skew
         self.offset = world.random.randrange(1 << 40)
         self.pace = 1.0 + (world.random.uniform(-4e-4, 4e-4) if skewed else 0.0)
@@ -79,7 +80,8 @@ class Host:
 
     def note(self) -> None:
         """Read the bank's epoch, then what the store knows."""
-        self.epoch, self.noted_at = self.world.bank.epoch, self.world.now
+        self.epoch = self.world.bank.epoch
+        self.noted_at = self.world.now
 
     @property
     def full_in(self) -> int:
@@ -90,7 +92,8 @@ class Host:
 
     def take_over(self) -> None:
         """A new agent finds the words as the old one left them."""
-        self.holder, self.clock = None, BankClock()
+        self.holder = None
+        self.clock = BankClock()
         if self.words.until_us:
             self.agent()
 
@@ -135,8 +138,11 @@ class World:
     """One history."""
 
     def __init__(self, seed: int, load: Load, faults: Faults, seconds: float) -> None:
-        self.random, self.load, self.faults = Random(seed), load, faults
-        self.now, self.end = 0, int(seconds * 1e6)
+        self.random = Random(seed)
+        self.load = load
+        self.faults = faults
+        self.now = 0
+        self.end = int(seconds * 1e6)
         self.bank = Bank(TERMS.ttl, load.per_mille)
         self.first_epoch = BANK_ZERO if faults.fresh else 0
         self.bank.epoch = self.first_epoch or (
@@ -144,11 +150,13 @@ class World:
         )  # it has been there for long
         self.events: list[Event] = []
         self.lost: list[int] = []  # tokens that each failover forgot
-        self.offered = self.calls = 0
+        self.offered = 0
+        self.calls = 0
         self.quiet_until = 0
         self.held = not (faults.flushes or faults.failovers or faults.crash)
         self._agenda: list[tuple[int, int, Host | None, Callable[[], Any]]] = []
-        self._count = self._nonces = 0
+        self._count = 0
+        self._nonces = 0
         self.hosts = [Host(self, number) for number in range(len(load.shares))]
         self._plan()
 
@@ -315,7 +323,8 @@ class World:
             self.at(self.now + delay, host, lambda: host.heard(holder, bank_now, reply))
 
     def _deliveries(self) -> list[int]:
-        random, faults = self.random, self.faults
+        random = self.random
+        faults = self.faults
         if random.random() < faults.lose:
             return []
         times = 2 if random.random() < faults.repeat else 1

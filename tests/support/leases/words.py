@@ -40,7 +40,9 @@ class Words:
         centre: int = 0,
     ) -> None:
         assert granted >= self.granted, "a grant never lowers"
-        self.granted, self.until_us, self.deny_until = granted, until_us, 0
+        self.granted = granted
+        self.until_us = until_us
+        self.deny_until = 0
         self.low_mark = (self.granted - self.claimed) // 4
 
     def withdraw(self, index: int, resource: int, most: int) -> int:
@@ -56,7 +58,8 @@ class Words:
         return lost
 
     def deny(self, index: int, resource: int, need: int, until_us: int, fits_us: int = 0) -> None:
-        self.deny_need, self.deny_until = need, until_us
+        self.deny_need = need
+        self.deny_until = until_us
 
     def claim(self, tokens: int) -> bool | None:
         """True: admitted; False: refused; None: the agent must ask the bank first."""

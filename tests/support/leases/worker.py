@@ -71,7 +71,10 @@ class Worker:
     """Admits on a gate from its first to its last moment."""
 
     def __init__(self, plan: Plan, gate: Gate, bell: Bell, random: Random) -> None:
-        self.plan, self.gate, self.bell, self.random = plan, gate, bell, random
+        self.plan = plan
+        self.gate = gate
+        self.bell = bell
+        self.random = random
         key = gate.arena.find(Kind.KEY, 1, hash_key(SECRET, PEPPER))
         assert key is not None
         self.key = key

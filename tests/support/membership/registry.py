@@ -35,7 +35,11 @@ class Model:
 
     def flush(self) -> None:
         """Lose the data set."""
-        self.epoch, self.owner, self.mature, self.announced, self.hosts = "", "", False, 0, {}
+        self.epoch = ""
+        self.owner = ""
+        self.mature = False
+        self.announced = 0
+        self.hosts = {}
 
     def promoted(self, run: str) -> "Model":
         """A copy of this data set on another server."""
@@ -46,7 +50,9 @@ class Model:
     def call(self, fresh: str, what: str, *arguments: int | str) -> RegistryView:
         """One step, as ``Registry`` asks for it."""
         if not self.epoch or self.owner != self.run:
-            self.epoch, self.owner, self.mature = f"{fresh}-{next(_times)}", self.run, False
+            self.epoch = f"{fresh}-{next(_times)}"
+            self.owner = self.run
+            self.mature = False
         verdict: str = getattr(self, f"_{what}")(*arguments) or ""
         hosts = tuple(
             Host(id, str(id), e.applied, e.n, e.fence, 0) for id, e in sorted(self.hosts.items())
@@ -57,7 +63,8 @@ class Model:
         entry = self.hosts.setdefault(id, Entry(n=next(_times) * 1_000_000))
         entry.applied = max(entry.applied, applied)
         entry.n += 1
-        entry.token, entry.new = token, True
+        entry.token = token
+        entry.new = True
         return "registered"
 
     def _renew(self, id: int, token: str, applied: int) -> str:

@@ -110,7 +110,8 @@ class SimHost:
     """A host: it follows the store, renews its lease, and admits while it holds it."""
 
     def __init__(self, sim: Sim, id: int) -> None:
-        self.sim, self.id = sim, id
+        self.sim = sim
+        self.id = id
         self.rate = 1 + sim.rng.uniform(-0.01, 0.01)  # its clock is a little fast or slow
         self.applied = sim.committed
         self.caught = 0
@@ -164,7 +165,8 @@ class SimHost:
         """Read the store, if it can be reached."""
         slow = 40 * SECOND if self.sim.rng.random() < 0.02 else 600_000
         if self._go_on(self.sim.rng.randrange(slow), self.follow):
-            begun, seen = self.clock(), self.sim.committed
+            begun = self.clock()
+            seen = self.sim.committed
             self.sim.at(self.sim.rng.randrange(100_000), lambda: self.follow_up(begun, seen))
 
     def follow_up(self, begun: int, seen: int) -> None:
@@ -172,7 +174,8 @@ class SimHost:
         if self.sim.now < self.asleep:
             self.sim.at(self.asleep - self.sim.now, lambda: self.follow_up(begun, seen))
             return
-        self.caught, self.applied = max(self.caught, begun), max(self.applied, seen)
+        self.caught = max(self.caught, begun)
+        self.applied = max(self.applied, seen)
 
     def admit(self) -> None:
         """Send a request with the oldest revoked key that this host does not know to be revoked."""

@@ -113,7 +113,8 @@ class Stand:
                 done.result()
 
     def _call(self, play: Play) -> None:
-        shape, asked = play.shape, play.shape.request
+        shape = play.shape
+        asked = play.shape.request
         pieces: list[Any] = list(asked.send)
         body = shape.body(play.model, asked=play.asked)
         target = asked.target or f"/v1/{shape.path}"
@@ -171,14 +172,16 @@ class Stand:
         for id, name, digest in known:
             index = arena.find(Kind.KEY, id, digest)
             assert index is not None
-            committed[name], names[id] = arena.meters(index).committed, name
+            committed[name] = arena.meters(index).committed
+            names[id] = name
         for found in rows.values():
             for row in found:
                 spent[names[row["key_id"]]] += row["cost_nano"] or 0
         for play in plays:
             play.rows = rows[play.model]
             name = play.name if play.shape.key else "all"
-            play.committed, play.spent = committed[name], spent[name]
+            play.committed = committed[name]
+            play.spent = spent[name]
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self._host.settings.data_dir / "nemorouter.db")

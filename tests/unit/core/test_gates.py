@@ -21,7 +21,8 @@ from nemorouter.types import (
 )
 from tests.support.rates import by_name
 
-PEPPER, OLD_PEPPER = b"n" * 32, b"o" * 32
+PEPPER = b"n" * 32
+OLD_PEPPER = b"o" * 32
 SECRET = "sk-nemo-" + "R" * 20
 BEARER = f"Bearer {SECRET}"
 

@@ -15,7 +15,8 @@ from tests.support.rates import by_name
 
 PEPPER = b"n" * 32
 SECRET = "sk-nemo-" + "R" * 20
-RPM, TPM = 0, 1
+RPM = 0
+TPM = 1
 FOREVER = 1 << 60
 
 
@@ -138,7 +139,8 @@ def test_what_can_never_fit_needs_no_bank(fields: dict[str, int], code: int) -> 
 def test_refunds_and_debts_go_through_the_bank() -> None:
     world = World(tpm=1000)
     world.arena.grant(world.key, TPM, 100, FOREVER)
-    first, second = world.admit(60), world.admit(40)
+    first = world.admit(60)
+    second = world.admit(40)
     world.settle(first, 20)
     world.settle(second, 55)
     lease = world.arena.lease(world.key, TPM)

@@ -15,8 +15,10 @@ from tests.support.oracle import PERIOD_US, worst_window
 from tests.support.rates import by_name
 
 PEPPER = b"n" * 32
-RPM, TPM = 0, 1
-TICK_US, TTL_US = 10_000, 400_000
+RPM = 0
+TPM = 1
+TICK_US = 10_000
+TTL_US = 400_000
 
 
 class Bank:
@@ -25,7 +27,8 @@ class Bank:
     """
 
     def __init__(self, limit: int, now_us: int) -> None:
-        self.limit, self.at_us = limit, now_us
+        self.limit = limit
+        self.at_us = now_us
         self.shares = limit * PERIOD_US
         self.granted, self.claimed, self.returned, self.end_us = ([0] * 4 for _ in range(4))
 
@@ -46,7 +49,8 @@ class Bank:
             returned - self.returned[host] - max(0, claimed - self.granted[host])
         ) * PERIOD_US
         self.granted[host] = max(self.granted[host], claimed)
-        self.claimed[host], self.returned[host] = max(self.claimed[host], claimed), returned
+        self.claimed[host] = max(self.claimed[host], claimed)
+        self.returned[host] = returned
         self.end_us[host] = now_us + TTL_US
         self.refill(now_us)
         give = max(0, min(want, self.shares // PERIOD_US))
@@ -61,9 +65,11 @@ class Host:
     """
 
     def __init__(self, number: int, clock: Any, **limits: Any) -> None:
-        self.number, self.clock = number, clock
+        self.number = number
+        self.clock = clock
         self.arena = _core.Arena.private(16)
-        self.arena.clustered, self.arena.admit_until_us = True, 0
+        self.arena.clustered = True
+        self.arena.admit_until_us = 0
         self.arena.put(Policy(kind=Kind.ORG, id=1, version=1))
         self.arena.put(Policy(kind=Kind.TEAM, id=2, version=1, org=1))
         self.key = self.arena.put(
@@ -93,7 +99,8 @@ class Host:
     def tick(
         self, resource: int, bank: Bank, events: list[tuple[int, int]], *, silent: bool
     ) -> None:
-        now_us, lease = self.gates[0].now_us(), self.arena.lease(self.key, resource)
+        now_us = self.gates[0].now_us()
+        lease = self.arena.lease(self.key, resource)
         if silent:
             return
         if lease.until_us and now_us >= lease.until_us:

@@ -60,7 +60,8 @@ def _slot(path: Path, number: int) -> int:
 @pytest.mark.parametrize("word", [8, 10, 13, 16])
 def test_a_row_that_the_ledger_cannot_hold_is_told_apart(tmp_path: Path, word: int) -> None:
     """Row R8 of the campaigns: one corrupt slot must not stop the rows of all workers."""
-    arena, journal = Arena.private(4), Journal.create(str(tmp_path), _SLOTS, ["echo"])
+    arena = Arena.private(4)
+    journal = Journal.create(str(tmp_path), _SLOTS, ["echo"])
     for entry in (
         Policy(kind=Kind.ORG, id=1, version=1),
         Policy(kind=Kind.TEAM, id=2, version=1, org=1),

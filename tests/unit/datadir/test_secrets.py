@@ -10,7 +10,9 @@ from nemorouter import _core
 from nemorouter.datadir import secrets
 from nemorouter.errors import ConfigurationError, RefusedError
 
-A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
+A = "aa" * 32
+B = "bb" * 32
+C = "cc" * 32
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -87,7 +89,8 @@ def test_rotation_keeps_the_old_pepper_until_it_is_retired(tmp_path: Path) -> No
 
 
 def test_fingerprint_sees_every_difference() -> None:
-    one, two = (1, bytes(32)), (2, bytes([1]) * 32)
+    one = (1, bytes(32))
+    two = (2, bytes([1]) * 32)
     seen = {
         secrets.fingerprint(peppers)
         for peppers in ([one], [two], [one, two], [two, one], [(2, bytes(32))])

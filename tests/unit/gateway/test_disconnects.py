@@ -45,7 +45,9 @@ async def waiting(
 
 
 async def test_a_fast_answer_pays_for_no_look() -> None:
-    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    watcher = DisconnectWatcher()
+    line = Line()
+    work = asyncio.Event()
     task = await waiting(watcher, line, work)
     watcher._tick()
     work.set()
@@ -55,7 +57,9 @@ async def test_a_fast_answer_pays_for_no_look() -> None:
 
 
 async def test_a_client_that_leaves_ends_the_work() -> None:
-    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    watcher = DisconnectWatcher()
+    line = Line()
+    work = asyncio.Event()
     task = await waiting(watcher, line, work)
     watcher._tick()
     watcher._tick()
@@ -66,7 +70,9 @@ async def test_a_client_that_leaves_ends_the_work() -> None:
 
 
 async def test_who_leaves_when_the_work_is_done_disturbs_nothing() -> None:
-    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    watcher = DisconnectWatcher()
+    line = Line()
+    work = asyncio.Event()
     done = []
 
     async def go_on() -> None:
@@ -91,7 +97,9 @@ async def test_a_look_that_fails_leaves_the_others_looked_after() -> None:
         def client_disconnect(self) -> Any:
             raise RuntimeError
 
-    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    watcher = DisconnectWatcher()
+    line = Line()
+    work = asyncio.Event()
     first = await waiting(watcher, Broken(), work)
     watcher._tick()
     second = await waiting(watcher, line, work)
@@ -106,7 +114,9 @@ async def test_a_look_that_fails_leaves_the_others_looked_after() -> None:
 
 
 async def test_who_is_cancelled_for_another_reason_stays_cancelled() -> None:
-    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    watcher = DisconnectWatcher()
+    line = Line()
+    work = asyncio.Event()
     task = await waiting(watcher, line, work)
     watcher._tick()
     watcher._tick()
@@ -118,7 +128,9 @@ async def test_who_is_cancelled_for_another_reason_stays_cancelled() -> None:
 
 
 async def test_nothing_is_kept_of_those_who_are_done() -> None:
-    watcher, line, work = DisconnectWatcher(), Line(), asyncio.Event()
+    watcher = DisconnectWatcher()
+    line = Line()
+    work = asyncio.Event()
     tasks = []
     for _ in range(3):  # one that is new, one that has waited, one that was looked for
         tasks.append(await waiting(watcher, line, work))

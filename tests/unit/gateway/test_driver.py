@@ -165,14 +165,16 @@ class Cut(Wire):
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_body_that_breaks_off_is_never_processed(announced: bool) -> None:
-    one, wire = gate(), Cut(announced=announced)
+    one = gate()
+    wire = Cut(announced=announced)
     await driver(one, Scripted(Answer(200, JSON)))(wire, wire)
     assert (wire.status, wire.code) == (400, "invalid_request")
     assert one.journal.rows() == []
 
 
 async def test_a_body_is_as_long_as_it_says() -> None:
-    one, wire = gate(), Wire(content_length="2000")
+    one = gate()
+    wire = Wire(content_length="2000")
     await driver(one, Scripted(Answer(200, JSON)))(wire, wire)
     assert (wire.status, wire.code) == (413, "request_too_large")
     wire = Wire(content_length="200")

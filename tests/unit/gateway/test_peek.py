@@ -15,7 +15,9 @@ from nemorouter._core import Peek
 from nemorouter.errors import Code
 from nemorouter.types import Endpoint
 
-CHAT, COMPLETIONS, RESPONSES = Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.RESPONSES
+CHAT = Endpoint.CHAT_COMPLETIONS
+COMPLETIONS = Endpoint.COMPLETIONS
+RESPONSES = Endpoint.RESPONSES
 
 
 class RejectedError(Exception):

@@ -104,12 +104,15 @@ class Upstream:
 class Rsgi:
     """An RSGI scope and protocol of the vector, and what was answered."""
 
-    http_version, proto = "1.1", "http"
+    http_version = "1.1"
+    proto = "http"
 
     def __init__(self, vector: Vector) -> None:
         self._vector = vector
-        self.method, self.path = vector["method"], vector["path"]
-        self.client, self.query_string = f"{vector['peer']}:4711", vector["query"]
+        self.method = vector["method"]
+        self.path = vector["path"]
+        self.client = f"{vector['peer']}:4711"
+        self.query_string = vector["query"]
         self.headers: Any = self
         self.status = 0
         self.answer_headers: list[tuple[str, str]] = []
@@ -135,10 +138,13 @@ class Rsgi:
         await asyncio.sleep(60)
 
     def response_bytes(self, status: int, headers: Any, body: bytes) -> None:
-        self.status, self.answer_headers, self.answer = status, headers, body
+        self.status = status
+        self.answer_headers = headers
+        self.answer = body
 
     def response_stream(self, status: int, headers: Any) -> "Rsgi":
-        self.status, self.answer_headers = status, headers
+        self.status = status
+        self.answer_headers = headers
         return self
 
     async def send_bytes(self, data: bytes) -> None:

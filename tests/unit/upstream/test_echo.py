@@ -171,14 +171,16 @@ async def test_a_chat_stream_chunk_by_chunk(
         return head | {"choices": [choice]}
 
     tokens = [text[at : at + 4] for at in range(0, len(text), 4)]
-    kept, reason = tokens[:most], "stop" if len(tokens) <= most else "length"
+    kept = tokens[:most]
+    reason = "stop" if len(tokens) <= most else "length"
     meant: list[dict[str, Any]] = []
     for index in range(choices):
         meant += [chunk(index, {"role": "assistant", "content": ""})]
         meant += [chunk(index, {"content": token}) for token in kept]
         meant += [chunk(index, {}, reason)]
     if told:
-        given, made = -(-len(text.encode()) // 4), len(kept) * choices
+        given = -(-len(text.encode()) // 4)
+        made = len(kept) * choices
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
         meant += [head | {"choices": [], "usage": usage}]
     events = [b"data: %b\n\n" % msgspec.json.encode(data) for data in meant]

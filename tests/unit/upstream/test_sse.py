@@ -214,7 +214,8 @@ def test_as_the_model(
     stream: bytes, cuts: list[int], line: bytes, strip: bool, cost: str | None
 ) -> None:
     bill = Bill(cost)
-    scanner, oracle = Scanner(bill, strip=strip), model.Model(cost, strip=strip)
+    scanner = Scanner(bill, strip=strip)
+    oracle = model.Model(cost, strip=strip)
     for chunk in split(stream.replace(b"\n", line), cuts):
         assert scanner.feed(chunk) == oracle.feed(chunk)
         assert told(scanner) == oracle.told

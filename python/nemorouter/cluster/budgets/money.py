@@ -41,11 +41,13 @@ class Money:
     """The money leases of the host; call ``demand`` and ``run`` in one event loop."""
 
     def __init__(self, arena: Arena, store: Store) -> None:
-        self._arena, self._store = arena, store
+        self._arena = arena
+        self._store = store
         self._known: dict[int, _Known] = {}
         self._demands: dict[int, list[int]] = {}
         self._awake = asyncio.Event()
-        self._failures = self._logged_us = 0
+        self._failures = 0
+        self._logged_us = 0
         self._visits = 0
 
     def demand(self, index: int, need: int) -> None:
@@ -90,12 +92,14 @@ class Money:
         if not self._known:
             return
         pressed = {(kind, id): first for kind, id, first in await bank.pressed(self._store)}
-        now, due = boot_us(), []
+        now = boot_us()
+        due = []
         for index, known in list(self._known.items()):
             lease = self._lease(index)
             if lease is None:
                 continue
-            known.pace, known.committed = max(0, lease.claimed - known.committed), lease.claimed
+            known.pace = max(0, lease.claimed - known.committed)
+            known.committed = lease.claimed
             if known.pace:
                 known.moved_us = now
             who = self._arena.identity(index)
@@ -111,7 +115,8 @@ class Money:
         await self._settle(due, {})
 
     async def _serve(self) -> None:
-        demands, self._demands = self._demands, {}
+        demands = self._demands
+        self._demands = {}
         await self._settle(list(demands), demands)
 
     async def _settle(self, indices: list[int], demands: dict[int, list[int]]) -> None:
@@ -120,7 +125,8 @@ class Money:
             lease = self._lease(index)
             if lease is None or lease.limit is None:
                 continue  # not counted yet, or no budget any more: who waits asks again
-            who, needs = self._arena.identity(index), demands.get(index, [])
+            who = self._arena.identity(index)
+            needs = demands.get(index, [])
             known = self._known.setdefault(index, _Known(lease.claimed, 0, boot_us()))
             like = _AHEAD * known.pace if needs else 0
             ask = bank.BudgetRequest(

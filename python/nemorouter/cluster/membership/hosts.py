@@ -68,7 +68,9 @@ class Silence:
     def note(self, look: RegistryView, told_us: int) -> None:
         """Remember what is new in ``look``."""
         if look.epoch != self._epoch:  # renewals may have been forgotten: begin anew
-            self._epoch, self._since, self._hosts = look.epoch, told_us, {}
+            self._epoch = look.epoch
+            self._since = told_us
+            self._hosts = {}
         known = self._hosts
         self._hosts = {
             host.id: known[host.id]
@@ -166,19 +168,19 @@ class HostLease:
         Return True if a lease was granted.
         """
         if ask.what == "register":
-            self._token, self._registered_us, self._known_until = (
-                ask.token,
-                told_us,
-                sent_us + LEASE_US,
-            )
+            self._token = ask.token
+            self._registered_us = told_us
+            self._known_until = sent_us + LEASE_US
             self._fresh = not self.held(told_us)
             self.reason = self.reason or "it has registered anew"
             return False
         if ask.token != self._token or told_us >= self._known_until:
             return False  # too late: it may have been evicted and forgotten meanwhile
         if look.verdict == "granted":
-            self.until_us = self._known_until = max(self.until_us, sent_us + LEASE_US)
-            self._fresh, self.reason = False, ""
+            self.until_us = max(self.until_us, sent_us + LEASE_US)
+            self._known_until = self.until_us
+            self._fresh = False
+            self.reason = ""
             return True
         if look.verdict == "unknown":
             self._token = ""

@@ -71,8 +71,12 @@ class Membership:
         self.look: RegistryView | None = None
         self.renewed_us = 0  # when the newest renewal was granted
         self.applied = 0  # every change up to here is applied by this host
-        self._arena, self._store, self._data = arena, store, data
-        self._registry, self._messages, self._about = registry, messages, about
+        self._arena = arena
+        self._store = store
+        self._data = data
+        self._registry = registry
+        self._messages = messages
+        self._about = about
         self._silence = Silence()
         self.disconnected = False  # Redis is away, and the store alone lets this host admit
         self._offline = offline
@@ -80,7 +84,8 @@ class Membership:
         self._following = asyncio.Lock()
         self._read_us = boot_us()  # the store could be read then: the arena was just made from it
         self._caught_us = 0  # when the newest reading of the store began that went well
-        self._hint, self._told = asyncio.Event(), asyncio.Event()
+        self._hint = asyncio.Event()
+        self._told = asyncio.Event()
         self._announced = 0  # a change that somebody committed, as the registry said
         self._left = False
         self._logged: dict[str, tuple[str, float]] = {}
@@ -121,7 +126,9 @@ class Membership:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hint.wait(), _RENEW_S)
         self._hint.clear()
-        begun, known, announced = boot_us(), max(self.applied, self._arena.applied), self._announced
+        begun = boot_us()
+        known = max(self.applied, self._arena.applied)
+        announced = self._announced
         async with self._store.read() as connection:
             newest = await change_seq(connection)
         if newest < known:  # numbers mean something else now
@@ -134,7 +141,8 @@ class Membership:
                 f"The store is at change {newest}, the registry at {announced}: {_RESTORED}"
             )
         await self._apply(newest)
-        self._caught_us = self._read_us = begun
+        self._caught_us = begun
+        self._read_us = begun
         self._told.set()
 
     async def _apply(self, newest: int) -> None:
@@ -179,7 +187,8 @@ class Membership:
             self._answered_us = boot_us()
             if self.lease.answered(ask, look, sent, boot_us()):
                 if not self._left:  # meanwhile
-                    self._arena.admit_until_us, self.renewed_us = self.lease.until_us, sent
+                    self._arena.admit_until_us = self.lease.until_us
+                    self.renewed_us = sent
             else:
                 wait = 0.0 if ask.what == "register" else _SOON_S
                 self._hint.set()
@@ -197,7 +206,8 @@ class Membership:
         """
         asked = boot_us()
         async with asyncio.timeout(_ANSWER_S):
-            look = self.look = await self._registry.look()
+            look = await self._registry.look()
+            self.look = look
             self._silence.note(look, boot_us())
             for host in look.hosts:
                 if host.id != self.id and self._silence.over(host, asked):
@@ -220,7 +230,8 @@ class Membership:
             await messages.aclose()
 
     def _failed(self, part: str, error: Exception) -> None:
-        cause, now = f"{type(error).__name__}: {error}", time.monotonic()
+        cause = f"{type(error).__name__}: {error}"
+        now = time.monotonic()
         before, at = self._logged.get(part, ("", 0.0))
         if cause != before or now - at > _REPEAT_S:
             self._logged[part] = (cause, now)

@@ -64,7 +64,9 @@ async def install_id(connection: Any) -> str:  # noqa: ANN401 - an AsyncConnecti
 async def _wait(registry: Registry, store: Store, wanted: int) -> None:
     begun = boot_us()
     end = time.monotonic() + _DEADLINE_S
-    wait, turn, told = ChangeWait(wanted, begun), 0, False
+    wait = ChangeWait(wanted, begun)
+    turn = 0
+    told = False
     others = _DisconnectedHosts(store, wanted, begun)
     missing: tuple[str, ...] = ()
     trouble: Exception | None = None
@@ -75,13 +77,17 @@ async def _wait(registry: Registry, store: Store, wanted: int) -> None:
                 look = await registry.announce(wanted, loud=not told)
                 step = wait.see(look, asked, boot_us())
                 await others.see()
-                missing, trouble, turn, told = step.missing + others.missing, None, turn + 1, True
+                missing = step.missing + others.missing
+                trouble = None
+                turn = turn + 1
+                told = True
                 if step.done and others.done:
                     await registry.done(boot_us() - begun)
                     return
                 await _act(registry, wanted, look, step)
         except (RedisError, OSError, TimeoutError) as error:
-            trouble, turn = error, max(turn, len(_PAUSES_S))
+            trouble = error
+            turn = max(turn, len(_PAUSES_S))
         await asyncio.sleep(_PAUSES_S[min(turn, len(_PAUSES_S)) - 1])
     raise StoreError(_explain(missing, trouble)) from trouble
 
@@ -93,7 +99,8 @@ class _DisconnectedHosts:
     """
 
     def __init__(self, store: Store, wanted: int, begun: int) -> None:
-        self._store, self._wait = store, ChangeWait(wanted, begun)
+        self._store = store
+        self._wait = ChangeWait(wanted, begun)
         self.done = False
         self.missing: tuple[str, ...] = ()
 
@@ -102,7 +109,8 @@ class _DisconnectedHosts:
             return
         asked = boot_us()
         step = self._wait.see(await disconnected.look(self._store), asked, boot_us())
-        self.done, self.missing = step.done, step.missing
+        self.done = step.done
+        self.missing = step.missing
         for host in step.evict:
             await disconnected.evict(self._store, host)
 

@@ -48,7 +48,10 @@ class Leases:
         terms: Terms,
         offline_share: float = 0.0,
     ) -> None:
-        self._arena, self._bank, self._terms, self._share = arena, bank, terms, offline_share
+        self._arena = arena
+        self._bank = bank
+        self._terms = terms
+        self._share = offline_share
         self._memory = memory
         self._begun = False  # nothing is lent before the store knows the bank's first epochs
         self._note_at: int | None = 0  # when to tell the store of the epochs; None: it knows them
@@ -66,7 +69,8 @@ class Leases:
         self._failures = 0
         self._pause_until = 0
         self._logged = float("-inf")
-        self._syncs = self._lost = 0
+        self._syncs = 0
+        self._lost = 0
 
     def demand(self, index: int, rate: int, need: int) -> None:
         """Ask for tokens: a request of ``need`` did not fit; 0: the lease is nearly used up."""
@@ -115,7 +119,8 @@ class Leases:
 
     async def _pause(self) -> None:
         """Wait for demand or the next look; only for one tick while all calls are under way."""
-        left, may_call = self._terms.tick, self._may_call()
+        left = self._terms.tick
+        may_call = self._may_call()
         if self._agenda and may_call:
             left = min(left, max(1_000, self._agenda[0][0] - boot_us()))
         self._awake.clear()
@@ -140,7 +145,8 @@ class Leases:
             self._start(self._note())
         if not self._begun:
             return
-        due, self._woken = self._woken, set()
+        due = self._woken
+        self._woken = set()
         while self._agenda and self._agenda[0][0] <= now:
             when, lease = heapq.heappop(self._agenda)
             if self._next.get(lease) == when:
@@ -179,7 +185,8 @@ class Leases:
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error, asks)
             return
-        now = self._answered_us = boot_us()
+        now = boot_us()
+        self._answered_us = now
         self._failures = 0
         self._clock.observe(theirs, now)
         for (lease, ask, _), reply in zip(asks, replies, strict=True):
@@ -209,7 +216,8 @@ class Leases:
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error, [])
             return
-        self._begun, self._note_at = True, None
+        self._begun = True
+        self._note_at = None
         self._awake.set()
 
     def _disconnect(self, now: int) -> None:
@@ -236,7 +244,9 @@ class Leases:
                 self._arena, *lease, self._terms, _nonce(), now, tokens, epoch
             )
             self._plan(lease, now)
-        self._offline, self._answered_us, self._failures = None, now, 0
+        self._offline = None
+        self._answered_us = now
+        self._failures = 0
         self._note_at = now
         _log.warning("leases_reconnected", owed=sum(owed.values()))
         self._awake.set()
@@ -280,9 +290,8 @@ class Leases:
     def _holder(self, lease: _Lease) -> Holder:
         holder = self._holders.get(lease)
         if holder is None:
-            holder = self._holders[lease] = Holder(
-                self._arena, *lease, self._terms, _nonce(), boot_us()
-            )
+            holder = Holder(self._arena, *lease, self._terms, _nonce(), boot_us())
+            self._holders[lease] = holder
         return holder
 
     def _bucket(self, lease: _Lease) -> BucketAddress:

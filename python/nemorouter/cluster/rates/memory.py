@@ -47,7 +47,9 @@ class BankMemory:
             change = await change_seq(connection)
         async with self._store.begin() as connection:
             first = await note_first_epochs(connection, epochs)
-        self.epochs, self._first, self._change = epochs, first, change
+        self.epochs = epochs
+        self._first = first
+        self._change = change
         self._young.clear()
 
     async def full_in(self, buckets: Sequence[BucketAddress]) -> list[int]:

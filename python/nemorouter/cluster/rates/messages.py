@@ -31,7 +31,8 @@ class BucketAddress(msgspec.Struct, frozen=True):
 
     def keys(self, prefix: str, day: str) -> tuple[str, str, str]:
         """Return the names of the epoch, the bucket, and the counters of use of that day."""
-        tag, scope = f"{prefix}:{{{self.org % TAGS}}}", f"{Kind(self.kind).name.lower()}:{self.id}"
+        tag = f"{prefix}:{{{self.org % TAGS}}}"
+        scope = f"{Kind(self.kind).name.lower()}:{self.id}"
         return (
             f"{tag}:epoch",
             f"{tag}:bucket:{scope}:{RATES[self.rate].name}",

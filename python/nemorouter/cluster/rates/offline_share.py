@@ -20,7 +20,8 @@ class _Level:
     """One bucket: whole tokens that are not in the arena, and the refilled part of the next one."""
 
     def __init__(self, now: int) -> None:
-        self.balance = self.part = 0
+        self.balance = 0
+        self.part = 0
         self.at = now
 
 
@@ -31,7 +32,9 @@ class OfflineShare:
     """
 
     def __init__(self, words: Words, terms: Terms, share: float, begun: int) -> None:
-        self._words, self._terms, self._begun = words, terms, begun
+        self._words = words
+        self._terms = terms
+        self._begun = begun
         self._share = int(share * _MILLE)
         self._levels: dict[tuple[int, int], _Level] = {}
 
@@ -48,7 +51,8 @@ class OfflineShare:
             return
         short = need - (look.granted - look.claimed)
         if short <= level.balance:
-            give, level.balance = level.balance, 0
+            give = level.balance
+            level.balance = 0
             until = now + self._terms.ttl - self._terms.margin
             self._words.grant(index, rate, look.granted + give, until)
         else:
@@ -68,7 +72,8 @@ class OfflineShare:
         lost = self._words.void(index, rate)
         level = self._levels.get((index, rate))
         if level is None:
-            level = self._levels[index, rate] = _Level(self._begun)  # what ran out before is void
+            level = _Level(self._begun)  # what ran out before is void
+            self._levels[index, rate] = level
         else:
             level.balance += lost
         limit = self._words.lease(index, rate).limit or 0
@@ -77,7 +82,8 @@ class OfflineShare:
         tokens, level.part = divmod(shares, _period(rate))
         level.balance += tokens
         if level.balance >= (cap := self._cap(index, rate)):
-            level.balance, level.part = cap, 0
+            level.balance = cap
+            level.part = 0
         return level
 
     def _cap(self, index: int, rate: int) -> int:

@@ -27,10 +27,13 @@ class RedisBank:
     """``prefix`` begins the name of every key; ``share`` of a burst may lie unspent in leases."""
 
     def __init__(self, client: Any, prefix: str, terms: Terms, *, share: float = 0.05) -> None:  # noqa: ANN401
-        self._client, self._prefix, self._terms = client, prefix, terms
+        self._client = client
+        self._prefix = prefix
+        self._terms = terms
         self._spread = isinstance(client, RedisCluster)  # a call there may touch one hash tag
         self._share = str(round(share * 1000))
-        self._sync, self._epochs = Script("sync"), Script("epoch")
+        self._sync = Script("sync")
+        self._epochs = Script("epoch")
         self.calls = 0
 
     def batches(self, buckets: Sequence[BucketAddress]) -> list[list[int]]:

@@ -88,7 +88,8 @@ def kind_of(id: str) -> Kind:
 async def _page(
     frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
 ) -> Response[str]:
-    context, actor = frame.context, frame.actor
+    context = frame.context
+    actor = frame.actor
     found = await budgets.page_all(context, actor, limit=PAGE, cursor=cursor)
     return frame.page(
         "budgets.html",

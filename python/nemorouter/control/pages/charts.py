@@ -135,7 +135,8 @@ def _folded(series: Sequence[Series]) -> list[Series]:
     ranked = sorted(series, key=lambda one: sum(one.values), reverse=True)
     if len(ranked) <= COLOURS:
         return ranked
-    kept, rest = ranked[: COLOURS - 1], ranked[COLOURS - 1 :]
+    kept = ranked[: COLOURS - 1]
+    rest = ranked[COLOURS - 1 :]
     others = [sum(column, Decimal(0)) for column in zip(*(one.values for one in rest), strict=True)]
     return [*kept, Series(f"{len(rest)} others", others)]
 

@@ -19,7 +19,8 @@ def fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) ->
 
     Of a new resource, list the fields that have a value.
     """
-    was, now = _flat(before or {}), _flat(after or {})
+    was = _flat(before or {})
+    now = _flat(after or {})
     names = [*was, *(name for name in now if name not in was)]
     return [
         FieldChange(name, was.get(name), now.get(name))

@@ -116,7 +116,8 @@ async def accept_invitation(request: AnyRequest) -> Response[Any]:
 
     async def enter() -> str:
         auth.require_safe_transport(request)
-        context, where = auth.context_of(request), auth.source_ip(request)
+        context = auth.context_of(request)
+        where = auth.source_ip(request)
         return await invitations.accept(
             context, form.values.get("token", ""), form.text("name"), _twice(form), where
         )
@@ -137,7 +138,8 @@ async def complete_reset(request: AnyRequest) -> Response[Any]:
 
     async def enter() -> str:
         auth.require_safe_transport(request)
-        context, where = auth.context_of(request), auth.source_ip(request)
+        context = auth.context_of(request)
+        where = auth.source_ip(request)
         return await reset.complete(context, form.values.get("token", ""), _twice(form), where)
 
     return await _enter(request, form, enter, _reset, "password-changed")

@@ -18,7 +18,8 @@ _MOST: Final = 6
 async def home(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     """Show the overview."""
     frame = await open_frame(request, org, "Home")
-    context, actor = frame.context, frame.actor
+    context = frame.context
+    actor = frame.actor
     days = await overview.daily(context, actor, days=31)
     today = datetime.now(UTC).date()
     first = series.last_days()[0]

@@ -32,12 +32,15 @@ async def show_logs(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     require(frame.actor, "log.read")
     asked = _asked(request, _LOG_FILTERS)
     cursor = request.query_params.get("cursor")
-    form, status, found = forms.filled(asked), 200, Page[logs.LogRow](data=[])
+    form = forms.filled(asked)
+    status = 200
+    found = Page[logs.LogRow](data=[])
     try:
         where = logs.LogFilter(**_whole_days(asked))
         found = await logs.logs(frame.context, frame.actor, where, limit=PAGE, cursor=cursor)
     except RefusedError as error:
-        form, status = _refused(form, error), forms.status(error)
+        form = _refused(form, error)
+        status = forms.status(error)
     return frame.page(
         "logs.html",
         status=status,
@@ -58,12 +61,15 @@ async def show_audit(request: AnyRequest, org: FromPath[str]) -> Response[str]:
     require(frame.actor, "audit.read")
     asked = _asked(request, _AUDIT_FILTERS)
     cursor = request.query_params.get("cursor")
-    form, status, found = forms.filled(asked), 200, Page[audit.AuditView](data=[])
+    form = forms.filled(asked)
+    status = 200
+    found = Page[audit.AuditView](data=[])
     try:
         where = audit.AuditFilter(**_whole_days(asked))
         found = await audit.list_audit(frame.context, frame.actor, where, limit=PAGE, cursor=cursor)
     except RefusedError as error:
-        form, status = _refused(form, error), forms.status(error)
+        form = _refused(form, error)
+        status = forms.status(error)
     return frame.page(
         "audit.html",
         status=status,

@@ -84,7 +84,8 @@ def ago(text: str | None, now: datetime | None = None) -> str:
     if text is None:
         return "never"
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds()
-    ahead, seconds = seconds < 0, abs(seconds)
+    ahead = seconds < 0
+    seconds = abs(seconds)
     for size, unit in _AGES:
         if seconds >= size:
             many = int(seconds // size)

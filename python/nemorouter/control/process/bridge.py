@@ -152,7 +152,8 @@ class _Answer:
 
         The app may keep a reference to this object.
         """
-        self._stream = self._connection = None
+        self._stream = None
+        self._connection = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -164,7 +165,8 @@ class _Answer:
             return
         if message["type"] != "http.response.body":
             return
-        body, more = message.get("body", b""), message.get("more_body", False)
+        body = message.get("body", b"")
+        more = message.get("more_body", False)
         if not more:
             self.done.set()
         if self._stream is None and not more:

@@ -142,15 +142,14 @@ def _receiver(ask: LinkRequest, reader: asyncio.StreamReader) -> Callable[[], Aw
 
 
 def _sender(writer: asyncio.StreamWriter) -> Send:
-    status, headers = 0, Headers()
+    status = 0
+    headers = Headers()
 
     async def send(message: Message) -> None:
         nonlocal status, headers
         if message["type"] == "http.response.start":
-            status, headers = (
-                message["status"],
-                [(bytes(n), bytes(v)) for n, v in message["headers"]],
-            )
+            status = message["status"]
+            headers = [(bytes(n), bytes(v)) for n, v in message["headers"]]
         elif message["type"] == "http.response.body":
             part = ResponsePart(
                 status,

@@ -103,7 +103,9 @@ class _Answering:
             await self._head(self._exchange.begin(start["status"], _headers(start)))
 
     async def _head(self, answer: tuple[int, list[tuple[bytes, bytes]], object]) -> None:
-        start, self._start, self._begun = self._start, None, True
+        start = self._start
+        self._start = None
+        self._begun = True
         await self._pass({**(start or {}), "status": answer[0], "headers": answer[1]})
 
     async def _pass(self, message: Message) -> None:

@@ -63,7 +63,8 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> IssuedIn
     A person who is there without a password may be invited with the role that they have: a link
     lets whoever holds it act as them, so it takes the same right as making them.
     """
-    role, email = owners.parse_role(new.role), values.email(new.email)
+    role = owners.parse_role(new.role)
+    email = values.email(new.email)
     async with change(context, actor, "invitation.create") as unit:
         if role is Role.OWNER and actor.role is not Role.OWNER:
             raise RefusedError("Only an owner invites owners.", field="role")

@@ -61,7 +61,8 @@ async def issue(context: Context, actor: Actor, reference: str) -> Reset:
             raise RefusedError("Only an operator lets one set a new password.", field="member")
         if row.status != Status.ACTIVE:
             raise ConflictError("The person is disabled; make them active first.", field="member")
-        token, expires = tokens.new_token(), unit.now_ms + LIFE_MS
+        token = tokens.new_token()
+        expires = unit.now_ms + LIFE_MS
         digest = tokens.digest("reset", token, context.peppers[0]).hex()
         await unit.connection.execute(delete(meta).where(meta.c.key == _name(row.id)))
         await unit.connection.execute(

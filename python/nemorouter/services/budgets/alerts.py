@@ -72,7 +72,9 @@ async def list_alerts(
 
 async def find_alerts(context: Context) -> int:
     """Look at every budget, write what is new, queue its deliveries. Answers how many are new."""
-    count, after, at = 0, 0, now_ms()
+    count = 0
+    after = 0
+    at = now_ms()
     damaged: list[Item] = []
     while True:
         async with context.store.read() as connection:
@@ -185,7 +187,8 @@ async def _write(context: Context, fresh: list[dict[str, Any]]) -> int:
             written.append(row)
     for row in written:
         scope = text_id(Kind(row["kind"]), row["scope_id"])
-        spent, most = usd_text(row["spent_nano"]), usd_text(row["max_spend_nano"])
+        spent = usd_text(row["spent_nano"])
+        most = usd_text(row["max_spend_nano"])
         _log.warning(
             "budget_alert", scope=scope, threshold=row["threshold"], spent=spent, max_spend=most
         )

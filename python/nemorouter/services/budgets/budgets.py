@@ -138,7 +138,8 @@ async def near_cap(
                     connection, actor, visibility, kind, budgets.c.scope_id.in_(newest), limit=_FEW
                 )
             for row, spend in some:
-                spent, cap = spend.within(row.duration), row.max_spend_nano
+                spent = spend.within(row.duration)
+                cap = row.max_spend_nano
                 if spent * 100 >= cap * per_cent:
                     found.append((spent / cap if cap else 1, kind, row, spend))
     found.sort(key=lambda one: -one[0])

@@ -76,7 +76,8 @@ async def deliver(context: Context, clock: Callable[[], int] = now_ms) -> int:
 
 async def _try(context: Context, row: Row[Any], clock: Callable[[], int]) -> None:
     """Post one, and note what came of it."""
-    status, error = None, ""
+    status = None
+    error = ""
     try:
         headers, body = await _message(context, row, clock() // 1000)
         status = await _send(context, row.url, headers, body)
@@ -170,7 +171,8 @@ async def _send(context: Context, url: str, headers: Mapping[str, str], body: by
 async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -> int:
     """Post once and return the status. DeliveryError: the name leads into our own network."""
     parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
     if not secure and not private:
         raise DeliveryError("The webhook's URL must begin with https://.")
     address = await _address(host, parts.port or (443 if secure else 80), private=private)

@@ -77,11 +77,14 @@ class Watcher:
         context = await Context.open(self._settings)
         try:
             seen: tuple[int, ...] = ()
-            looked = worked = 0.0
+            looked = 0.0
+            worked = 0.0
             while not self._stopping.is_set():
-                stamp, begun = context.store.change_stamp(), time.monotonic()
+                stamp = context.store.change_stamp()
+                begun = time.monotonic()
                 if not stamp or stamp != seen or begun >= looked + _QUIET_S:
-                    seen, looked = stamp, begun
+                    seen = stamp
+                    looked = begun
                     await self._step(find_alerts, context)
                     worked = time.monotonic() - begun
                     await self._step(deliver, context)

@@ -76,7 +76,8 @@ def usd(text: str, field: str) -> int:
             f"{field} must be an amount of USD such as 50, 0.25 or 1,234.56, not negative.",
             field=field,
         )
-    whole, cents = match[1].replace(",", ""), match[2] or ""
+    whole = match[1].replace(",", "")
+    cents = match[2] or ""
     if len(cents.rstrip("0")) > 9:
         raise RefusedError(
             f"{field} has more than 9 decimals; money is exact to the nano-dollar.", field=field

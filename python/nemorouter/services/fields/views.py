@@ -92,7 +92,9 @@ async def spends(
     ever, days = (spend_month, spend_daily) if is_key else (spend_scope, spend_scope)
     owner, of_day = (ever.c.key_id, days.c.key_id) if is_key else (ever.c.scope_id, days.c.scope_id)
     of_kind: ColumnElement[bool] = true() if is_key else spend_scope.c.kind == int(kind)
-    cost, day, month = days.c.cost_nano, days.c.day, ever.c.month if is_key else ever.c.day
+    cost = days.c.cost_nano
+    day = days.c.day
+    month = ever.c.month if is_key else ever.c.day
     of_month = func.sum(case((month >= monthly, ever.c.cost_nano), else_=0))
     of_week = [func.sum(case((day >= first, cost), else_=0)) for first in (daily, weekly)]
     found: dict[int, Spend] = {}
@@ -138,11 +140,17 @@ async def window_spends(
 def _since(kind: Kind, duration: int, ids: list[int], first: int) -> Select[Any]:
     """Sum what scopes spent from a day on; keys and whole months come from the sums of months."""
     if kind is not Kind.KEY:
-        table, owner, at = spend_scope, spend_scope.c.scope_id, spend_scope.c.day
+        table = spend_scope
+        owner = spend_scope.c.scope_id
+        at = spend_scope.c.day
     elif duration in (Duration.TOTAL, Duration.MONTHLY):
-        table, owner, at = spend_month, spend_month.c.key_id, spend_month.c.month
+        table = spend_month
+        owner = spend_month.c.key_id
+        at = spend_month.c.month
     else:
-        table, owner, at = spend_daily, spend_daily.c.key_id, spend_daily.c.day
+        table = spend_daily
+        owner = spend_daily.c.key_id
+        at = spend_daily.c.day
     query = (
         select(owner, func.sum(table.c.cost_nano))
         .where(owner.in_(ids), at >= first)

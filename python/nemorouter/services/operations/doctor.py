@@ -76,7 +76,8 @@ def _data_directory(settings: Settings) -> Iterator[Check]:
             name="data directory", state="fail", finding=f"There is none at {path}.", mend=mend
         )
         return
-    owner, mode = path.stat().st_uid, path.stat().st_mode & 0o777
+    owner = path.stat().st_uid
+    mode = path.stat().st_mode & 0o777
     if owner != os.geteuid():
         finding = f"{path} belongs to uid {owner}, and this is uid {os.geteuid()}."
         yield Check(

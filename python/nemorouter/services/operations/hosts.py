@@ -187,7 +187,8 @@ async def _bury(registry: "Registry", view: HostView) -> None:
     from nemorouter.cluster.membership.hosts import SILENCE_US, Silence
     from nemorouter.cluster.membership.member import boot_us
 
-    silence, end = Silence(), time.monotonic() + SILENCE_US / 1_000_000 + _PATIENCE_S
+    silence = Silence()
+    end = time.monotonic() + SILENCE_US / 1_000_000 + _PATIENCE_S
     while time.monotonic() < end:
         asked = boot_us()
         look = await registry.look()

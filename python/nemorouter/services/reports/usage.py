@@ -125,7 +125,8 @@ def _by_hour(first: int, last: int) -> tuple[Select[Any], Any]:
 
 def _log() -> Any:  # noqa: ANN401 - columns by name
     """Return the columns of the request log, with the model under which the sums hold a row."""
-    log, named = requests.c, spend_scope.c
+    log = requests.c
+    named = spend_scope.c
     has_name = exists().where(
         named.kind == int(Kind.ORG),
         named.scope_id == log.org_id,

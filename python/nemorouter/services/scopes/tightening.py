@@ -57,7 +57,8 @@ def _at_most(value: int | None, bound: int) -> bool:
 
 def _rate_holds(rate: Rate, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Return true if the limit and the burst it stands for are no larger than before."""
-    limit, burst = old[rate.name], old[rate.burst]
+    limit = old[rate.name]
+    burst = old[rate.burst]
     if limit is None:
         return True
     most = limit if burst is None else burst

@@ -85,7 +85,8 @@ async def verify(
     connection: AsyncConnection, key: bytes, anchor: tuple[int, bytes] | None = None
 ) -> Verdict:
     """Walk the whole chain; it must also hold the event of ``anchor``."""
-    before, count = b"", 0
+    before = b""
+    count = 0
     async for event, digest in _events(connection):
         if event.seq != count + 1:
             return Verdict(
@@ -95,7 +96,8 @@ async def verify(
             return Verdict(
                 events=count, head=before.hex(), broken_at=event.seq, reason="an event was changed"
             )
-        before, count = digest, event.seq
+        before = digest
+        count = event.seq
         if anchor is not None and anchor[0] == count and anchor[1] != digest:
             return Verdict(
                 events=count - 1,

@@ -27,7 +27,8 @@ def text_id(kind: Kind, id: int) -> str:
 
 def is_operator() -> ColumnElement[bool]:
     """Select the rows of ``users`` whose user is an operator of the installation."""
-    first, place = orgs.alias(), memberships.alias()
+    first = orgs.alias()
+    place = memberships.alias()
     owns_first = exists().where(
         place.c.user_id == users.c.id,
         place.c.role == int(Role.OWNER),

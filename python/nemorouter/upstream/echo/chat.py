@@ -55,7 +55,8 @@ _CHUNK = (
 def chat(request: Request) -> Answer:
     """``/chat/completions``."""
     asked = _decode_chat(request.body)
-    given, words = 0, ""
+    given = 0
+    words = ""
     for message in asked.messages:
         text = message.content
         if type(text) is not str:
@@ -72,12 +73,14 @@ def chat(request: Request) -> Answer:
             EVENTS,
             chunks=Ready(_stream_chat(request, asked, words, given, "length" if short else "stop")),
         )
-    reason, said = b"length" if short else b"stop", _encode(words)
+    reason = b"length" if short else b"stop"
+    said = _encode(words)
     choices = _CHOICE % (0, said, reason)
     if asked.n and asked.n > 1:
         made *= asked.n
         choices = b",".join(_CHOICE % (index, said, reason) for index in range(asked.n))
-    identity, model = request.request_id[4:].encode(), _encode(asked.model)
+    identity = request.request_id[4:].encode()
+    model = _encode(asked.model)
     body = _CHAT % (identity, CREATED, model, choices, given, made, given + made)
     return Answer(200, JSON, body, usage=(given, 0, made))
 
@@ -86,10 +89,12 @@ def _stream_chat(
     request: Request, asked: _Chat, words: str, given: int, reason: str
 ) -> Iterator[bytes]:
     head = _CHUNK % (request.request_id[4:].encode(), CREATED, _encode(asked.model))
-    choices, tokens = range(asked.n or 1), pieces(words)
+    choices = range(asked.n or 1)
+    tokens = pieces(words)
     for index in choices:
         delta = head + b'[{"index":%d,"delta":{' % index  # all of a chunk but its text is made once
-        begin, end = delta + b'"content":', b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        begin = delta + b'"content":'
+        end = b'},"logprobs":null,"finish_reason":null}]}\n\n'
         yield delta + b'"role":"assistant","content":""' + end
         for token in tokens:
             yield begin + _encode(token) + end

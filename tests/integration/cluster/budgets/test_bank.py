@@ -196,7 +196,8 @@ async def test_a_longer_window_counts_what_was_spent_in_the_old_one(
     await world.scope(Kind.KEY, KEY, cap=CAP, duration=Duration.MONTHLY)
     assert (await one.settle()).granted is None
     for host in hosts:
-        host.day, host.held = window_days(Duration.MONTHLY, DAY)[0], 0  # as the arena's word turns
+        host.day = window_days(Duration.MONTHLY, DAY)[0]
+        host.held = 0  # as the arena's word turns
     assert (await two.settle(need=900_001)).short
     assert (await two.settle(need=900_000)).granted == 900_000
     two.spend(900_000)

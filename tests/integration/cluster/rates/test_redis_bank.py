@@ -76,7 +76,9 @@ class Twins:
     def __init__(self, client: "redis.Redis", period: int) -> None:
         client.flushall()
         self.period = period
-        self.client, self.bank, self.now = client, Bank(TTL), START
+        self.client = client
+        self.bank = Bank(TTL)
+        self.now = START
         self.script = client.register_script(Script("sync").text)
         self.kept: dict[int, tuple[int, int]] = {}
 

@@ -115,7 +115,8 @@ def test_workers_are_prompt(server: Server) -> None:
 
 
 def test_model_calls_do_not_wait_for_it(host: Host, server: Server) -> None:
-    key, pid = host.key(), control(server)
+    key = host.key()
+    pid = control(server)
     os.kill(pid, signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(20) as pool:

@@ -103,7 +103,8 @@ async def test_a_failure_is_tried_again_when_its_pause_is_over(
 
 
 async def test_it_ends_after_the_last_try(context: Context, owner: Actor) -> None:
-    at, tries = NOON, []
+    at = NOON
+    tries = []
     with receiver(503) as (url, got):
         await _queue(context, owner, url)
         while (await _state(context))[0] == WAITING:

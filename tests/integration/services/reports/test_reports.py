@@ -204,7 +204,8 @@ async def test_a_narrow_filter_looks_at_so_many_rows_and_goes_on(
     monkeypatch.setattr(logs, "_LOOKED_AT", 3)
     first = await logs.logs(context, owner, LogFilter(model="n"), limit=limit)
     assert (first.data, first.next_cursor is None) == ([], False)
-    seen, cursor = [], first.next_cursor
+    seen = []
+    cursor = first.next_cursor
     while cursor is not None:
         found = await logs.logs(context, owner, LogFilter(model="n"), limit=limit, cursor=cursor)
         seen += [row.request_id for row in found.data]
@@ -290,7 +291,8 @@ async def test_budgets_near_their_cap(
 async def test_a_budget_shows_the_same_spend_on_every_way(
     context: Context, owner: Actor, used: list[int], duration: str
 ) -> None:
-    key, org = ids.to_text("key", used[0]), ids.to_text("org", owner.org)
+    key = ids.to_text("key", used[0])
+    org = ids.to_text("org", owner.org)
     for kind, reference in ((Kind.KEY, key), (Kind.TEAM, "Default"), (Kind.ORG, org)):
         budget = NewBudget(max_spend="1", duration=duration)
         direct = await budgets.set_budget(context, owner, kind, reference, budget)

@@ -28,7 +28,9 @@ from tests.support.membership.simulation import play
     ],
 )
 def test_no_host_admits_against_what_all_applied(seeds: range) -> None:
-    applied = admitted = refused = 0
+    applied = 0
+    admitted = 0
+    refused = 0
     for seed in seeds:
         sim = play(seed)
         applied += len(sim.applied)

@@ -9,7 +9,8 @@ import pytest
 from nemorouter.cluster.rates.messages import RateReply, RateRequest
 from tests.support.leases.bank import Bank
 
-TTL, SECOND = 2_000_000, 1_000_000
+TTL = 2_000_000
+SECOND = 1_000_000
 START = 1_000_000_000_000
 
 
@@ -17,10 +18,13 @@ class Desk:
     """A bank with one bucket of 100 tokens that fills in a second."""
 
     def __init__(self) -> None:
-        self.bank, self.now = Bank(TTL), START
+        self.bank = Bank(TTL)
+        self.now = START
         self.bank.epoch = START - 100 * SECOND
         self.sequence = 0
-        self.limit, self.burst, self.version = 6_000, 100, 1
+        self.limit = 6_000
+        self.burst = 100
+        self.version = 1
 
     def ask(self, nonce: int, want: int = 0, full_in: int = 0, **fields: Any) -> RateReply:
         self.sequence += 1
@@ -148,10 +152,14 @@ def test_what_may_still_be_spent_counts_though_its_holder_takes_leave(desk: Desk
 
 def test_a_new_limit_counts_from_now_and_an_old_one_no_more(desk: Desk) -> None:
     desk.ask(1, 40)
-    desk.limit, desk.burst, desk.version = 2_400, 50, 2
+    desk.limit = 2_400
+    desk.burst = 50
+    desk.version = 2
     desk.ask(1, place=40, spent=40)
     assert desk.left == 60 - 50
-    desk.limit, desk.burst, desk.version = 6_000, 100, 1
+    desk.limit = 6_000
+    desk.burst = 100
+    desk.version = 1
     desk.now += SECOND
     desk.ask(2)
     assert desk.left == 50, "forty of a burst of fifty came, and there was room for all"
@@ -197,7 +205,8 @@ def test_a_refund_while_the_bank_was_learning_is_lost(desk: Desk) -> None:
 @pytest.fixture
 def slow(desk: Desk) -> Desk:
     """One token a second, so that room lasts; both holders have been there."""
-    desk.limit, desk.bank.epoch = 60, START - 1_000 * SECOND
+    desk.limit = 60
+    desk.bank.epoch = START - 1_000 * SECOND
     desk.ask(1)
     desk.ask(2)
     return desk
@@ -230,7 +239,8 @@ def test_two_refunds_cannot_use_the_same_room(slow: Desk, later: int) -> None:
     slow.ask(2, place=20, spent=20)
     slow.now += SECOND + SECOND // 10
     slow.ask(2, place=20, spent=20)
-    room, settled_at = 100 - slow.left, slow.now + SECOND // 20
+    room = 100 - slow.left
+    settled_at = slow.now + SECOND // 20
     slow.now += SECOND // 10
     slow.ask(3, 60)
     slow.ask(3, place=60, spent=60)

@@ -24,7 +24,8 @@ def world_of(seed: int) -> World:
     random = Random(seed)
     kind = ("calm", "network", "flush", "failover")[seed % 4]
     seconds = random.choice((1.0, 2.0, 3.0))
-    burst, fills_in = random.choice((3, 60, 100, 400)), random.choice((0.3, 1.0, 3.0))
+    burst = random.choice((3, 60, 100, 400))
+    fills_in = random.choice((0.3, 1.0, 3.0))
     largest = random.choice((1, max(1, burst // 8)))
     load = Load(
         limit=int(burst * 60 / fills_in),
@@ -40,7 +41,8 @@ def world_of(seed: int) -> World:
     faults = Faults(skew=random.random() < 0.5)
     if kind != "calm":
         faults.lose, faults.repeat, faults.slow = (random.choice((0.0, 0.1, 0.3)) for _ in range(3))
-        faults.freeze, faults.crash = random.choice((0.0, 0.7)), random.choice((0.0, 0.0, 0.5))
+        faults.freeze = random.choice((0.0, 0.7))
+        faults.crash = random.choice((0.0, 0.0, 0.5))
     if kind == "flush":
         faults.flushes = tuple(moments)
         faults.fresh = random.random() < 0.3

@@ -22,7 +22,8 @@ class Desk:
     """One holder of RPM; the test plays the bank."""
 
     def __init__(self) -> None:
-        self.now, self.clock = START, BankClock()
+        self.now = START
+        self.clock = BankClock()
         self.clock.observe(THEIRS, START)
         self.words = Words(6_000, 100, lambda: self.now)
         self.holder = Holder(self.words, 0, 0, TERMS, 1, self.now)

@@ -15,7 +15,8 @@ from tests.support.leases.words import Words
 from tests.support.oracle import Event, worst_window
 
 SECOND = 1_000_000
-LIMIT, BURST = 6_000, 100
+LIMIT = 6_000
+BURST = 100
 TERMS = Terms()
 BANK_ZERO = 1 << 50
 
@@ -24,7 +25,8 @@ class Host:
     """One host's words and share, and what its clients got."""
 
     def __init__(self, events: list[Event], share: float) -> None:
-        self.now, self.events = 0, events
+        self.now = 0
+        self.events = events
         self.words = Words(LIMIT, BURST, lambda: self.now)
         self.share = OfflineShare(self.words, TERMS, share, 0)
 
@@ -86,7 +88,8 @@ def test_hosts_without_a_bank_keep_the_limit_and_owe_it_what_they_spent(seed: in
     """Four hosts with a quarter each: exact in every window, those across the return of the bank
     too.
     """
-    random, events = Random(seed), list[Event]()
+    random = Random(seed)
+    events = list[Event]()
     bank = Bank(TERMS.ttl, 50)
     bank.epoch = BANK_ZERO - 1000 * SECOND
     hosts = [Host(events, 0.25) for _ in range(4)]

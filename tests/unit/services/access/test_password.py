@@ -10,7 +10,9 @@ from nemorouter.services.access import password
 
 
 async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, at_work, most = threading.Event(), 0, 0
+    gate = threading.Event()
+    at_work = 0
+    most = 0
 
     def slow(_: str, __: str) -> bool:
         nonlocal at_work, most
