@@ -28,6 +28,8 @@ OPERATIONS: Final = (
     "identify",
     "admit",
     "settle",
+    "admit-all-limits",
+    "settle-all-limits",
     "refuse-rpm",
     "refuse-tpm",
     "refuse-budget",
@@ -35,7 +37,11 @@ OPERATIONS: Final = (
     "refuse-malformed",
     "chunk",
 )
-"""The arguments that ``count.rs`` takes; ``chunk`` is a chunk of a stream in the scanner."""
+"""The arguments that ``count.rs`` takes.
+
+``admit`` and ``settle`` are of three scopes with requests and tokens a minute, ``-all-limits`` of
+four scopes with every limit; ``chunk`` is a chunk of a stream in the scanner.
+"""
 
 Counts = dict[str, float]
 """Instructions for one run of an operation, by its name."""

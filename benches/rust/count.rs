@@ -32,7 +32,16 @@ extern "Rust" fn counted_step(step: &mut dyn FnMut(u64), at: u64) {
     step(at);
 }
 
-fn scope(kind: u8, id: u64) -> Policy {
+/// The limits of the scopes.
+#[derive(Clone, Copy, PartialEq)]
+enum Limits {
+    /// Requests and tokens a minute, for key, team and org.
+    Minute,
+    /// Every rate of the table, for all four scopes.
+    All,
+}
+
+fn scope(kind: u8, id: u64, limits: Limits) -> Policy {
     let of = |owner: u64, below: bool| if below { owner } else { 0 };
     Policy {
         kind,
@@ -43,8 +52,9 @@ fn scope(kind: u8, id: u64) -> Policy {
         team: of(2, kind == 4),
         user: of(3, kind == 4),
         digest: vec![],
-        // A user's rates are left out, as they were before users had any: counts stay comparable.
-        limits: if kind == 3 { [None; RATE_COUNT] } else { RATES.map(|rate| Some(rate.most)) },
+        limits: std::array::from_fn(|rate| {
+            (limits == Limits::All || kind != 3 && rate < 2).then_some(RATES[rate].most)
+        }),
         bursts: [None; RATE_COUNT],
         cap: Some(5_000_000_000_000_000),
         duration: 3,
@@ -61,18 +71,18 @@ fn secret(number: u64) -> String {
     format!("Bearer sk-nemo-{number:020}")
 }
 
-fn world(change: impl Fn(&mut Policy)) -> Gate<Arc<Arena>, Arc<Journal>> {
+fn world(limits: Limits, change: impl Fn(&mut Policy)) -> Gate<Arc<Arena>, Arc<Journal>> {
     let arena = Arc::new(Arena::private(KEYS as usize + 8).unwrap());
     let journal = Arc::new(Journal::private(TIMES as usize + 16, &[], 1).unwrap());
     let pepper = Pepper::new(1, [7; 32]);
     for kind in 1..=3 {
-        arena.put(&scope(kind, u64::from(kind))).unwrap();
+        arena.put(&scope(kind, u64::from(kind), limits)).unwrap();
     }
     let price =
         Price { input: 2_500_000_000, cached: 1_250_000_000, output: 10_000_000_000, request: 0 };
     arena.put_price(&model(), 1, Known { price: Some(price), max_output: 4_096 }).unwrap();
     for number in 0..KEYS {
-        let mut policy = scope(4, 10 + number);
+        let mut policy = scope(4, 10 + number, limits);
         policy.digest = pepper.hash(&secret(number).as_bytes()[7..]).as_bytes().to_vec();
         change(&mut policy);
         arena.put(&policy).unwrap();
@@ -118,7 +128,7 @@ fn index_of(gate: &Gate<Arc<Arena>, Arc<Journal>>, number: u64) -> u32 {
 }
 
 fn identify() {
-    let gate = world(|_| {});
+    let gate = world(Limits::Minute, |_| {});
     let headers: Vec<String> = (0..KEYS).map(secret).collect();
     run(|at| {
         let header = headers[(at % KEYS) as usize].as_bytes();
@@ -126,14 +136,14 @@ fn identify() {
     });
 }
 
-fn admit() {
-    let gate = world(|_| {});
+fn admit(limits: Limits) {
+    let gate = world(limits, |_| {});
     let indices: Vec<u32> = (0..KEYS).map(|number| index_of(&gate, number)).collect();
     run(|at| assert!(gate.admit(black_box(&request(indices[(at % KEYS) as usize]))).is_ok()));
 }
 
-fn settle() {
-    let gate = world(|_| {});
+fn settle(limits: Limits) {
+    let gate = world(limits, |_| {});
     let indices: Vec<u32> = (0..KEYS).map(|number| index_of(&gate, number)).collect();
     let tickets: Vec<_> =
         (0..TIMES).map(|at| gate.admit(&request(indices[(at % KEYS) as usize])).unwrap()).collect();
@@ -141,13 +151,13 @@ fn settle() {
 }
 
 fn refuse(code: Code, change: impl Fn(&mut Policy)) {
-    let gate = world(change);
+    let gate = world(Limits::Minute, change);
     let index = index_of(&gate, 1);
     run(|_| assert_eq!(gate.admit(black_box(&request(index))).unwrap_err().code, code));
 }
 
 fn refuse_key(header: &str) {
-    let gate = world(|_| {});
+    let gate = world(Limits::Minute, |_| {});
     run(|_| assert!(gate.identify(black_box(header.as_bytes()), || "127.0.0.1", 0).is_err()));
 }
 
@@ -174,8 +184,10 @@ fn main() -> ExitCode {
             black_box(at);
         }),
         Some("identify") => identify(),
-        Some("admit") => admit(),
-        Some("settle") => settle(),
+        Some("admit") => admit(Limits::Minute),
+        Some("settle") => settle(Limits::Minute),
+        Some("admit-all-limits") => admit(Limits::All),
+        Some("settle-all-limits") => settle(Limits::All),
         Some("refuse-rpm") => refuse(Code::RateLimitExceeded, |policy| policy.limits[0] = Some(0)),
         Some("refuse-tpm") => refuse(Code::TpmLimitExceeded, |policy| policy.limits[1] = Some(0)),
         Some("refuse-budget") => refuse(Code::BudgetExceeded, |policy| policy.cap = Some(0)),

@@ -383,9 +383,10 @@ class Arena:
     def frozen(self) -> list[int]:
         """Indices of scopes whose money word waits for a recount."""
 
-    def turn(self, wall_ms: int | None = None) -> None:
-        """Bring words that nobody came to up to date. Called every few minutes: words count on
-        rings.
+    def roll_over(self, wall_ms: int | None = None) -> None:
+        """Bring the words of idle scopes up to date.
+
+        The drainer calls it every few minutes, since words count on rings.
         """
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
@@ -476,11 +477,11 @@ class Arena:
         it may lie after ``until_us``. A grant and a policy write clear it.
         """
 
-    def wanted(self, limit: int = 256) -> list[tuple[int, int, int]]:
-        """Take out (index, resource, need): a request of ``need`` units met a short lease; 0 = it
-        is at low water.
+    def take_demand(self, limit: int = 256) -> list[tuple[int, int, int]]:
+        """Take out (index, resource, need): a request of ``need`` met a short lease.
 
-        A want may come twice. One that is lost comes again.
+        A need of 0 says that the lease is at low water. A demand may come twice; one that is lost
+        comes again.
         """
 
 @final
@@ -502,7 +503,9 @@ class Journal:
         """Map a file as the drainer. ValueError: foreign or torn header, or an id above 63 bits."""
 
     @property
-    def boot(self) -> int: ...
+    def journal_id(self) -> int:
+        """Random 63-bit id."""
+
     @property
     def path(self) -> str | None: ...
     @property
@@ -511,11 +514,11 @@ class Journal:
     def slots(self) -> int: ...
     @property
     def free_slots(self) -> int: ...
-    def claim(self) -> bool:
+    def lock_if_dead(self) -> bool:
         """Take the lock of a dead worker's file; False while its worker lives. Idempotent."""
 
     def recover(self) -> list[int]:
-        """Only after ``claim``: end what the dead worker left (outcome RECOVERED, charged as
+        """Only after ``lock_if_dead``: end what the dead worker left (outcome RECOVERED, charged as
         reserved) and list the scope indices to recount.
         """
 
@@ -542,10 +545,8 @@ class Journal:
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back after the store's commit."""
 
-    def tallies(self, before_minute: int) -> list[Tally]:
-        """Take out the refusal counts of minutes before ``before_minute`` (they are gone from the
-        journal afterwards).
-        """
+    def take_refusal_counts(self, before_minute: int) -> list[Tally]:
+        """Take out the refusal counts of minutes before ``before_minute``."""
 
     def counters(self) -> dict[str, int]:
         """Cumulative: admitted, settled, tallies_dropped, and refused_<code name> for each

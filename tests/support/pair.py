@@ -159,7 +159,11 @@ class Pair:
 
     def tallies(self, before_minute: int) -> None:
         self._same(
-            "tallies", *(sorted(journal.tallies(before_minute)) for _, _, journal, _ in self.sides)
+            "tallies",
+            *(
+                sorted(journal.take_refusal_counts(before_minute))
+                for _, _, journal, _ in self.sides
+            ),
         )
 
     def _same(self, what: str, mine: Any, theirs: Any) -> Any:

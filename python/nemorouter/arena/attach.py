@@ -284,13 +284,13 @@ async def _bury(store: Store, data: DataDir) -> None:
         journal = open_journal(path)
         if journal is None:
             continue
-        if not journal.claim():
+        if not journal.lock_if_dead():
             raise ConfigurationError(
                 f"The journal {path} is in use by a process that does not hold {data.serve_lock}."
             )
         journal.recover()
         set_unfit_aside(data, journal)
-        while await move(store, data, [journal], journal.tallies(1 << 40)):
+        while await move(store, data, [journal], journal.take_refusal_counts(1 << 40)):
             pass
         retained_counters.add(data.counters_file, journal, path.name)
         path.unlink()

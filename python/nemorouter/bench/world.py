@@ -9,14 +9,15 @@ from typing import Any
 
 from nemorouter.reference import hash_key
 from nemorouter.types import (
+    MAX_LIMIT,
     MAX_SPEND_NANO,
     NANO,
-    RATES,
     Endpoint,
     Kind,
     ModelPrice,
     Outcome,
     Policy,
+    per_rate,
 )
 
 PEPPER = b"b" * 32
@@ -26,7 +27,7 @@ OK = int(Outcome.OK)
 SLOTS = 4096
 _SEED = 5
 _WIDE: dict[str, Any] = {
-    "limits": tuple(rate.most for rate in RATES),
+    "limits": per_rate(rpm=MAX_LIMIT, tpm=MAX_LIMIT),
     "cap": MAX_SPEND_NANO,
 }
 

@@ -34,7 +34,7 @@ async def listen(arena: Arena, path: Path, take: Take, stopping: asyncio.Event) 
                 await asyncio.wait_for(rung.wait(), _POLL_S)
             silence(listener)
             rung.clear()
-            while demands := arena.wanted(_MANY):
+            while demands := arena.take_demand(_MANY):
                 for demand in demands:
                     take(*demand)
             await asyncio.sleep(0)

@@ -170,7 +170,7 @@ class Drainer:
                         _RETAIN_MORE_S if await self._retain(store) else _RETAIN_S
                     )
                 if time.monotonic() >= refresh_at:
-                    arena.turn()
+                    arena.roll_over()
                     refresh_at = time.monotonic() + _REFRESH_S
                 if moved:
                     self._stopping.wait(

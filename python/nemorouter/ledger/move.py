@@ -130,7 +130,7 @@ class Drain:
             self._look_at_journals = now + _LIST_EVERY_S
             await self._list_journals()
         for path, journal in list(self._live.items()):
-            if journal.claim():
+            if journal.lock_if_dead():
                 self._dead[path] = self._live.pop(path)
                 self._recounts.recover(journal)
 
@@ -170,7 +170,7 @@ class Drain:
         minute = int(time.time() // 60)
         if minute != self._minute:
             for journal in journals:
-                self._tallies += journal.tallies(max(minute, self._minute))
+                self._tallies += journal.take_refusal_counts(max(minute, self._minute))
             self._minute = minute
         moved = await move(self._store, self._data, journals, self._tallies, _ROWS)
         self._tallies = []
@@ -185,7 +185,7 @@ class Drain:
         set_unfit_aside(self._data, journal)
         while moved := await move(self._store, self._data, [journal], (), _ROWS):
             total += moved
-        self._tallies += journal.tallies(_EVERY_MINUTE)
+        self._tallies += journal.take_refusal_counts(_EVERY_MINUTE)
         await move(self._store, self._data, [], self._tallies)
         self._tallies = []
         retained_counters.add(self._data.counters_file, journal, path.name)

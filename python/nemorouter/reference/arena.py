@@ -105,8 +105,8 @@ class Arena:
         with self.lock:
             return [scope.index for scope in self.records if scope.frozen]
 
-    def turn(self, wall_ms: int | None = None) -> None:
-        """Nothing to do: these words are whole numbers, not places on rings."""
+    def roll_over(self, wall_ms: int | None = None) -> None:
+        """Do nothing: these words are whole numbers, not places on rings."""
 
     def window(self, index: int, wall_ms: int) -> tuple[int, int]:
         """Return the first day, and the day after the last, of the budget window of ``wall_ms``.

@@ -186,7 +186,7 @@ class Gate:
         if ticket < 0:
             with self._lock:
                 ticket = self.journal.next_seq()
-        return f"req_{self.journal.boot:016x}{ticket:016x}"
+        return f"req_{self.journal.journal_id:016x}{ticket:016x}"
 
     def recorded(self, ticket: int) -> bool:
         """Return whether the ticket's slot was freed."""

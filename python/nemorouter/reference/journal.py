@@ -22,7 +22,7 @@ class Journal:
     """
 
     def __init__(self, slots: int, upstreams: Sequence[str]) -> None:
-        self.boot = secrets.randbits(63)
+        self.journal_id = secrets.randbits(63)
         self.slots = slots
         self.upstreams = list(upstreams)
         self.path: str | None = None
@@ -31,7 +31,7 @@ class Journal:
         self.counts = dict.fromkeys(["admitted", "settled", "tallies_dropped"], 0)
         self.counts |= {f"refused_{code.name.lower()}": 0 for code in GATE_CODES}
         self._last = 0
-        self._tallies: dict[tuple[int, int, int], int] = {}
+        self._refusal_counts: dict[tuple[int, int, int], int] = {}
         self._listed: list[Slot] = []
 
     @staticmethod
@@ -58,8 +58,8 @@ class Journal:
         """Count a refusal, also by the minute if the key is known. The caller holds the lock."""
         self.counts[_REFUSED[code]] += 1
         if key_id is not None:
-            tally = (wall_ms // 60_000, key_id, code)
-            self._tallies[tally] = self._tallies.get(tally, 0) + 1
+            counted = (wall_ms // 60_000, key_id, code)
+            self._refusal_counts[counted] = self._refusal_counts.get(counted, 0) + 1
 
     def recover(self) -> list[int]:
         """End what is open, and return the scope indices to recount.
@@ -95,7 +95,7 @@ class Journal:
         """List up to ``limit`` ended tickets, oldest first; they stay until ``free``."""
         with self.lock:
             ended = [slot for slot in self.live.values() if slot.state == State.ENDED][:limit]
-            return [slot.row(self.boot, self.upstreams) for slot in ended]
+            return [slot.row(self.journal_id, self.upstreams) for slot in ended]
 
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back after the store's commit."""
@@ -105,15 +105,17 @@ class Journal:
                 if slot is not None and slot.state == State.ENDED:
                     del self.live[seq]
 
-    def tallies(self, before_minute: int) -> list[tuple[int, int, int, int]]:
+    def take_refusal_counts(self, before_minute: int) -> list[tuple[int, int, int, int]]:
         """Take out the refusal counts of minutes before ``before_minute``."""
         with self.lock:
             taken = {
-                tally: count for tally, count in self._tallies.items() if tally[0] < before_minute
+                counted: count
+                for counted, count in self._refusal_counts.items()
+                if counted[0] < before_minute
             }
-            for tally in taken:
-                del self._tallies[tally]
-        return [(*tally, count) for tally, count in taken.items()]
+            for counted in taken:
+                del self._refusal_counts[counted]
+        return [(*counted, count) for counted, count in taken.items()]
 
     def counters(self) -> dict[str, int]:
         """Cumulative: admitted, settled, tallies_dropped, and refused_<code name>."""

@@ -262,7 +262,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         reconcile(meter, slot, records, tokens, cost, || self.clock.boot_us())
     }
 
-    /// Out of line, so that settling on one machine costs nothing more for it.
+    /// Reconcile leases. Out of line, so that settling on one machine costs nothing more for it.
     #[cold]
     #[inline(never)]
     fn reconcile_leased(&self, terms: Terms, slot: Slot, tokens: u64, cost: u64) -> bool {

@@ -4,7 +4,7 @@ use crate::{
     calendar::Duration,
     error::{Error, Result},
     heap::{Block, Cidr},
-    quota::{Limit, RATE_COUNT, RATES, Rate},
+    quota::{Limit, Limits, RATE_COUNT, RATES, Rate},
     record::Standing,
     units::{CAP_MAX, NONE},
     verdict::Kind,
@@ -60,13 +60,13 @@ impl Policy {
             .map_err(|_| Error::Value("a key's digest has 32 bytes".to_owned()))
     }
 
-    /// Return the limits in the order of [`RATES`].
-    pub fn limits(&self) -> Result<[Limit; RATE_COUNT]> {
-        let mut limits = [Limit::UNLIMITED; RATE_COUNT];
-        for (i, rate) in RATES.iter().enumerate() {
-            limits[i] = limit(rate, self.limits[i], self.bursts[i])?;
-        }
-        Ok(limits)
+    pub fn limits(&self) -> Result<Limits> {
+        let checked = RATES
+            .iter()
+            .enumerate()
+            .map(|(i, rate)| Ok((i, limit(rate, self.limits[i], self.bursts[i])?)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Limits::new(checked))
     }
 
     /// Return what decides whether the scope lets requests in; its lists are not in the heap yet.

@@ -29,7 +29,7 @@ pub const ORPHANED: u8 = b'P';
 /// or a sandbox forbids them.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Bounds the life of this process: `limit` after the first SIGTERM, or `grace` after the end of
+/// Bound the life of this process: `limit` after the first SIGTERM, or `grace` after the end of
 /// one of `masters`, it is killed, whatever it is doing.
 ///
 /// The process reads [`ASKED`] and [`ORPHANED`], each at most once, from the descriptor that comes
@@ -163,7 +163,7 @@ fn readable(descriptor: BorrowedFd<'_>) -> bool {
     poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
-/// Sets the name of the calling thread, of at most 15 bytes; of the first thread it is the name of
+/// Set the name of the calling thread, of at most 15 bytes; of the first thread it is the name of
 /// the process in `ps` and `/proc/PID/comm`.
 pub fn set_process_name(name: &str) -> Result<()> {
     let name = CString::new(name).map_err(|_| Error::Value("a name without NUL".to_owned()))?;

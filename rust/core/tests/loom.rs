@@ -11,7 +11,7 @@ use nemorouter_core::{
     levels::{Cost, Level, Levels, Local, Reservation, Tickets, reconcile},
     model::ModelName,
     money::{self, Money},
-    quota::{Limit, Quota, RATES},
+    quota::{Limit, Limits, Quota, RATES},
     record::{PolicyImage, RECORD_WORDS, Record, View},
     recount::{Window, recount},
     slot::{End, SLOT_WORDS, Slot, State},
@@ -29,12 +29,9 @@ const TPM: usize = 1;
 
 /// A policy with a daily cap, an RPM and a TPM limit; [`NONE`] = none.
 fn view(cap: u64, rpm: u64, tpm: u64) -> View {
-    let mut view =
-        View { kind: Some(Kind::Key), duration: Duration::Daily, cap, ..View::default() };
-    for (rate, tokens) in [(RPM, rpm), (TPM, tpm)] {
-        view.limits[rate] = Limit { tokens, burst: tokens };
-    }
-    view
+    let limit = |tokens| Limit { tokens, burst: tokens };
+    let limits = Limits::new([(RPM, limit(rpm)), (TPM, limit(tpm))]);
+    View { kind: Some(Kind::Key), duration: Duration::Daily, limits, cap, ..View::default() }
 }
 
 fn quota(rate: usize, tokens: u64) -> Quota {
@@ -92,7 +89,7 @@ impl World {
         let record = self.record();
         let old = record.view();
         assert!(!record.begin_write());
-        if let Some(old) = old.filter(|old| old.seq > 0 && old.limits[TPM] != view.limits[TPM]) {
+        if let Some(old) = old.filter(|old| old.seq > 0 && old.limits != view.limits) {
             let (from, to) = (old.quota(TPM), view.quota(TPM));
             bucket::change(record.meter(TPM), |c| from.convert(c, to, NOW));
         }
@@ -282,7 +279,7 @@ fn a_policy_is_read_whole() {
             other.record().end_write();
         });
         if let Some(view) = world.record().view() {
-            let read = (view.cap, view.limits[TPM].tokens);
+            let read = (view.cap, view.limits.of(TPM).tokens);
             assert!(read == (1, 1) || read == (2, 2));
         }
         writer.join().unwrap();

@@ -14,7 +14,7 @@ use nemorouter_core::{
     model::ModelName,
     money::Money,
     money_grant,
-    quota::{Limit, Resource},
+    quota::{Limit, Limits, Resource},
     record::{PolicyImage, RECORD_WORDS, Record, View},
     slot::{SLOT_WORDS, Slot, State},
     sync::{AtomicU64, Ordering},
@@ -65,9 +65,9 @@ impl Tickets for Own {
 impl World {
     fn new(rpm: Limit, tpm: Limit, cap: u64) -> Self {
         let world = Self { record: zeros(), demand: zeros(), clock: AtomicU64::new(NOW) };
-        let mut view =
-            View { kind: Some(Kind::Key), duration: Duration::Daily, cap, ..View::default() };
-        (view.limits[RPM], view.limits[TPM]) = (rpm, tpm);
+        let limits = Limits::new([(RPM, rpm), (TPM, tpm)]);
+        let kind = Some(Kind::Key);
+        let view = View { kind, duration: Duration::Daily, limits, cap, ..View::default() };
         let record = world.record();
         assert!(!record.begin_write());
         record.write(&PolicyImage { version: 1, last4: [0; 4], view });

@@ -254,7 +254,7 @@ impl Worker {
 
     #[must_use]
     pub fn id(&self, number: u64) -> RequestId {
-        RequestId::new(self.gate.journal().boot(), number)
+        RequestId::new(self.gate.journal().id(), number)
     }
 
     pub(crate) fn too_large(&self) -> String {

@@ -86,8 +86,8 @@ fn identity(bytes: &[u8]) -> PyResult<[u8; 32]> {
     bytes.try_into().map_err(|_| PyValueError::new_err("an arena's identity has 32 bytes"))
 }
 
-/// A negative number, a missing attribute or a wrong type: a bad value, with the binding's own
-/// words as the cause.
+/// Report a negative number, a missing attribute or a wrong type as a bad value, with the binding's
+/// own words as the cause.
 fn bad_field(py: Python<'_>, cause: PyErr) -> PyErr {
     let error = PyValueError::new_err(cause.to_string());
     error.set_cause(py, Some(cause));
@@ -235,7 +235,7 @@ impl Arena {
     }
 
     #[pyo3(signature = (wall_ms = None))]
-    fn turn(&self, py: Python<'_>, wall_ms: Option<u64>) {
+    fn roll_over(&self, py: Python<'_>, wall_ms: Option<u64>) {
         let wall_ms = wall_ms.unwrap_or_else(|| self.0.clock().wall_ms());
         py.detach(|| self.0.roll_over(wall_ms));
     }
@@ -254,8 +254,8 @@ impl Arena {
         journals: Vec<PyRef<'_, Journal>>,
     ) -> bool {
         let journals: Vec<_> = journals.iter().map(|journal| journal.0.clone()).collect();
-        // As `turn`, a scan without the GIL: of every slot of the host, and a settlement may have
-        // to pass meanwhile.
+        // Without the GIL: the scan visits every slot of the host, and a settlement may have to pass
+        // meanwhile.
         py.detach(|| {
             self.0.recount(
                 index,
@@ -336,7 +336,7 @@ impl Arena {
     }
 
     #[pyo3(signature = (limit = 256))]
-    fn wanted(&self, limit: usize) -> Vec<(u32, u8, u64)> {
+    fn take_demand(&self, limit: usize) -> Vec<(u32, u8, u64)> {
         self.0
             .take_demand(limit)
             .into_iter()

@@ -9,8 +9,8 @@ use pyo3::{
 
 import_exception!(nemorouter.errors, TicketError);
 
-/// The exception for an error. An `io::Error` keeps its errno, so that Python makes it the right
-/// subclass of `OSError`.
+/// Make the exception for an error. An `io::Error` keeps its errno, so that Python makes it the
+/// right subclass of `OSError`.
 pub fn raise(error: Error) -> PyErr {
     let text = error.to_string();
     match error {
@@ -28,12 +28,12 @@ pub fn raise(error: Error) -> PyErr {
     }
 }
 
-/// An index that names no scope.
+/// Make the error of an index that names no scope.
 pub fn no_scope(index: u32) -> PyErr {
     PyValueError::new_err(format!("no scope has index {index}"))
 }
 
-/// Something is being written for longer than a writer takes.
+/// Make the error of a record that is being written for longer than a writer takes.
 pub fn busy() -> PyErr {
     PyRuntimeError::new_err("the record is being written; try again")
 }

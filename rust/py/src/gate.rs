@@ -31,7 +31,7 @@ pub struct Gate {
     journal: Py<Journal>,
 }
 
-/// The bytes of a header's value, borrowed from the object.
+/// Borrow the bytes of a header's value from the object.
 fn header<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(text) = value.cast::<PyString>() {
         return text.to_str().map(str::as_bytes).or(Ok(b"?"));
@@ -46,8 +46,8 @@ fn header<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     }
 }
 
-/// The address that a client is known by: itself a string, or what has one as its `client`, port
-/// and all.
+/// Return the address that a client is known by: a string itself, or the `client` of a scope
+/// without its port.
 fn source(client: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(address) = client.cast::<PyString>() {
         return Ok(address.to_str()?.to_owned());
@@ -191,13 +191,13 @@ impl Gate {
 }
 
 impl Gate {
-    /// The gate itself, for the exchanges of a worker.
+    /// Return the gate of the core, for the exchanges of a worker.
     pub fn shared(&self) -> Arc<Shared> {
         self.inner.clone()
     }
 
     fn identity<'py>(&self, py: Python<'py>, seq: u64) -> Bound<'py, PyString> {
-        let id = RequestId::new(self.inner.journal().boot(), seq);
+        let id = RequestId::new(self.inner.journal().id(), seq);
         PyString::new(py, id.as_str())
     }
 }

@@ -10,7 +10,7 @@ use crate::{errors::raise, row::Rows};
 #[pyclass(frozen, module = "nemorouter._core")]
 pub struct Journal(pub Arc<journal::Journal>);
 
-fn random_boot() -> PyResult<u64> {
+fn random_id() -> PyResult<u64> {
     let mut bytes = [0; 8];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes).map_err(
         |error| PyOSError::new_err(format!("read the system's random generator: {error}")),
@@ -23,15 +23,15 @@ impl Journal {
     #[staticmethod]
     #[pyo3(signature = (slots = 1_024, upstreams = vec![]))]
     fn private(slots: usize, upstreams: Vec<String>) -> PyResult<Self> {
-        journal::Journal::private(slots, &upstreams, random_boot()?)
+        journal::Journal::private(slots, &upstreams, random_id()?)
             .map(|journal| Self(Arc::new(journal)))
             .map_err(raise)
     }
 
     #[staticmethod]
     fn create(directory: PathBuf, slots: usize, upstreams: Vec<String>) -> PyResult<Self> {
-        let boot = random_boot()?;
-        journal::Journal::create(&directory, slots, &upstreams, boot)
+        let id = random_id()?;
+        journal::Journal::create(&directory, slots, &upstreams, id)
             .map(|journal| Self(Arc::new(journal)))
             .map_err(raise)
     }
@@ -42,8 +42,8 @@ impl Journal {
     }
 
     #[getter]
-    fn boot(&self) -> u64 {
-        self.0.boot()
+    fn journal_id(&self) -> u64 {
+        self.0.id()
     }
 
     #[getter]
@@ -66,8 +66,8 @@ impl Journal {
         self.0.free_slots()
     }
 
-    fn claim(&self) -> PyResult<bool> {
-        self.0.lock_dead().map_err(raise)
+    fn lock_if_dead(&self) -> PyResult<bool> {
+        self.0.lock_if_dead().map_err(raise)
     }
 
     fn recover(&self) -> Vec<u32> {
@@ -96,7 +96,7 @@ impl Journal {
         self.0.free(slots.into_iter());
     }
 
-    fn tallies(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
+    fn take_refusal_counts(&self, before_minute: u64) -> Vec<(u64, u64, u8, u64)> {
         self.0.take_refusal_counts(before_minute)
     }
 
@@ -106,7 +106,8 @@ impl Journal {
 }
 
 impl Journal {
-    /// The rows of up to `limit` ended tickets: those that fit the ledger's columns, or the others.
+    /// Make the rows of up to `limit` ended tickets: those that fit the ledger's columns, or the
+    /// others.
     fn ended<'py>(
         &self,
         py: Python<'py>,

@@ -80,7 +80,7 @@ impl<'py> Rows<'py> {
         Ok(Self {
             py,
             row: row_type(py)?,
-            boot: journal.boot(),
+            boot: journal.id(),
             upstreams: journal.upstreams().iter().map(|name| text(name)).collect(),
             unknown: text(""),
             model: None,

@@ -10,7 +10,7 @@ use nemorouter_core::{
 };
 use pyo3::{prelude::*, types::PyTuple};
 
-/// `NONE` is Python's `None`.
+/// Convert [`NONE`] to Python's `None`.
 pub fn optional(value: u64) -> Option<u64> {
     (value != NONE).then_some(value)
 }

@@ -49,7 +49,9 @@ async def test_a_dead_worker_is_charged_as_reserved_once(desk: Desk) -> None:
         "SELECT outcome, count(*) FROM requests GROUP BY outcome ORDER BY outcome"
     )
     assert outcomes == [(Outcome.OK, 3), (Outcome.RECOVERED, 2)]
-    assert desk.data.journal_paths() == [desk.data.journals / f"{desk.journal.boot:016x}.journal"]
+    assert desk.data.journal_paths() == [
+        desk.data.journals / f"{desk.journal.journal_id:016x}.journal"
+    ]
     assert not desk.data.recount_file.exists()
 
 
@@ -270,8 +272,8 @@ async def test_a_row_that_no_ledger_can_hold_stops_no_other(desk: Desk, word: in
     assert await desk.ledger() == (2, 14)
     assert desk.journal.free_slots == 64
     (item,) = set_aside.read(desk.data, Queue.ROWS).items
-    assert item.name == f"row {desk.journal.boot:016x}-2"
-    assert (item.row[:2], len(item.row)) == ((desk.journal.boot, 2), 20)
+    assert item.name == f"row {desk.journal.journal_id:016x}-2"
+    assert (item.row[:2], len(item.row)) == ((desk.journal.journal_id, 2), 20)
     desk.ask()
     assert await desk.drain.turn() == 1
 

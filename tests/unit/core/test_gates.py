@@ -86,7 +86,7 @@ def test_identify_names_what_is_wrong(world: World) -> None:
     counters = world.journal.counters()
     assert counters["refused_missing_api_key"] == counters["refused_key_malformed"] == 2
     assert counters["refused_key_unknown"] == 1
-    assert world.journal.tallies(1 << 40) == []
+    assert world.journal.take_refusal_counts(1 << 40) == []
 
 
 def test_the_previous_pepper_is_still_heard(gate_module: ModuleType, world: World) -> None:
@@ -119,8 +119,8 @@ def test_standing_is_asked_twice(
     world.put(kind, **fields)
     assert world.identify() == -code
     assert world.admit().code == code
-    assert world.journal.tallies(1 << 40) == [(1_767_225_600_000 // 60_000, 1, code, 2)]
-    assert world.journal.tallies(1 << 40) == []
+    assert world.journal.take_refusal_counts(1 << 40) == [(1_767_225_600_000 // 60_000, 1, code, 2)]
+    assert world.journal.take_refusal_counts(1 << 40) == []
 
 
 @pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
@@ -308,7 +308,7 @@ def test_a_budget_turns_however_long_nobody_came(world: World, days: int) -> Non
     assert world.admit().code == Code.BUDGET_EXCEEDED
     for step in [50] * (days // 50) + [days % 50]:
         world.clock.advance(step * 86_400_000_000)
-        world.arena.turn()  # as the drainer does: a native word knows its window modulo 128
+        world.arena.roll_over()  # as the drainer does: a native word knows its window modulo 128
     ticket = world.admit()
     assert isinstance(ticket, int)
     world.settle(ticket)

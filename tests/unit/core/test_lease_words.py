@@ -65,12 +65,12 @@ class World:
 def test_nothing_is_spent_before_it_is_granted() -> None:
     world = World(rpm=60)
     assert world.code() == Code.LEASE_WANTED
-    assert world.arena.wanted() == [(world.key, RPM, 1)]
-    assert world.arena.wanted() == []
+    assert world.arena.take_demand() == [(world.key, RPM, 1)]
+    assert world.arena.take_demand() == []
     world.arena.grant(world.key, RPM, 2, FOREVER)
     assert [world.code(), world.code(), world.code()] == [0, 0, Code.LEASE_WANTED]
     assert world.journal.counters()["refused_lease_wanted"] == 2
-    assert world.journal.tallies(1 << 40) == []
+    assert world.journal.take_refusal_counts(1 << 40) == []
 
 
 def test_one_round_asks_for_all_that_is_short_and_takes_nothing() -> None:
@@ -85,7 +85,7 @@ def test_one_round_asks_for_all_that_is_short_and_takes_nothing() -> None:
         (world.key, MONEY, 10_000),
         (world.org, RPM, 1),
     ]
-    assert sorted(world.arena.wanted()) == sorted(wants)
+    assert sorted(world.arena.take_demand()) == sorted(wants)
     assert world.left(world.team, TPM) == 5000
 
 
@@ -133,7 +133,7 @@ def test_a_denial_is_the_ordinary_refusal() -> None:
 def test_what_can_never_fit_needs_no_bank(fields: dict[str, int], code: int) -> None:
     world = World(**fields)
     refusal = world.admit(10)
-    assert (refusal.code, refusal.retry_after_us, world.arena.wanted()) == (code, None, [])
+    assert (refusal.code, refusal.retry_after_us, world.arena.take_demand()) == (code, None, [])
 
 
 def test_refunds_and_debts_go_through_the_bank() -> None:
@@ -157,7 +157,9 @@ def test_a_budget_is_spent_as_far_as_it_is_granted_for_its_window() -> None:
     world.arena.grant(world.key, MONEY, 25_000, 0, day)
     world.arena.grant(world.user, MONEY, NANO, 0, day - 31)
     assert world.code() == Code.LEASE_WANTED
-    assert world.arena.wanted() == [(world.user, MONEY, 10_000)], "granted for the month before"
+    assert world.arena.take_demand() == [(world.user, MONEY, 10_000)], (
+        "granted for the month before"
+    )
     world.arena.grant(world.user, MONEY, 2 * NANO, 0, day)
     ticket = world.admit()
     assert [world.code(), world.code()] == [0, Code.LEASE_WANTED]

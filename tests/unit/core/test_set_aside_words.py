@@ -88,7 +88,7 @@ def test_a_journal_with_an_impossible_id_is_not_opened(tmp_path: Path) -> None:
     """Row R8 of the campaigns: such an id would be a column that no row can have."""
     Journal.create(str(tmp_path), _SLOTS, ["echo"])
     (path,) = tmp_path.glob("*.journal")
-    assert Journal.open(str(path)).boot > 0
+    assert Journal.open(str(path)).journal_id > 0
     _write(path, 2, 1 << 63)
     with pytest.raises(ValueError, match="id of no journal"):
         Journal.open(str(path))

@@ -30,7 +30,7 @@ async def test_a_lease_is_waited_for_and_the_agent_called() -> None:
     def agent() -> None:
         """Grants at the second ring."""
         rings.append(1)
-        ((index, resource, need),) = set(arena.wanted())
+        ((index, resource, need),) = set(arena.take_demand())
         if len(rings) == 2:
             arena.grant(index, resource, need, one.now_us() + 10**9)
 
@@ -48,7 +48,9 @@ async def test_what_nobody_grants_is_not_ready() -> None:
     wire = Wire()
     await driver(one, Upstream())(wire, wire)
     assert (wire.status, wire.code) == (503, "not_ready")
-    assert one.journal.tallies(1 << 40) == [], "a question to the bank is no refusal of the key"
+    assert one.journal.take_refusal_counts(1 << 40) == [], (
+        "a question to the bank is no refusal of the key"
+    )
     assert one.journal.rows() == []
 
 

@@ -18,7 +18,7 @@ use crate::{
     units::NONE,
 };
 
-/// A lease, as its agent sees it. For money: of the window that begins on `first_day`.
+/// A lease, as the host's agent sees it. For money: of the window that begins on `first_day`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseView {
     pub claimed: u64,
@@ -117,7 +117,7 @@ impl Arena {
                 version,
             });
         };
-        let (lease, limit) = (record.lease(usize::from(rate)), view.limits[usize::from(rate)]);
+        let (lease, limit) = (record.lease(usize::from(rate)), view.limits.of(usize::from(rate)));
         let seen = lease.look();
         let returned = lease.returned.load(Ordering::Acquire);
         Ok(LeaseView {
@@ -146,7 +146,7 @@ impl Arena {
         (0..self.scopes()).filter_map(of).flatten().collect()
     }
 
-    /// See [`Lease::grant`] and [`money_grant::grant`].
+    /// Grant a lease (see [`Lease::grant`]) or an amount of a budget (see [`money_grant::grant`]).
     pub fn grant(
         &self,
         index: u32,
@@ -170,7 +170,7 @@ impl Arena {
         Ok(())
     }
 
-    /// See [`Lease::withdraw`] and [`money_grant::withdraw`].
+    /// Take back unspent tokens (see [`Lease::withdraw`]) or money (see [`money_grant::withdraw`]).
     pub fn withdraw(&self, index: u32, resource: Resource, most: u64) -> Result<u64> {
         let (record, _) = self.record_and_view(index)?;
         Ok(match rate(record, resource) {
@@ -179,13 +179,13 @@ impl Arena {
         })
     }
 
-    /// See [`Lease::void`]. Money does not run out within its window.
+    /// End a lease (see [`Lease::void`]). Money does not run out within its window.
     pub fn void(&self, index: u32, resource: Resource) -> Result<u64> {
         let (record, _) = self.record_and_view(index)?;
         Ok(rate(record, resource).map_or(0, Lease::void))
     }
 
-    /// See [`denial::deny`].
+    /// Remember a denial of the bank (see [`denial::deny`]).
     pub fn deny(
         &self,
         index: u32,
@@ -199,7 +199,7 @@ impl Arena {
         Ok(())
     }
 
-    /// See [`DemandRing::drain`].
+    /// Take out what is short (see [`DemandRing::drain`]).
     #[must_use]
     pub fn take_demand(&self, limit: usize) -> Vec<Demand> {
         self.demand().drain(limit)

@@ -117,18 +117,18 @@ pub struct Arena {
     path: Option<PathBuf>,
     writer: Mutex<()>,
     clock: RwLock<Clock>,
-    /// What the header says, nearer to hand.
+    /// Whether hosts share limits, as the header says; a copy that every request reads.
     clustered: AtomicU64,
 }
 
 impl Arena {
-    /// In private memory: one process, no file.
+    /// Make an arena in private memory, for one process.
     pub fn private(capacity: usize) -> Result<Self> {
         let plan = Plan::new(capacity)?;
         Ok(Self::with(Map::private(plan.words)?, plan, None, &[0; 32]))
     }
 
-    /// A new file, to be filled and then published.
+    /// Create a file, to be filled and then published.
     pub fn create(path: &Path, capacity: usize, identity: &[u8; 32]) -> Result<Self> {
         let plan = Plan::new(capacity)?;
         let map = Map::create(path, plan.words)?;
@@ -188,7 +188,7 @@ impl Arena {
         }
     }
 
-    /// Give the file its name; from now on others may open it.
+    /// Give the file its name. From now on other processes may open it.
     pub fn publish(&self, path: &Path) -> Result<()> {
         let Some(from) = &self.path else {
             return Err(Error::Value("a private arena has no file".to_owned()));
@@ -218,7 +218,7 @@ impl Arena {
         self.clock.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Read the time elsewhere: for tests, whose clock stands still.
+    /// Set the clock: a test has one that stands still.
     pub fn set_clock(&self, clock: Clock) {
         *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
     }
@@ -248,7 +248,7 @@ impl Arena {
         (index < self.scopes()).then(|| Record(&records[index as usize]))
     }
 
-    /// The blocks of a scope: name, models, addresses.
+    /// Return the blocks of a scope: name, models, addresses.
     #[must_use]
     pub fn block(&self, heap: (u32, u32)) -> Stored<'_> {
         let all = &self.map.words()[self.plan.heap..self.plan.heap + self.plan.heap_words];
@@ -269,8 +269,8 @@ impl Arena {
         price::find(self.prices(), model)
     }
 
-    /// Index of the scope with this digest. The comparison takes the same time wherever two digests
-    /// differ.
+    /// Return the index of the scope with this digest. The comparison takes the same time wherever
+    /// two digests differ.
     #[must_use]
     pub fn find(&self, digest: &blake3::Hash) -> Option<u32> {
         table::find(self.table(), digest.as_bytes(), |index| {
@@ -284,7 +284,7 @@ impl Arena {
         self.find(&crate::digest::of_scope(kind as u8, id).into())
     }
 
-    /// Indices of scopes whose money word waits for a recount.
+    /// List the indices of scopes whose money word waits for a recount.
     #[must_use]
     pub fn frozen(&self) -> Vec<u32> {
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
@@ -328,7 +328,10 @@ impl Arena {
         let level = Level { record, view, index };
         let money = Money(record.money().load(Ordering::Acquire));
         let left = |rate| {
-            let metered = level.metered(rate)?;
+            let metered = level.metered(rate);
+            if metered.quota.is_unlimited() {
+                return None;
+            }
             let found = match self.terms() {
                 None => metered.tightest(Local, boot_us),
                 Some(terms) => metered.tightest(Leased(terms), boot_us),
@@ -351,7 +354,8 @@ impl Arena {
         Some(Window::of(record, record.view()?.duration, wall_ms))
     }
 
-    /// See [`crate::recount`]. `first_day` is that of the window which `ledger` sums.
+    /// Recount the money word of a scope (see [`crate::recount`]). `first_day` is that of the
+    /// window that `ledger` sums. False: the recount is still due.
     pub fn recount<'a>(
         &self,
         index: u32,

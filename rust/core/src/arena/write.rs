@@ -58,7 +58,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Write a policy if it is newer than the record's; answer the scope's index.
+    /// Write a policy if it is newer than the record's. Returns the scope's index.
     pub fn put(&self, policy: &Policy) -> Result<u32> {
         let _guard = self.lock();
         let digest = policy.table_digest()?;
@@ -179,7 +179,8 @@ impl Arena {
         0..if self.clustered() { 0 } else { RATE_COUNT }
     }
 
-    /// The word belongs to another kind of window now: nobody commits to it until it is recounted.
+    /// Freeze the money word, which belongs to another kind of window now: nothing is committed to
+    /// it until it is recounted.
     fn freeze_for(&self, record: Record, view: &View) {
         let tag = Tag::at(view.duration, self.clock().wall_ms());
         record.money().store(FREEZE | Money::new(tag, 0).0, Ordering::Release);
@@ -207,7 +208,7 @@ impl Arena {
         Ok((first as u32, block.len() as u32))
     }
 
-    /// Have room for the first `words` of a part that grows.
+    /// Allocate room for the first `words` of a part that grows.
     fn room(&self, counter: usize, part: usize, words: usize, most: usize) -> Result<()> {
         let have = self.get(counter) as usize;
         if words <= have {
@@ -252,18 +253,19 @@ mod tests {
         }
     }
 
-    /// What it was allowed before must not be allowed for ever, and its newest policy must still come.
+    /// A closed scope must not be allowed for ever what it was allowed before, and its newest
+    /// policy must still be taken.
     #[test]
     fn a_closed_scope_refuses_until_its_newest_policy_is_put() {
         let arena = Arena::private(4).expect("room");
         let index = arena.put(&org(1, Some(60))).expect("valid");
         arena.close(index).expect("there");
         let view = || arena.record(index).and_then(Record::view).expect("whole");
-        assert_eq!((view().standing.status(), view().limits[0].tokens), (DISABLED, 60));
+        assert_eq!((view().standing.status(), view().limits.of(0).tokens), (DISABLED, 60));
         arena.put(&org(1, Some(60))).expect("ignored");
         assert_eq!(view().standing.status(), DISABLED, "the policy that it had");
         arena.put(&org(2, Some(7))).expect("valid");
-        assert_eq!((view().standing.status(), view().limits[0].tokens), (1, 7));
+        assert_eq!((view().standing.status(), view().limits.of(0).tokens), (1, 7));
         assert!(arena.close(99).is_err());
     }
 

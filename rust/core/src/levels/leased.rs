@@ -57,7 +57,8 @@ impl Meter for Leased<'_> {
         Ok(())
     }
 
-    /// What ran out meanwhile is void, and the bank counts it as lost.
+    /// Give back in full, unless the lease ran out meanwhile: then the tokens are void, and the
+    /// bank counts them as lost.
     fn undo(self, metered: Metered, look: Look, n: u64, now_us: impl Fn() -> u64) {
         if now_us() < look.until {
             metered.record.lease(metered.rate).give(n);

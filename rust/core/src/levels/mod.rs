@@ -12,7 +12,7 @@ mod reserve;
 use crate::{
     calendar::{Relation, Tag, Windows},
     money::{self, Money, Reconciled},
-    quota::{Counts, Quota, RATE_COUNT, RATES},
+    quota::{Counts, Quota, RATES, RateSet},
     record::{Record, View},
     slot::{Charged, SCOPES, Slot},
     units::NONE,
@@ -64,11 +64,7 @@ impl<'a> Levels<'a> {
     pub fn charged(&self) -> Charged {
         let mut charged = Charged::default();
         for (i, level) in self.each() {
-            for rate in token_rates() {
-                if !level.view.limits[rate].is_unlimited() {
-                    charged.add(i, rate);
-                }
-            }
+            charged.add(i, level.view.limits.limited().and(RateSet::TOKENS));
         }
         charged
     }
@@ -110,21 +106,33 @@ impl<'a> Levels<'a> {
     /// limit.
     #[must_use]
     pub fn tightest(&self, counts: Counts, meter: impl Meter) -> Option<Tightest> {
-        let rates = (0..RATE_COUNT).filter(|rate| RATES[*rate].counts == counts);
-        rates
-            .flat_map(|rate| self.each().filter_map(move |(_, level)| level.metered(rate)))
+        let counting = match counts {
+            Counts::Requests => RateSet::REQUESTS,
+            Counts::Tokens => RateSet::TOKENS,
+        };
+        self.each()
+            .flat_map(|(_, level)| {
+                level
+                    .view
+                    .limits
+                    .limited()
+                    .and(counting)
+                    .into_iter()
+                    .map(|rate| level.metered(rate))
+            })
             .map(|metered| metered.tightest(meter, self.now_us))
             .min_by_key(|found| found.remaining)
     }
 }
 
 impl<'a> Level<'a> {
-    /// Return a rate limit of this level with its words; `None` = no limit.
+    /// Return a rate limit of this level with its words.
+    #[inline]
     #[must_use]
-    pub fn metered(&self, rate: usize) -> Option<Metered<'a>> {
-        let Self { record, view, index } = *self;
-        let quota = view.quota(rate);
-        (!quota.is_unlimited()).then_some(Metered { record, index, seq: view.seq, rate, quota })
+    pub fn metered(&self, rate: usize) -> Metered<'a> {
+        let Self { record, view, index } = self;
+        let (record, index) = (*record, *index);
+        Metered { record, index, seq: view.seq, rate, quota: view.quota(rate) }
     }
 
     /// Return the start of the word's window (Unix ms) if it is ahead of `now`.
@@ -159,11 +167,6 @@ impl Metered<'_> {
     }
 }
 
-/// The rates that count tokens, by their places in [`RATES`].
-fn token_rates() -> impl Iterator<Item = usize> {
-    (0..RATE_COUNT).filter(|rate| RATES[*rate].counts == Counts::Tokens)
-}
-
 /// Reconcile the meters of a settled ticket: unused tokens and money go back, what was used beyond
 /// the reservation is owed. `records` in the order of the scopes; the boot clock is only read for
 /// debt. False: a money word was frozen, the slot is to be *deferred*.
@@ -183,7 +186,7 @@ pub fn reconcile(
     for (i, record) in
         records.iter().enumerate().filter_map(|(i, record)| record.map(|record| (i, record)))
     {
-        for rate in token_rates().filter(|rate| charged.has(i, *rate)) {
+        for rate in charged.of(i) {
             match tokens.cmp(&reserved) {
                 std::cmp::Ordering::Less => meter.give(record, rate, reserved - tokens),
                 std::cmp::Ordering::Greater => {

@@ -78,10 +78,8 @@ impl<'a> Levels<'a> {
         mut each: impl FnMut(usize, Metered<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         for (i, level) in self.each() {
-            for rate in 0..RATE_COUNT {
-                if let Some(metered) = level.metered(rate) {
-                    each(i, metered)?;
-                }
+            for rate in level.view.limits.limited() {
+                each(i, level.metered(rate))?;
             }
         }
         Ok(())

@@ -37,8 +37,8 @@ pub struct Demand {
 #[derive(Clone, Copy)]
 pub struct DemandRing<'a>(pub &'a [AtomicU64]);
 
-/// The second word of the entry at `place`; the count of places begins at 1 here, so that an
-/// unwritten entry is none.
+/// Return the stamp in the second word of the entry at `place`. The count of places begins at 1
+/// here, so that an unwritten entry is none.
 fn stamp(place: u64) -> u64 {
     place.wrapping_add(1) << PLACE
 }

@@ -32,7 +32,7 @@ fn as_v6(address: IpAddr) -> u128 {
 }
 
 impl Cidr {
-    /// `10.0.0.0/8`, `2001:db8::/32`, or an address.
+    /// Parse `10.0.0.0/8`, `2001:db8::/32`, or an address.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = || Error::Value(format!("{text:?} is not an IP address or CIDR block"));
         let (address, bits) = match text.split_once('/') {
@@ -64,7 +64,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block as words; empty if there is nothing to keep.
+    /// Encode the block as words; empty if there is nothing to keep.
     pub fn encode(&self) -> Result<Vec<u64>> {
         if self.name.len() > NAME_BYTES_MAX {
             return Err(Error::Value(format!("a name has more than {NAME_BYTES_MAX} bytes")));
@@ -127,7 +127,7 @@ impl Stored<'_> {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// True if a pattern of the list matches.
+    /// Check that a pattern of the list matches.
     #[must_use]
     pub fn allows_model(self, model: &ModelName) -> bool {
         let (name, models, _) = self.counts();
@@ -146,7 +146,7 @@ impl Stored<'_> {
         false
     }
 
-    /// True if `address` is in a block of the list. What is not an address is in none.
+    /// Check that `address` is in a block of the list. Text that is no address is in none.
     #[must_use]
     pub fn allows_address(self, address: &str) -> bool {
         let Some(address) = parse_address(address) else {

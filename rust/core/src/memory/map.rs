@@ -20,7 +20,7 @@ pub struct Map {
 }
 
 impl Map {
-    /// Zeroed memory of this process alone.
+    /// Map zeroed memory of this process alone.
     pub fn private(words: usize) -> Result<Self> {
         let memory = MmapOptions::new()
             .len(words * 8)
@@ -29,8 +29,8 @@ impl Map {
         Ok(Self { memory: MmapRaw::from(memory), file: None })
     }
 
-    /// A new file of this many words; fails if it exists. Sparse: [`Self::ensure`] what is to be
-    /// touched.
+    /// Create a file of this many words; fails if it exists. It is sparse: [`Self::ensure`] what is
+    /// to be touched.
     pub fn create(path: &Path, words: usize) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -44,7 +44,7 @@ impl Map {
         Self::of(file, path)
     }
 
-    /// An existing file, whole.
+    /// Map an existing file, whole.
     pub fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -69,7 +69,8 @@ impl Map {
         Ok(Self { memory, file: Some(file) })
     }
 
-    /// Have room on the file system for these words, so that touching them can never raise SIGBUS.
+    /// Allocate room on the file system for these words, so that touching them can never raise
+    /// SIGBUS.
     pub fn ensure(&self, first: usize, words: usize) -> Result<()> {
         let Some(file) = &self.file else {
             return Ok(());

@@ -66,7 +66,7 @@ fn place(table: &[AtomicU64], model: &ModelName) -> Option<Place> {
     open.map(Place::Open)
 }
 
-/// The model's price; `None` while somebody writes it for longer than a writer takes.
+/// Return the model's price; `None` while it is being written for longer than a writer takes.
 #[must_use]
 pub fn find(table: &[AtomicU64], model: &ModelName) -> Option<Known> {
     for _ in 0..SPINS {
@@ -160,7 +160,7 @@ fn free_tail(table: &[AtomicU64], at: usize) {
     }
 }
 
-/// Make the entry's sequence odd, and answer it.
+/// Make the entry's sequence odd. Returns it.
 fn begin_write(entry: &Entry) -> u64 {
     let seq = entry[SEQ].load(Ordering::Relaxed) | 1;
     entry[SEQ].store(seq, Ordering::Relaxed);

@@ -9,7 +9,7 @@
 use crate::{
     calendar::Duration,
     lease::Lease,
-    quota::{Limit, Quota, RATE_COUNT, RATES, Resource},
+    quota::{Limit, Limits, Quota, RATE_COUNT, RATES, RateSet, Resource},
     slot::NOBODY,
     sync::{AtomicU64, Ordering, SPINS, fence, spin_loop},
     units::NONE,
@@ -30,7 +30,7 @@ const EXPIRY: usize = 7;
 const CAP: usize = 8;
 const HEAP: usize = 9; // first word << 32 | words
 const VERSION: usize = 10;
-const LAST4: usize = 11;
+const LAST4: usize = 11; // limited rates << 32 | last four characters
 const ID: usize = 12; // row id
 const LIMITS: usize = 13; // tokens and burst of each rate
 const METERS: usize = (LIMITS + 2 * RATE_COUNT).next_multiple_of(LINE); // a word for each rate
@@ -59,8 +59,7 @@ pub struct View {
     pub user: u32,
     pub org: u32,
     pub standing: Standing,
-    /// In the order of [`RATES`].
-    pub limits: [Limit; RATE_COUNT],
+    pub limits: Limits,
     pub cap: u64,
 }
 
@@ -195,7 +194,10 @@ impl<'a> Record<'a> {
             team: (owners >> 32) as u32,
             user: owners as u32,
             standing: self.standing(),
-            limits: std::array::from_fn(|rate| self.limit(rate)),
+            limits: Limits::with(
+                std::array::from_fn(|rate| self.limit(rate)),
+                RateSet::from_bits(self.get(LAST4) >> 32),
+            ),
             cap: self.get(CAP),
         }
     }
@@ -253,8 +255,10 @@ impl<'a> Record<'a> {
         self.set(CAP, view.cap);
         self.set(HEAP, standing.heap);
         self.set(VERSION, image.version);
-        self.set(LAST4, u64::from(u32::from_le_bytes(image.last4)));
-        for (word, limit) in (LIMITS..).step_by(2).zip(view.limits) {
+        let limited = view.limits.limited().bits();
+        self.set(LAST4, limited << 32 | u64::from(u32::from_le_bytes(image.last4)));
+        for (rate, word) in (0..RATE_COUNT).zip((LIMITS..).step_by(2)) {
+            let limit = view.limits.of(rate);
             self.set(word, limit.tokens);
             self.set(word + 1, limit.burst);
         }
@@ -343,7 +347,7 @@ impl View {
 
     #[must_use]
     pub fn quota(&self, rate: usize) -> Quota {
-        RATES[rate].quota(self.limits[rate])
+        RATES[rate].quota(self.limits.of(rate))
     }
 }
 
@@ -357,7 +361,7 @@ impl Default for View {
             user: NOBODY,
             org: NOBODY,
             standing: Standing::NOBODY,
-            limits: [Limit::UNLIMITED; RATE_COUNT],
+            limits: Limits::NONE,
             cap: NONE,
         }
     }
@@ -375,15 +379,13 @@ mod tests {
     fn a_policy_reads_as_written() {
         let words = words();
         let record = Record(&words);
-        let mut limits = [Limit::UNLIMITED; RATE_COUNT];
-        limits[0] = Limit { tokens: 60, burst: 5 };
         let view = View {
             kind: Some(Kind::Key),
             duration: Duration::Weekly,
             team: 1,
             org: 2,
             standing: Standing::new(DISABLED, 0b101, false, true).with_expiry(9).with_heap((3, 4)),
-            limits,
+            limits: Limits::new([(0, Limit { tokens: 60, burst: 5 })]),
             cap: 77,
             ..View::default()
         };

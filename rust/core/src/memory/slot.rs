@@ -13,7 +13,7 @@
 use crate::{
     calendar::Tag,
     model::ModelName,
-    quota::RATE_COUNT,
+    quota::{RATE_COUNT, RateSet},
     sync::{AtomicU64, Ordering},
     units::{AMOUNT_MAX, NONE, Price, TOKENS_MAX},
 };
@@ -77,8 +77,8 @@ impl Head {
         self.0 >> 8
     }
 
-    /// A state that no program of this layout writes counts as free: a torn file loses that slot,
-    /// it does not stop the rest.
+    /// Read the state. One that no program of this layout writes counts as free: a torn file loses
+    /// that slot, it does not stop the rest.
     #[must_use]
     pub fn state(self) -> State {
         match self.0 & 255 {
@@ -150,13 +150,14 @@ pub struct Charged(u64);
 const _: () = assert!(SCOPES * RATE_COUNT <= 64);
 
 impl Charged {
-    pub fn add(&mut self, scope: usize, rate: usize) {
-        self.0 |= 1 << (scope * RATE_COUNT + rate);
+    pub fn add(&mut self, scope: usize, rates: RateSet) {
+        self.0 |= rates.bits() << (scope * RATE_COUNT);
     }
 
+    /// Return the rates of a scope that were charged.
     #[must_use]
-    pub fn has(self, scope: usize, rate: usize) -> bool {
-        self.0 >> (scope * RATE_COUNT + rate) & 1 == 1
+    pub fn of(self, scope: usize) -> RateSet {
+        RateSet::from_bits(self.0 >> (scope * RATE_COUNT))
     }
 }
 
@@ -200,12 +201,12 @@ impl Slot<'_> {
         self.0[WORD0].compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Become this state. Only for the one who owns the transition. Release: partner of `head`.
+    /// Become this state; only for the owner of the transition. Release: partner of `head`.
     pub fn become_state(self, seq: u64, state: State) {
         self.0[WORD0].store(Head::new(seq, state).0, Ordering::Release);
     }
 
-    /// Free → Intent, under a new sequence number.
+    /// Go from Free to Intent, under a new sequence number.
     #[must_use]
     pub fn claim(self, seq: u64) -> bool {
         let seen = self.head();
@@ -216,7 +217,7 @@ impl Slot<'_> {
                 .is_ok()
     }
 
-    /// Write who and how much; the state is `Intent`.
+    /// Write the ticket's scopes and what it reserves; the state is `Intent`.
     pub fn write(self, intent: &Intent) {
         let [key, team, user, org] = intent.indices.map(u64::from);
         self.set(INDICES, key << 32 | team);
@@ -239,13 +240,13 @@ impl Slot<'_> {
         self.set(TAGS, key | team << 16 | user << 32 | org << 48);
     }
 
-    /// Admitted → Closing: true for the one caller that may end this ticket.
+    /// Go from Admitted to Closing: true for the one caller that may end this ticket.
     #[must_use]
     pub fn close(self, seq: u64) -> bool {
         self.step(Head::new(seq, State::Admitted), State::Closing)
     }
 
-    /// Closing → Settled, with the truth.
+    /// Go from Closing to Settled, with the true usage.
     pub fn settle(self, seq: u64, end: &End) {
         self.set(INPUT, end.input);
         self.set(CACHED, end.cached);
@@ -257,13 +258,13 @@ impl Slot<'_> {
         self.become_state(seq, State::Settled);
     }
 
-    /// Deferred → Applied, after its scopes were recounted.
+    /// Go from Deferred to Applied, after the scopes were recounted.
     #[must_use]
     pub fn finish_deferred(self, seq: u64) -> bool {
         self.step(Head::new(seq, State::Deferred), State::Applied)
     }
 
-    /// Applied → Free, after its row is in the ledger.
+    /// Go from Applied to Free, after the row is in the ledger.
     #[must_use]
     pub fn free(self) -> bool {
         let head = self.head();
@@ -352,7 +353,7 @@ impl Slot<'_> {
         ModelName::load(&self.0[MODEL..])
     }
 
-    /// True if the ledger can hold the ticket's row. A program of this layout writes no other; a
+    /// Check that the ledger can hold the ticket's row. A program of this layout writes no other; a
     /// corrupt file may hold any number, and one row must not stop the rows of all workers.
     #[must_use]
     pub fn fits_ledger(self) -> bool {
@@ -412,7 +413,7 @@ mod tests {
         let meta = Meta { endpoint: 6, upstream: 255, stream: true, priced: true, units: u32::MAX };
         assert_eq!(Meta::unpack(meta.pack()), meta);
         let mut charged = Charged::default();
-        charged.add(2, 1);
+        charged.add(2, RateSet::TOKENS);
         let words = words();
         let slot = Slot(&words);
         slot.write(&Intent {
@@ -429,7 +430,10 @@ mod tests {
             model: &ModelName::new("m").expect("fits"),
         });
         assert_eq!((slot.meta(), slot.indices()), (meta, [1, 2, NOBODY, 3]));
-        assert!(slot.charged().has(2, 1) && !slot.charged().has(1, 1));
+        assert_eq!(
+            (slot.charged().of(2), slot.charged().of(1)),
+            (RateSet::TOKENS, RateSet::default())
+        );
         slot.retag(1, Tag(500));
         assert_eq!([0, 1, 2, 3].map(|s| slot.tag(s).0), [511, 500, 2, 3]);
     }

@@ -4,7 +4,7 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Words of a table for this many entries: at most half full.
+/// Compute the words of a table for this many entries: at most half full.
 #[must_use]
 pub fn words_for(capacity: usize) -> usize {
     (capacity * 2).next_power_of_two().max(64)
@@ -18,7 +18,7 @@ fn tag(digest: &[u8; 32]) -> u64 {
     word(digest, 1) >> 32
 }
 
-/// Index of the entry for which `is` holds, among those that may be this digest.
+/// Return the index of the entry for which `is` holds, among those that may be this digest.
 pub fn find(table: &[AtomicU64], digest: &[u8; 32], is: impl Fn(u32) -> bool) -> Option<u32> {
     let mask = table.len() - 1;
     let (mut at, tag) = (word(digest, 0) as usize & mask, tag(digest));

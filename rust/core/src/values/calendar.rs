@@ -29,8 +29,8 @@ impl Duration {
         }
     }
 
-    /// Number of the window in which `wall_ms` (Unix milliseconds) lies: day since 1970, week (from
-    /// Monday), month, or 0.
+    /// Return the number of the window in which `wall_ms` (Unix milliseconds) lies: day since 1970,
+    /// week (from Monday), month, or 0.
     #[must_use]
     pub fn ordinal(self, wall_ms: u64) -> u64 {
         let day = wall_ms / DAY_MS;
@@ -43,7 +43,7 @@ impl Duration {
         }
     }
 
-    /// First day (since 1970-01-01) of the window with this ordinal.
+    /// Return the first day (since 1970-01-01) of the window with this number.
     #[must_use]
     pub fn first_day(self, ordinal: u64) -> u64 {
         match self {
@@ -54,7 +54,7 @@ impl Duration {
         }
     }
 
-    /// Day after the last of the window; a total never ends.
+    /// Return the day after the last of the window; a total never ends.
     #[must_use]
     pub fn end_day(self, ordinal: u64) -> u64 {
         match self {
@@ -81,8 +81,8 @@ impl Windows {
         Self::with_month(at_ms, Duration::Monthly.ordinal(at_ms))
     }
 
-    /// As [`Self::at`]; the month, dearest to find, is taken from `cache` (`day << 32 | month`)
-    /// while the day is the same.
+    /// Return the windows of a time, as [`Self::at`]. The month, dearest to find, is taken from
+    /// `cache` (`day << 32 | month`) while the day is that of the cache.
     #[must_use]
     pub fn cached(at_ms: u64, cache: &AtomicU64) -> Self {
         let (day, seen) = (at_ms / DAY_MS, cache.load(Ordering::Relaxed));
@@ -133,7 +133,7 @@ impl Tag {
         Self::new(duration, duration.ordinal(wall_ms))
     }
 
-    /// How `self`, found in a word, stands to the tag `now`. More than [`AHEAD_MAX`] windows ahead
+    /// Compare `self`, found in a word, with the tag `now`. More than [`AHEAD_MAX`] windows ahead
     /// cannot be told from long ago, and is taken for it.
     #[must_use]
     pub fn relation(self, now: Self) -> Relation {
@@ -148,8 +148,8 @@ impl Tag {
     }
 }
 
-/// Months since year 0 of the civil (proleptic Gregorian) date of a day since 1970-01-01. Hinnant,
-/// "chrono-compatible date algorithms".
+/// Compute the months since year 0 of the civil (proleptic Gregorian) date of a day since
+/// 1970-01-01. Hinnant, "chrono-compatible date algorithms".
 fn month_of(day: u64) -> u64 {
     let z = day + 719_468;
     let era = z / 146_097;
@@ -162,7 +162,7 @@ fn month_of(day: u64) -> u64 {
     year * 12 + month
 }
 
-/// A day since 1970-01-01 as ISO 8601 writes it.
+/// Write a day since 1970-01-01 as ISO 8601 does.
 #[must_use]
 pub fn date(day: u64) -> String {
     let month = month_of(day);

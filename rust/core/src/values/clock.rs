@@ -33,8 +33,8 @@ impl Clock {
         }
     }
 
-    /// Unix milliseconds. The coarse clock (a few milliseconds) costs a fifth of the fine one, and
-    /// windows are days.
+    /// Read the wall clock in Unix milliseconds. The coarse clock (a few milliseconds) costs a
+    /// fifth of the fine one, and windows are days.
     #[must_use]
     pub fn wall_ms(&self) -> u64 {
         match self {

@@ -56,8 +56,8 @@ fn spaces(value: &[u8]) -> usize {
     value.iter().take_while(|b| **b == b' ').count()
 }
 
-/// Looks at every byte whatever it finds, so that the time tells nothing of a key's twenty
-/// characters.
+/// Check the characters of a key. Every byte is looked at whatever is found, so that the time says
+/// nothing of a key's twenty characters.
 #[must_use]
 pub fn is_key(key: &[u8; KEY_BYTES]) -> bool {
     let (prefix, secret) = key.split_at(PREFIX.len());

@@ -25,7 +25,7 @@ impl Pepper {
 /// make equal to them.
 const SCOPES: &[u8; 32] = b"nemorouter: scopes without a key";
 
-/// The table's name for a scope that has no key.
+/// Compute the digest that names a scope without a key in the table.
 #[must_use]
 pub fn of_scope(kind: u8, id: u64) -> [u8; 32] {
     let mut input = [0; 9];

@@ -16,7 +16,7 @@ pub struct ModelName {
 }
 
 impl ModelName {
-    /// `None` if the name is empty, too long, or has a zero byte (the padding).
+    /// Make a name; `None` if it is empty, too long, or has a zero byte (the padding).
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let bytes = name.as_bytes();
@@ -32,7 +32,7 @@ impl ModelName {
         Some(Self { words, len: bytes.len() })
     }
 
-    /// The words in use; their last is padded with zero bytes.
+    /// Return the words in use; the last is padded with zero bytes.
     #[must_use]
     pub fn words(&self) -> &[u64] {
         &self.words[..self.len.div_ceil(8)]
@@ -48,8 +48,8 @@ impl ModelName {
         self.len == 0
     }
 
-    /// A well-spread 64-bit hash of 2 or more. Not secret: it only orders a table that is at most
-    /// half full.
+    /// Compute a well-spread 64-bit hash of 2 or more. Not secret: it only orders a table that is
+    /// at most half full.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hash = self.len as u64;
@@ -61,7 +61,7 @@ impl ModelName {
         hash.max(2)
     }
 
-    /// True if the name begins with the `len` bytes held in `prefix`.
+    /// Check that the name begins with the `len` bytes held in `prefix`.
     #[must_use]
     pub fn starts_with(&self, prefix: impl Iterator<Item = u64>, len: usize) -> bool {
         if len > self.len {

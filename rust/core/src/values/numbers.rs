@@ -33,7 +33,7 @@ impl Digits {
     }
 }
 
-/// A number in decimal.
+/// Write a number in decimal.
 #[must_use]
 pub fn decimal(n: u64) -> Digits {
     let mut text = Digits::EMPTY;
@@ -41,7 +41,7 @@ pub fn decimal(n: u64) -> Digits {
     text
 }
 
-/// A number of thousandths or smaller parts, with all its `places`: 1,500 in three places is
+/// Write a number of thousandths or smaller parts, with all its `places`: 1,500 in three places is
 /// `1.500`.
 #[must_use]
 pub fn fixed(n: u64, places: u32) -> Digits {
@@ -52,7 +52,7 @@ pub fn fixed(n: u64, places: u32) -> Digits {
     text
 }
 
-/// A duration as Go prints it (`20ms`, `1h2m3.5s`), rounded up to milliseconds: the form of
+/// Write a duration as Go prints it (`20ms`, `1h2m3.5s`), rounded up to milliseconds: the form of
 /// `OpenAI`'s reset headers.
 #[must_use]
 pub fn go_duration(us: u64) -> Digits {

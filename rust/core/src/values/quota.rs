@@ -108,6 +108,123 @@ impl Limit {
     }
 }
 
+/// A set of rates, by their places in [`RATES`]. Loops over the limits of a policy visit only the
+/// rates in its set, so that a rate without a limit costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateSet(u32);
+
+const _: () = assert!(RATE_COUNT <= 16);
+
+impl RateSet {
+    /// The rates that count tokens.
+    pub const TOKENS: Self = Self::counting(Counts::Tokens);
+    /// The rates that count requests.
+    pub const REQUESTS: Self = Self::counting(Counts::Requests);
+
+    const fn counting(counts: Counts) -> Self {
+        let (mut set, mut rate) = (0, 0);
+        while rate < RATE_COUNT {
+            if RATES[rate].counts as u8 == counts as u8 {
+                set |= 1 << rate;
+            }
+            rate += 1;
+        }
+        Self(set)
+    }
+
+    /// Read the set from the low bits of a word.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits as u32 & ((1 << RATE_COUNT) - 1))
+    }
+
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        u64::from(self.0)
+    }
+
+    pub fn insert(&mut self, rate: usize) {
+        self.0 |= 1 << rate;
+    }
+
+    #[must_use]
+    pub fn contains(self, rate: usize) -> bool {
+        self.0 >> rate & 1 == 1
+    }
+
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl IntoIterator for RateSet {
+    type Item = usize;
+    type IntoIter = Places;
+
+    #[inline]
+    fn into_iter(self) -> Places {
+        Places(self.0)
+    }
+}
+
+/// The places of a [`RateSet`] that are still to come, lowest first.
+pub struct Places(u32);
+
+impl Iterator for Places {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let rate = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        Some(rate)
+    }
+}
+
+/// The limits of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    each: [Limit; RATE_COUNT],
+    limited: RateSet,
+}
+
+impl Limits {
+    pub const NONE: Self = Self { each: [Limit::UNLIMITED; RATE_COUNT], limited: RateSet(0) };
+
+    /// Combine limits, in the order of [`RATES`], with the set of those that are not unlimited.
+    #[must_use]
+    pub fn with(each: [Limit; RATE_COUNT], limited: RateSet) -> Self {
+        Self { each, limited }
+    }
+
+    /// Collect the limits of some rates, by their places in [`RATES`]. The others have none.
+    pub fn new(limits: impl IntoIterator<Item = (usize, Limit)>) -> Self {
+        let mut all = Self::NONE;
+        for (rate, limit) in limits {
+            if !limit.is_unlimited() {
+                all.each[rate] = limit;
+                all.limited.insert(rate);
+            }
+        }
+        all
+    }
+
+    #[must_use]
+    pub fn of(&self, rate: usize) -> Limit {
+        self.each[rate]
+    }
+
+    /// Return the rates that have a limit.
+    #[must_use]
+    pub fn limited(&self) -> RateSet {
+        self.limited
+    }
+}
+
 /// A limit with its period: rate and size of a token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -180,6 +297,22 @@ mod tests {
         let day =
             Rate::new("d", Counts::Tokens, 86_400_000_000, 100_000_000_000, RateLimitExceeded);
         assert_eq!((day.grain, day.quota(Limit::UNLIMITED).unit()), (13, 10_546_875));
+    }
+
+    #[test]
+    fn a_set_of_rates_lists_its_places_in_order() {
+        let limit = Limit { tokens: 5, burst: 5 };
+        let limits = Limits::new([(1, limit), (0, Limit::UNLIMITED)]);
+        assert_eq!(limits.limited().into_iter().collect::<Vec<_>>(), [1]);
+        assert_eq!((limits.of(0), limits.of(1)), (Limit::UNLIMITED, limit));
+        assert!(limits.limited().contains(1) && !limits.limited().contains(0));
+        let all: Vec<_> = RateSet::from_bits(u64::MAX).into_iter().collect();
+        assert_eq!(all, (0..RATE_COUNT).collect::<Vec<_>>());
+        for (rate, row) in RATES.iter().enumerate() {
+            let counted = (RateSet::TOKENS.contains(rate), RateSet::REQUESTS.contains(rate));
+            assert_eq!(counted, (row.counts == Counts::Tokens, row.counts == Counts::Requests));
+        }
+        assert_eq!(RateSet::TOKENS.and(limits.limited()).bits(), 2);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Code {
     BudgetExceeded = 13,
     Overloaded = 14,
     NotReady = 15,
-    /// A lease is short: the agent was told, and the answer is known in a moment.
+    /// A lease is short: the agent was asked, and the answer is known in a moment.
     LeaseWanted = 28,
 }
 
@@ -44,7 +44,8 @@ impl Code {
         (Self::LeaseWanted, "lease_wanted"),
     ];
 
-    /// The name of its counter, and of its member of `nemorouter.errors.Code` in lower case.
+    /// Return the name of the counter of this code, which is its member of `nemorouter.errors.Code`
+    /// in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(code, _)| *code == self).map_or("", |(_, name)| name)

@@ -26,7 +26,7 @@ use crate::{
 const MAGIC: u64 = u64::from_le_bytes(*b"NEMOJRNL");
 const H_MAGIC: usize = 0;
 const H_LAYOUT: usize = 1;
-const H_BOOT: usize = 2;
+const H_ID: usize = 2;
 const H_SLOTS: usize = 3;
 const H_UPSTREAMS: usize = 4;
 /// Tickets numbered so far, and those of them that were not admitted after all: the worker's line.
@@ -52,7 +52,7 @@ const FIRST_SLOT: usize = HEADER_WORDS + (refusal_count::WORDS).next_multiple_of
 /// Slots of one journal: a ticket keeps sixteen bits for its place.
 pub const SLOTS_MAX: usize = 1 << 16;
 /// Largest id of a journal: the ledger's columns are signed.
-const BOOT_MAX: u64 = i64::MAX as u64;
+const ID_MAX: u64 = i64::MAX as u64;
 /// Set in the number of a request that has no ticket.
 const NO_TICKET: u64 = 1 << 47;
 const _: () = assert!(H_NAMES + UPSTREAMS_MAX * NAME_WORDS <= HEADER_WORDS);
@@ -63,7 +63,8 @@ pub struct Journal {
     map: Map,
     path: Option<PathBuf>,
     slots: usize,
-    boot: u64,
+    /// A random number of 63 bits.
+    id: u64,
     /// Where the next search for a free slot begins.
     cursor: AtomicU64,
     /// The count of freed slots at which `cursor` last went back to the first slot.
@@ -73,18 +74,18 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn private(slots: usize, upstreams: &[String], boot: u64) -> Result<Self> {
-        Self::check(slots, upstreams, boot)?;
+    pub fn private(slots: usize, upstreams: &[String], id: u64) -> Result<Self> {
+        Self::check(slots, upstreams, id)?;
         let map = Map::private(FIRST_SLOT + slots * SLOT_WORDS)?;
-        Ok(Self::begin(map, None, slots, boot, upstreams))
+        Ok(Self::begin(map, None, slots, id, upstreams))
     }
 
-    /// A new locked file `<boot, 16 hex digits>.journal` in `directory`, wholly allocated.
-    pub fn create(directory: &Path, slots: usize, upstreams: &[String], boot: u64) -> Result<Self> {
-        Self::check(slots, upstreams, boot)?;
-        let path = directory.join(format!("{boot:016x}.journal"));
+    /// Create a locked file `<id, 16 hex digits>.journal` in `directory`, wholly allocated.
+    pub fn create(directory: &Path, slots: usize, upstreams: &[String], id: u64) -> Result<Self> {
+        Self::check(slots, upstreams, id)?;
+        let path = directory.join(format!("{id:016x}.journal"));
         // Locked before it has its name, so that nobody takes it for a dead worker's.
-        let unfinished = directory.join(format!("{boot:016x}.new"));
+        let unfinished = directory.join(format!("{id:016x}.new"));
         let words = FIRST_SLOT + slots * SLOT_WORDS;
         let map = Map::create(&unfinished, words)?;
         let made = map.ensure(0, words).and_then(|()| {
@@ -93,7 +94,7 @@ impl Journal {
             file.try_lock().map_err(|error| {
                 Error::Io(format!("lock {}", unfinished.display()), error.into())
             })?;
-            let journal = Self::begin(map, Some(path.clone()), slots, boot, upstreams);
+            let journal = Self::begin(map, Some(path.clone()), slots, id, upstreams);
             std::fs::rename(&unfinished, &path)
                 .map_err(Error::io(format_args!("rename {}", unfinished.display())))?;
             Ok(journal)
@@ -104,9 +105,9 @@ impl Journal {
         made
     }
 
-    fn check(slots: usize, upstreams: &[String], boot: u64) -> Result<()> {
-        if boot == 0 || boot > BOOT_MAX {
-            return Err(Error::Value(format!("{boot} is no id of a journal: it has 63 bits")));
+    fn check(slots: usize, upstreams: &[String], id: u64) -> Result<()> {
+        if id == 0 || id > ID_MAX {
+            return Err(Error::Value(format!("{id} is no id of a journal: it has 63 bits")));
         }
         if slots == 0 || slots > SLOTS_MAX {
             return Err(Error::Value(format!("a journal has 1 to {SLOTS_MAX} slots, not {slots}")));
@@ -121,17 +122,11 @@ impl Journal {
         Ok(())
     }
 
-    fn begin(
-        map: Map,
-        path: Option<PathBuf>,
-        slots: usize,
-        boot: u64,
-        upstreams: &[String],
-    ) -> Self {
+    fn begin(map: Map, path: Option<PathBuf>, slots: usize, id: u64, upstreams: &[String]) -> Self {
         let words = map.words();
         let header = [
             (H_LAYOUT, LAYOUT),
-            (H_BOOT, boot),
+            (H_ID, id),
             (H_SLOTS, slots as u64),
             (H_UPSTREAMS, upstreams.len() as u64),
         ];
@@ -146,19 +141,19 @@ impl Journal {
             }
         }
         words[H_MAGIC].store(MAGIC, Ordering::Release);
-        Self::of(map, path, slots, boot)
+        Self::of(map, path, slots, id)
     }
 
-    fn of(map: Map, path: Option<PathBuf>, slots: usize, boot: u64) -> Self {
+    fn of(map: Map, path: Option<PathBuf>, slots: usize, id: u64) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { map, path, slots, boot, cursor: zero(), rewound: zero(), listed: Mutex::default() }
+        Self { map, path, slots, id, cursor: zero(), rewound: zero(), listed: Mutex::default() }
     }
 
-    /// The drainer's view of a file.
+    /// Open a file, for the drainer.
     pub fn open(path: &Path) -> Result<Self> {
         let map = Map::open(path)?;
         let get = |word: usize| map.words()[word].load(Ordering::Acquire);
-        let (slots, boot) = (get(H_SLOTS) as usize, get(H_BOOT));
+        let (slots, id) = (get(H_SLOTS) as usize, get(H_ID));
         if get(H_MAGIC) != MAGIC || get(H_LAYOUT) != LAYOUT {
             return Err(Error::Foreign(format!(
                 "{} is not a journal of layout {LAYOUT}",
@@ -168,15 +163,15 @@ impl Journal {
         if slots == 0 || slots > SLOTS_MAX || map.words().len() != FIRST_SLOT + slots * SLOT_WORDS {
             return Err(Error::Foreign(format!("{} has the wrong size", path.display())));
         }
-        if boot == 0 || boot > BOOT_MAX {
+        if id == 0 || id > ID_MAX {
             return Err(Error::Foreign(format!("{} has an id of no journal", path.display())));
         }
-        Ok(Self::of(map, Some(path.to_owned()), slots, boot))
+        Ok(Self::of(map, Some(path.to_owned()), slots, id))
     }
 
     #[must_use]
-    pub fn boot(&self) -> u64 {
-        self.boot
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     #[must_use]
@@ -226,9 +221,9 @@ impl Journal {
         self.all().iter().map(Slot)
     }
 
-    /// Slots that are not free, with their places. The scan ends after as many as are in use, so
-    /// that an idle journal of thousands of slots costs nothing. What is claimed while it runs may
-    /// be left out; what was claimed before it is not.
+    /// List the slots that are not free, with their places. The scan ends after as many as are in
+    /// use, so that an idle journal of thousands of slots costs nothing. A slot that is claimed
+    /// while the scan runs may be left out; one that was claimed before it is not.
     pub fn used(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
         // Every step counts itself after it freed a slot and before it claims one, and what gave
         // slots back is read first: `in_use` may be too large, never too small. Acquire: partner of
@@ -246,7 +241,7 @@ impl Journal {
         self.word(H_REFUSED + code as usize).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All counters by name, cumulative.
+    /// Return all counters by name, cumulative.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
         let get = |at: usize| self.word(at).load(Ordering::Relaxed);
@@ -263,19 +258,19 @@ impl Journal {
         all
     }
 
-    /// A ticket was admitted.
+    /// Count an admitted ticket.
     pub fn count_admitted(&self) {
         self.count(H_ADMITTED, 1);
     }
 
-    /// A ticket was settled.
+    /// Count a settled ticket.
     pub fn count_settled(&self) {
         self.count(H_SETTLED, 1);
     }
 
-    /// A journal has one writer at a time (its worker under the interpreter's lock, or who recovers
-    /// it), so a store will do: it costs a tenth of an atomic addition. Two threads at once would
-    /// lose a count of a statistic, and nothing else.
+    /// Add to a counter. A journal has one writer at a time (its worker under the interpreter's
+    /// lock, or the process that recovers it), so a store will do: it costs a tenth of an atomic
+    /// addition. Two threads at once would lose a count of a statistic, and nothing else.
     fn count(&self, at: usize, more: u64) {
         let word = self.word(at);
         word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -297,7 +292,7 @@ impl Journal {
         refusal_count::take(self.refusal_counts(), before_minute)
     }
 
-    /// A number that no ticket or other request of this journal has.
+    /// Return a number that no ticket or other request of this journal has.
     #[must_use]
     pub fn next_request_number(&self) -> u64 {
         NO_TICKET | self.word(H_REQUESTS).fetch_add(1, Ordering::Relaxed)
@@ -308,7 +303,7 @@ impl Journal {
         self.each().filter(|slot| slot.head().state() == State::Free).count()
     }
 
-    /// Claim a free slot; `None` if there is none. Answers its place and its ticket's number.
+    /// Claim a free slot. Returns its place and its ticket's number; `None` if there is none.
     pub fn claim(&self) -> Option<(usize, u64)> {
         // Acquire: partner of `free`.
         let freed = self.word(H_FREED).load(Ordering::Acquire);
@@ -342,7 +337,8 @@ impl Journal {
         }
     }
 
-    /// Ended tickets, lowest place first; [`Slot::fits_ledger`] says which can become rows.
+    /// List the ended tickets, lowest place first; [`Slot::fits_ledger`] says which can become
+    /// rows.
     pub fn ended(&self) -> impl Iterator<Item = (usize, Head, Slot<'_>)> {
         self.used().filter(|(_, head, _)| head.state() == State::Applied)
     }
@@ -376,16 +372,16 @@ mod tests {
     /// The ledger's columns are signed: such an id would stop the drainer of the whole host.
     #[test]
     fn an_id_of_more_than_63_bits_is_refused_when_made_and_when_opened() {
-        for boot in [0, 1 << 63, u64::MAX] {
-            assert!(Journal::private(4, &[], boot).is_err());
+        for id in [0, 1 << 63, u64::MAX] {
+            assert!(Journal::private(4, &[], id).is_err());
         }
-        assert!(Journal::private(4, &[], BOOT_MAX).is_ok());
+        assert!(Journal::private(4, &[], ID_MAX).is_ok());
         let folder = std::env::temp_dir().join(format!("nemo-journal-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let made = Journal::create(&folder, 4, &[], 7).expect("room");
         let path = made.path().expect("a file").to_owned();
         assert!(Journal::open(&path).is_ok());
-        made.word(H_BOOT).store(1 << 63, Ordering::Relaxed);
+        made.word(H_ID).store(1 << 63, Ordering::Relaxed);
         assert!(matches!(Journal::open(&path), Err(Error::Foreign(_))));
         std::fs::remove_dir_all(&folder).expect("ours");
     }

@@ -15,7 +15,7 @@ const RECOVERED: u8 = 5;
 
 impl Journal {
     /// Take a dead worker's lock; false while it lives.
-    pub fn lock_dead(&self) -> Result<bool> {
+    pub fn lock_if_dead(&self) -> Result<bool> {
         let Some(file) = self.map.file() else {
             return Ok(true);
         };
@@ -26,8 +26,8 @@ impl Journal {
         }
     }
 
-    /// End what a dead worker left, charged as reserved; the indices of scopes whose money words
-    /// are to be recounted.
+    /// End what a dead worker left, charged as reserved. Returns the indices of scopes whose money
+    /// words are to be recounted.
     #[must_use]
     pub fn recover(&self) -> Vec<u32> {
         let mut scopes = HashSet::new();
@@ -64,7 +64,7 @@ impl Journal {
         scopes.into_iter().collect()
     }
 
-    /// Scopes of slots whose settlement met a frozen word.
+    /// List the scopes of slots whose settlement met a frozen word.
     #[must_use]
     pub fn deferred(&self) -> Vec<u32> {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,8 @@ impl Journal {
         scopes.into_iter().collect()
     }
 
-    /// After the scopes that `deferred` listed were recounted: their slots are applied.
+    /// Mark the slots that the last [`Self::deferred`] listed as applied, after their scopes were
+    /// recounted.
     pub fn finish_deferred(&self) {
         for (at, seq) in self.listed.lock().unwrap_or_else(PoisonError::into_inner).drain() {
             if let Some(slot) = self.slot(at) {
