@@ -11,8 +11,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from nemorouter import log
-from nemorouter._core import Gate, Guard, Worker
-from nemorouter._core import Routes as Table
+from nemorouter._core import Gate, Guard, Routes, Worker
 from nemorouter.arena import attach
 from nemorouter.control.process.bridge import Control
 from nemorouter.datadir.paths import DataDir
@@ -24,7 +23,7 @@ from nemorouter.gateway.driver import Driver
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.models import Known, Models
 from nemorouter.gateway.router import Router, not_ready
-from nemorouter.gateway.status import Status
+from nemorouter.gateway.status import StatusPages
 from nemorouter.gateway.wire import Connection, Scope
 from nemorouter.services.budgets.watch import Watcher
 from nemorouter.settings import Settings
@@ -32,7 +31,7 @@ from nemorouter.store.engine import Store
 from nemorouter.store.policies import all_prices
 from nemorouter.upstream.client import connect
 from nemorouter.upstream.echo import Echo
-from nemorouter.upstream.routes import Routes
+from nemorouter.upstream.routes import UpstreamRoutes
 
 MISCONFIGURED: Final = 3
 """Exit code of a worker that another start would not help."""
@@ -97,7 +96,7 @@ class App:
         router = Router(
             worker,
             Models(worker, gate, routes, _priced(store)),
-            Status(gate, DataDir(settings.data_dir)),
+            StatusPages(gate, DataDir(settings.data_dir)),
             Control(settings, store),
         )
         driver = Driver(
@@ -152,7 +151,7 @@ async def open_gate(
 def new_worker(
     gate: Gate,
     settings: Settings,
-    routes: Table,
+    routes: Routes,
     *,
     echo: int | None = None,
     guard: Guard | None = None,
@@ -186,12 +185,12 @@ def wake_agent(settings: Settings, stack: AsyncExitStack) -> Callable[[], None]:
     return bell
 
 
-def upstream_routes(settings: Settings) -> Routes:
+def upstream_routes(settings: Settings) -> UpstreamRoutes:
     """Make the upstreams of the settings; without any, echo serves every model."""
     if not settings.upstreams:
-        return Routes([(Echo(), ["*"])])
+        return UpstreamRoutes([(Echo(), ["*"])])
     configured = zip(connect(settings), settings.upstreams, strict=True)
-    return Routes([(upstream, entry.models) for upstream, entry in configured])
+    return UpstreamRoutes([(upstream, entry.models) for upstream, entry in configured])
 
 
 def _priced(store: Store) -> Known:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from nemorouter.services.budgets.budgets import NewBudget
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
+from nemorouter.services.scopes.scope import patch_scope
+from nemorouter.services.scopes.teams import create_team
 from nemorouter.types import Kind
 from tests.support.servers import Host, Server
 from tests.support.upstreams import FakeUpstream
@@ -27,7 +29,7 @@ class Contract:
 
 
 def _keys(host: Host) -> dict[str, str]:
-    host.change(lambda c, a: owners.create_team(c, a, NewScope(name="closed")))
+    host.change(lambda c, a: create_team(c, a, NewScope(name="closed")))
     soon = datetime.now(UTC) + timedelta(seconds=2)  # in the future, or it is refused
     made = {
         "good": host.key("good", rpm=60, tpm=100_000_000, budget=NewBudget(max_spend="1000")),
@@ -45,9 +47,7 @@ def _keys(host: Host) -> dict[str, str]:
         "unknown": "sk-nemo-" + "u" * 20,
     }
     host.change(lambda c, a: keys.revoke(c, a, "revoked"))
-    host.change(
-        lambda c, a: owners.patch_owner(c, a, Kind.TEAM, "closed", ScopePatch(status="disabled"))
-    )
+    host.change(lambda c, a: patch_scope(c, a, Kind.TEAM, "closed", ScopePatch(status="disabled")))
     # The server knows the time by its own clock, so that only waiting makes a key expire.
     time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()))
     return made

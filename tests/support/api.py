@@ -10,7 +10,7 @@ from nemorouter import ids
 from nemorouter.roles import Actor, Role
 from nemorouter.services.access import invitations, management
 from nemorouter.services.operations import bootstrap
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.users import NewMember, add_member
 from nemorouter.services.transaction.context import Context
 from tests.support.servers import Answer, Host, Server
 
@@ -44,8 +44,8 @@ def management_key(
     async def work(context: Context, local: Actor) -> str:
         actor = Actor(org=org or local.org, role=Role.OWNER, name="test")
         email = f"{name or role.name.lower()}-{ids.new_id()}@example.org"
-        person = await owners.add_member(
-            context, actor, owners.NewMember(name=email, email=email, role=role.name.lower())
+        person = await add_member(
+            context, actor, NewMember(name=email, email=email, role=role.name.lower())
         )
         new = management.NewManagementKey(name="test")
         user = Actor(

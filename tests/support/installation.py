@@ -14,7 +14,7 @@ from nemorouter.datadir import orphaned_arenas
 from nemorouter.datadir.paths import DataDir
 from nemorouter.roles import Actor, Role
 from nemorouter.services.operations import bootstrap
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.users import NewMember, add_member
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from tests.support.postgres_server import PostgresServer
@@ -91,9 +91,7 @@ async def owner(context: Context) -> Actor:
 @pytest.fixture
 async def member(context: Context, owner: Actor) -> Actor:
     """A person who may only have keys of their own."""
-    person = await owners.add_member(
-        context, owner, owners.NewMember(name="M", email="member@acme.test")
-    )
+    person = await add_member(context, owner, NewMember(name="M", email="member@acme.test"))
     return Actor(
         org=owner.org, role=Role.MEMBER, name=person.email, user=ids.from_text("user", person.id)
     )

@@ -307,15 +307,6 @@ def test_no_test_imports_from_another() -> None:
                 assert not last.startswith("test_"), path
 
 
-KNOWN_DOUBLES = {
-    "Routes": {"upstream.routes"},
-    "Status": {"gateway.status", "types"},
-    "_Answering": {"gateway.wrapped.asgi", "gateway.wrapped.rsgi"},
-    "_Scope": {"gateway.wrapped.rsgi"},
-}
-"""Class names with two meanings that are still to be parted. The list only gets shorter."""
-
-
 def test_a_class_name_has_one_meaning() -> None:
     """Mirrors of the native module in ``reference`` are the same things, and excepted."""
     homes: dict[str, set[str]] = {}
@@ -327,4 +318,4 @@ def test_a_class_name_has_one_meaning() -> None:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, set()).add(module)
     doubles = {name: found - {"_core"} for name, found in homes.items() if len(found) > 1}
-    assert doubles == KNOWN_DOUBLES
+    assert doubles == {}

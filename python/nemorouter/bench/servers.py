@@ -13,8 +13,9 @@ from nemorouter.bench.client import ask, request
 from nemorouter.server.serve import RUNTIMES
 from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.operations.bootstrap import bootstrap, local_actor, note_shown
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.scopes.teams import create_team
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
@@ -104,10 +105,8 @@ async def _keys(settings: Settings) -> Keys:
         await note_shown(store)
         context = await Context.attach(store, settings)
         actor = await local_actor(context)
-        await owners.create_team(context, actor, NewScope(name="limited", **_WIDE))
-        await owners.create_team(
-            context, actor, NewScope(name="everything", budget=_BUDGET, **_WIDE)
-        )
+        await create_team(context, actor, NewScope(name="limited", **_WIDE))
+        await create_team(context, actor, NewScope(name="everything", budget=_BUDGET, **_WIDE))
 
         async def key(name: str, **fields: Any) -> str:
             new = keys.NewKey(name=name, user="owner@localhost", **fields)

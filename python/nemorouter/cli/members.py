@@ -7,7 +7,7 @@ from cyclopts import App
 from nemorouter.cli.options import NO_LIMITS, Limits
 from nemorouter.cli.output import note, print_json, print_table
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
-from nemorouter.cli.teams import list_owners, show_owner
+from nemorouter.cli.teams import print_scope, print_scopes
 
 if TYPE_CHECKING:
     from nemorouter.roles import Actor
@@ -37,22 +37,18 @@ def add(
     role
         owner, admin, member or viewer.
     """
-    from nemorouter.services.scopes import owners
+    from nemorouter.services.scopes.users import NewMember, add_member
 
-    new = owners.NewMember(
-        email=email, name=name or email.partition("@")[0], role=role, **limits.fields()
-    )
-    show_owner(
-        with_store(common, lambda context, actor: owners.add_member(context, actor, new)), common
-    )
+    new = NewMember(email=email, name=name or email.partition("@")[0], role=role, **limits.fields())
+    print_scope(with_store(common, lambda context, actor: add_member(context, actor, new)), common)
 
 
 @app.command(name="list")
 def list_members(*, common: Common = DEFAULTS) -> None:
     """List people by e-mail, with their roles."""
-    from nemorouter.services.scopes import owners
+    from nemorouter.services.scopes.users import list_members
 
-    list_owners(with_store(common, owners.list_members), common, "role")
+    print_scopes(with_store(common, list_members), common, "role")
 
 
 @app.command
@@ -85,7 +81,7 @@ def update(
         if text is not None
     }
     patch = people.MemberPatch(**given, **limits.fields())
-    show_owner(
+    print_scope(
         with_store(
             common, lambda context, actor: people.patch_member(context, actor, member, patch)
         ),

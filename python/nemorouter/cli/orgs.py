@@ -9,7 +9,7 @@ from cyclopts import App
 from nemorouter.cli.options import NO_LIMITS, Limits
 from nemorouter.cli.output import note, print_json
 from nemorouter.cli.run import DEFAULTS, Common, group, with_store
-from nemorouter.cli.teams import list_owners, patch_of, show_owner
+from nemorouter.cli.teams import patch_of, print_scope, print_scopes
 
 if TYPE_CHECKING:
     from nemorouter.services.transaction.context import Context
@@ -49,7 +49,7 @@ def list_orgs(*, common: Common = DEFAULTS) -> None:
     """List the orgs of this installation."""
     from nemorouter.services.operations import orgs
 
-    list_owners(_with_context(common, orgs.list_orgs), common)
+    print_scopes(_with_context(common, orgs.list_orgs), common)
 
 
 @app.command
@@ -69,15 +69,15 @@ def update(
     status
         active or disabled; a disabled org's keys are refused.
     """
-    from nemorouter.services.scopes import owners
+    from nemorouter.services.scopes.scope import patch_scope
     from nemorouter.services.transaction.lookup import text_id
     from nemorouter.types import Kind
 
     patch = patch_of(limits, name=name, status=status)
-    show_owner(
+    print_scope(
         with_store(
             common,
-            lambda context, actor: owners.patch_owner(
+            lambda context, actor: patch_scope(
                 context, actor, Kind.ORG, text_id(Kind.ORG, actor.org), patch
             ),
         ),

@@ -20,21 +20,19 @@ def create(*, name: str, limits: Limits = NO_LIMITS, common: Common = DEFAULTS) 
     name
         The team's name.
     """
-    from nemorouter.services.scopes import owners
     from nemorouter.services.scopes.limits import NewScope
+    from nemorouter.services.scopes.teams import create_team
 
     new = NewScope(name=name, **limits.fields())
-    show_owner(
-        with_store(common, lambda context, actor: owners.create_team(context, actor, new)), common
-    )
+    print_scope(with_store(common, lambda context, actor: create_team(context, actor, new)), common)
 
 
 @app.command(name="list")
 def list_teams(*, common: Common = DEFAULTS) -> None:
     """List teams by name."""
-    from nemorouter.services.scopes import owners
+    from nemorouter.services.scopes.teams import list_teams
 
-    list_owners(with_store(common, owners.list_teams), common)
+    print_scopes(with_store(common, list_teams), common)
 
 
 @app.command
@@ -56,14 +54,14 @@ def update(
     status
         active or disabled; a disabled team refuses all its keys.
     """
-    from nemorouter.services.scopes import owners
+    from nemorouter.services.scopes.scope import patch_scope
     from nemorouter.types import Kind
 
     patch = patch_of(limits, name=name, status=status)
-    show_owner(
+    print_scope(
         with_store(
             common,
-            lambda context, actor: owners.patch_owner(context, actor, Kind.TEAM, team, patch),
+            lambda context, actor: patch_scope(context, actor, Kind.TEAM, team, patch),
         ),
         common,
     )
@@ -77,14 +75,14 @@ def patch_of(limits: Limits, **given: str | None) -> Any:  # noqa: ANN401 - a Sc
     return ScopePatch(**named, **limits.fields())
 
 
-def show_owner(view: Any, common: Common) -> None:  # noqa: ANN401 - any view
+def print_scope(view: Any, common: Common) -> None:  # noqa: ANN401 - any view
     if common.json:
         print_json(view)
     else:
         print_fields(view)
 
 
-def list_owners(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 - any views
+def print_scopes(views: Any, common: Common, *own: str) -> None:  # noqa: ANN401 - any views
     """Print a table of scopes; ``own`` are the fields that only their kind has."""
     if common.json:
         print_json({"data": views})

@@ -11,7 +11,7 @@ import msgspec
 from nemorouter._core import Gate, Worker, no_such_model
 from nemorouter.errors import Code
 from nemorouter.gateway.wire import Connection, Scope, is_asgi
-from nemorouter.upstream.routes import Routes
+from nemorouter.upstream.routes import UpstreamRoutes
 
 Known = Callable[[], Awaitable[Sequence[str]]]
 """Names of models that are known beside those an upstream names in full: the priced ones."""
@@ -20,7 +20,7 @@ Known = Callable[[], Awaitable[Sequence[str]]]
 class Models:
     """Both calls of the resource."""
 
-    def __init__(self, worker: Worker, gate: Gate, routes: Routes, known: Known) -> None:
+    def __init__(self, worker: Worker, gate: Gate, routes: UpstreamRoutes, known: Known) -> None:
         self._worker = worker
         self._gate = gate
         self._routes = routes

@@ -11,7 +11,7 @@ from nemorouter._core import Resource, Worker, problem
 from nemorouter.errors import Code
 from nemorouter.gateway import status
 from nemorouter.gateway.models import Models
-from nemorouter.gateway.status import Status
+from nemorouter.gateway.status import StatusPages
 from nemorouter.gateway.wire import Connection, Scope, is_asgi
 
 Part = Callable[[Scope, Connection], Coroutine[Any, Any, None]]
@@ -24,7 +24,7 @@ class Router:
     __slots__ = ("_control", "_models", "_status", "_worker")
 
     def __init__(
-        self, worker: Worker, models: Models, status: Status, control: Part | None = None
+        self, worker: Worker, models: Models, status: StatusPages, control: Part | None = None
     ) -> None:
         self._worker = worker
         self._models = models

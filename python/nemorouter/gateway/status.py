@@ -58,7 +58,7 @@ def ready(gate: "Gate") -> Whole:
     return 200, [_JSON], b'{"status":"ready"}'
 
 
-class Status:
+class StatusPages:
     """Answers for the whole host: all journals in ``data`` are counted, and those that are gone."""
 
     def __init__(self, gate: "Gate", data: DataDir) -> None:

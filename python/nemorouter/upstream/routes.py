@@ -5,17 +5,17 @@ Fixed at the start; clients choose nothing.
 
 from collections.abc import Sequence
 
-from nemorouter._core import Routes as Table
+from nemorouter._core import Routes
 from nemorouter.upstream.base import Upstream
 from nemorouter.upstream.echo import Echo
 
 
-class Routes:
+class UpstreamRoutes:
     """All upstreams, in the order of the settings, each with the patterns of its models."""
 
     def __init__(self, table: Sequence[tuple[Upstream, Sequence[str]]]) -> None:
         self.upstreams = [upstream for upstream, _ in table]
-        self.table = Table([list(patterns) for _, patterns in table])
+        self.table = Routes([list(patterns) for _, patterns in table])
         self.models = [
             pattern for _, patterns in table for pattern in patterns if not pattern.endswith("*")
         ]

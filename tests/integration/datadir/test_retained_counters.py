@@ -6,13 +6,13 @@ from nemorouter._core import Journal
 from nemorouter.datadir import retained_counters, set_aside
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.set_aside import Item, Queue
-from nemorouter.gateway.status import Status
+from nemorouter.gateway.status import StatusPages
 from tests.support.desk import Desk, desk
 
 __all__ = ["desk"]
 
 
-def counted(status: Status) -> dict[str, int]:
+def counted(status: StatusPages) -> dict[str, int]:
     """The counters of /metrics."""
     lines = status("metrics")[2].decode().splitlines()
     found = (line.split() for line in lines if "_total" in line and not line.startswith("#"))
@@ -20,7 +20,7 @@ def counted(status: Status) -> dict[str, int]:
 
 
 async def test_metrics_keep_what_a_dead_worker_counted(desk: Desk) -> None:
-    status = Status(desk.gate, desk.data)
+    status = StatusPages(desk.gate, desk.data)
     desk.ask(3)
     await desk.die(ended=4, opened=2)
     before = counted(status)
@@ -34,7 +34,7 @@ async def test_metrics_keep_what_a_dead_worker_counted(desk: Desk) -> None:
 
 
 async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) -> None:
-    status = Status(desk.gate, desk.data)
+    status = StatusPages(desk.gate, desk.data)
     await desk.die(ended=4, opened=0)
     (dead,) = [path for path in desk.data.journal_paths() if str(path) != desk.journal.path]
     retained_counters.add(desk.data.counters_file, Journal.open(str(dead)), dead.name)
@@ -46,7 +46,7 @@ async def test_a_drainer_that_died_between_both_steps_counts_once(desk: Desk) ->
 async def test_metrics_count_what_is_set_aside(desk: Desk) -> None:
     """Row P1 of the attacks: what cannot be applied was seen by nobody."""
     set_aside.update(desk.data, Queue.CHANGES, [Item("a", "no room"), Item("b", "no room")])
-    text = Status(desk.gate, desk.data)("metrics")[2].decode()
+    text = StatusPages(desk.gate, desk.data)("metrics")[2].decode()
     assert 'nemorouter_set_aside{queue="changes"} 2\n' in text
     assert 'nemorouter_set_aside{queue="rows"} 0\n' in text
 

@@ -11,7 +11,7 @@ from nemorouter.control.app import create_control
 from nemorouter.roles import Actor, Role
 from nemorouter.services.access import sessions
 from nemorouter.services.operations import bootstrap
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.users import NewMember, add_member
 from nemorouter.services.transaction.context import Context
 from nemorouter.types import RATES
 from tests.support.installation import (  # noqa: F401 - fixtures
@@ -129,8 +129,8 @@ async def person(context: Context, role: Role, org: int, email: str = "") -> Per
     """A fresh person of this role, who has signed in."""
     local = Actor(org=org, role=Role.OWNER, name="test", operator=True)
     email = email or f"{role.name.lower()}{ids.new_id()}@example.org"
-    made = await owners.add_member(
-        context, local, owners.NewMember(name=email, email=email, role=role.name.lower())
+    made = await add_member(
+        context, local, NewMember(name=email, email=email, role=role.name.lower())
     )
     user = ids.from_text("user", made.id)
     async with context.store.begin() as connection:

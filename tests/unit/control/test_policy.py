@@ -14,8 +14,9 @@ from nemorouter.control import pages, policy
 from nemorouter.roles import ACTIONS, OPERATOR_ACTIONS, Actor, Role
 from nemorouter.services.access import invitations, management
 from nemorouter.services.budgets import budgets, webhooks
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.scopes.teams import create_team
 from nemorouter.services.transaction.context import Context
 from nemorouter.store.schema import metadata
 from nemorouter.types import Kind
@@ -53,7 +54,7 @@ async def things(context: Context, actor: Actor) -> dict[str, str]:
     """One of each kind, with its id."""
     key = (await keys.create(context, actor, keys.NewKey(name="key"))).view.id
     await budgets.set_budget(context, actor, Kind.KEY, key, budgets.NewBudget(max_spend="5"))
-    team = (await owners.create_team(context, actor, NewScope(name="team"))).id
+    team = (await create_team(context, actor, NewScope(name="team"))).id
     user = await person(context, Role.MEMBER, actor.org)
     invited = await invitations.create(
         context, actor, invitations.NewInvitation(email="i@example.org")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nemorouter.upstream.routes import Routes
+from nemorouter.upstream.routes import UpstreamRoutes
 
 
 class Named:
@@ -12,9 +12,9 @@ class Named:
         self.name = name
 
 
-def routes(**patterns: list[str]) -> Routes:
+def routes(**patterns: list[str]) -> UpstreamRoutes:
     table: list[Any] = [(Named(name), models) for name, models in patterns.items()]
-    return Routes(table)
+    return UpstreamRoutes(table)
 
 
 def test_exact_before_the_longest_prefix_before_the_rest() -> None:

@@ -9,8 +9,9 @@ from nemorouter.services.access import invitations, management, operators, peopl
 from nemorouter.services.fields.page import Page, sliced
 from nemorouter.services.fields.views import KeyView, ScopeView, UserView
 from nemorouter.services.operations import orgs
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes import teams, users
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
+from nemorouter.services.scopes.scope import patch_scope, show_scope
 from nemorouter.types import Kind
 
 
@@ -79,36 +80,36 @@ class MePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 async def list_teams(call: Call) -> Page[ScopeView]:
-    return await owners.page_teams(
+    return await teams.page_teams(
         call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
     )
 
 
 async def create_team(call: Call) -> ScopeView:
-    return await owners.create_team(call.context, call.actor, call.body)
+    return await teams.create_team(call.context, call.actor, call.body)
 
 
 async def show_team(call: Call) -> ScopeView:
-    found: ScopeView = await owners.show_owner(call.context, call.actor, Kind.TEAM, call.id)
+    found: ScopeView = await show_scope(call.context, call.actor, Kind.TEAM, call.id)
     return found
 
 
 async def patch_team(call: Call) -> ScopeView:
-    return await owners.patch_owner(call.context, call.actor, Kind.TEAM, call.id, call.body)
+    return await patch_scope(call.context, call.actor, Kind.TEAM, call.id, call.body)
 
 
 async def list_members(call: Call) -> Page[UserView]:
-    return await owners.page_members(
+    return await users.page_members(
         call.context, call.actor, limit=call.query.limit, cursor=call.query.cursor
     )
 
 
 async def add_member(call: Call) -> UserView:
-    return await owners.add_member(call.context, call.actor, call.body)
+    return await users.add_member(call.context, call.actor, call.body)
 
 
 async def show_member(call: Call) -> UserView:
-    found: UserView = await owners.show_owner(call.context, call.actor, Kind.USER, call.id)
+    found: UserView = await show_scope(call.context, call.actor, Kind.USER, call.id)
     return found
 
 
@@ -194,16 +195,12 @@ async def patch_me(call: Call) -> UserView:
 
 
 async def show_org(call: Call) -> ScopeView:
-    found: ScopeView = await owners.show_owner(
-        call.context, call.actor, Kind.ORG, call.signed.org_id
-    )
+    found: ScopeView = await show_scope(call.context, call.actor, Kind.ORG, call.signed.org_id)
     return found
 
 
 async def patch_org(call: Call) -> ScopeView:
-    return await owners.patch_owner(
-        call.context, call.actor, Kind.ORG, call.signed.org_id, call.body
-    )
+    return await patch_scope(call.context, call.actor, Kind.ORG, call.signed.org_id, call.body)
 
 
 async def delete_org(call: Call) -> None:
@@ -250,7 +247,7 @@ ROUTES: Final = (
         path="/members",
         about="Add a person who does not sign in yet; keys can be theirs at once",
         work=add_member,
-        body=owners.NewMember,
+        body=users.NewMember,
         answer=UserView,
         status=201,
     ),

@@ -17,7 +17,8 @@ from nemorouter.roles import Role
 from nemorouter.services.access import invitations, people, reset
 from nemorouter.services.fields.views import UserView
 from nemorouter.services.reports import overview
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.scope import show_scope
+from nemorouter.services.scopes.users import page_members
 from nemorouter.types import Kind
 
 PAGE: Final = 50
@@ -164,7 +165,7 @@ async def remove_member(
 
 
 async def _find(frame: Frame, id: str) -> UserView:
-    found: UserView = await owners.show_owner(
+    found: UserView = await show_scope(
         frame.context, frame.actor, Kind.USER, forms.only_id("user", id)
     )
     return found
@@ -173,7 +174,7 @@ async def _find(frame: Frame, id: str) -> UserView:
 async def _list(
     frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
 ) -> Response[str]:
-    found = await owners.page_members(frame.context, frame.actor, limit=PAGE, cursor=cursor)
+    found = await page_members(frame.context, frame.actor, limit=PAGE, cursor=cursor)
     invited = []
     if frame.can("invitation.read"):
         invited = await invitations.list_invitations(frame.context, frame.actor)

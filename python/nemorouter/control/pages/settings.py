@@ -18,7 +18,7 @@ from nemorouter.services.access.management import ManagementKeyView, NewManageme
 from nemorouter.services.budgets import prices, webhooks
 from nemorouter.services.budgets.webhooks import NewWebhook, WebhookView
 from nemorouter.services.fields.views import ScopeView
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.scope import patch_scope, show_scope
 from nemorouter.types import Kind
 
 PAGE: Final = 50
@@ -38,9 +38,7 @@ async def save_org(request: AnyRequest, org: FromPath[str]) -> Response[str] | R
     frame = await open_frame(request, org, "Settings")
     form = await forms.read(request)
     try:
-        await owners.patch_owner(
-            frame.context, frame.actor, Kind.ORG, frame.org_id, teams.patch(form)
-        )
+        await patch_scope(frame.context, frame.actor, Kind.ORG, frame.org_id, teams.patch(form))
     except RefusedError as error:
         return await _page(frame, "org_form", form, error)
     return go(
@@ -289,7 +287,7 @@ async def _page(
     error: RefusedError | None = None,
 ) -> Response[str]:
     """All sections; the one that was refused keeps what was typed."""
-    org: ScopeView = await owners.show_owner(frame.context, frame.actor, Kind.ORG, frame.org_id)
+    org: ScopeView = await show_scope(frame.context, frame.actor, Kind.ORG, frame.org_id)
     said: dict[str, Any] = dict.fromkeys(_SECTIONS, forms.Form()) | {
         "org_form": teams.as_form(org),
         "problem": "",

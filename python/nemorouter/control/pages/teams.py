@@ -12,8 +12,9 @@ from nemorouter.control.pages.render import go
 from nemorouter.errors import RefusedError
 from nemorouter.services.fields.views import ScopeView
 from nemorouter.services.reports import overview
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys, teams
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
+from nemorouter.services.scopes.scope import patch_scope, show_scope
 from nemorouter.types import Kind
 
 PAGE: Final = 50
@@ -40,7 +41,7 @@ async def create_team(request: AnyRequest, org: FromPath[str]) -> Response[str] 
             budget=forms.budget(form),
             allowed_models=forms.lines(form, "allowed_models"),
         )
-        made = await owners.create_team(frame.context, frame.actor, new)
+        made = await teams.create_team(frame.context, frame.actor, new)
     except RefusedError as error:
         return await _list(frame, form, error)
     return go(f"{frame.path}/teams/{made.id}", "team-created")
@@ -62,7 +63,7 @@ async def save_team(
     form = await forms.read(request)
     old = await _find(frame, id)
     try:
-        await owners.patch_owner(frame.context, frame.actor, Kind.TEAM, old.id, patch(form))
+        await patch_scope(frame.context, frame.actor, Kind.TEAM, old.id, patch(form))
     except RefusedError as error:
         return await _team(frame, old, form, error)
     return go(f"{frame.path}/teams/{old.id}", "team-saved")
@@ -80,7 +81,7 @@ def patch(form: forms.Form) -> ScopePatch:
 
 
 async def _find(frame: Frame, id: str) -> ScopeView:
-    found: ScopeView = await owners.show_owner(
+    found: ScopeView = await show_scope(
         frame.context, frame.actor, Kind.TEAM, forms.only_id("team", id)
     )
     return found
@@ -89,7 +90,7 @@ async def _find(frame: Frame, id: str) -> ScopeView:
 async def _list(
     frame: Frame, form: forms.Form, error: RefusedError | None = None, cursor: str | None = None
 ) -> Response[str]:
-    found = await owners.page_teams(frame.context, frame.actor, limit=PAGE, cursor=cursor)
+    found = await teams.page_teams(frame.context, frame.actor, limit=PAGE, cursor=cursor)
     return frame.page(
         "teams.html",
         status=forms.status(error) if error else 200,

@@ -30,13 +30,13 @@ class WrappedAsgi:
         hidden = _CALL if exchange.wants_body else _CREDENTIALS
         headers = [pair for pair in given["headers"] if bytes(pair[0]).lower() not in hidden]
         state = {**given.get("state", {}), "nemorouter": Caller(exchange, self._arena)}
-        answering = _Answering(exchange, receive, send, durable=self._durable)
+        answering = _AsgiAnswer(exchange, receive, send, durable=self._durable)
         inner = {**given, "headers": headers, "state": state}
         await self._app(inner, answering.receive, answering.send)
         answering.finish()
 
 
-class _Answering:
+class _AsgiAnswer:
     """The app's ``receive`` and ``send``."""
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send, *, durable: bool) -> None:

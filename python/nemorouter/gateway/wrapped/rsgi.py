@@ -24,8 +24,8 @@ class WrappedRsgi:
 
         ClientGoneError: the app returned because it noticed that the client had left.
         """
-        answering = _Answering(exchange, connection)
-        await self._app.__rsgi__(_Scope(scope, exchange, self._arena), answering)
+        answering = _RsgiAnswer(exchange, connection)
+        await self._app.__rsgi__(_WrappedScope(scope, exchange, self._arena), answering)
         if answering.left:
             raise ClientGoneError
         last = exchange.end(WHOLE)
@@ -61,7 +61,7 @@ class _Headers:
         return len(dict(self._pairs))
 
 
-class _Scope:
+class _WrappedScope:
     """The request's scope with ``state`` beside it."""
 
     def __init__(self, scope: Scope, exchange: Exchange, arena: Arena) -> None:
@@ -73,7 +73,7 @@ class _Scope:
         return getattr(self._scope, name)
 
 
-class _Answering:
+class _RsgiAnswer:
     """The connection as the app sees it: the body that was read, and answers with our headers."""
 
     def __init__(self, exchange: Exchange, connection: Connection) -> None:

@@ -15,7 +15,7 @@ from nemorouter.roles import Actor, Role, require
 from nemorouter.services.access import password as passwords
 from nemorouter.services.access import sessions, tokens
 from nemorouter.services.fields import values
-from nemorouter.services.scopes import owners
+from nemorouter.services.scopes.users import NewMember, insert_member, parse_role
 from nemorouter.services.transaction.clock import iso, now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import is_operator, text_id
@@ -63,7 +63,7 @@ async def create(context: Context, actor: Actor, new: NewInvitation) -> IssuedIn
     A person who is there without a password may be invited with the role that they have: a link
     lets whoever holds it act as them, so it takes the same right as making them.
     """
-    role = owners.parse_role(new.role)
+    role = parse_role(new.role)
     email = values.email(new.email)
     async with change(context, actor, "invitation.create") as unit:
         if role is Role.OWNER and actor.role is not Role.OWNER:
@@ -187,8 +187,8 @@ async def _join(unit: UnitOfWork, row: Row[Any], name: str, hashed: str) -> int:
     found = (await unit.connection.execute(query)).first()
     role = Role(row.role)
     if found is None:
-        new = owners.NewMember(name=name, email=row.email, role=role.name.lower())
-        return ids.from_text("user", (await owners.insert_member(unit, new, hashed)).id)
+        new = NewMember(name=name, email=row.email, role=role.name.lower())
+        return ids.from_text("user", (await insert_member(unit, new, hashed)).id)
     if found.role != role:
         raise NotFoundError(_GONE)
     given = {"name": name, "password_hash": hashed}

@@ -15,8 +15,9 @@ from nemorouter.services.access import invitations, reset, sessions
 from nemorouter.services.access.sessions import Signed
 from nemorouter.services.fields import values
 from nemorouter.services.fields.views import KeyView, UserView, view, views
-from nemorouter.services.scopes import owners
 from nemorouter.services.scopes.limits import ScopePatch
+from nemorouter.services.scopes.scope import write_patch
+from nemorouter.services.scopes.users import parse_role
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import find, text_id
@@ -40,13 +41,13 @@ async def patch_member(
     """
     async with change(context, actor, "member.update") as unit:
         old = await find(unit.connection, actor, Kind.USER, reference)
-        role = None if given.role is UNSET else owners.parse_role(given.role)
+        role = None if given.role is UNSET else parse_role(given.role)
         was = await _role(unit, old.id)
         disabled = given.status not in (UNSET, "active")
         if (role is not None and role is not was) or disabled:
             await _may_lose(unit, was, wanted=role)
             await _end_what_they_issued(unit, old)
-        found: UserView = await owners.write_patch(unit, Kind.USER, old, given, role)
+        found: UserView = await write_patch(unit, Kind.USER, old, given, role)
         await _require_owner(unit)
         return found
 

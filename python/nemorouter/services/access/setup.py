@@ -14,7 +14,7 @@ from nemorouter.roles import Actor, Role
 from nemorouter.services.access import password as passwords
 from nemorouter.services.access import sessions, tokens
 from nemorouter.services.fields import values
-from nemorouter.services.scopes.owners import taken
+from nemorouter.services.scopes.scope import taken
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import text_id
 from nemorouter.services.transaction.unit import own_change

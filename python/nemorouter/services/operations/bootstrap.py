@@ -12,9 +12,12 @@ from nemorouter.services.access import management
 from nemorouter.services.budgets import prices
 from nemorouter.services.fields import values
 from nemorouter.services.fields.views import ScopeView
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.scopes.places import take_place
+from nemorouter.services.scopes.scope import taken
+from nemorouter.services.scopes.teams import insert_team
+from nemorouter.services.scopes.users import NewMember, insert_member
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, text_id
 from nemorouter.services.transaction.unit import UnitOfWork, change
@@ -83,8 +86,8 @@ async def init(
         if (await unit.connection.execute(select(orgs.c.id).limit(1))).first() is not None:
             raise ConflictError("This store is set up already; its data directory holds an org.")
         team = await _insert_org(unit, org)
-        member = owners.NewMember(name=email.partition("@")[0], email=email, role="owner")
-        user = await owners.insert_member(unit, member, password_hash)
+        member = NewMember(name=email.partition("@")[0], email=email, role="owner")
+        user = await insert_member(unit, member, password_hash)
         await prices.write_prices(unit, prices.builtin_prices(), replace=False)
         first = await keys.insert_key(unit, keys.NewKey(name=api_key)) if api_key else None
         if first is not None:
@@ -133,9 +136,9 @@ async def add_org(context: Context, name: str) -> int:
 async def _insert_org(unit: UnitOfWork, name: str) -> ScopeView:
     """Org and team ``Default``; answers the team."""
     row = {"id": unit.actor.org, "name": values.name(name, "org"), "created_ms": unit.now_ms}
-    with owners.taken(Kind.ORG):
+    with taken(Kind.ORG):
         await unit.connection.execute(insert(orgs).values(**row))
     await take_place(unit)
     await unit.bump_version(Kind.ORG, unit.actor.org)
     await unit.record("org.created", text_id(Kind.ORG, unit.actor.org), None, {"name": row["name"]})
-    return await owners.insert_team(unit, NewScope(name=DEFAULT_TEAM))
+    return await insert_team(unit, NewScope(name=DEFAULT_TEAM))

@@ -10,7 +10,9 @@ from nemorouter.roles import Actor, Role
 from nemorouter.services.access import invitations, management, people, reset
 from nemorouter.services.access.invitations import NewInvitation
 from nemorouter.services.access.operators import NewOperator, add_operator
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
+from nemorouter.services.scopes.scope import show_scope
+from nemorouter.services.scopes.users import NewMember, add_member
 from nemorouter.services.transaction.context import Context
 from nemorouter.types import Kind
 
@@ -20,8 +22,8 @@ OWNER = "owner@acme.test"  # without a password
 
 @pytest.fixture
 async def admin(context: Context, owner: Actor) -> Actor:
-    made = await owners.add_member(
-        context, owner, owners.NewMember(name="A", email="admin@acme.test", role="admin")
+    made = await add_member(
+        context, owner, NewMember(name="A", email="admin@acme.test", role="admin")
     )
     return Actor(
         org=owner.org, role=Role.ADMIN, name=made.email, user=ids.from_text("user", made.id)
@@ -41,7 +43,7 @@ async def test_an_invitation_changes_nobodys_role(
 async def test_a_link_that_was_made_before_a_promotion_takes_over_nobody(
     context: Context, owner: Actor, admin: Actor
 ) -> None:
-    await owners.add_member(context, owner, owners.NewMember(name="B", email="b@acme.test"))
+    await add_member(context, owner, NewMember(name="B", email="b@acme.test"))
     made = await invitations.create(context, admin, NewInvitation(email="b@acme.test"))
     await people.patch_member(context, owner, "b@acme.test", people.MemberPatch(role="owner"))
     with pytest.raises(NotFoundError):
@@ -51,7 +53,7 @@ async def test_a_link_that_was_made_before_a_promotion_takes_over_nobody(
 async def test_an_operator_without_a_password_is_invited_by_operators_alone(
     context: Context, owner: Actor, admin: Actor
 ) -> None:
-    await owners.add_member(context, owner, owners.NewMember(name="B", email="b@acme.test"))
+    await add_member(context, owner, NewMember(name="B", email="b@acme.test"))
     await add_operator(context, owner, NewOperator(email="b@acme.test"))
     with pytest.raises(ForbiddenError, match="operator"):
         await invitations.create(context, admin, NewInvitation(email="b@acme.test"))
@@ -63,7 +65,7 @@ async def test_a_person_who_is_there_joins_with_the_role_they_have(
 ) -> None:
     made = await invitations.create(context, owner, NewInvitation(email=OWNER, role="owner"))
     await invitations.accept(context, made.token, "Ada", PASSWORD, "")
-    shown = await owners.show_owner(context, owner, Kind.USER, OWNER)
+    shown = await show_scope(context, owner, Kind.USER, OWNER)
     assert (shown.role, shown.name, shown.signs_in) == ("owner", "Ada", True)
 
 

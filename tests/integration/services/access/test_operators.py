@@ -15,8 +15,11 @@ from nemorouter.services.budgets import prices
 from nemorouter.services.operations import bootstrap, hosts, peppers
 from nemorouter.services.reports import audit
 from nemorouter.services.reports.audit import AuditFilter
-from nemorouter.services.scopes import keys, owners, places
+from nemorouter.services.scopes import keys, places
 from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.scopes.scope import show_scope
+from nemorouter.services.scopes.teams import create_team
+from nemorouter.services.scopes.users import NewMember, add_member
 from nemorouter.services.transaction.context import Context
 from nemorouter.types import Kind
 from tests.support.installation import scalar
@@ -25,9 +28,7 @@ from tests.support.installation import scalar
 async def signed(context: Context, email: str, org: int, role: str = "owner") -> Actor:
     """A person of an org, as their browser's session makes them known."""
     local = Actor(org=org, role=Role.OWNER, name="test")
-    made = await owners.add_member(
-        context, local, owners.NewMember(name=email, email=email, role=role)
-    )
+    made = await add_member(context, local, NewMember(name=email, email=email, role=role))
     return await again(context, ids.from_text("user", made.id), org)
 
 
@@ -150,7 +151,7 @@ async def test_all_orgs_see_what_was_done_to_the_installation(
     ada = await signed(context, "ada@acme.test", owner.org)
     await prices.set_price(context, ada, prices.Price(model="echo", input="9"))
     await prices.delete_price(context, ada, "echo")
-    await owners.create_team(context, ada, NewScope(name="Secret"))
+    await create_team(context, ada, NewScope(name="Secret"))
     seen = (await audit.list_audit(context, neighbour)).data
     assert [(event.action, event.actor, event.source_ip) for event in seen[:2]] == [
         ("price.deleted", "operator", ""),
@@ -185,7 +186,7 @@ async def test_pages_of_both_kinds_of_events_leave_none_out(
 ) -> None:
     for number in range(5):
         await prices.set_price(context, owner, prices.Price(model="echo", input=f"{number + 1}"))
-        await owners.create_team(context, neighbour, NewScope(name=f"t{number}"))
+        await create_team(context, neighbour, NewScope(name=f"t{number}"))
     whole = [event.seq for event in (await audit.list_audit(context, neighbour)).data]
     found: list[int] = []
     cursor = None
@@ -213,8 +214,8 @@ async def test_one_org_cannot_fill_the_installation(
     for call in (
         keys.create(context, neighbour, keys.NewKey(name="k")),
         keys.duplicate(context, neighbour, "k3"),
-        owners.create_team(context, neighbour, NewScope(name="t")),
-        owners.add_member(context, neighbour, owners.NewMember(name="p", email="p@example.org")),
+        create_team(context, neighbour, NewScope(name="t")),
+        add_member(context, neighbour, NewMember(name="p", email="p@example.org")),
     ):
         with pytest.raises(ConflictError, match="its share"):
             await call
@@ -257,6 +258,6 @@ async def test_a_member_makes_so_many_keys_and_no_more(
 async def test_what_was_refused_takes_no_place(context: Context, owner: Actor) -> None:
     before = await scalar(context, "SELECT sum(scopes) FROM orgs")
     with pytest.raises(ConflictError):
-        await owners.create_team(context, owner, NewScope(name="Default"))
+        await create_team(context, owner, NewScope(name="Default"))
     assert await scalar(context, "SELECT sum(scopes) FROM orgs") == before == 3
-    assert (await owners.show_owner(context, owner, Kind.TEAM, "Default")).name == "Default"
+    assert (await show_scope(context, owner, Kind.TEAM, "Default")).name == "Default"

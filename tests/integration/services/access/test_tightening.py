@@ -8,9 +8,10 @@ from nemorouter.errors import ForbiddenError, RefusedError
 from nemorouter.roles import Actor
 from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.fields.views import KeyView
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.keys import KeyPatch, NewKey
 from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.scopes.teams import create_team
 from nemorouter.services.transaction.context import Context
 from tests.support.installation import fields
 
@@ -109,7 +110,7 @@ async def test_a_disabled_key_is_the_admins_to_wake(
 
 async def test_the_team_is_not_the_members(context: Context, owner: Actor, member: Actor) -> None:
     """The other door of the same permission: a key made in a team with a larger budget."""
-    await owners.create_team(context, owner, NewScope(name="Rich"))
+    await create_team(context, owner, NewScope(name="Rich"))
     with pytest.raises(RefusedError, match="Default"):
         await keys.create(context, member, NewKey(name="k", team="Rich"))
     made = await keys.create(context, owner, NewKey(name="k", team="Rich", user=member.name))

@@ -11,7 +11,8 @@ from nemorouter.services.budgets import budgets
 from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.reports import audit, logs, overview, usage
 from nemorouter.services.reports.logs import LogFilter
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
+from nemorouter.services.scopes.teams import list_teams
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.store.ledger import record
@@ -233,7 +234,7 @@ async def test_the_sums_of_owners_are_those_of_their_keys(
     )
     with pytest.raises(RefusedError, match="no key"):
         await overview.daily(context, member, Kind.KEY, ids.to_text("key", used[0]))
-    (team,) = [one for one in await owners.list_teams(context, owner) if one.name == "Default"]
+    (team,) = [one for one in await list_teams(context, owner) if one.name == "Default"]
     assert team.spend == "0.000006018"
 
 

@@ -13,8 +13,9 @@ from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, Refu
 from nemorouter.roles import Actor, Role
 from nemorouter.services.budgets import budgets
 from nemorouter.services.fields.rates import rates_of
-from nemorouter.services.scopes import keys, owners
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope
+from nemorouter.services.scopes.teams import create_team
 from nemorouter.services.transaction.context import Context
 from nemorouter.store import policies
 from nemorouter.types import Kind, Policy, Status, per_rate
@@ -163,7 +164,7 @@ async def test_a_name_means_the_live_key_and_two_are_a_conflict(
 
 
 async def test_list_pages_and_filters(context: Context, owner: Actor) -> None:
-    await owners.create_team(context, owner, NewScope(name="T"))
+    await create_team(context, owner, NewScope(name="T"))
     made = [
         (
             await keys.create(

@@ -10,8 +10,10 @@ from nemorouter.roles import Actor, Role
 from nemorouter.services.budgets import budgets, prices
 from nemorouter.services.fields.page import every
 from nemorouter.services.fields.rates import rates_of
-from nemorouter.services.scopes import owners
 from nemorouter.services.scopes.limits import NewScope, ScopePatch
+from nemorouter.services.scopes.scope import patch_scope
+from nemorouter.services.scopes.teams import create_team, list_teams, page_teams
+from nemorouter.services.scopes.users import NewMember, add_member, list_members, page_members
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import text_id
 from nemorouter.store import policies
@@ -32,7 +34,7 @@ async def newest(context: Context) -> Policy | None:
 
 async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
     new = NewScope(name="Search", budget=DAILY, allowed_models=("o3",), **fields(tpm=1000))
-    view = await owners.create_team(context, owner, new)
+    view = await create_team(context, owner, new)
     policy = await newest(context)
     assert policy is not None
     assert (policy.kind, policy.org, policy.limits, policy.cap) == (
@@ -42,10 +44,10 @@ async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
         1_500_000_000,
     )
     assert policy.models == ("o3",)
-    assert [team.name for team in await owners.list_teams(context, owner)] == ["Default", "Search"]
+    assert [team.name for team in await list_teams(context, owner)] == ["Default", "Search"]
     with pytest.raises(ConflictError, match="Another team has this name"):
-        await owners.create_team(context, owner, new)
-    changed = await owners.patch_owner(
+        await create_team(context, owner, new)
+    changed = await patch_scope(
         context, owner, Kind.TEAM, "Search", ScopePatch(status="disabled", **fields(tpm=None))
     )
     assert (changed.id, changed.status, rates_of(changed)["tpm"], changed.budget) == (
@@ -61,22 +63,18 @@ async def test_a_team_with_limits(context: Context, owner: Actor) -> None:
 
 async def test_the_default_team_keeps_its_name(context: Context, owner: Actor) -> None:
     with pytest.raises(ConflictError, match="keeps its name"):
-        await owners.patch_owner(context, owner, Kind.TEAM, "Default", ScopePatch(name="Other"))
-    await owners.create_team(context, owner, NewScope(name="T"))
+        await patch_scope(context, owner, Kind.TEAM, "Default", ScopePatch(name="Other"))
+    await create_team(context, owner, NewScope(name="T"))
     with pytest.raises(ConflictError, match="Another team"):
-        await owners.patch_owner(context, owner, Kind.TEAM, "T", ScopePatch(name="Default"))
+        await patch_scope(context, owner, Kind.TEAM, "T", ScopePatch(name="Default"))
 
 
 async def test_people(context: Context, owner: Actor, member: Actor) -> None:
-    people = await owners.list_members(context, owner)
+    people = await list_members(context, owner)
     assert [person.email for person in people] == ["member@acme.test", "owner@acme.test"]
     with pytest.raises(ConflictError, match="Another user has this email"):
-        await owners.add_member(
-            context, owner, owners.NewMember(name="x", email="MEMBER@acme.test")
-        )
-    await owners.patch_owner(
-        context, owner, Kind.USER, "member@acme.test", ScopePatch(**fields(rpm=3))
-    )
+        await add_member(context, owner, NewMember(name="x", email="MEMBER@acme.test"))
+    await patch_scope(context, owner, Kind.USER, "member@acme.test", ScopePatch(**fields(rpm=3)))
     policy = await newest(context)
     assert policy is not None
     assert (policy.kind, policy.id, policy.limits) == (Kind.USER, member.user, per_rate(rpm=3))
@@ -89,15 +87,11 @@ async def test_people(context: Context, owner: Actor, member: Actor) -> None:
 async def test_only_owners_make_owners(context: Context, owner: Actor, member: Actor) -> None:
     admin = Actor(org=owner.org, role=Role.ADMIN, name="a")
     with pytest.raises(RefusedError, match="Only an owner"):
-        await owners.add_member(
-            context, admin, owners.NewMember(name="x", email="x@y.z", role="owner")
-        )
+        await add_member(context, admin, NewMember(name="x", email="x@y.z", role="owner"))
     with pytest.raises(RefusedError, match="role must be"):
-        await owners.add_member(
-            context, admin, owners.NewMember(name="x", email="x@y.z", role="root")
-        )
+        await add_member(context, admin, NewMember(name="x", email="x@y.z", role="root"))
     with pytest.raises(ForbiddenError):
-        await owners.add_member(context, member, owners.NewMember(name="x", email="x@y.z"))
+        await add_member(context, member, NewMember(name="x", email="x@y.z"))
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -142,15 +136,13 @@ async def test_another_tenants_scope_is_not_there(
     attempts: list[Any] = [
         budgets.set_budget(context, stranger, Kind.ORG, org, DAILY),
         budgets.set_budget(context, stranger, Kind.TEAM, "Default", DAILY),
-        owners.patch_owner(context, stranger, Kind.ORG, org, ScopePatch(**fields(rpm=1))),
-        owners.patch_owner(
-            context, stranger, Kind.USER, "owner@acme.test", ScopePatch(**fields(rpm=1))
-        ),
+        patch_scope(context, stranger, Kind.ORG, org, ScopePatch(**fields(rpm=1))),
+        patch_scope(context, stranger, Kind.USER, "owner@acme.test", ScopePatch(**fields(rpm=1))),
     ]
     for attempt in attempts:
         with pytest.raises(NotFoundError):
             await attempt
-    assert await owners.list_teams(context, stranger) == []
+    assert await list_teams(context, stranger) == []
     assert await budgets.list_budgets(context, stranger) == []
 
 
@@ -161,15 +153,13 @@ async def test_a_member_sets_no_budget(context: Context, member: Actor) -> None:
 
 async def test_lists_come_in_pages(context: Context, owner: Actor, stranger: Actor) -> None:
     for number in range(7):
-        team = await owners.create_team(
+        team = await create_team(
             context, owner, NewScope(name=f"t{number}", budget=budgets.NewBudget(max_spend="1"))
         )
-        await owners.add_member(
-            context, owner, owners.NewMember(name="M", email=f"m{number}@acme.test")
-        )
+        await add_member(context, owner, NewMember(name="M", email=f"m{number}@acme.test"))
     asks: tuple[Any, ...] = (
-        owners.page_teams,
-        owners.page_members,
+        page_teams,
+        page_members,
         budgets.page_all,
         prices.page_prices,
     )
@@ -192,7 +182,7 @@ async def test_lists_come_in_pages(context: Context, owner: Actor, stranger: Act
         with pytest.raises(RefusedError, match="cursor"):
             await ask(context, owner, cursor="x")
     with pytest.raises(NotFoundError):
-        await owners.page_teams(context, stranger, cursor=team.id)
+        await page_teams(context, stranger, cursor=team.id)
     for cursor in ("", "1", "0.1", "5.1", "x.y"):
         with pytest.raises(RefusedError, match="cursor"):
             await budgets.page_all(context, owner, cursor=cursor)
