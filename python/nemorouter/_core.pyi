@@ -407,6 +407,14 @@ class Arena:
         word stays as it was (too high, never too low): come back.
         """
 
+    def charge_past(self, index: int, rate: int, admitted: int) -> None:
+        """Take from a new bucket what its scope admitted in the last period of the rate.
+
+        ``rate`` is a place in ``RATES``; ``admitted`` counts requests or tokens, as the rate does.
+        The bucket is not charged beyond its burst, and never goes into debt. Without a limit, and
+        where hosts share limits, nothing changes. ValueError: no such scope or rate.
+        """
+
     @property
     def clustered(self) -> bool:
         """True if limits are shared with other hosts: nothing is admitted against a limit that was

@@ -5,7 +5,6 @@ It must never replace an arena that a live process uses, nor skip a change.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from nemorouter._core import LAYOUT, Arena, Journal
-from nemorouter.arena.changes import apply_changes, fill, retry
+from nemorouter.arena.build import build
+from nemorouter.arena.changes import apply_changes, retry
 from nemorouter.datadir import orphaned_arenas, retained_counters, set_aside
 from nemorouter.datadir.locks import Flock, locked, take
 from nemorouter.datadir.paths import DataDir
@@ -29,9 +28,8 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.store.fingerprints import check_peppers
 from nemorouter.store.journals import move, open_journal, set_unfit_aside
-from nemorouter.store.ledger import open_windows
 from nemorouter.store.policies import change_seq
-from nemorouter.store.schema import keys, meta
+from nemorouter.store.schema import meta
 
 _BUILD_DEADLINE_S: Final = 300.0  # another process may be loading a large store
 _ANSWER_DEADLINE_S: Final = 5.0
@@ -262,7 +260,7 @@ async def _rebuild(
         old = data.note()
         await _bury(store, data)
         begun = time.monotonic()
-        arena, path = await _build(settings, data, store, identity)
+        arena, path = await build(settings, data, store, identity)
         data.write_note(path, identity, install)
         if old is not None and old.path != str(path):
             orphaned_arenas.remove(Path(old.path))
@@ -294,49 +292,3 @@ async def _bury(store: Store, data: DataDir) -> None:
             pass
         retained_counters.add(data.counters_file, journal, path.name)
         path.unlink()
-
-
-async def _build(
-    settings: Settings, data: DataDir, store: Store, identity: bytes
-) -> tuple[Arena, Path]:
-    async with store.read() as connection:
-        scopes = int(
-            (await connection.execute(select(func.count()).select_from(keys))).scalar_one()
-        )
-        path = data.arena_path(settings.capacity, scopes)
-        for stale in path.parent.glob(f"{path.name}.*.new"):
-            stale.unlink(missing_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            arena = Arena.create(str(draft), settings.capacity, identity)
-            if settings.redis_url is not None:
-                arena.clustered = True  # and fenced, until the host's agent holds a lease
-            await _fill(arena, connection, data, None if settings.redis_url is None else store.host)
-            arena.publish(str(path))
-        except (OSError, MemoryError, ValueError) as error:
-            raise ConfigurationError(
-                f"There is no room for an arena at {path.parent} ({error}). "
-                "Make room there, or lower "
-                f"capacity (now {settings.capacity})."
-            ) from error
-        finally:
-            draft.unlink(missing_ok=True)
-    return arena, path
-
-
-async def _fill(arena: Arena, connection: AsyncConnection, data: DataDir, host: int | None) -> None:
-    """Write what the store knows at one instant: policies, prices and spending in open windows.
-
-    With ``host`` only what was spent through it: the host is one of several. OSError: the file
-    system has no room. What the arena itself cannot hold is set aside.
-    """
-    failures = await fill(arena, connection, data)
-    if failures.no_room is not None:
-        raise failures.no_room
-    wall_ms = time.time_ns() // 1_000_000
-    async for spendings in open_windows(connection, wall_ms, host):
-        for kind, id, digest, spent in spendings:
-            index = arena.find(kind, id, digest)
-            if index is not None:
-                arena.recount(index, arena.window(index, wall_ms)[0], spent, [])
-    arena.applied = await change_seq(connection)

@@ -19,8 +19,6 @@ class Arena:
     """
 
     clustered = False
-    fenced = False
-
     fenced = False  # of one machine
 
     def __init__(self, capacity: int) -> None:
@@ -139,6 +137,16 @@ class Arena:
             scope.window = window
             scope.frozen = False
         return True
+
+    def charge_past(self, index: int, rate: int, admitted: int) -> None:
+        """Take from a new bucket what its scope admitted in the last period of the rate.
+
+        ``rate`` is a place in ``RATES``. The bucket is not charged beyond its burst.
+        """
+        with self.lock:
+            bucket = self.records[index].buckets[rate]
+            if bucket is not None:
+                bucket.owe(min(admitted, bucket.burst), self.clock.read()[0])
 
     def _put(self, policy: Policy) -> int:
         owners = self._owners_of(policy)

@@ -266,6 +266,10 @@ impl Arena {
         })
     }
 
+    fn charge_past(&self, index: u32, rate: usize, admitted: u64) -> PyResult<()> {
+        self.0.charge_past(index, rate, admitted).map_err(raise)
+    }
+
     #[getter]
     fn clustered(&self) -> bool {
         self.0.clustered()

@@ -86,6 +86,28 @@ async def test_a_new_arena_holds_what_open_windows_spent(world: World) -> None:
     assert spent == {Kind.ORG: 40, Kind.TEAM: 40}
 
 
+async def test_a_new_arena_charges_what_was_admitted_in_the_last_period(world: World) -> None:
+    await world.scope(Kind.KEY, KEY, rpm=10)
+    await world.scope(Kind.TEAM, TEAM, tpm=40)
+    await world.scope(Kind.ORG, ORG, rpm=10)
+    now = time.time_ns() // 1_000_000
+    rows = [a_row(1, at=now), a_row(2, at=now - 30_000), a_row(3, at=now - 61_000)]
+    await record(world.store, rows)
+    arena = await attach.attach(world.settings, world.store)
+    key = enter(world, gate_of(world, arena))
+    team, org = (arena.find(kind, id) for kind, id in ((Kind.TEAM, TEAM), (Kind.ORG, ORG)))
+    assert team is not None
+    assert org is not None
+    boot_us = gate_of(world, arena).now_us()
+    requests, tokens = (
+        [arena.meters(i, boot_us).remaining[r] for i in (key, team, org)] for r in (0, 1)
+    )
+    assert requests == [8, None, 8]
+    left = tokens[1]
+    assert left is not None
+    assert 40 - 2 * 13 <= left < 40 - 13, "the tokens of two rows, and what came back meanwhile"
+
+
 async def test_changes_reach_a_live_arena_before_the_call_returns(world: World) -> None:
     arena = await attach.attach(world.settings, world.store)
     gate = gate_of(world, arena)

@@ -123,6 +123,24 @@ def test_standing_is_asked_twice(
     assert world.journal.take_refusal_counts(1 << 40) == []
 
 
+@pytest.mark.parametrize("place", range(len(RATES)), ids=[rate.name for rate in RATES])
+def test_a_new_bucket_is_charged_for_the_past(world: World, place: int) -> None:
+    name = RATES[place].name
+    for kind in (Kind.KEY, Kind.TEAM):
+        world.put(kind, **{name: 10})
+    world.arena.charge_past(world.key, place, 4)
+    world.arena.charge_past(world.team, place, 1 << 40)
+    world.arena.charge_past(world.org, place, 4)
+
+    def left(index: int) -> int | None:
+        remaining: int | None = world.arena.meters(index).remaining[place]
+        return remaining
+
+    assert left(world.key) == 6
+    assert left(world.team) == 0, "empty, and not in debt"
+    assert left(world.org) is None
+
+
 @pytest.mark.parametrize("rate", RATES, ids=lambda rate: rate.name)
 @pytest.mark.parametrize("kind", [Kind.KEY, Kind.TEAM, Kind.USER, Kind.ORG], ids=str)
 def test_every_scope_has_every_rate(world: World, kind: Kind, rate: Rate) -> None:

@@ -174,6 +174,25 @@ impl Arena {
         }
     }
 
+    /// Take from a bucket of a new arena what its scope admitted in the last period of the rate.
+    ///
+    /// The bucket that this one replaces had used at most its burst when the period began. A whole
+    /// limit has come back since, so that with a burst of the limit it has used `admitted` at most.
+    /// The bucket is never in debt by this. Nothing is taken from a lease.
+    pub fn charge_past(&self, index: u32, rate: usize, admitted: u64) -> Result<()> {
+        let _guard = self.lock();
+        if rate >= RATE_COUNT {
+            return Err(Error::Value(format!("no rate has the number {rate}")));
+        }
+        let (record, view) = self.record_and_view(index)?;
+        let quota = view.quota(rate);
+        if !self.clustered() && !quota.is_unlimited() {
+            let used = admitted.min(quota.burst);
+            bucket::owe(record.meter(rate), quota, used, self.clock().boot_us());
+        }
+        Ok(())
+    }
+
     /// List the rates whose words are buckets: all, or none where hosts share their limits.
     fn bucket_rates(&self) -> std::ops::Range<usize> {
         0..if self.clustered() { 0 } else { RATE_COUNT }
