@@ -12,7 +12,7 @@ from nemorouter.reference.slot import Slot, State
 from nemorouter.reference.values import Row
 from nemorouter.types import Outcome
 
-GATE_CODES = (*(code for code in Code if code <= Code.NOT_READY), Code.LEASE_WANTED)
+GATE_CODES = tuple(code for code in Code if code <= Code.NOT_READY or code >= Code.LEASE_WANTED)
 
 
 class Journal:

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use nemorouter_core::{clock::Clock, error::Error, gate, model::ModelName, units::NONE, verdict};
+use nemorouter_core::{clock::Clock, error::Error, gate, model::ModelName, units::NONE};
 use nemorouter_openai::{
     headers::{Headers, NAMES, RequestId, rates},
     source::read_hop,
@@ -201,5 +201,3 @@ impl Gate {
         PyString::new(py, id.as_str())
     }
 }
-
-const _: () = assert!(verdict::Code::ALL.len() == 16);
