@@ -124,6 +124,9 @@ class Code(IntEnum):
     UPSTREAM_TIMEOUT = 27
     # Of the gate, between the hosts of a cluster; outside it is "not ready":
     LEASE_WANTED = 28  # a limit shared with other hosts: the agent is asked, ask again in a moment
+    # Of the gate:
+    RPD_LIMIT_EXCEEDED = 29
+    TPD_LIMIT_EXCEEDED = 30
 
 
 class Problem(NamedTuple):
@@ -170,6 +173,12 @@ CATALOGUE: dict[Code, Problem] = {
     ),
     Code.TPM_LIMIT_EXCEEDED: Problem(
         429, "rate_limit_error", "tpm_limit_exceeded", "Rate limit reached: tokens per minute."
+    ),
+    Code.RPD_LIMIT_EXCEEDED: Problem(
+        429, "rate_limit_error", "rpd_limit_exceeded", "Rate limit reached: requests per day."
+    ),
+    Code.TPD_LIMIT_EXCEEDED: Problem(
+        429, "rate_limit_error", "tpd_limit_exceeded", "Rate limit reached: tokens per day."
     ),
     Code.BUDGET_EXCEEDED: Problem(402, "budget_error", "budget_exceeded", "Budget exceeded."),
     Code.OVERLOADED: Problem(

@@ -18,6 +18,9 @@ MAX_SPEND_NANO = 10_000_000 * NANO
 MAX_LIMIT = 1_000_000_000
 """The largest limit and burst of a rate a minute: a bucket word is exact up to here."""
 
+MAX_DAY_LIMIT = 100_000_000_000
+"""The largest limit and burst of a rate a day."""
+
 MAX_MODEL_BYTES = 120
 """The longest model name, in UTF-8 bytes, that a journal slot carries."""
 
@@ -64,6 +67,8 @@ class Rate(msgspec.Struct, frozen=True):
 RATES: Final = (
     Rate("rpm", "requests", 60, MAX_LIMIT, "rate_limit_exceeded"),
     Rate("tpm", "tokens", 60, MAX_LIMIT, "tpm_limit_exceeded"),
+    Rate("rpd", "requests", 86_400, MAX_DAY_LIMIT, "rpd_limit_exceeded"),
+    Rate("tpd", "tokens", 86_400, MAX_DAY_LIMIT, "tpd_limit_exceeded"),
 )
 """All kinds of rate limits, in the order in which they are checked.
 

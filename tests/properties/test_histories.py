@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from nemorouter.reference import hash_key
-from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
+from nemorouter.types import RATES, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
 from tests.support.pair import PEPPERS, SLOTS, START_MS, Pair
 from tests.support.rates import by_name
 
@@ -37,6 +37,11 @@ SCOPES = [
 
 limits = st.none() | st.sampled_from([0, 1, 2, 60, 7]) | st.integers(0, 5000)
 bursts = st.none() | st.integers(0, 3000)
+LIMITED: dict[str, st.SearchStrategy[int | None]] = {
+    field: strategy
+    for rate in RATES
+    for field, strategy in ((rate.name, limits), (rate.burst, bursts))
+}
 caps = st.none() | st.integers(0, 3) | st.integers(0, 100_000)
 statuses = st.sampled_from([Status.ACTIVE] * 9 + [Status.REVOKED, Status.DISABLED])
 names = st.sampled_from([(), (), ("m",), ("gpt-*", "free"), ("*",), ("m", "g*"), ("gpt-4o-mini",)])
@@ -141,10 +146,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         scope=st.sampled_from(SCOPES),
-        rpm=limits,
-        tpm=limits,
-        rpm_burst=bursts,
-        tpm_burst=bursts,
+        limited=st.fixed_dictionaries({}, optional=LIMITED),
         cap=caps,
         status=statuses,
         duration=st.sampled_from(Duration),
@@ -160,6 +162,7 @@ class Histories(RuleBasedStateMachine):
         expires: int | None,
         same: bool,
         duration: Duration,
+        limited: dict[str, int | None],
         **fields: Any,
     ) -> None:
         """A policy of the control plane; half of them keep the duration, so that money words are
@@ -173,7 +176,8 @@ class Histories(RuleBasedStateMachine):
             fields |= {"models": (), "endpoints": 0}
         old = self.policies[kind, id].duration
         expires_ms = None if expires is None else self.pair.wall_ms + expires
-        self.write(kind, id, duration=old if same else duration, expires_ms=expires_ms, **fields)
+        fields |= {"duration": old if same else duration, "expires_ms": expires_ms}
+        self.write(kind, id, **fields, **limited)
 
     @rule(scope=st.sampled_from(SCOPES))
     def repeat_old_version(self, scope: tuple[Kind, int]) -> None:

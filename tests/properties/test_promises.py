@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 
 from nemorouter.errors import Code
 from nemorouter.reference import hash_key
-from nemorouter.types import Duration, Endpoint, Kind, ModelPrice, Outcome, Policy
+from nemorouter.reference.bucket import grain
+from nemorouter.types import RATES, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Rate
 from tests.support.oracle import Event, issued, worst_window
 from tests.support.rates import by_name
 
@@ -19,6 +20,7 @@ PEPPER = b"p" * 32
 SECRET = "sk-nemo-" + "P" * 20
 BOTH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 CHAT = int(Endpoint.CHAT_COMPLETIONS)
+TPM = next(rate for rate in RATES if rate.name == "tpm")
 
 gaps = st.sampled_from([0, 1, 1_000_000, 999_999]) | st.integers(0, 30_000_000)
 
@@ -58,37 +60,49 @@ class Host:
         self.gate.settle(ticket, 0, 0, tokens, 200, int(Outcome.OK), 0, -1)
 
 
+def unit_us(rate: Rate, limit: int) -> int:
+    """Return how long a bucket may be behind: the time of a unit, rounded up; 0 for exact rates."""
+    doubled = grain(rate)
+    return -(-(1 << doubled) // limit) if doubled else 0
+
+
 @BOTH
 @given(
     kind=st.sampled_from([Kind.KEY, Kind.TEAM, Kind.ORG]),
+    rate=st.sampled_from([rate for rate in RATES if rate.resource == "tokens"]),
     limit=st.integers(1, 100_000),
     burst=st.integers(1, 3_000),
     traffic=st.lists(st.tuples(gaps, st.integers(1, 800), st.integers(0, 100)), max_size=60),
 )
 @example(
     kind=Kind.KEY,
+    rate=TPM,
     limit=7,
     burst=7,
     traffic=[(5, 7, 100), (8_571_428, 1, 100), (1, 1, 100), (8_571_428, 1, 100)],
 )
 def test_no_window_takes_more_than_burst_and_refill(
-    gate_module: ModuleType, kind: Kind, limit: int, burst: int, traffic: list[tuple[int, int, int]]
+    gate_module: ModuleType,
+    kind: Kind,
+    rate: Rate,
+    limit: int,
+    burst: int,
+    traffic: list[tuple[int, int, int]],
 ) -> None:
-    host = Host(gate_module, kind, tpm=limit, tpm_burst=burst)
+    host = Host(gate_module, kind, **{rate.name: limit, rate.burst: burst})
     events: list[Event] = []
     for gap, tokens, used_percent in traffic:
-        host.advance(gap)
+        host.advance(gap * (rate.period_s // 60))
         ticket = host.admit(tokens)
         if not isinstance(ticket, int):
-            assert ticket.code == Code.TPM_LIMIT_EXCEEDED
-            assert worst_window([*events, (host.now_us, tokens)], limit) > burst, (
-                "refused what fits"
-            )
+            assert ticket.code == Code[rate.code.upper()]
+            if worst_window([*events, (host.now_us, tokens)], limit, rate.period_us) <= burst:
+                assert ticket.retry_after_us <= unit_us(rate, limit), "refused what fits"
             continue
         used = tokens * used_percent // 100
         host.settle(ticket, used)
         events += [(host.now_us, tokens), (host.now_us, used - tokens)]
-        assert worst_window(events, limit) <= burst
+        assert worst_window(events, limit, rate.period_us) <= burst
 
 
 @BOTH

@@ -14,7 +14,7 @@ use nemorouter_core::{
 use crate::headers::{Headers, Name, Text};
 
 /// Why a request is refused. The numbers are those of `nemorouter.errors.Code`; up to `NotReady`,
-/// and `LeaseWanted`, they are the gate's.
+/// and from `LeaseWanted` to `TpdLimitExceeded`, they are the gate's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Code {
@@ -46,6 +46,8 @@ pub enum Code {
     UpstreamFailed = 26,
     UpstreamTimeout = 27,
     LeaseWanted = 28,
+    RpdLimitExceeded = 29,
+    TpdLimitExceeded = 30,
 }
 
 /// One row of the catalogue.
@@ -86,7 +88,7 @@ const fn not_ready(of: Code) -> Row {
 }
 
 /// Every refusal, in the order of its number.
-pub const CATALOGUE: [Row; 28] = [
+pub const CATALOGUE: [Row; 30] = [
     row(
         Code::MissingApiKey,
         401,
@@ -181,6 +183,20 @@ pub const CATALOGUE: [Row; 28] = [
         "The upstream did not answer in time.",
     ),
     not_ready(Code::LeaseWanted),
+    row(
+        Code::RpdLimitExceeded,
+        429,
+        RATE_LIMIT,
+        "rpd_limit_exceeded",
+        "Rate limit reached: requests per day.",
+    ),
+    row(
+        Code::TpdLimitExceeded,
+        429,
+        RATE_LIMIT,
+        "tpd_limit_exceeded",
+        "Rate limit reached: tokens per day.",
+    ),
 ];
 
 /// The default bodies, in the order of the catalogue.

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tests.support.leases.worker import Plan, boot_us
-from tests.support.oracle import PERIOD_US
+from tests.support.oracle import MINUTE_US
 from tests.support.servers import until
 
 ROOT = Path(__file__).parents[3]
@@ -135,6 +135,6 @@ def worst(admissions: list[Admission], limit: int) -> int:
     for (_, after, tokens), start in zip(admissions, starts, strict=True):
         begun = taken - start * limit
         lowest = begun if lowest is None else min(lowest, begun)
-        taken += tokens * PERIOD_US
+        taken += tokens * MINUTE_US
         high = max(high, taken - after * limit - lowest)
-    return -(-high // PERIOD_US)
+    return -(-high // MINUTE_US)

@@ -10,7 +10,7 @@ import pytest
 
 from nemorouter import _core
 from nemorouter.errors import Code
-from nemorouter.types import MONEY, NANO, Kind, ModelPrice, Outcome, Policy
+from nemorouter.types import MONEY, NANO, RATES, Kind, ModelPrice, Outcome, Policy
 from tests.support.rates import by_name
 
 PEPPER = b"n" * 32
@@ -223,4 +223,4 @@ def test_an_arena_begins_to_share_before_it_has_scopes() -> None:
     alone.admit_until_us = 1
     assert not alone.fenced
     with pytest.raises(ValueError, match="resource"):
-        arena.lease(0, 3)
+        arena.lease(0, len(RATES))

@@ -11,7 +11,7 @@ import pytest
 from nemorouter import _core
 from nemorouter.errors import Code
 from nemorouter.types import Kind, Outcome, Policy
-from tests.support.oracle import PERIOD_US, worst_window
+from tests.support.oracle import MINUTE_US, worst_window
 from tests.support.rates import by_name
 
 PEPPER = b"n" * 32
@@ -29,7 +29,7 @@ class Bank:
     def __init__(self, limit: int, now_us: int) -> None:
         self.limit = limit
         self.at_us = now_us
-        self.shares = limit * PERIOD_US
+        self.shares = limit * MINUTE_US
         self.granted, self.claimed, self.returned, self.end_us = ([0] * 4 for _ in range(4))
 
     def refill(self, now_us: int) -> None:
@@ -38,7 +38,7 @@ class Bank:
                 self.claimed[host] = self.granted[host]  # void
         out = sum(self.granted) - sum(self.claimed)
         self.shares = min(
-            self.shares + (now_us - self.at_us) * self.limit, (self.limit - out) * PERIOD_US
+            self.shares + (now_us - self.at_us) * self.limit, (self.limit - out) * MINUTE_US
         )
         self.at_us = now_us
 
@@ -47,14 +47,14 @@ class Bank:
         self.refill(now_us)
         self.shares += (
             returned - self.returned[host] - max(0, claimed - self.granted[host])
-        ) * PERIOD_US
+        ) * MINUTE_US
         self.granted[host] = max(self.granted[host], claimed)
         self.claimed[host] = max(self.claimed[host], claimed)
         self.returned[host] = returned
         self.end_us[host] = now_us + TTL_US
         self.refill(now_us)
-        give = max(0, min(want, self.shares // PERIOD_US))
-        self.shares -= give * PERIOD_US
+        give = max(0, min(want, self.shares // MINUTE_US))
+        self.shares -= give * MINUTE_US
         self.granted[host] += give
         return self.granted[host]
 

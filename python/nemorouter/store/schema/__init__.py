@@ -36,7 +36,7 @@ from nemorouter.store.schema.core import (
 )
 from nemorouter.store.schema.hosts import disconnected_hosts, hosts, money_leases, spend_host
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Number of the newest migration: what this program reads and writes."""
 
 VERSION_TABLE: Final = "schema_version"

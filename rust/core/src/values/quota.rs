@@ -5,19 +5,24 @@
 
 use super::{
     units::NONE,
-    verdict::Code::{self, RateLimitExceeded, TpmLimitExceeded},
+    verdict::Code::{
+        self, RateLimitExceeded, RpdLimitExceeded, TpdLimitExceeded, TpmLimitExceeded,
+    },
 };
 
 const MINUTE_US: u64 = 60_000_000;
+const DAY_US: u64 = 86_400_000_000;
 
 /// Number of kinds of rate limits.
-pub const RATE_COUNT: usize = 2;
+pub const RATE_COUNT: usize = 4;
 
 /// All kinds of rate limits, in the order in which they are checked. The place of a row is its
 /// number in records, leases and the binding: a new row is added at the end, and none is moved.
 pub const RATES: [Rate; RATE_COUNT] = [
     Rate::new("rpm", Counts::Requests, MINUTE_US, 1_000_000_000, RateLimitExceeded),
     Rate::new("tpm", Counts::Tokens, MINUTE_US, 1_000_000_000, TpmLimitExceeded),
+    Rate::new("rpd", Counts::Requests, DAY_US, 100_000_000_000, RpdLimitExceeded),
+    Rate::new("tpd", Counts::Tokens, DAY_US, 100_000_000_000, TpdLimitExceeded),
 ];
 
 /// What a rate limit counts.

@@ -21,11 +21,13 @@ pub enum Code {
     NotReady = 15,
     /// A lease is short: the agent was asked, and the answer is known in a moment.
     LeaseWanted = 28,
+    RpdLimitExceeded = 29,
+    TpdLimitExceeded = 30,
 }
 
 impl Code {
     /// All codes with the names their counters carry.
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::MissingApiKey, "missing_api_key"),
         (Self::KeyMalformed, "key_malformed"),
         (Self::KeyUnknown, "key_unknown"),
@@ -42,6 +44,8 @@ impl Code {
         (Self::Overloaded, "overloaded"),
         (Self::NotReady, "not_ready"),
         (Self::LeaseWanted, "lease_wanted"),
+        (Self::RpdLimitExceeded, "rpd_limit_exceeded"),
+        (Self::TpdLimitExceeded, "tpd_limit_exceeded"),
     ];
 
     /// Return the name of the counter of this code, which is its member of `nemorouter.errors.Code`
