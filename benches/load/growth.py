@@ -186,7 +186,7 @@ def add_log_rows(settings: Settings, count: int) -> None:
     drawn = random.Random(7)
     now = 1_795_000_000_000
     same = {
-        "boot": 1,
+        "journal_id": 1,
         "team_id": 1,
         "user_id": 1,
         "org_id": 1,

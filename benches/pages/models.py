@@ -46,7 +46,7 @@ def _rows(key: Any, names: int, day: int) -> Iterator[Row]:
     at = time.time_ns() // 1_000_000 - day * DAY_MS
     for n in range(names):
         yield row(
-            boot=1 + day,
+            journal_id=1 + day,
             seq=n,
             at_ms=at,
             org_id=key.org_id,

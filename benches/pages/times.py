@@ -29,7 +29,7 @@ from nemorouter.settings import Settings
 REPEATS = 15
 AIM_MS = 50.0
 DEPTH = 100_000
-DEEP = f"SELECT at_ms, boot, seq FROM requests ORDER BY org_id, at_ms LIMIT 1 OFFSET {DEPTH}"
+DEEP = f"SELECT at_ms, journal_id, seq FROM requests ORDER BY org_id, at_ms LIMIT 1 OFFSET {DEPTH}"
 """A query for the cursor of the row that has ``DEPTH`` older rows: a page far down the log."""
 
 

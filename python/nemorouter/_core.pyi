@@ -46,7 +46,7 @@ class Row(structseq[int | str | None], tuple[int | str | None, ...]):
 
     __match_args__: Final = (
         "slot",
-        "boot",
+        "journal_id",
         "seq",
         "at_ms",
         "key_id",
@@ -72,12 +72,12 @@ class Row(structseq[int | str | None], tuple[int | str | None, ...]):
         """Place in the journal, to be given back to Journal.free."""
 
     @property
-    def boot(self) -> int:
+    def journal_id(self) -> int:
         """Random 63-bit id of the journal."""
 
     @property
     def seq(self) -> int:
-        """Number of the ticket in its journal; (boot, seq) is the id of the row for ever."""
+        """Number of the ticket in its journal; (journal_id, seq) is the id of the row for ever."""
 
     @property
     def at_ms(self) -> int:
@@ -156,7 +156,7 @@ class _Scope(Protocol):
 
     client: str
 
-Tally = tuple[int, int, int, int]
+RefusalCount = tuple[int, int, int, int]
 """Refusals of a known key: (Unix minute, key id, errors.Code, count)."""
 
 @final
@@ -502,8 +502,9 @@ class Journal:
     def private(slots: int = 1024, upstreams: Sequence[str] = ...) -> Journal: ...
     @staticmethod
     def create(directory: str, slots: int, upstreams: Sequence[str]) -> Journal:
-        """A new locked file ``<boot as 16 hex>.journal``, fully allocated. OSError when there is no
-        room.
+        """A new locked file ``<journal_id as 16 hex>.journal``, fully allocated.
+
+        OSError when there is no room.
         """
 
     @staticmethod
@@ -553,7 +554,7 @@ class Journal:
     def free(self, slots: Sequence[int]) -> None:
         """Give slots back after the store's commit."""
 
-    def take_refusal_counts(self, before_minute: int) -> list[Tally]:
+    def take_refusal_counts(self, before_minute: int) -> list[RefusalCount]:
         """Take out the refusal counts of minutes before ``before_minute``."""
 
     def counters(self) -> dict[str, int]:
@@ -637,8 +638,9 @@ class Gate:
         """
 
     def request_id(self, ticket: int) -> str:
-        """``req_`` + 32 hex digits: boot and seq of the ticket. Give -1 for a request that has no
-        ticket: a fresh number is drawn.
+        """``req_`` + 32 hex digits: journal_id and seq of the ticket.
+
+        Give -1 for a request that has no ticket: a fresh number is drawn.
         """
 
     def recorded(self, ticket: int) -> bool:

@@ -63,13 +63,13 @@ def from_text(prefix: str, text: str) -> int:
     return id
 
 
-def request_text(boot: int, seq: int) -> str:
+def request_text(journal_id: int, seq: int) -> str:
     """Write the request id of a log row: ``req_`` and 32 hex digits of journal and ticket."""
-    return f"req_{boot:016x}{seq:016x}"
+    return f"req_{journal_id:016x}{seq:016x}"
 
 
 def request_from_text(text: str) -> tuple[int, int]:
-    """Journal (boot) and ticket (seq) of a request id. ValueError for any other text."""
+    """Return journal_id and seq of a request id; ValueError for any other text."""
     digits = text.removeprefix("req_")
     if len(text) != 36 or len(digits) != 32 or not set("0123456789abcdef") >= set(digits):
         raise ValueError("not a request id: req_ and 32 hex digits")

@@ -99,8 +99,8 @@ def streams_run(upstream: FakeUpstream, count: int = 1) -> None:
 def rows(host: Host) -> list[tuple[str, int]]:
     """Request id and outcome of each row of the request log."""
     with sqlite3.connect(host.settings.data_dir / "nemorouter.db") as connection:
-        found = connection.execute("SELECT boot, seq, outcome FROM requests").fetchall()
-    return [(request_text(boot, seq), outcome) for boot, seq, outcome in found]
+        found = connection.execute("SELECT journal_id, seq, outcome FROM requests").fetchall()
+    return [(request_text(journal_id, seq), outcome) for journal_id, seq, outcome in found]
 
 
 def locks_are_free(host: Host) -> None:

@@ -98,9 +98,9 @@ class Farm:
     def acknowledged(self) -> dict[tuple[int, int], int]:
         found: dict[tuple[int, int], int] = {}
         for line in self.told.read_text().splitlines():
-            boot, seq, cost = line.split()
-            assert (int(boot, 16), int(seq, 16)) not in found, "a ticket was settled twice"
-            found[int(boot, 16), int(seq, 16)] = int(cost)
+            journal_id, seq, cost = line.split()
+            assert (int(journal_id, 16), int(seq, 16)) not in found, "a ticket was settled twice"
+            found[int(journal_id, 16), int(seq, 16)] = int(cost)
         return found
 
 

@@ -69,8 +69,8 @@ async def through(proxy: Proxy, world: World) -> Store:
 
 def a_lot() -> tuple[list[Any], list[tuple[int, int, int, int]]]:
     """Rows that were never seen before, and refusals."""
-    boot = next(_lots)
-    return [a_row(seq, boot=boot) for seq in range(LOT)], [(boot, KEY, 4, 3)]
+    journal_id = next(_lots)
+    return [a_row(seq, journal_id=journal_id) for seq in range(LOT)], [(journal_id, KEY, 4, 3)]
 
 
 async def books_hold(world: World, lots: int) -> None:
@@ -90,13 +90,13 @@ async def books_hold(world: World, lots: int) -> None:
     assert await world.one("SELECT sum(count), count(*) FROM refusals") == (lots * 3, lots)
 
 
-async def hand_over(store: Store, rows: list[Any], tallies: Any) -> int:
+async def hand_over(store: Store, rows: list[Any], refusal_counts: Any) -> int:
     """As the drainer does: again and again, until it is known to be in. Answers how often it was
     not.
     """
     for failures in range(20):
         try:
-            await record(store, rows, tallies)
+            await record(store, rows, refusal_counts)
         except StoreError:
             continue
         return failures
@@ -107,12 +107,12 @@ async def test_a_lot_whose_commit_was_not_heard_of_counts_once(world: World, pro
     store = await through(proxy, world)
     await hand_over(store, *a_lot())
     for lots in range(2, 6):
-        rows, tallies = a_lot()
+        rows, refusal_counts = a_lot()
         proxy.cut_reply = lambda sent: b"COMMIT;" in sent
         with pytest.raises(StoreError):
-            await record(store, rows, tallies)
+            await record(store, rows, refusal_counts)
         await books_hold(world, lots)  # it was committed
-        assert await hand_over(store, rows, tallies) == 0
+        assert await hand_over(store, rows, refusal_counts) == 0
         await books_hold(world, lots)
     assert proxy.cuts == 4
     await store.close()
@@ -124,13 +124,13 @@ async def test_new_refusals_behind_a_commit_that_was_not_heard_of(
     """The drainer adds those of the next minute to the lot that it could not bring in."""
     store = await through(proxy, world)
     await hand_over(store, a_lot()[0], ())  # it also makes the week, in a transaction of its own
-    rows, tallies = a_lot()
+    rows, refusal_counts = a_lot()
     proxy.cut_reply = lambda sent: b"COMMIT;" in sent
     with pytest.raises(StoreError):
-        await record(store, rows, tallies)
-    assert await hand_over(store, rows, [*tallies, (99, KEY, 4, 1)]) == 0
+        await record(store, rows, refusal_counts)
+    assert await hand_over(store, rows, [*refusal_counts, (99, KEY, 4, 1)]) == 0
     found = await world.all("SELECT minute, count FROM refusals ORDER BY minute")
-    assert found == sorted([(tallies[0][0], 3), (99, 1)])
+    assert found == sorted([(refusal_counts[0][0], 3), (99, 1)])
     await store.close()
 
 
@@ -189,16 +189,16 @@ async def test_a_frozen_server_is_given_up_and_asked_again(
     try:
         for _ in range(2):
             begun = time.monotonic()
-            rows, tallies = a_lot()
+            rows, refusal_counts = a_lot()
             with pytest.raises(StoreError, match="cannot be reached"):
-                await record(store, rows, tallies)
+                await record(store, rows, refusal_counts)
             with pytest.raises(StoreError, match="cannot be reached"):
                 async with store.read():
                     pass
             assert time.monotonic() - begun < 6
     finally:
         postgres.thaw()
-    assert await hand_over(store, rows, tallies) <= 2
+    assert await hand_over(store, rows, refusal_counts) <= 2
     async with store.begin():
         pass
     await store.close()
@@ -242,7 +242,7 @@ async def test_hosts_that_drain_at_once_never_wait_in_a_ring(world: World, tmp_p
         for lot in range(12):
             order = [*ids][:: 1 if (lot + number) % 2 else -1]
             rows = [
-                a_row(seq, boot=1000 + number, key=id)
+                a_row(seq, journal_id=1000 + number, key=id)
                 for seq, id in enumerate(order, lot * len(ids))
             ]
             assert await record(store, rows, [(lot, id, 4, 1) for id in order]) == len(ids)

@@ -93,7 +93,7 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
             again = await client.ask(world.keys[KEY])
         assert again is not None
         assert again.status == 200
-    assert await world.one("SELECT count(DISTINCT boot), count(*) FROM requests") == (
+    assert await world.one("SELECT count(DISTINCT journal_id), count(*) FROM requests") == (
         WORKERS,
         len(served) + 1,
     )

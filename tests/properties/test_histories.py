@@ -267,7 +267,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(minutes=st.integers(-1, 2))
     def take_tallies(self, minutes: int) -> None:
-        self.pair.tallies(self.pair.wall_ms // 60_000 + minutes)
+        self.pair.refusal_counts(self.pair.wall_ms // 60_000 + minutes)
 
     @rule()
     def recount_what_is_due(self) -> None:

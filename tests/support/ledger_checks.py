@@ -21,8 +21,8 @@ async def words_are_true(world: World, arena: Arena) -> None:
 
 async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], int]) -> None:
     """What was acknowledged is there once, at its cost; each level's sum is that of the rows."""
-    rows = await world.all("SELECT boot, seq, cost_nano FROM requests")
-    ledger = {(boot, seq): cost for boot, seq, cost in rows}
+    rows = await world.all("SELECT journal_id, seq, cost_nano FROM requests")
+    ledger = {(journal_id, seq): cost for journal_id, seq, cost in rows}
     assert len(ledger) == len(rows)
     assert acknowledged.items() <= ledger.items()
     for column in ("key_id", "team_id", "user_id", "org_id"):

@@ -91,7 +91,7 @@ class Pair:
         return self._same("settle", *answers)  # type: ignore[no-any-return]
 
     def drain(self, limit: int) -> list[tuple[Any, ...]]:
-        """Rows without slot, boot and seq, which are each side's own; freed on both."""
+        """Rows without slot, journal_id and seq, which are each side's own; freed on both."""
         rows = [journal.rows(limit) for _, _, journal, _ in self.sides]
         for (_, _, journal, _), mine in zip(self.sides, rows, strict=True):
             journal.free([row.slot for row in mine])
@@ -139,7 +139,7 @@ class Pair:
         return answer
 
     def compare_rest(self, keys: list[int]) -> None:
-        """What no verdict shows: headers, identities, counters, tallies, free slots, clock."""
+        """Compare what no verdict shows: headers, identities, counters, free slots, clock."""
         for index in keys:
             self._same("rate_headers", *(gate.rate_headers(index) for *_, gate in self.sides))
             self._same(
@@ -157,9 +157,9 @@ class Pair:
         self._same("free_slots", *(journal.free_slots for _, _, journal, _ in self.sides))
         self._same("now_us", *(gate.now_us() for *_, gate in self.sides))
 
-    def tallies(self, before_minute: int) -> None:
+    def refusal_counts(self, before_minute: int) -> None:
         self._same(
-            "tallies",
+            "refusal_counts",
             *(
                 sorted(journal.take_refusal_counts(before_minute))
                 for _, _, journal, _ in self.sides

@@ -9,7 +9,7 @@ from tests.support.world import KEY, ORG, TEAM, USER
 
 _USUAL: Final[dict[str, int | str | None]] = {
     "slot": 0,
-    "boot": 77,
+    "journal_id": 77,
     "seq": 1,
     "at_ms": 0,
     "key_id": 0,
@@ -50,7 +50,7 @@ AT = DAY * DAY_MS + 5_000
 def a_row(
     seq: int,
     *,
-    boot: int = 77,
+    journal_id: int = 77,
     at: int = AT,
     key: int = KEY,
     cost: int | None = 5,
@@ -58,7 +58,7 @@ def a_row(
 ) -> Row:
     return row(
         slot=seq % 16,
-        boot=boot,
+        journal_id=journal_id,
         seq=seq,
         at_ms=at,
         key_id=key,

@@ -198,7 +198,9 @@ class Host:
             connection.row_factory = sqlite3.Row
             return [
                 dict(row)
-                for row in connection.execute("SELECT * FROM requests ORDER BY at_ms, boot, seq")
+                for row in connection.execute(
+                    "SELECT * FROM requests ORDER BY at_ms, journal_id, seq"
+                )
             ]
 
     def spent(self) -> int:

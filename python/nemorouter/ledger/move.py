@@ -23,7 +23,7 @@ from nemorouter.store.journals import move, open_journal, set_unfit_aside
 from nemorouter.store.policies import change_seq
 
 if TYPE_CHECKING:
-    from nemorouter._core import Tally
+    from nemorouter._core import RefusalCount
 
 _BATCH: Final = 64  # recounts under one hold of policy.lock, so that a revocation waits little
 _EVERY_MINUTE: Final = 1 << 40
@@ -59,7 +59,7 @@ class Drain:
         self._recounts = Recounts(data, arena, note)
         self._live: dict[Path, Journal] = {}
         self._dead: dict[Path, Journal] = {}
-        self._tallies: list[Tally] = []
+        self._refusal_counts: list[RefusalCount] = []
         self._minute = 0
         self._look_at_frozen = 0.0
         self._look_at_changes = 0.0
@@ -170,10 +170,10 @@ class Drain:
         minute = int(time.time() // 60)
         if minute != self._minute:
             for journal in journals:
-                self._tallies += journal.take_refusal_counts(max(minute, self._minute))
+                self._refusal_counts += journal.take_refusal_counts(max(minute, self._minute))
             self._minute = minute
-        moved = await move(self._store, self._data, journals, self._tallies, _ROWS)
-        self._tallies = []
+        moved = await move(self._store, self._data, journals, self._refusal_counts, _ROWS)
+        self._refusal_counts = []
         return moved
 
     async def _end(self, path: Path, journal: Journal) -> int:
@@ -185,9 +185,9 @@ class Drain:
         set_unfit_aside(self._data, journal)
         while moved := await move(self._store, self._data, [journal], (), _ROWS):
             total += moved
-        self._tallies += journal.take_refusal_counts(_EVERY_MINUTE)
-        await move(self._store, self._data, [], self._tallies)
-        self._tallies = []
+        self._refusal_counts += journal.take_refusal_counts(_EVERY_MINUTE)
+        await move(self._store, self._data, [], self._refusal_counts)
+        self._refusal_counts = []
         retained_counters.add(self._data.counters_file, journal, path.name)
         path.unlink(missing_ok=True)
         del self._dead[path]

@@ -10,8 +10,8 @@ from nemorouter.store.sums import DAY_MS
 
 _MINUTE_MS: Final = 60_000
 _OLD_ROWS: Final = text(
-    "DELETE FROM requests WHERE (org_id, at_ms, boot, seq) IN (SELECT r.org_id, r.at_ms, r.boot, "
-    "r.seq "
+    "DELETE FROM requests WHERE (org_id, at_ms, journal_id, seq) IN ("
+    "SELECT r.org_id, r.at_ms, r.journal_id, r.seq "
     "FROM orgs AS o CROSS JOIN requests AS r WHERE r.org_id = o.id AND r.at_ms < :before "
     "LIMIT :batch)"
 )

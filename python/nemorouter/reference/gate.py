@@ -182,7 +182,7 @@ class Gate:
             return rate_headers([scope.buckets for scope in scopes], boot_us)
 
     def request_id(self, ticket: int) -> str:
-        """``req_`` + 32 hex digits: boot and seq of the ticket, or a fresh number for -1."""
+        """``req_`` + 32 hex digits: journal_id and seq of the ticket, or a fresh number for -1."""
         if ticket < 0:
             with self._lock:
                 ticket = self.journal.next_seq()
@@ -200,7 +200,7 @@ class Gate:
             return slot.reserved_in, slot.reserved_out
 
     def now_us(self) -> int:
-        """Read the boot clock in microseconds."""
+        """Read the journal_id clock in microseconds."""
         return self._read_clocks()[0]
 
     def _look_up(self, secret: bytes) -> Scope | None:

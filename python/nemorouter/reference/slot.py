@@ -49,12 +49,12 @@ class Slot:
         """Return what the money words hold, or will hold, for this ticket."""
         return self.reserved_cost if self.state == State.OPEN else self.cost or 0
 
-    def row(self, boot: int, upstreams: Sequence[str]) -> Row:
+    def row(self, journal_id: int, upstreams: Sequence[str]) -> Row:
         """Make the ticket's row of the request log; its sequence number is also its place."""
         ids = {scope.policy.kind: scope.policy.id for scope in self.payers}
         return Row(
             slot=self.seq,
-            boot=boot,
+            journal_id=journal_id,
             seq=self.seq,
             at_ms=self.at_ms,
             key_id=ids[Kind.KEY],

@@ -46,7 +46,7 @@ class Row(NamedTuple):
     """A row of the request log, with the fields of the native ``Row``."""
 
     slot: int
-    boot: int
+    journal_id: int
     seq: int
     at_ms: int
     key_id: int

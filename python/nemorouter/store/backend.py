@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from nemorouter.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -58,7 +58,7 @@ class Backend(Protocol):
     async def write_shared(self, connection: AsyncConnection) -> None:
         """Begin a transaction that writes rows which it has locked."""
 
-    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]) -> int:
         """Write rows that are not there yet, what they add to the sums, and refusal counts.
 
         All in one transaction. The answer is how many rows were new. Errors are the database's or

@@ -20,7 +20,7 @@ from nemorouter.store.schema import SCHEMA_VERSION
 from nemorouter.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 
 class Store:
@@ -89,14 +89,14 @@ class Store:
         async with self._transaction(self._backend.write_shared) as connection:
             yield connection
 
-    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]) -> int:
         """Write journal rows and counts of refusals in one transaction.
 
         The answer is how many rows were new.
         """
         with _Translated(self._backend):
             async with self._turn:
-                return await self._backend.record(rows, tallies)
+                return await self._backend.record(rows, refusal_counts)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

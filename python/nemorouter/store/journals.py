@@ -18,7 +18,7 @@ from nemorouter.log import get_logger
 from nemorouter.store.engine import Store
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 _UNFIT: Final = "a number in it is too large for the ledger: the journal is damaged"
 
@@ -42,7 +42,7 @@ async def move(
     store: Store,
     data: DataDir,
     journals: Sequence[Journal],
-    tallies: Sequence["Tally"] = (),
+    refusal_counts: Sequence["RefusalCount"] = (),
     limit: int = 4096,
 ) -> int:
     """Move up to ``limit`` ended tickets of each journal into the store, then free their slots.
@@ -53,8 +53,8 @@ async def move(
     """
     ended = [(journal, rows) for journal in journals if (rows := journal.rows(limit))]
     rows = ended[0][1] if len(ended) == 1 else [row for _, rows in ended for row in rows]
-    if rows or tallies:
-        await _record(store, data, rows, tallies)
+    if rows or refusal_counts:
+        await _record(store, data, rows, refusal_counts)
     for journal, mine in ended:
         journal.free([row.slot for row in mine])
     return len(rows)
@@ -70,16 +70,18 @@ def set_unfit_aside(data: DataDir, journal: Journal) -> int:
 
 
 async def _record(
-    store: Store, data: DataDir, rows: Sequence["Row"], tallies: Sequence["Tally"]
+    store: Store, data: DataDir, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]
 ) -> None:
     """Write rows and counts; if the store refuses what one of them holds, find which."""
     try:
-        await store.record(rows, tallies)
+        await store.record(rows, refusal_counts)
         return
     except StoreError:
         raise
     except Exception as error:
-        _log.error("rows_refused", rows=len(rows), tallies=len(tallies), reason=str(error))
+        _log.error(
+            "rows_refused", rows=len(rows), refusal_counts=len(refusal_counts), reason=str(error)
+        )
     refused: list[tuple[Row, Exception]] = []
     for row in rows:
         try:
@@ -92,11 +94,11 @@ async def _record(
         raise refused[0][1]  # it is no single row's fault
     for row, cause in refused:
         _set_aside(data, [row], f"the store refuses it: {type(cause).__name__}")
-    for tally in tallies:
+    for refusal_count in refusal_counts:
         with suppress(ArithmeticError, ValueError):  # a count of refusals may be lost; no row may
-            await store.record((), [tally])
+            await store.record((), [refusal_count])
 
 
 def _set_aside(data: DataDir, rows: Sequence["Row"], reason: str) -> None:
-    items = [Item(f"row {row.boot:016x}-{row.seq}", reason, row=row[1:]) for row in rows]
+    items = [Item(f"row {row.journal_id:016x}-{row.seq}", reason, row=row[1:]) for row in rows]
     set_aside.update(data, Queue.ROWS, items)

@@ -17,7 +17,7 @@ from nemorouter.store.sums import DAY_MS, window_days
 from nemorouter.types import Duration, Kind
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 _SCOPE_COLUMN: Final = {
     Kind.ORG: "org_id",
@@ -27,9 +27,11 @@ _SCOPE_COLUMN: Final = {
 }
 
 
-async def record(store: Store, rows: Sequence["Row"], tallies: Sequence["Tally"] = ()) -> int:
+async def record(
+    store: Store, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"] = ()
+) -> int:
     """Write rows in one transaction; return how many were new. StoreError: nothing was written."""
-    return await store.record(rows, tallies)
+    return await store.record(rows, refusal_counts)
 
 
 async def window_spend(

@@ -19,7 +19,7 @@ from nemorouter.store.sums import DAY_MS, LOG_COLUMNS, OTHER, Named, has_room, p
 from nemorouter.types import Kind
 
 if TYPE_CHECKING:
-    from nemorouter._core import Tally
+    from nemorouter._core import RefusalCount
 
 _STAGE: Final = (
     "CREATE TEMP TABLE IF NOT EXISTS drained (LIKE requests INCLUDING DEFAULTS) "
@@ -28,7 +28,7 @@ _STAGE: Final = (
 _LOG: Final = (
     f"INSERT INTO requests ({', '.join(LOG_COLUMNS)}) "  # noqa: S608 - constants
     f"SELECT {', '.join(LOG_COLUMNS)} FROM drained "
-    "ON CONFLICT DO NOTHING RETURNING boot, seq"
+    "ON CONFLICT DO NOTHING RETURNING journal_id, seq"
 )
 _SUMS: Final = (
     "requests",
@@ -50,7 +50,7 @@ _SEEN: Final = (
     "ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_ms = excluded.seen_ms"
 )
 _SEEN_EVERY_S: Final = 60.0
-_COUNTED: Final = "UPDATE hosts SET tallies = $2 WHERE id = $1"
+_COUNTED: Final = "UPDATE hosts SET refusal_count = $2 WHERE id = $1"
 
 
 def _adding(table: str, keys: dict[str, str], sums: Sequence[str]) -> str:
@@ -112,31 +112,34 @@ class Ledger:
         self._host = host
         self._weeks = weeks.Weeks()
         self._see = 0.0
-        self._unsure: tuple[int, tuple[Tally, ...]] | None = (
+        self._unsure: tuple[int, tuple[RefusalCount, ...]] | None = (
             None  # number and refusal counts of the last try
         )
 
     async def write(
-        self, connection: asyncpg.Connection, rows: Sequence[Row], tallies: Sequence["Tally"]
+        self,
+        connection: asyncpg.Connection,
+        rows: Sequence[Row],
+        refusal_counts: Sequence["RefusalCount"],
     ) -> int:
         """One transaction; answer how many rows were not there before.
 
         Log, sums and ``last_used_ms`` move together or not at all.
         """
-        entries = {(row.boot, row.seq): row for row in map(_fit, rows)}
+        entries = {(row.journal_id, row.seq): row for row in map(_fit, rows)}
         try:
             await self._weeks.ensure(connection, (row.at_ms for row in entries.values()))
             async with connection.transaction():
-                await self._seen(connection, now=bool(tallies))
+                await self._seen(connection, now=bool(refusal_counts))
                 fresh = await _log(connection, entries) if entries else []
                 if fresh:
                     await self._add(connection, fresh)
-                if tallies:
-                    await self._count(connection, tuple(tallies))
+                if refusal_counts:
+                    await self._count(connection, tuple(refusal_counts))
         except asyncpg.CheckViolationError:
             self._weeks.forget()  # a week was dropped; the next try makes it again
             raise
-        if tallies:
+        if refusal_counts:
             self._unsure = None
         return len(fresh)
 
@@ -161,15 +164,21 @@ class Ledger:
         await _lines(connection, _USED, gained.used)
         await _lines(connection, _SCOPE, gained.scopes)
 
-    async def _count(self, connection: asyncpg.Connection, tallies: tuple["Tally", ...]) -> None:
+    async def _count(
+        self, connection: asyncpg.Connection, refusal_counts: tuple["RefusalCount", ...]
+    ) -> None:
         """Write counts of refusals once: the number of the last batch is stored beside them."""
-        done = await connection.fetchval("SELECT tallies FROM hosts WHERE id = $1", self._host)
+        done = await connection.fetchval(
+            "SELECT refusal_count FROM hosts WHERE id = $1", self._host
+        )
         if self._unsure is not None and self._unsure[0] == done:
-            tallies = tallies[len(self._unsure[1]) :]  # they were committed, and nobody told
+            refusal_counts = refusal_counts[
+                len(self._unsure[1]) :
+            ]  # they were committed, and nobody told
         number = secrets.randbits(62)
         await connection.execute(_COUNTED, self._host, number)
-        self._unsure = number, tallies
-        await _lines(connection, _REFUSED, _together(tallies))
+        self._unsure = number, refusal_counts
+        await _lines(connection, _REFUSED, _together(refusal_counts))
 
 
 async def _log(connection: asyncpg.Connection, entries: dict[Any, Row]) -> list[Row]:
@@ -177,7 +186,7 @@ async def _log(connection: asyncpg.Connection, entries: dict[Any, Row]) -> list[
     await connection.execute(_STAGE)
     lines = [row[1:] for row in entries.values()]  # without the slot
     await connection.copy_records_to_table("drained", records=lines, columns=LOG_COLUMNS)
-    return [entries[record["boot"], record["seq"]] for record in await connection.fetch(_LOG)]
+    return [entries[record["journal_id"], record["seq"]] for record in await connection.fetch(_LOG)]
 
 
 async def _named(connection: asyncpg.Connection, rows: Sequence[Row]) -> Named:
@@ -230,10 +239,10 @@ def _of_host(daily: Sequence[tuple[Any, ...]], host: int) -> list[tuple[Any, ...
     return [(*entry, cost) for entry, cost in found.items()]
 
 
-def _together(tallies: Sequence["Tally"]) -> list[tuple[int, ...]]:
+def _together(refusal_counts: Sequence["RefusalCount"]) -> list[tuple[int, ...]]:
     """Of several journals: each key once, or one statement would meet its own row."""
     found: dict[tuple[int, ...], int] = {}
-    for minute, key, code, count in tallies:
+    for minute, key, code, count in refusal_counts:
         found[minute, key, code] = found.get((minute, key, code), 0) + count
     return [(*entry, count) for entry, count in found.items()]
 

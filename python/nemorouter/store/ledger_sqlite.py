@@ -12,7 +12,7 @@ from nemorouter.store.sums import LOG_COLUMNS, OTHER, Named, places, sums
 from nemorouter.types import Kind
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 _BATCH: Final = (
     64  # rows of one statement: what a statement costs by itself is half of a row's cost
@@ -29,7 +29,9 @@ def _log_of(rows: int) -> str:
 
 _LOG: Final = _log_of(1)
 _LOG_BATCH: Final = _log_of(_BATCH)
-_THERE: Final = "SELECT 1 FROM requests WHERE boot = ? AND seq = ? AND at_ms = ? AND org_id = ?"
+_THERE: Final = (
+    "SELECT 1 FROM requests WHERE journal_id = ? AND seq = ? AND at_ms = ? AND org_id = ?"
+)
 _DAY: Final = (
     "INSERT INTO spend_daily (day, org_id, team_id, user_id, key_id, model, requests, "
     "input_tokens, cached_tokens, "
@@ -75,7 +77,9 @@ def _as_is(nothing: None) -> None:
 sqlite3.register_adapter(type(None), _as_is)
 
 
-def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+def write(
+    connection: sqlite3.Connection, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]
+) -> int:
     """Within the caller's transaction; answer how many rows were not there before.
 
     Log, sums and ``last_used_ms`` move together or not at all.
@@ -87,8 +91,8 @@ def write(connection: sqlite3.Connection, rows: Sequence["Row"], tallies: Sequen
         connection.executemany(_SCOPE, gained.scopes)
         connection.executemany(_MONTH, gained.months)
         connection.executemany(_USED, gained.used)
-    if tallies:
-        connection.executemany(_REFUSED, tallies)
+    if refusal_counts:
+        connection.executemany(_REFUSED, refusal_counts)
     return len(fresh)
 
 
@@ -120,11 +124,11 @@ def _log(connection: sqlite3.Connection, rows: Sequence["Row"]) -> Sequence["Row
 
 
 def _place(row: "Row") -> tuple[int, int, int, int]:
-    """Return where in the log a row lies: (boot, seq), which is its id, with its time and org.
+    """Return where in the log a row lies: (journal_id, seq), its id, with its time and org.
 
     Time and org of a ticket never change.
     """
-    return row.boot, row.seq, row.at_ms, row.org_id
+    return row.journal_id, row.seq, row.at_ms, row.org_id
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence["Row"]) -> int:

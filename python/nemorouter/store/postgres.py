@@ -23,7 +23,7 @@ from nemorouter.store.backend import Dialect, draft_layout
 from nemorouter.store.schema import DRAFT_VERSION_TABLE, VERSION_TABLE, metadata
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 T = TypeVar("T")
 CONNECT_S: Final = 10.0
@@ -147,27 +147,27 @@ class Postgres:
     async def write_shared(self, connection: AsyncConnection) -> None:
         """Begin a transaction; PostgreSQL does so by itself."""
 
-    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]) -> int:
         """By COPY, on a connection of its own. Where two hosts met, it is tried again.
 
         An error may come after the commit: the same rows change nothing when they come again.
         """
         for attempt in range(_TRIES):
             try:
-                return await self._record(rows, tallies)
+                return await self._record(rows, refusal_counts)
             except asyncpg.PostgresError as error:
                 if error.sqlstate not in _AGAIN or attempt == _TRIES - 1:
                     raise
         raise AssertionError
 
-    async def _record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+    async def _record(self, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]) -> int:
         if self._ledger is None:
             self._ledger = ledger_postgres.Ledger(self._data.host_number())
         if self._plain is None or self._plain.is_closed():
             self._plain = await self._connect(COMMAND_S)
         well = False
         try:
-            fresh = await self._ledger.write(self._plain, rows, tallies)
+            fresh = await self._ledger.write(self._plain, rows, refusal_counts)
             well = True
         except asyncpg.PostgresError as error:
             well = error.sqlstate in _AGAIN  # it said no, and can be asked again

@@ -25,7 +25,7 @@ from nemorouter.store.backend import Dialect, draft_layout
 from nemorouter.store.schema import DRAFT_VERSION_TABLE, VERSION_TABLE
 
 if TYPE_CHECKING:
-    from nemorouter._core import Row, Tally
+    from nemorouter._core import RefusalCount, Row
 
 APPLICATION_ID: Final = 0x4E45_4D4F  # "NEMO": tells our file from another program's
 BUSY_TIMEOUT_MS: Final = 10_000
@@ -100,7 +100,7 @@ class Sqlite:
     async def write_shared(self, connection: AsyncConnection) -> None:
         await self.write(connection)
 
-    async def record(self, rows: Sequence["Row"], tallies: Sequence["Tally"]) -> int:
+    async def record(self, rows: Sequence["Row"], refusal_counts: Sequence["RefusalCount"]) -> int:
         """Write journal rows and refusal counts in one transaction; return how many rows were new.
 
         It blocks the loop, which is the drainer's own: a visit of a thread would cost as much as a
@@ -109,7 +109,7 @@ class Sqlite:
         connection = self._plain
         connection.execute("BEGIN IMMEDIATE")
         try:
-            fresh = ledger_sqlite.write(connection, rows, tallies)
+            fresh = ledger_sqlite.write(connection, rows, refusal_counts)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

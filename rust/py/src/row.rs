@@ -15,8 +15,8 @@ use pyo3::{
 /// `requests`, in its order.
 const FIELDS: [(&CStr, &CStr); 21] = [
     (c"slot", c"Place in the journal, to be given back to Journal.free."),
-    (c"boot", c"Random 63-bit id of the journal."),
-    (c"seq", c"Number of the ticket in its journal; (boot, seq) is the id of the row for ever."),
+    (c"journal_id", c"Random 63-bit id of the journal."),
+    (c"seq", c"Number of the ticket in its journal. (journal_id, seq) is the id of the row."),
     (c"at_ms", c"Time of admission, Unix ms; it decides the budget window of every scope."),
     (c"key_id", c"Id of the key."),
     (c"team_id", c"Id of the key's team."),
@@ -67,7 +67,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 pub struct Rows<'py> {
     py: Python<'py>,
     row: &'py Bound<'py, PyType>,
-    boot: u64,
+    journal_id: u64,
     upstreams: Vec<Bound<'py, PyAny>>,
     unknown: Bound<'py, PyAny>,
     model: Option<(ModelName, Bound<'py, PyAny>)>,
@@ -80,7 +80,7 @@ impl<'py> Rows<'py> {
         Ok(Self {
             py,
             row: row_type(py)?,
-            boot: journal.id(),
+            journal_id: journal.id(),
             upstreams: journal.upstreams().iter().map(|name| text(name)).collect(),
             unknown: text(""),
             model: None,
@@ -96,7 +96,7 @@ impl<'py> Rows<'py> {
         let cost = if meta.priced { end.cost } else { NONE };
         let values = [
             self.number(0, at as u64),
-            self.number(1, self.boot),
+            self.number(1, self.journal_id),
             self.number(2, seq),
             self.number(3, slot.at_ms()),
             self.number(4, key),

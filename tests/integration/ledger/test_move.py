@@ -108,10 +108,10 @@ def _between_commit_and_free(patch: pytest.MonkeyPatch) -> None:
     real = journals.move
 
     async def dying(
-        store: Any, data: Any, journals: Any, tallies: Any = (), limit: int = 4096
+        store: Any, data: Any, journals: Any, refusal_counts: Any = (), limit: int = 4096
     ) -> int:
         unfreeable: Any = [_Unfreeable(journal) for journal in journals]
-        return await real(store, data, unfreeable, tallies, limit)
+        return await real(store, data, unfreeable, refusal_counts, limit)
 
     patch.setattr(drain_module, "move", dying)
 
@@ -284,10 +284,10 @@ async def test_a_row_that_the_store_refuses_stops_no_other(
     """The kind of row P1: whatever is wrong with one row, the others are in the ledger."""
     real = desk.world.store.record
 
-    async def record(rows: Any, tallies: Any) -> int:
+    async def record(rows: Any, refusal_counts: Any) -> int:
         if any(row.seq == 2 for row in rows):
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
-        return await real(rows, tallies)
+        return await real(rows, refusal_counts)
 
     monkeypatch.setattr(desk.world.store, "record", record)
     desk.ask(4)

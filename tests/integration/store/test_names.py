@@ -29,7 +29,7 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
 def invented(
     many: int,
     *,
-    boot: int = 1,
+    journal_id: int = 1,
     cost: int | None = None,
     status: int = 200,
     at: int = AT,
@@ -38,14 +38,14 @@ def invented(
     """Make rows of as many models as there are rows."""
     return [
         row(
-            boot=boot,
+            journal_id=journal_id,
             seq=n,
             at_ms=at,
             org_id=org,
             team_id=TEAM,
             user_id=USER,
             key_id=KEY,
-            model=f"invented-{boot}-{n}",
+            model=f"invented-{journal_id}-{n}",
             status=status,
             cost_nano=cost,
         )
@@ -79,13 +79,13 @@ async def test_invented_names_are_bounded_and_stay_in_the_log(world: World) -> N
     found = await names(world)
     assert found == {OTHER} | {f"invented-1-{n}" for n in range(MAX_UNPRICED)}
     assert await world.one("SELECT count(DISTINCT model) FROM requests") == (MANY,)
-    await record(world.store, invented(MANY, boot=2))
+    await record(world.store, invented(MANY, journal_id=2))
     assert await names(world) == found
 
 
 async def test_who_invents_names_takes_no_place_from_priced_models(world: World) -> None:
     await record(world.store, invented(MANY))
-    await record(world.store, invented(MANY, boot=2, cost=7))
+    await record(world.store, invented(MANY, journal_id=2, cost=7))
     found = await names(world)
     assert len(found) == MAX_MODELS + 1
     assert {f"invented-2-{n}" for n in range(MAX_MODELS - MAX_UNPRICED)} <= found
@@ -96,23 +96,24 @@ async def test_who_invents_names_takes_no_place_from_priced_models(world: World)
 async def test_what_was_not_served_has_no_name(world: World) -> None:
     await record(world.store, invented(3, status=404))
     assert await names(world) == {OTHER}
-    await record(world.store, invented(1, boot=2, status=499, cost=5))
+    await record(world.store, invented(1, journal_id=2, status=499, cost=5))
     assert await names(world) == {OTHER, "invented-2-0"}
 
 
 async def test_each_org_and_day_has_places_of_its_own(world: World) -> None:
     await record(world.store, invented(MANY))
-    await record(world.store, invented(3, boot=2, at=AT + DAY_MS))
-    await record(world.store, invented(3, boot=3, org=9))
+    await record(world.store, invented(3, journal_id=2, at=AT + DAY_MS))
+    await record(world.store, invented(3, journal_id=3, org=9))
     assert {f"invented-2-{n}" for n in range(3)} <= await names(world)
     assert await names(world, 9) == {f"invented-3-{n}" for n in range(3)}
 
 
 async def test_a_name_keeps_its_place(world: World) -> None:
     await record(world.store, invented(5))
-    await record(world.store, invented(MANY, boot=2))
+    await record(world.store, invented(MANY, journal_id=2))
     again = [
-        row(boot=3, seq=n, at_ms=AT, org_id=ORG, model="invented-1-4", key_id=KEY) for n in (1, 2)
+        row(journal_id=3, seq=n, at_ms=AT, org_id=ORG, model="invented-1-4", key_id=KEY)
+        for n in (1, 2)
     ]
     await record(world.store, again)
     assert await world.one(
@@ -134,7 +135,7 @@ async def test_hosts_that_write_at_once_share_the_places(
         for folder in folders
     ]
     batches = [
-        record(store, invented(MAX_UNPRICED * 2 // 3, boot=10 * place + turn))
+        record(store, invented(MAX_UNPRICED * 2 // 3, journal_id=10 * place + turn))
         for turn in range(3)
         for place, store in enumerate(hosts)
     ]

@@ -81,7 +81,9 @@ async def test_many_may_make_a_week_at_once(world: World, tmp_path: Path) -> Non
     stores = [
         await Store.open(Settings.load(data_dir=tmp_path / f"h{n}"), migrate=True) for n in range(4)
     ]
-    lots = [[a_row(seq, boot=n, at=START + seq * WEEK_MS) for seq in range(6)] for n in range(4)]
+    lots = [
+        [a_row(seq, journal_id=n, at=START + seq * WEEK_MS) for seq in range(6)] for n in range(4)
+    ]
     await asyncio.gather(*(record(store, lot) for store, lot in zip(stores, lots, strict=True)))
     assert await world.one("SELECT count(*) FROM requests") == (24,)
     for store in stores:
@@ -109,7 +111,7 @@ async def test_the_newest_rows_are_found_by_index_week_by_week(world: World) -> 
         await sql(connection, "ANALYZE requests")
     query = (
         "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT * FROM requests WHERE org_id = 1 "
-        "ORDER BY at_ms DESC, boot DESC, seq DESC LIMIT 20"
+        "ORDER BY at_ms DESC, journal_id DESC, seq DESC LIMIT 20"
     )
     plan = [str(line) for (line,) in await world.all(query)]
     scans = [line for line in plan if "requests_week" in line]

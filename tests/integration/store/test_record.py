@@ -68,14 +68,14 @@ async def test_a_row_that_comes_again_changes_nothing(world: World) -> None:
     before = await world.all("SELECT * FROM spend_daily")
     assert await record(world.store, rows[:6]) == 0
     assert await world.all("SELECT * FROM spend_daily") == before
-    assert await record(world.store, [*rows, rows[9], a_row(1, boot=78)]) == 5
+    assert await record(world.store, [*rows, rows[9], a_row(1, journal_id=78)]) == 5
     assert await world.one("SELECT count(*), sum(cost_nano) FROM requests") == (11, 55)
     assert await world.one("SELECT sum(requests), sum(cost_nano) FROM spend_daily") == (11, 55)
 
 
 async def test_many_rows_of_which_some_come_again(world: World) -> None:
     """More than one statement's, of two journals, with some that are there in each."""
-    rows = [a_row(seq, boot=77 + seq % 2, at=AT - seq * 7 % 5) for seq in range(300)]
+    rows = [a_row(seq, journal_id=77 + seq % 2, at=AT - seq * 7 % 5) for seq in range(300)]
     assert await record(world.store, rows[40:170]) == 130
     assert await record(world.store, rows) == 170
     assert await record(world.store, rows) == 0
@@ -187,7 +187,7 @@ def test_windows(duration: Duration, day: int, window: tuple[int, int]) -> None:
     assert window_days(duration, day) == window
 
 
-@pytest.mark.parametrize("column", ["boot", "at_ms", "org_id", "input_tokens", "cost_nano"])
+@pytest.mark.parametrize("column", ["journal_id", "at_ms", "org_id", "input_tokens", "cost_nano"])
 async def test_a_number_that_no_column_holds_is_not_taken_for_a_store_that_is_away(
     world: World, column: str
 ) -> None:

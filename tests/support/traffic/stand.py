@@ -161,7 +161,7 @@ class Stand:
         rows = defaultdict(list)
         with self._open() as connection:
             connection.row_factory = sqlite3.Row
-            for row in connection.execute("SELECT * FROM requests ORDER BY at_ms, boot, seq"):
+            for row in connection.execute("SELECT * FROM requests ORDER BY at_ms, journal_id, seq"):
                 rows[row["model"]].append(dict(row))
             known = connection.execute("SELECT id, name, digest FROM keys").fetchall()
         arena = attach.live(self._host.settings)

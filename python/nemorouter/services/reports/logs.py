@@ -20,7 +20,7 @@ from nemorouter.store.schema import keys, requests
 from nemorouter.types import Endpoint, Kind, Outcome
 
 _LOOKED_AT: Final = 20_000
-_NEWEST: Final = (requests.c.at_ms.desc(), requests.c.boot.desc(), requests.c.seq.desc())
+_NEWEST: Final = (requests.c.at_ms.desc(), requests.c.journal_id.desc(), requests.c.seq.desc())
 _ENDPOINT_NAMES: Final = {
     int(endpoint): name if endpoint == Endpoint.OTHER else f"/v1/{name}"
     for name, endpoint in ENDPOINTS.items()
@@ -89,12 +89,12 @@ async def logs(
         if floor is not None:
             others += [
                 requests.c.at_ms >= floor.at_ms,
-                not_(_behind(floor.at_ms, floor.boot, floor.seq)),
+                not_(_behind(floor.at_ms, floor.journal_id, floor.seq)),
             ]
         query = _select(indexed, others).order_by(*_NEWEST).limit(limit + 1)
         rows, after = page(list((await connection.execute(query)).all()), limit)
     last = after or floor
-    cursor = f"{last.at_ms}.{last.boot}.{last.seq}" if last is not None else None
+    cursor = f"{last.at_ms}.{last.journal_id}.{last.seq}" if last is not None else None
     return Page(data=[_view(row) for row in rows], next_cursor=cursor)
 
 
@@ -125,14 +125,15 @@ def _select(*conditions: list[ColumnElement[bool]]) -> Select[Any]:
     )
 
 
-def _behind(at: int, boot: int, seq: int) -> ColumnElement[bool]:
+def _behind(at: int, journal_id: int, seq: int) -> ColumnElement[bool]:
     """Select the rows that come after a row, newest first.
 
     The first condition lets the index find the place.
     """
     table = requests.c
     earlier = and_(
-        table.at_ms == at, or_(table.boot < boot, and_(table.boot == boot, table.seq < seq))
+        table.at_ms == at,
+        or_(table.journal_id < journal_id, and_(table.journal_id == journal_id, table.seq < seq)),
     )
     return and_(table.at_ms <= at, or_(table.at_ms < at, earlier))
 
@@ -143,7 +144,7 @@ async def _floor(connection: AsyncConnection, indexed: list[ColumnElement[bool]]
     It is found in the index alone.
     """
     table = requests.c
-    place = select(table.at_ms, table.boot, table.seq).where(*indexed).order_by(*_NEWEST)
+    place = select(table.at_ms, table.journal_id, table.seq).where(*indexed).order_by(*_NEWEST)
     return (await connection.execute(place.offset(_LOOKED_AT - 1).limit(1))).first()
 
 
@@ -199,7 +200,7 @@ def instant(text: str, field: str) -> int:
 
 def _view(row: Row[Any]) -> LogRow:
     return LogRow(
-        request_id=ids.request_text(row.boot, row.seq),
+        request_id=ids.request_text(row.journal_id, row.seq),
         at=iso(row.at_ms),
         key_id=text_id(Kind.KEY, row.key_id),
         key_name=row.key_name or "",

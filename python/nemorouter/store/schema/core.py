@@ -153,7 +153,7 @@ prices = Table(
 requests = Table(
     "requests",
     metadata,
-    big_("boot"),
+    big_("journal_id"),
     big_("seq"),
     big_("at_ms"),
     big_("key_id"),
@@ -173,8 +173,8 @@ requests = Table(
     big_("reserved_nano"),
     big_("latency_us"),
     big_("ttft_us", null=True),
-    PrimaryKeyConstraint("org_id", "at_ms", "boot", "seq"),
-    Index(None, "key_id", "at_ms", "boot", "seq", info=SQLITE_ONLY),
+    PrimaryKeyConstraint("org_id", "at_ms", "journal_id", "seq"),
+    Index(None, "key_id", "at_ms", "journal_id", "seq", info=SQLITE_ONLY),
     Index(None, "key_id", "at_ms", info=POSTGRESQL_ONLY),
     Index(None, "org_id", "at_ms", info=POSTGRESQL_ONLY),
     Index(None, "at_ms", postgresql_using="brin", info=POSTGRESQL_ONLY),
@@ -183,10 +183,10 @@ requests = Table(
 )
 """The request log: one row for each admitted request, kept for ``log_retention_days``.
 
-(boot, seq) is a row's id, and decides alone whether it is there: a ticket's time and org never
-change. In SQLite the table lies in the order in which it is read, by org and time, so that a row
-costs one more index and not three. In PostgreSQL it is one table a week, with the key (boot, seq,
-at_ms); see ``store.weeks``.
+(journal_id, seq) is a row's id, and decides alone whether it is there: a ticket's time and org
+never change. In SQLite the table lies in the order in which it is read, by org and time, so that a
+row costs one more index and not three. In PostgreSQL it is one table a week, with the key
+(journal_id, seq, at_ms); see ``store.weeks``.
 """
 
 spend_daily = Table(

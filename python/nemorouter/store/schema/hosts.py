@@ -14,7 +14,7 @@ hosts = Table(
     text_("name"),
     big_("seen_ms"),  # it drained last
     big_(
-        "tallies", zero=True
+        "refusal_count", zero=True
     ),  # number of the last refusal counts taken from it, so that they count once
 )
 

@@ -84,7 +84,7 @@ class Host:
     async def drain(self, nano: int) -> None:
         """What was committed reaches the ledger."""
         seq = next(_seqs)
-        row = a_row(seq, boot=self.store.host, at=self.day * DAY_MS + 5, cost=nano)
+        row = a_row(seq, journal_id=self.store.host, at=self.day * DAY_MS + 5, cost=nano)
         await record(self.store, [row])
         self.posted += nano
 

@@ -159,7 +159,7 @@ def _make_log() -> None:
     partitioned = op.get_bind().dialect.name == "postgresql"
     _table(
         "requests",
-        *(_big(name) for name in ("boot", "seq", "at_ms")),
+        *(_big(name) for name in ("journal_id", "seq", "at_ms")),
         *(_big(name) for name in ("key_id", "team_id", "user_id", "org_id")),
         *(_text(name) for name in ("model", "upstream")),
         *(_small(name) for name in ("endpoint", "status", "outcome", "stream")),
@@ -168,10 +168,12 @@ def _make_log() -> None:
         _big("reserved_nano"),
         _big("latency_us"),
         _big("ttft_us", null=True),
-        key=["boot", "seq", "at_ms"] if partitioned else ["org_id", "at_ms", "boot", "seq"],
+        key=["journal_id", "seq", "at_ms"]
+        if partitioned
+        else ["org_id", "at_ms", "journal_id", "seq"],
         indexes=[["key_id", "at_ms"], ["org_id", "at_ms"]]
         if partitioned
-        else [["key_id", "at_ms", "boot", "seq"]],
+        else [["key_id", "at_ms", "journal_id", "seq"]],
         sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (at_ms)",
     )
@@ -308,7 +310,7 @@ def _make_alerts() -> None:
 
 
 def _make_hosts() -> None:
-    _table("hosts", _id(), _text("name"), _big("seen_ms"), _big("tallies", default="0"))
+    _table("hosts", _id(), _text("name"), _big("seen_ms"), _big("refusal_count", default="0"))
     _table("disconnected_hosts", _id(), _text("name"), _big("applied"), _big("heartbeats"))
     _table(
         "spend_host",
