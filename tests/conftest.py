@@ -58,7 +58,7 @@ def vectors() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """The session's PostgreSQL, started when the first test wants it."""
+    """Run the session's PostgreSQL, started when the first test needs it."""
     server = PostgresServer()
     yield server
     server.remove()
@@ -66,8 +66,9 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def empty_template(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of a database with the newest layout and no rows, to be copied: quicker than migrating
-    each time.
+    """Return the name of a database with the newest layout and no rows, to be copied.
+
+    A copy is quicker than migrating each time.
     """
     url = postgres.database()
 
@@ -90,7 +91,7 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 def any_store(
     store_kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """Settings that are loaded name a store of either kind, without rows."""
+    """Let settings that are loaded name a store of either kind, without rows."""
     if store_kind == "sqlite":
         yield store_kind
         return

@@ -40,7 +40,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return the server's address."""
         return f"http://localhost:{self.server.port}"
 
 
@@ -70,7 +70,7 @@ def browser() -> Iterator[Browser]:
 
 
 def setup_url(server: Server) -> str:
-    """The link that the server printed when it started."""
+    """Return the link that the server printed when it started."""
     found = re.search(r"/setup\?token=\S+", server.log.read_text())
     assert found is not None, server.log.read_text()
     return f"http://localhost:{server.port}{found[0]}"
@@ -118,7 +118,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def tab(browser: Browser, site: Site) -> Iterator[Page]:
-    """The owner's one tab: another for each test would cost most of a second."""
+    """Open the owner's one tab; another for each test would cost most of a second."""
     context = browser.new_context(storage_state=site.cookies)
     yield context.new_page()
     context.close()
@@ -126,7 +126,10 @@ def tab(browser: Browser, site: Site) -> Iterator[Page]:
 
 @pytest.fixture
 def open_page(tab: Page, site: Site) -> Iterator[Open]:
-    """Opens a page as the owner. What a page complains of, or would run, fails the test."""
+    """Return a function that opens a page as the owner.
+
+    A complaint of the page, or an attempt to run a script, fails the test.
+    """
     complaints: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:

@@ -20,7 +20,7 @@ from tests.support.upstreams import FakeUpstream
 
 @dataclass
 class Contract:
-    """What the tables of the contract are tried on."""
+    """The installation on which the tables of the contract are tried."""
 
     host: Host
     server: Server

@@ -1,4 +1,4 @@
-"""What a good answer carries: headers, cost, limits; and the paths that exist, spelt exactly."""
+"""Test what a good answer carries, headers, cost and limits, and which paths exist."""
 
 import re
 

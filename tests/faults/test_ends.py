@@ -73,7 +73,7 @@ class Load:
 
 
 def everyone(server: Server) -> list[int]:
-    """The master and all processes below it."""
+    """List the master and all processes below it."""
     return tree(server.process.pid)
 
 
@@ -85,7 +85,7 @@ def wait_for_end_of(pids: list[int], seconds: float) -> float:
 
 
 def workers_of(server: Server) -> list[int]:
-    """The server's workers."""
+    """List the server's workers."""
     found = filter(None, map(Process.look, everyone(server)))
     return [process.pid for process in found if process.name == NAME + "worker"]
 
@@ -173,7 +173,7 @@ def test_ctrl_c_twice_ends_everybody_cleanly(host: Host, upstream: FakeUpstream)
 
 
 def every_answer_is_in_the_log_once(host: Host, load: Load) -> None:
-    """What the clients were answered is there, and nothing twice."""
+    """Check that what the clients were answered is in the log, and nothing twice."""
     logged = [id for id, _ in rows(host)]
     assert len(set(logged)) == len(logged)
     assert set(load.answered) <= set(logged)
@@ -267,7 +267,7 @@ def test_what_still_runs_at_the_limit_is_settled_at_what_was_produced(
 
 
 def cut_off(server: Server) -> list[int]:
-    """How many requests each worker says that it broke off."""
+    """Return how many requests each worker reports to have broken off."""
     events = [
         msgspec.json.decode(line) for line in server.log.read_text().splitlines() if "{" in line
     ]
@@ -275,7 +275,7 @@ def cut_off(server: Server) -> list[int]:
 
 
 def drainer_of(host: Host) -> int:
-    """The process that drains."""
+    """Return the process that drains."""
     status = DataDir(host.settings.data_dir).drainer_status()
     return 0 if status is None else status.pid
 

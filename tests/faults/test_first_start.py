@@ -35,7 +35,7 @@ def start(settings: Settings, output: Path) -> Server:
 
 
 def serving(server: Server) -> str:
-    """What the server printed, once it says that it serves."""
+    """Return what the server printed, once it reports that it serves."""
     until(lambda: "serves" in server.log.read_text(), what=server.log)
     return server.log.read_text()
 
@@ -48,7 +48,7 @@ def answers(server: Server, key: str) -> bool:
 
 
 def run(command: str) -> str:
-    """The key that a printed command makes."""
+    """Return the key that a printed command makes."""
     program = str(Path(sys.executable).parent / "nemorouter")
     words = [program, *shlex.split(command)[1:], "--json"]
     return str(msgspec.json.decode(subprocess.check_output(words))["key"])

@@ -1,5 +1,6 @@
-"""SIGKILL between two given instructions of a request: nothing is lost, nothing stays, and every
-money word is true.
+"""Test SIGKILL between two given instructions of a request.
+
+Nothing is lost, nothing stays, and every money word is true.
 """
 
 import subprocess
@@ -69,8 +70,9 @@ def die_at(desk: Desk, stop: Callable[[Journal], bool], more: int = 0) -> bool:
 
 
 async def mended(desk: Desk) -> int:
-    """What the drainer makes of it: rows and words agree, and nothing is left; answers how many
-    rows there are.
+    """Let the drainer recover the desk; return how many rows there are.
+
+    Rows and words must agree, and nothing be left.
     """
     while await desk.drain.turn():
         pass
@@ -82,8 +84,9 @@ async def mended(desk: Desk) -> int:
 
 
 def differ(desk: Desk) -> bool:
-    """The money words of key, team, user and org do not say the same: one was written, another was
-    not yet.
+    """Return whether the money words of key, team, user and org differ.
+
+    Then one was written, and another was not yet.
     """
     return len(set(desk.committed().values())) > 1
 

@@ -1,5 +1,6 @@
-"""SIGKILL at any instant, of workers and drainers: what was acknowledged is in the ledger once, and
-words are true.
+"""Test SIGKILL of workers and drainers at any instant.
+
+What was acknowledged is in the ledger once, and words are true.
 """
 
 import asyncio
@@ -74,7 +75,7 @@ class Farm:
         return start("-c", DRAINER, str(self.world.settings.data_dir))
 
     def kill_one(self) -> None:
-        """A worker, or the process that drains, at a random instant of its work."""
+        """Kill a worker, or the process that drains, at a random instant of its work."""
         if self.rng.random() < 0.5:
             which = self.rng.randrange(WORKERS)
             output = self.workers[which].stdout

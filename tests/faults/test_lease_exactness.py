@@ -1,5 +1,6 @@
-"""Four hosts of two workers each and one key: exact in every window, nearly all of the limit is
-used, and Redis is hardly asked. Without HTTP, so that the load is more than the limit.
+"""Test four hosts of two workers each and one key, without HTTP.
+
+The limit is exact in every window, nearly all of it is used, and Redis is asked seldom.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Hosts in processes of their own on a real Redis that is flushed, killed, frozen, slow, promoted,
-and hard to hear.
+"""Test hosts in processes of their own on a Redis with faults.
 
-The limit holds over all hosts in every window, whatever happens, and service comes back by itself.
+It is flushed, killed, frozen, slow, promoted, and hard to reach. The limit holds over all hosts in
+every window, whatever happens, and service comes back by itself.
 """
 
 import signal
@@ -32,7 +32,7 @@ def ripen(redis: RedisServer) -> None:
 def run(
     folder: Path, redis: RedisServer, harm: Callable[[Fleet], None], url: str | None = None
 ) -> tuple[Fleet, Outcome]:
-    """A fleet under load to which something happens after three seconds."""
+    """Run a fleet under load, and harm it after three seconds."""
     ripen(redis)
     with Fleet(folder, url or redis.url, RATES, SECONDS, LIMIT, burst=BURST) as fleet:
         fleet.wait(3)
@@ -112,8 +112,9 @@ def test_replies_lost_and_calls_made_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lag_s", [0.5])
 def test_failed_over_to_a_lagging_replica(tmp_path: Path, lag_s: float) -> None:
-    """What the replica had not heard of can be granted twice: so much, once; then hosts say what
-    they hold.
+    """Grant twice at most what the replica had not received, and only once.
+
+    Then hosts report what they hold.
     """
     with (
         RedisServer(tmp_path / "redis") as redis,

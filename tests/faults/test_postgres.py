@@ -1,5 +1,6 @@
-"""PostgreSQL away, frozen, restarted, or cut off just when it had committed: nothing is lost,
-nothing counts twice.
+"""Test PostgreSQL away, frozen, restarted, or cut off just when it had committed.
+
+Nothing is lost, nothing counts twice.
 """
 
 import asyncio
@@ -91,9 +92,7 @@ async def books_hold(world: World, lots: int) -> None:
 
 
 async def hand_over(store: Store, rows: list[Any], refusal_counts: Any) -> int:
-    """As the drainer does: again and again, until it is known to be in. Answers how often it was
-    not.
-    """
+    """Record again and again until it succeeds, as the drainer does; count the failures."""
     for failures in range(20):
         try:
             await record(store, rows, refusal_counts)

@@ -1,6 +1,4 @@
-"""Budget alerts on a real server: found once a window, listed, and posted with a signature that
-holds.
-"""
+"""Test budget alerts on a real server: found once a window, listed, and posted with a signature."""
 
 import hashlib
 import hmac

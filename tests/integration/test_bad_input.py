@@ -1,5 +1,6 @@
-"""What a client may get wrong, through raw sockets against every server: a documented answer, and
-nothing lost.
+"""Test what a client may get wrong, through raw sockets against every server.
+
+The answer is a documented one, and nothing is lost.
 """
 
 import socket
@@ -56,7 +57,7 @@ def post(
     target: str = "/v1/chat/completions",
     length: str = "",
 ) -> bytes:
-    """A request in raw bytes; ``KEY`` in a header stands for the key."""
+    """Write a request in raw bytes; ``KEY`` in a header stands for the key."""
     head = [
         f"POST {target} HTTP/1.1",
         "host: t",
@@ -116,9 +117,9 @@ def test_credentials(gateway: Gateway, name: str) -> None:
 
 @pytest.mark.parametrize("hidden_first", [True, False])
 def test_a_second_header_that_the_server_hides(gateway: Gateway, hidden_first: bool) -> None:
-    """RSGI does not show values outside ASCII. One such can be nobody's key, so whoever reads it in
-    the place of the other grants nothing: the answer is a refusal, or that of the key that is
-    there.
+    """Send a value outside ASCII, which RSGI does not show.
+
+    No key has such a value, so the answer is a refusal, or that of the other key that is there.
     """
     hidden = "authorization: Bearer sk-nemo-1234567890123456789\u00e9"
     two = [hidden, AUTH] if hidden_first else [AUTH, hidden]
@@ -250,7 +251,7 @@ def test_a_chunked_body_is_read(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("counted", [False, True])
 def test_a_body_that_breaks_off_is_never_processed(gateway: Gateway, counted: bool) -> None:
-    """What came is whole JSON; the client then closes its half of the connection."""
+    """Send whole JSON of a longer body, then close the client's half of the connection."""
     good = GOOD.replace(b'"echo"', b'"broken-off"')
     head = post(gateway.key, b"", AUTH, length=str(len(good) + 20))
     body = good

@@ -1,5 +1,6 @@
-"""The command line, as a shell sees it: output, exit codes, one line for a mistake, nothing that
-acts on a terminal.
+"""Test the command line as a shell sees it: output, exit codes, one line for a mistake.
+
+Nothing of it acts on a terminal.
 """
 
 import asyncio

@@ -1,6 +1,4 @@
-"""The command line beside a running server: what it changes is applied at the next request, what
-happened it shows.
-"""
+"""Test the command line beside a running server: changes hold at the next request."""
 
 import asyncio
 import json
@@ -66,7 +64,7 @@ async def nemo(server: Server, *arguments: str) -> Any:
 
 
 async def statuses(server: Server, key: str) -> set[int]:
-    """What enough fresh connections are answered to reach every worker."""
+    """Return the statuses on enough fresh connections to reach every worker."""
     found: set[int] = set()
     for _ in range(12):
         async with Client(server.settings.port) as client:

@@ -14,7 +14,7 @@ NEMO = Path(sys.executable).parent / "nemorouter"
 
 
 def nemo(host: Host, *arguments: str) -> Any:
-    """The JSON of a command that must work."""
+    """Return the JSON of a command that must succeed."""
     command = [str(NEMO), *arguments, "--data-dir", str(host.settings.data_dir), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
-"""A real server whose workers, then whose master, are killed under load: each answer is in the
-ledger once.
+"""Test a real server whose workers, then whose master, are killed under load.
+
+Each answer is in the ledger once.
 """
 
 import asyncio

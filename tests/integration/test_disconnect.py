@@ -1,5 +1,6 @@
-"""A client that leaves, at each stage and under each server: settled exactly once, and the
-upstream's work is ended.
+"""Test a client that leaves, at each stage and under each server.
+
+The request is settled exactly once, and the upstream's work is ended.
 """
 
 import socket

@@ -1,4 +1,4 @@
-"""What the documents say to type does what they say."""
+"""Test that the commands of the documents do what the documents say."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_every_verb_has_its_help() -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's examples and a data directory that was set up as it says."""
+    """Make a folder with the README's examples and a data directory that was set up as it says."""
     folder = tmp_path_factory.mktemp("readme")
     for name, text in EXAMPLES.items():
         (folder / name).write_text(text, "utf-8")
@@ -106,7 +106,7 @@ def nemorouter(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess
 
 
 def call(url: str, key: str, body: bytes | None = None) -> dict[str, str]:
-    """The JSON answer to a request with a key."""
+    """Return the JSON answer to a request with a key."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     with urlopen(Request(url, body, headers), timeout=30) as answer:
         found: dict[str, str] = json.load(answer)
@@ -115,7 +115,7 @@ def call(url: str, key: str, body: bytes | None = None) -> dict[str, str]:
 
 @contextmanager
 def serving(command: str, folder: Path) -> Iterator[str]:
-    """A server of the README on a free port, until it answers and then until the test is over."""
+    """Run a server of the README on a free port until the test is over."""
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

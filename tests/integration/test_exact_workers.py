@@ -44,13 +44,14 @@ async def fire(world: World, bodies: list[bytes], connections: int) -> list[Answ
 
 
 def worker_of(answer: Answer) -> str:
-    """A request id begins with its worker's own number, a refusal's too."""
+    """Return the number of a worker, with which its request ids begin."""
     return answer.headers["x-nemo-request-id"][: len("req_") + 16]
 
 
 async def one_client_each(world: World, stack: AsyncExitStack) -> list[Client]:
-    """A connection to each worker. A server is ready when its first is; a crowd that comes then is
-    that one's alone.
+    """Open a connection to each worker.
+
+    A server is ready when its first worker is; a crowd that comes then is that one's alone.
     """
     found: dict[str, Client] = {}
     async with asyncio.timeout(30):
@@ -101,9 +102,7 @@ async def test_requests_a_minute_over_four_workers(world: World) -> None:
 
 
 async def test_tokens_a_minute_over_four_workers_with_settlement(world: World) -> None:
-    """Each reserves 5 + 95 tokens and uses 4: what is not used comes back, and what is admitted
-    fits.
-    """
+    """Reserve 5 + 95 tokens each and use 4: what is not used comes back."""
     limit = 2_000
     await world.scope(Kind.KEY, KEY, tpm=limit)
     body = chat(content="hi", max_tokens=95)

@@ -1,6 +1,4 @@
-"""Several hosts, one key: what all of them admit stays within its limits and its budget, whoever
-asks whom.
-"""
+"""Test several hosts and one key: what they admit stays within its limits and budget."""
 
 import asyncio
 import time
@@ -121,9 +119,7 @@ async def until_used(made: Fleet, requests: int) -> None:
 
 @pytest.mark.campaign
 async def test_tokens_that_were_not_used_come_back_to_all_hosts(four: Fleet) -> None:
-    """Each request reserves a third of the limit and uses a hundredth of that: the rest serves the
-    next, elsewhere.
-    """
+    """Reserve a third of the limit each, and use a hundredth of that; the rest serves others."""
     key = await four.world.key(tpm=6_000)
     await four.settle()
     ripen(four.redis)

@@ -1,5 +1,6 @@
-"""Several hosts: when ``revoke`` has returned, none of them admits the key; one that is cut off has
-lost its lease.
+"""Test several hosts: when ``revoke`` has returned, none of them admits the key.
+
+A host that is cut off has lost its lease.
 """
 
 import asyncio
@@ -47,9 +48,7 @@ async def four(
 
 
 class Load:
-    """Clients of all hosts that ask with random live keys, and remember when each key was last
-    served.
-    """
+    """Clients of all hosts that use random live keys, and note when each key was served last."""
 
     def __init__(self, live: dict[int, str], seed: int) -> None:
         self.live = live
@@ -129,7 +128,7 @@ async def test_no_host_admits_after_revoke_returned(four: Fleet, count: int, at_
 
 
 async def waits(made: Fleet) -> str:
-    """How long the hosts took, as the registry counted it."""
+    """Return how long the hosts took, as the registry counted it."""
     install = str((await made.world.one("SELECT value FROM meta WHERE key = 'install'"))[0])
     found = made.redis.cli("HGETALL", f"nemorouter:{{hosts:{install}}}").split("\n")
     counted = {

@@ -1,5 +1,6 @@
-"""NemoAuth below a root path, and paths in other spellings than the app's router reads: no key, no
-entry; with a key, the limits of the endpoint that the app serves.
+"""Test NemoAuth below a root path, and paths in other spellings than the app's router reads.
+
+No key, no entry; with a key, the limits of the endpoint that the app serves.
 """
 
 from collections.abc import Iterator

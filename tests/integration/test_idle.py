@@ -1,4 +1,4 @@
-"""What a server takes when nobody asks: campaign only, for a busy machine measures itself."""
+"""Measure what an idle server takes; a campaign only, for a busy machine measures itself."""
 
 import os
 import time

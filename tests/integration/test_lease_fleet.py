@@ -1,6 +1,7 @@
-"""Four hosts of two workers on a real Redis, without HTTP so that they can ask for more than a
-large limit gives: no window takes more than the limit allows, nearly all of it is used, and
-Redis is asked seldom.
+"""Test four hosts of two workers on a real Redis, without HTTP.
+
+They ask for more than a large limit gives: no window takes more than the limit allows, nearly all
+of it is used, and Redis is asked seldom.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ SKEWED = (0.7, 0.2, 0.09, 0.01)
 
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that has remembered everything for long: buckets begin full."""
+    """Run a Redis that has remembered everything for long: buckets begin full."""
 
     async def begin(url: str) -> None:
         client = connect(url)

@@ -1,6 +1,4 @@
-"""NemoAuth around FastAPI, Starlette and an RSGI app, on real servers: who calls, what it costs,
-what is recorded.
-"""
+"""Test NemoAuth around FastAPI, Starlette and an RSGI app, on real servers."""
 
 import socket
 import subprocess

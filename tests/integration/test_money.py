@@ -138,9 +138,7 @@ class Turning:
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, id=str(seed)) for seed in range(5)])
 async def test_windows_turn_with_money_in_flight(tmp_path: Path, seed: int) -> None:
-    """Committed never passes a cap, late costs stay in their own window, and the ledger knows each
-    to the nano.
-    """
+    """Require that late costs stay in their own window, and committed never passes a cap."""
     world = await World.make(tmp_path / "data")
     await world.key()
     for kind, id in IDS.items():

@@ -1,6 +1,4 @@
-"""The OpenAPI document against the server: schemathesis sends what it allows and what it forbids,
-with all checks.
-"""
+"""Test the server against its OpenAPI document, by schemathesis with all checks."""
 
 import subprocess
 import sys

@@ -1,5 +1,6 @@
-"""Starts while PostgreSQL is away: a server waits for it, a command says so in one line; nobody
-tells the password.
+"""Test starts while PostgreSQL is away: a server waits, a command says so in one line.
+
+No message contains the password.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""Services of several hosts at once on one PostgreSQL: one change sequence, one audit chain, no gap
-in either.
+"""Test services of several hosts at once on one PostgreSQL.
+
+There is one change sequence and one audit chain, without a gap.
 """
 
 import asyncio
@@ -43,8 +44,9 @@ async def test_changes_have_one_order_and_the_chain_has_no_fork(contexts: list[C
     over = asyncio.Event()
 
     async def follow() -> None:
-        """A change that is seen is never followed by one with a smaller number: catching up would
-        miss it.
+        """Require that no change is seen before one with a smaller number.
+
+        Catching up would miss it.
         """
         while not over.is_set():
             async with contexts[0].store.read() as connection:

@@ -1,6 +1,4 @@
-"""The bank of leases at a single Redis, behind sentinels, and in a cluster: every form of
-``redis_url``.
-"""
+"""Test the bank of leases at a single Redis, behind sentinels, and in a cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

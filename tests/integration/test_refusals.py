@@ -1,6 +1,4 @@
-"""A refusal consumes nothing, at any level, for any reason: meters and slots before and after are
-equal.
-"""
+"""Test that a refusal consumes nothing, at any level, for any reason."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +16,9 @@ PEPPERS = [(1, bytes(32))]
 
 
 class Scene:
-    """An org, a team, a user and a key, each with limits that leave room; ``change`` takes it away
-    at one level.
+    """An org, a team, a user and a key, each with limits that leave room.
+
+    ``change`` takes the room away at one level.
     """
 
     def __init__(self, slots: int = 8) -> None:
@@ -52,7 +51,7 @@ class Scene:
         self.arena.put(policy)
 
     def ask(self, model: str = "m") -> int:
-        """The code of the refusal, 0 if admitted."""
+        """Return the code of the refusal, 0 if admitted."""
         index = self.gate.identify(f"Bearer {self.text}", "10.0.0.1", Endpoint.CHAT_COMPLETIONS)
         if index < 0:
             return -index
@@ -69,7 +68,7 @@ class Scene:
 
 
 def changed(code: Code, kind: Kind, **fields: Any) -> Any:
-    """The level's policy is changed after one request was admitted."""
+    """Change the level's policy after one request was admitted."""
 
     def spoil(scene: Scene) -> None:
         scene.change(kind, **fields)

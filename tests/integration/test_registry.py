@@ -1,6 +1,4 @@
-"""The registry's script in a real Redis, against the model that the simulation uses; and what
-happens around it.
-"""
+"""Test the registry's script in a real Redis against the model of the simulation."""
 
 import random
 from collections.abc import AsyncIterator, Iterator

@@ -1,5 +1,6 @@
-"""When ``revoke`` has returned, no worker starts a request of that key; what is under way is
-finished and settled.
+"""Test that no worker starts a request of a key once ``revoke`` has returned.
+
+A request that is under way is finished and settled.
 """
 
 import asyncio

@@ -1,6 +1,4 @@
-"""Canary keys, sent wherever a client may put them: none is in store, journal, arena, log or
-metrics afterwards.
-"""
+"""Send canary keys wherever a client may put them, and search all that is written for them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -36,7 +34,7 @@ def everything(world: World) -> Iterator[tuple[str, bytes]]:
 
 
 def traces(world: World, secrets: dict[str, str]) -> list[str]:
-    """Where a secret, or either half of its random part, can be found."""
+    """List where a secret, or either half of its random part, can be found."""
     found: list[str] = []
     for name, content in everything(world):
         for where, secret in secrets.items():

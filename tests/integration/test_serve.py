@@ -1,6 +1,4 @@
-"""``serve`` as an operator meets it: the first run, the wrong set-up, the end of workers and of the
-master.
-"""
+"""Test ``serve`` as an operator meets it: first run, wrong set-up, ends of workers and master."""
 
 import contextlib
 import itertools
@@ -40,7 +38,7 @@ def serve(settings: Settings) -> subprocess.Popen[str]:
 
 
 def refused(settings: Settings) -> str:
-    """The one line on stderr of a server that does not start."""
+    """Return the one line on stderr of a server that does not start."""
     out, err = serve(settings).communicate(timeout=30)
     assert out == ""
     lines = err.splitlines()
@@ -118,7 +116,7 @@ def test_other_servers_refuse_a_wrong_set_up_too(tmp_path: Path, kind: str) -> N
 
 
 def _output(kind: str, settings: Settings, **more: str) -> str:
-    """What a server prints that ends by itself, in failure."""
+    """Return what a server prints that ends by itself, in failure."""
     env = {
         **os.environ,
         **settings.to_env(),
@@ -278,8 +276,9 @@ def test_sigterm_is_heard_by_workers_that_just_start(tmp_path: Path, after_s: fl
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_only_an_end_that_nobody_asked_for_is_a_failure(tmp_path: Path, asked: bool) -> None:
-    """A worker's death in the instant before the signal, which no test can hit at will: as Granian
-    notes it.
+    """Note a worker's death in the instant before the signal, as Granian does.
+
+    No test can hit that instant at will.
     """
     master = Master(
         DataDir(tmp_path),

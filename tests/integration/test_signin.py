@@ -18,7 +18,7 @@ WRONG = "The e-mail address or the password is wrong."
 
 
 def cookie(answer: Answer) -> str:
-    """The session that an answer gives, as a browser sends it back."""
+    """Return the session that an answer gives, as a browser sends it back."""
     given = answer.header("set-cookie") or ""
     assert "HttpOnly" in given, answer.body
     assert "samesite=lax" in given.lower()

@@ -1,6 +1,4 @@
-"""Answers of a real provider that behaves, and of one that does not: what passes, what is charged,
-what is recorded.
-"""
+"""Test answers of a real provider that behaves, and of one that does not."""
 
 import threading
 from collections.abc import Iterator
@@ -49,7 +47,7 @@ def gateway(
 
 
 def events(answer: Answer) -> list[Any]:
-    """The data of each event, but for the last, which must be ``[DONE]``."""
+    """Return the data of each event but the last, which must be ``[DONE]``."""
     data = [event.removeprefix(b"data: ") for event in answer.body.split(b"\n\n") if event]
     assert data.pop() == b"[DONE]"
     return [msgspec.json.decode(event) for event in data]

@@ -1,5 +1,6 @@
-"""Two orgs in one installation, and every role: made from the table of calls, so that no new call
-is forgotten.
+"""Test two orgs in one installation, and every role, by the table of calls.
+
+No new call is forgotten.
 """
 
 import sqlite3
@@ -104,7 +105,7 @@ def things(owner: Api) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stranger(host: Host, server: Server) -> Api:
-    """The owner of the other org."""
+    """Sign in as the owner of the other org."""
     return Api(server, management_key(host, org=second_org(host), name="stranger"))
 
 

@@ -1,5 +1,6 @@
-"""Each shape of ``tests/data/traffic`` on each driver: the client's answer, what reached the
-provider, the row of the log, the budget.
+"""Test each shape of ``tests/data/traffic`` on each driver.
+
+It compares the client's answer, what reached the provider, the row of the log, the budget.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tests.support.traffic.stand import Stand, stand
 def played(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stand]:
-    """A driver on which all shapes were played, once a session."""
+    """Play all shapes on one driver, once a session."""
     with stand(request.param, tmp_path_factory.mktemp(request.param)) as made:
         yield made
 

@@ -1,6 +1,4 @@
-"""A budget that is raced for while its window turns: real workers, a slow upstream, a calendar that
-the test moves.
-"""
+"""Test a race for a budget while its window turns: real workers, and a calendar that is moved."""
 
 import asyncio
 import os
@@ -77,7 +75,7 @@ class Turning(Server):
             )
 
     async def recover(self) -> None:
-        """The test drains: a drainer of this process would go by another calendar."""
+        """Drain in the test; a drainer of this process would go by another calendar."""
 
 
 async def one_round(

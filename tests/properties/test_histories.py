@@ -1,5 +1,4 @@
-"""I-SAME: random histories through the native gate and the reference give equal verdicts, headers,
-meters and rows.
+"""Test I-SAME: random histories give equal verdicts, headers, meters and rows in both gates.
 
 On the way, the invariants that one history can show: I-ALL, I-ONCE, I-LEDGER.
 """
@@ -73,9 +72,7 @@ leaps = st.sampled_from([3_600, 86_400, 7 * 86_400, 31 * 86_400]).map(lambda s: 
 
 
 class Histories(RuleBasedStateMachine):
-    """One host: a drainer, a control plane that changes policies, and a gate that is called by
-    anyone.
-    """
+    """One host: a drainer, a control plane that changes policies, a gate with random callers."""
 
     tickets: Bundle[int] = Bundle("tickets")
     ended: Bundle[int] = Bundle("ended")
@@ -165,8 +162,9 @@ class Histories(RuleBasedStateMachine):
         limited: dict[str, int | None],
         **fields: Any,
     ) -> None:
-        """A policy of the control plane; half of them keep the duration, so that money words are
-        not always frozen.
+        """Change a policy.
+
+        Half of the changes keep the duration; any other freezes the money word.
         """
         kind, id = scope
         if kind != Kind.KEY:
@@ -181,7 +179,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(scope=st.sampled_from(SCOPES))
     def repeat_old_version(self, scope: tuple[Kind, int]) -> None:
-        """A late message of an older change is not heard."""
+        """Repeat a late message of an older change, which is ignored."""
         self.pair.put(self.policies[scope])
 
     @rule(model=models, input=st.none() | st.integers(0, 3_000_000), request=st.integers(0, 100))

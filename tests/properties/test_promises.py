@@ -1,6 +1,4 @@
-"""What the gate promises a client and an owner, over random traffic: I-WINDOW, an honest
-retry_after, I-BUDGET.
-"""
+"""Test what the gate promises, over random traffic: I-WINDOW, an honest retry_after, I-BUDGET."""
 
 from types import ModuleType
 from typing import Any

@@ -1,6 +1,4 @@
-"""What tests of the management API need: orgs with people of every role, and a client that speaks
-JSON.
-"""
+"""Provide orgs with users of every role, and a client of the management API."""
 
 import asyncio
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ class Api:
         return self.server.call(f"{API}{path}", body, self.key, method=method, headers=extra)
 
     def ok(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """The JSON of a call that must work."""
+        """Return the JSON of a call that must succeed."""
         answer = self(method, path, body, **headers)
         assert 200 <= answer.status < 300, (answer.status, answer.body)
         return answer.json if answer.body else None
@@ -39,7 +37,7 @@ class Api:
 def management_key(
     host: Host, role: Role = Role.OWNER, org: int | None = None, name: str = ""
 ) -> str:
-    """A management key of a fresh person with this role; ``org``: another than the first one."""
+    """Make a management key of a fresh user with this role, in the first org or in ``org``."""
 
     async def work(context: Context, local: Actor) -> str:
         actor = Actor(org=org or local.org, role=Role.OWNER, name="test")
@@ -68,7 +66,7 @@ def second_org(host: Host, name: str = "Other") -> int:
 
 
 def invited(host: Host, email: str, role: str = "owner", password: str = PASSWORD) -> None:
-    """A person who may sign in."""
+    """Invite a user and accept the invitation, so that the user may sign in."""
 
     async def work(context: Context, actor: Actor) -> None:
         new = invitations.NewInvitation(email=email, role=role)
@@ -79,7 +77,7 @@ def invited(host: Host, email: str, role: str = "owner", password: str = PASSWOR
 
 
 def setup_token(host: Host) -> str | None:
-    """What ``serve`` prints on a first run."""
+    """Return the setup token that ``serve`` prints on a first run."""
     from nemorouter.services.access import setup
 
     async def work() -> str | None:
@@ -95,7 +93,7 @@ def setup_token(host: Host) -> str | None:
 def form(
     server: Server, path: str, fields: dict[str, str], cookie: str = "", **headers: str
 ) -> Answer:
-    """A form as a browser sends it from our own page."""
+    """Send a form as a browser does from a page of ours."""
     from urllib.parse import urlencode
 
     extra = {
@@ -120,7 +118,7 @@ def form(
 
 
 def get(server: Server, path: str, cookie: str = "") -> Answer:
-    """A page as a browser asks for it."""
+    """Get a page as a browser does."""
     headers = [
         f"GET {path} HTTP/1.1",
         f"host: 127.0.0.1:{server.port}",

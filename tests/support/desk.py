@@ -53,7 +53,7 @@ class Desk:
         self.drain = self.new_drain()
 
     def new_drain(self) -> Drain:
-        """A drainer that has just been elected."""
+        """Make the drainer of a process that has just been elected."""
         return Drain(self.data, self.arena, self.world.store)
 
     def arena_identity(self) -> str:
@@ -79,7 +79,7 @@ class Desk:
         assert self.arena.recount(self.index, first_day, nano, [])
 
     def committed(self) -> dict[Kind, int]:
-        """The money word of every scope."""
+        """Read the money word of every scope."""
         who = self.arena.identity(self.index)
         words = {Kind.KEY: self.arena.meters(self.index).committed}
         for kind, id in ((Kind.TEAM, who.team), (Kind.USER, who.user), (Kind.ORG, who.org)):

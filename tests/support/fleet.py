@@ -1,6 +1,4 @@
-"""Several hosts on one machine: a data directory and a server each, one store and one Redis for
-all.
-"""
+"""Run several hosts on one machine: a data directory and a server each, one store, one Redis."""
 
 import asyncio
 import os
@@ -42,7 +40,7 @@ class Fleet:
         )
 
     async def settle(self) -> None:
-        """Returns when every host applies what the world's plain SQL wrote."""
+        """Wait until every host has applied what the world's plain SQL wrote."""
         await apply(self.world.settings, self.world.store)
 
     async def context(self) -> Context:
@@ -115,7 +113,7 @@ ACTOR = Actor(org=ORG, role=Role.OWNER, name="test", operator=True)
 
 
 def through(wire: Proxy, number: int) -> dict[str, Any]:
-    """The second host reaches Redis through ``wire``."""
+    """Return the options by which the second host reaches Redis through ``wire``."""
     return {"redis_url": f"redis://127.0.0.1:{wire.port}/0"} if number == 1 else {}
 
 

@@ -28,8 +28,9 @@ def fields(**given: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory as the first run leaves it; tests take copies, which is quicker than
-    migrating each time.
+    """Make a data directory as the first run leaves it.
+
+    Tests copy it, which is quicker than migrating each time.
     """
     path = tmp_path_factory.mktemp("template") / "data"
     asyncio.run(_make(Settings(data_dir=path)))
@@ -71,7 +72,7 @@ def settings(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) ->
 
 @pytest.fixture(name="settings")
 def file_settings(template: Path, tmp_path: Path) -> Settings:
-    """Settings of a copy of ``template``, whose store is in SQLite."""
+    """Return the settings of a copy of ``template``, whose store is in SQLite."""
     shutil.copytree(template, tmp_path / "data")
     return Settings(data_dir=tmp_path / "data", capacity=4096, journal_slots=64)
 
@@ -90,7 +91,7 @@ async def owner(context: Context) -> Actor:
 
 @pytest.fixture
 async def member(context: Context, owner: Actor) -> Actor:
-    """A person who may only have keys of their own."""
+    """Add a user who may only have own keys."""
     person = await add_member(context, owner, NewMember(name="M", email="member@acme.test"))
     return Actor(
         org=owner.org, role=Role.MEMBER, name=person.email, user=ids.from_text("user", person.id)
@@ -99,13 +100,13 @@ async def member(context: Context, owner: Actor) -> Actor:
 
 @pytest.fixture
 def stranger() -> Actor:
-    """The owner of another org."""
+    """Return the owner of another org."""
     return Actor(org=ids.new_id(), role=Role.OWNER, name="stranger")
 
 
 @pytest.fixture
 async def neighbour(context: Context) -> Actor:
-    """The owner of a second org that is there."""
+    """Make a second org, and return its owner."""
     return Actor(org=await bootstrap.add_org(context, "Next"), role=Role.OWNER, name="neighbour")
 
 
@@ -124,6 +125,6 @@ async def scalar(context: Context, query: str) -> object:
 
 
 async def scalars(context: Context, query: str) -> list[object]:
-    """A column of the store."""
+    """Read a column of the store."""
     async with context.store.read() as connection:
         return list((await sql(connection, query)).scalars())

@@ -1,4 +1,4 @@
-"""What must be true of ledger and arena after whatever happened."""
+"""Check what must be true of ledger and arena after any fault."""
 
 import time
 
@@ -20,7 +20,10 @@ async def words_are_true(world: World, arena: Arena) -> None:
 
 
 async def ledger_is_complete(world: World, acknowledged: dict[tuple[int, int], int]) -> None:
-    """What was acknowledged is there once, at its cost; each level's sum is that of the rows."""
+    """Check that each acknowledged row is there once, at its cost.
+
+    The sums of each level are those of the rows.
+    """
     rows = await world.all("SELECT journal_id, seq, cost_nano FROM requests")
     ledger = {(journal_id, seq): cost for journal_id, seq, cost in rows}
     assert len(ledger) == len(rows)

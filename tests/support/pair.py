@@ -1,5 +1,6 @@
-"""Both gates side by side: every call goes to each, and the answers must be equal. Owns no rule of
-its own.
+"""Run both gates side by side: every call goes to each, and the answers must be equal.
+
+This module owns no rule of its own.
 """
 
 from typing import Any
@@ -63,7 +64,7 @@ class Pair:
         return found
 
     def admit(self, *request: Any) -> int | dict[str, Any]:
-        """The native ticket, or the refusal as a dict."""
+        """Return the native ticket, or the refusal as a dict."""
         mine, theirs = (gate.admit(*request) for *_, gate in self.sides)
         if isinstance(mine, int) and isinstance(theirs, int):
             self._numbers[mine] = theirs
@@ -81,7 +82,7 @@ class Pair:
         return refusal
 
     def settle(self, ticket: int, *usage: int) -> int | None:
-        """The cost, or None for a TicketError of both."""
+        """Return the cost, or None for a TicketError of both."""
         answers: list[int | None] = []
         for (*_, gate), number in zip(self.sides, (ticket, self._numbers[ticket]), strict=True):
             try:
@@ -172,5 +173,5 @@ class Pair:
 
 
 def fields(value: Any, names: tuple[str, ...]) -> Any:
-    """The named attributes; a value without them (a ticket) as it is."""
+    """Return the named attributes; a value without them, such as a ticket, as it is."""
     return value if isinstance(value, int) else {name: getattr(value, name) for name in names}

@@ -17,8 +17,9 @@ _START_S = 30.0
 
 
 class PostgresServer:
-    """A PostgreSQL of our own, on 127.0.0.1. As root it runs as the user ``postgres``, for it
-    refuses root.
+    """A PostgreSQL server of the tests, on 127.0.0.1.
+
+    As root it runs as the user ``postgres``, for it refuses root.
     """
 
     def __init__(self, *options: str) -> None:
@@ -57,7 +58,7 @@ class PostgresServer:
         return self._process.pid
 
     def url(self, database: str = "postgres", port: int | None = None) -> str:
-        """Where a database is."""
+        """Return the URL of a database."""
         return f"postgresql://nemo@127.0.0.1:{port or self.port}/{database}"
 
     def start(self) -> None:
@@ -80,7 +81,7 @@ class PostgresServer:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """True if it takes connections now."""
+        """Return whether the server accepts connections now."""
         command = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "2"]
         return subprocess.run(command, check=False).returncode == 0
 
@@ -113,7 +114,7 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def database(self, template: str = "template1") -> str:
-        """The URL of a fresh database, or of a copy of one that nobody uses now."""
+        """Make a database, or a copy of one that is not in use; return its URL."""
         name = f"test_{os.getpid()}_{next(self._names)}"
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
         return self.url(name)
@@ -150,7 +151,7 @@ class PostgresServer:
 
 
 def _program(name: str) -> str:
-    """The newest that Debian has, or what is on the path."""
+    """Find the newest program that Debian has, or the one on the path."""
     found = sorted(_DEBIAN.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     path = str(found[-1]) if found else shutil.which(name)
     assert path is not None, "PostgreSQL is missing: apt-get install postgresql"

@@ -14,7 +14,7 @@ def children(pid: int, *, drainer: bool = False) -> list[int]:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that it started."""
+    """List a process and all that it started."""
     found = [pid]
     at = 0
     while at < len(found):

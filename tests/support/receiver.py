@@ -14,10 +14,9 @@ import pytest
 def receiver(
     *statuses: int, before: Callable[[], Any] = lambda: None
 ) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A web server that notes what is posted, and answers with these statuses in turn; the last one
-    for ever.
+    """Serve HTTP: note what is posted, and answer with these statuses in turn, the last for ever.
 
-    ``before`` is called before it answers.
+    ``before`` is called before each answer.
     """
     got: list[tuple[dict[str, str], bytes]] = []
 
@@ -45,9 +44,7 @@ def receiver(
 
 
 def resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Let names lead to these addresses, answer after answer; returns the names that were asked
-    for.
-    """
+    """Let names resolve to these addresses, answer after answer; return the names asked for."""
     asked: list[str] = []
 
     async def getaddrinfo(_: object, host: str, port: int, **__: object) -> list[tuple[Any, ...]]:

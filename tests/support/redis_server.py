@@ -64,7 +64,7 @@ class RedisServer:
         return self
 
     def cli(self, *words: str) -> str:
-        """What it answers to one command; empty if it cannot be reached."""
+        """Return the answer to one command; empty if the server cannot be reached."""
         command = ["redis-cli", "-p", str(self.port), "--no-auth-warning", *words]
         done = subprocess.run(command, capture_output=True, timeout=20, check=False)
         return done.stdout.decode("utf-8", "backslashreplace").strip()

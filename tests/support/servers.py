@@ -1,5 +1,4 @@
-"""Real servers on free ports, in a temporary folder: a data directory with keys, and the gateway in
-front of it.
+"""Run real servers on free ports: a data directory with keys, and the gateway in front of it.
 
 with Host(tmp_path).serve("rsgi") as server: ...
 """
@@ -34,7 +33,7 @@ SERVE = (
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Find a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -146,9 +145,7 @@ def read_answer(client: socket.socket, *, head: bool = False) -> Answer:
 
 @dataclass
 class Host:
-    """A data directory that was set up, whose keys can be made and whose rows can be read at any
-    time.
-    """
+    """A data directory that is set up, whose keys can be made and rows read at any time."""
 
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
@@ -181,15 +178,16 @@ class Host:
         return asyncio.run(run())
 
     def key(self, name: str = "test", **limits: Any) -> str:
-        """A new key."""
+        """Make a key and return it."""
         created: keys.IssuedKey = self.change(
             lambda c, a: keys.create(c, a, keys.NewKey(name=name, **limits))
         )
         return created.key
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """The request log, once ``count`` rows are in it; AssertionError if there are more, or they
-        do not come.
+        """Wait until ``count`` rows are in the request log, and return them.
+
+        AssertionError: there are more, or they do not come.
         """
         until(lambda: self._count() >= count, what=f"fewer than {count} rows")
         time.sleep(0.15)  # one more turn of the drainer: a row too many would come now
@@ -225,8 +223,10 @@ class Host:
         port: int = 0,
         **options: Any,
     ) -> Iterator[Server]:
-        """Run the gateway under ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn", or
-        another ``app``. ``arguments`` are the server's own. Without a ``port``, on a free one.
+        """Run the gateway, or another ``app``, under a server of one kind.
+
+        It is ``serve`` ("rsgi"), Granian's ASGI ("asgi") or "uvicorn". ``arguments`` are the
+        server's own. Without a ``port``, it is a free one.
         """
         port = port or free_port()
         settings = msgspec.structs.replace(self.settings, port=port, **options)
@@ -295,5 +295,5 @@ def _is_ready(server: Server) -> bool:
 def chat(
     model: str = "echo", text: str = "Say hello to the world", **fields: Any
 ) -> dict[str, Any]:
-    """A chat request."""
+    """Make a chat request."""
     return {"model": model, "messages": [{"role": "user", "content": text}], **fields}

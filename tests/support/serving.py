@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 def boot_us() -> int:
-    """The clock that the gate's buckets run on."""
+    """Read the clock that the gate's buckets run on."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
@@ -189,8 +189,9 @@ class Server:
         self._end()
 
     def stop(self, patience_s: float = 20.0) -> int:
-        """SIGTERM; the exit code. What does not end in time is killed, and
-        subprocess.TimeoutExpired raised.
+        """Send SIGTERM, and return the exit code.
+
+        What does not end in time is killed, and subprocess.TimeoutExpired raised.
         """
         assert self._process is not None
         try:
@@ -222,14 +223,14 @@ class Server:
         await self.recover()
 
     async def recover(self) -> None:
-        """What the next start does with the journals that killed processes left."""
+        """Recover the journals that killed processes left, as the next start does."""
         drainer = Drainer(self.settings)
         drainer.start()
         await asyncio.to_thread(drainer.stop)
 
 
 def holder(path: Path) -> int | None:
-    """The process that holds the lock of a file."""
+    """Return the process that holds the lock of a file, if any."""
     try:
         inode = f":{path.stat().st_ino}"
     except FileNotFoundError:
@@ -242,7 +243,7 @@ def holder(path: Path) -> int | None:
 
 @asynccontextmanager
 async def clients(port: int, count: int) -> AsyncIterator[list[Client]]:
-    """Connections that are open already, so that requests leave at once."""
+    """Open connections in advance, so that requests leave at once."""
     made = await asyncio.gather(*(Client(port).connect() for _ in range(count)))
     try:
         yield list(made)

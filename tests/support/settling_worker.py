@@ -1,7 +1,7 @@
-"""A worker without a server: admits and settles as fast as it can until it is killed, and
-acknowledges what it settled.
+"""Run a worker without a server: it admits and settles as fast as it can until it is killed.
 
-``python -m tests.support.settling_worker <data dir> <acknowledgements> <seed> <keys...>``
+It acknowledges what it settled. ``python -m tests.support.settling_worker <data dir>
+<acknowledgements> <seed> <keys...>``
 """
 
 import os

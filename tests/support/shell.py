@@ -36,7 +36,7 @@ def nemo(cwd: Path, *arguments: str, given: str = "") -> "subprocess.CompletedPr
 
 @pytest.fixture(scope="module")
 def shell_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory after ``init``."""
+    """Make a data directory with ``init``."""
     path = tmp_path_factory.mktemp("cli") / "nemo-data"
     assert (
         run(["init", "--org", "Acme", "--email", "owner@acme.test", "--data-dir", str(path)]) == 0
@@ -80,7 +80,7 @@ def place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
-    """A working directory with a set-up ``nemo-data``, and the process in it."""
+    """Enter a working directory with a set-up ``nemo-data``."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("NEMOROUTER_"):

@@ -1,5 +1,4 @@
-"""Stop a process between two machine instructions, look at the shared memory, and go on or kill it
-there.
+"""Stop a process between two machine instructions, look at shared memory, go on or kill it there.
 
 Linux on any machine that can step (ptrace). The process must be our child and have one thread.
 """
@@ -19,8 +18,9 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 class Stepper:
-    """``with Stepper(pid) as stepper``: it stands still until ``step``; at the end it is killed
-    where it stands.
+    """A process that stands still until ``step``, and is killed where it stands at the end.
+
+    Use it as ``with Stepper(pid) as stepper``.
     """
 
     def __init__(self, pid: int) -> None:

@@ -1,7 +1,6 @@
-"""A stream as ``nemorouter._core.Scanner`` treats it, and whole answers, in plain Python: the
-tests' oracle.
+"""Model ``nemorouter._core.Scanner``, and the reading of whole answers, in plain Python.
 
-It reads all bytes anew after each chunk, and knows nothing of speed.
+It is the tests' oracle. It reads all bytes anew after each chunk, and knows nothing of speed.
 """
 
 import re
@@ -126,7 +125,7 @@ def _is_true(value: Any) -> bool:
 
 
 def read(body: bytes) -> tuple[Usage | None, int, bool] | None:
-    """The usage of a whole answer, bytes of its text, and whether it is an error."""
+    """Return the usage of a whole answer, bytes of its text, and whether it is an error."""
     said = _said(body)
     if said is None:
         return None
@@ -145,12 +144,12 @@ class Model:
         self.told = Told()
 
     def feed(self, chunk: bytes) -> bytes:
-        """What goes on with a chunk."""
+        """Return what is passed on of a chunk."""
         self._data += chunk
         return self._more(ended=False)
 
     def flush(self) -> bytes:
-        """What goes on at the end."""
+        """Return what is passed on at the end."""
         return self._more(ended=True)
 
     def _more(self, *, ended: bool) -> bytes:
@@ -237,7 +236,7 @@ class _Run:
             self._pass(event)
 
     def last(self) -> None:
-        """The usage that is held back was the last."""
+        """Mark the usage that is held back as the last."""
         told = self.told
         if self._held and not told.failed and not self.bills and told.usage is not None:
             self.bills.append(told.usage)
@@ -247,7 +246,7 @@ class _Run:
         self.release()
 
     def release(self) -> None:
-        """What was held back goes on."""
+        """Pass on what was held back."""
         self.shown += b"".join(self._held)
         self._held = []
 
@@ -259,7 +258,7 @@ class _Run:
 
 
 def _fields(event: bytes, *, begin: bool) -> tuple[bytes, bool]:
-    """The data of an event, and whether it is of the type error."""
+    """Return the data of an event, and whether it is of the type error."""
     if begin:
         event = event.removeprefix(b"\xef\xbb\xbf")
     lines = []
@@ -274,7 +273,7 @@ def _fields(event: bytes, *, begin: bool) -> tuple[bytes, bool]:
 
 
 def _mark(event: bytes, marked: bytes) -> bytes:
-    """The cost stands behind the first brace of the event's data."""
+    """Insert the cost behind the first brace of the event's data."""
     at = re.search(rb"(?:\A\xef\xbb\xbf|\A|[\r\n])data:[ \t\f]*\{", event)
     assert at is not None
     return event[: at.end() - 1] + marked + event[at.end() :]

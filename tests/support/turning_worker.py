@@ -1,7 +1,7 @@
-"""The gateway as an app whose calendar a test moves: ``TURNING_CLOCK`` names a file that holds Unix
-milliseconds.
+"""Serve the gateway as an app whose calendar a test moves.
 
-For any server, with any number of workers. The clock of the buckets runs on as it is.
+``TURNING_CLOCK`` names a file that holds Unix milliseconds. For any server, with any number of
+workers. The clock of the buckets runs on as it is.
 """
 
 import os

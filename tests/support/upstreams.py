@@ -44,7 +44,7 @@ class FakeUpstream:
         self._listener.close()
 
     def settings(self, **fields: Any) -> tuple[Any, ...]:
-        """The ``upstreams`` setting that leads here."""
+        """Return the ``upstreams`` setting that leads to this provider."""
         from nemorouter.settings import UpstreamSettings
 
         return (
@@ -97,7 +97,7 @@ def _answer(client: socket.socket, body: bytes, status: str = "200 OK", *headers
 
 
 def completion(usage: Any, text: str = "four") -> bytes:
-    """A chat completion with this usage."""
+    """Make a chat completion with this usage."""
     message = {"role": "assistant", "content": text}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
@@ -172,7 +172,7 @@ def _limited(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
 
 
 def _tells_key(_: FakeUpstream, client: socket.socket, seen: Seen) -> bool:
-    """A provider that repeats what it refuses."""
+    """Answer as a provider that repeats what it refuses."""
     body = {
         "error": {
             "message": f"Incorrect API key: {seen.headers.get('authorization')}",

@@ -102,7 +102,7 @@ _ARGUMENTS = {"arguments", "input", "partial_json"}
 
 
 def _arguments(value: Any) -> int:
-    """The tests write objects without white space."""
+    """Count an object as the tests write it, without white space."""
     if isinstance(value, Object):
         return len(_dumps(value)) if value else 0
     return carried(value) if isinstance(value, str) else 0
@@ -184,7 +184,7 @@ class _Fields:
 
 
 def usage_of(value: Any) -> Usage | None:
-    """The usage that an object tells."""
+    """Return the usage that an object reports."""
     if not isinstance(value, Object):
         return None
     fields = _Fields()

@@ -6,7 +6,7 @@ from tests.support import usage_model
 
 
 class Bill:
-    """What a scanner asks for the cost of a stream. ``asked`` holds the usages."""
+    """The costs of streams, for a scanner. ``asked`` holds the usages."""
 
     def __init__(self, cost: str | None = None) -> None:
         self.asked: list[usage_model.Usage | None] = []

@@ -1,6 +1,4 @@
-"""A connection in memory, in the shape of ``gateway.wire``, and a gate with one key behind a
-driver.
-"""
+"""Provide a connection in memory, as ``gateway.wire`` has it, and a gate with one key."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -88,7 +86,7 @@ class Wire:
 
 
 def gate(*, clustered: bool = False, clock: _core.ManualClock | None = None, **limits: Any) -> Any:
-    """A gate with one org, team and key; the model ``m`` costs a dollar a million tokens."""
+    """Make a gate with one org, team and key; ``m`` costs a dollar a million tokens."""
     arena = _core.Arena.private(16)
     if clustered:
         arena.clustered = True
@@ -103,7 +101,7 @@ def gate(*, clustered: bool = False, clock: _core.ManualClock | None = None, **l
 
 
 def key_policy(version: int = 1, **limits: Any) -> Policy:
-    """The policy of the gate's key."""
+    """Make the policy of the gate's key."""
     return Policy(
         kind=Kind.KEY,
         id=3,

@@ -1,5 +1,6 @@
-"""A small world for tests of ledger and arena: a data directory with its store, and scopes written
-by plain SQL.
+"""Make a small world for tests of ledger and arena.
+
+It is a data directory with its store, and scopes written by plain SQL.
 """
 
 import secrets
@@ -26,7 +27,7 @@ KEY = 1000
 
 
 def a_key() -> str:
-    """A fresh, well-formed key."""
+    """Draw a fresh, well-formed key."""
     return "sk-nemo-" + "".join(secrets.choice(_ALPHABET) for _ in range(20))
 
 
@@ -56,7 +57,7 @@ class World:
         return load_peppers(self.settings.pepper_path)
 
     async def key(self, id: int = KEY, **columns: Any) -> str:
-        """A new active key of team 2 and user 3."""
+        """Insert an active key of team 2 and user 3, and return it."""
         text = a_key()
         self.keys[id] = text
         pepper_id, pepper = self.peppers[0]
@@ -80,8 +81,9 @@ class World:
         duration: int = Duration.MONTHLY,
         **columns: Any,
     ) -> None:
-        """Insert a scope, or change the given columns of one; the change is numbered as a service
-        would.
+        """Insert a scope, or change the given columns of one.
+
+        The change is numbered as a service does.
         """
         async with self.store.begin() as connection:
             run = partial(sql, connection)
@@ -114,7 +116,7 @@ class World:
             await run(f"UPDATE {table} SET version = ? WHERE id = ?", (seq, id))
 
     async def price(self, model: str, **columns: int) -> None:
-        """A new price."""
+        """Insert a price."""
         async with self.store.begin() as connection:
             run = partial(sql, connection)
             await run(
@@ -139,7 +141,7 @@ class World:
             return [tuple(row) for row in await sql(connection, query, values)]
 
     async def one(self, query: str, *values: object) -> tuple[object, ...]:
-        """The only row of a query."""
+        """Return the only row of a query."""
         (row,) = await self.all(query, *values)
         return row
 

@@ -1,5 +1,6 @@
-"""Apps that ``NemoAuth`` wraps in the tests, as a user would write them. Settings come from the
-environment.
+"""Define apps that ``NemoAuth`` wraps in the tests, as a user would write them.
+
+Settings come from the environment.
 """
 
 import asyncio
@@ -126,7 +127,7 @@ class RsgiApp:
 
 
 async def mounted_app(scope: Any, receive: Any, send: Any) -> None:
-    """An app that mounts the guarded one, and hands it the server's lifespan events."""
+    """Mount the guarded app, and pass it the server's lifespan events."""
     await (_guarded if scope["type"] == "lifespan" else _outer)(scope, receive, send)
 
 

@@ -1,5 +1,6 @@
-"""Compose file, manifests and balancer against the program: they parse, name settings that are
-there, and agree.
+"""Test compose file, manifests and balancer against the program.
+
+They parse, name settings that are there, and agree.
 """
 
 import re
@@ -18,7 +19,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 
 
 def compose() -> dict[str, Any]:
-    """The compose file, with a password put in."""
+    """Read the compose file, with a password put in."""
     text = re.sub(r"\$\{POSTGRES_PASSWORD:\?[^}]*\}", "secret", COMPOSE.read_text("utf-8"))
     found: dict[str, Any] = yaml.safe_load(text)
     return found
@@ -33,7 +34,7 @@ def manifests() -> dict[tuple[str, str], Any]:
 
 
 def load(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """The settings that a container would have."""
+    """Load the settings that a container would have."""
     monkeypatch.chdir(tmp_path)
     for name, value in environment.items():
         if name.startswith("NEMOROUTER_"):

@@ -1,6 +1,4 @@
-"""The documents against the program: every setting, command, error and header is told, and every
-example runs.
-"""
+"""Test the documents: they name every setting, command, error and header, and examples run."""
 
 import re
 import tomllib

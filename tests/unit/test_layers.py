@@ -299,7 +299,10 @@ def test_a_unit_test_that_starts_a_process_or_connects_fails() -> None:
 
 
 def test_no_test_imports_from_another() -> None:
-    """What two files of tests need lies in ``tests/support``; a ``conftest`` serves its folder."""
+    """Require that what two test files need lies in ``tests/support``.
+
+    A ``conftest`` serves its folder.
+    """
     for path in ROOT.glob("tests/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and "tests." in node.module:

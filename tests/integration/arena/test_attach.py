@@ -1,6 +1,4 @@
-"""From the store to the arena: built whole, taken over with its meters, followed in order, never
-pulled away.
-"""
+"""Test the way from the store to the arena: built whole, taken over with its meters, followed."""
 
 import asyncio
 import subprocess

@@ -54,7 +54,7 @@ class Host:
         return [item.name for item in set_aside.read(self.data, Queue.CHANGES).items]
 
     async def newest(self) -> int:
-        """Number of the store's newest change."""
+        """Return the number of the store's newest change."""
         query = "SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'change_seq'"
         return int(str((await self.world.one(query))[0]))
 

@@ -1,5 +1,6 @@
-"""Every benchmark checks its answers before it takes a time. Here they are wrong, and each must say
-so.
+"""Test that every benchmark checks its answers before it takes a time.
+
+Here they are wrong, and each must say so.
 """
 
 import os

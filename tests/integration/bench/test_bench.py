@@ -1,5 +1,6 @@
-"""``nemorouter bench``: it measures real servers, touches nothing of the user, and takes no time of
-a wrong answer.
+"""Test ``nemorouter bench``: it measures real servers and touches nothing of the user.
+
+It takes no time of a wrong answer.
 """
 
 import json

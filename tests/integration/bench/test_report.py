@@ -1,5 +1,6 @@
-"""The report: made of the data alone, complete, and honest about what disagrees or was not
-measured.
+"""Test the report: made of the data alone, complete, and honest.
+
+It says what disagrees or was not measured.
 """
 
 import re

@@ -1,6 +1,4 @@
-"""One machine loads nothing of many: neither in one process, nor in any of those that ``serve``
-starts.
-"""
+"""Test that one machine loads nothing of the cluster, in any process that ``serve`` starts."""
 
 import os
 import re
@@ -44,7 +42,7 @@ print(sorted(heavy | ours))
 
 
 def loaded(settings: Settings) -> str:
-    """What a worker that served and a service that changed something have loaded of the cluster."""
+    """Return what was loaded of the cluster by a worker that served, and by a service."""
     env = {
         **os.environ,
         **settings.to_env(),

@@ -50,7 +50,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def master() -> Iterator[Process]:
-    """A process that does nothing."""
+    """Start a process that does nothing."""
     process = subprocess.Popen(["sleep", "60"], text=True)
     yield process
     process.kill()

@@ -1,4 +1,4 @@
-"""What dead workers counted stays counted, once."""
+"""Test that counters of dead workers stay counted, once."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ __all__ = ["desk"]
 
 
 def counted(status: StatusPages) -> dict[str, int]:
-    """The counters of /metrics."""
+    """Return the counters of /metrics."""
     lines = status("metrics")[2].decode().splitlines()
     found = (line.split() for line in lines if "_total" in line and not line.startswith("#"))
     return {name: int(value) for name, value in found}

@@ -1,5 +1,6 @@
-"""A turn of the drainer, with a death at each of its steps: rows once, words true, nothing left
-behind.
+"""Test a cycle of the drainer, with a death at each of its steps.
+
+Rows are there once, words are true, nothing is left behind.
 """
 
 import gc

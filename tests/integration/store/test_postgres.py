@@ -1,6 +1,4 @@
-"""A store in PostgreSQL: weeks of the log come and go, errors are explained, and what it cannot
-hold is mended.
-"""
+"""Test a store in PostgreSQL: weeks of the log come and go, and errors are explained."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,5 +1,6 @@
-"""A plugin for pytest: the reference gate answers, but wrongly; so does a limiter. No benchmark may
-take its time.
+"""Make the reference gate and a limiter answer wrongly, as a plugin for pytest.
+
+No benchmark may take their time.
 """
 
 from importlib import import_module

@@ -1,6 +1,4 @@
-"""A server that answers everything alike, as fast as it can; what a benchmark must not be taken in
-by.
-"""
+"""Serve one answer to everything, as fast as possible, which must deceive no benchmark."""
 
 import socket
 import threading
@@ -15,8 +13,9 @@ BODY = b'{"id":"chatcmpl-0","object":"chat.completion","choices":[]}'
 def lying(
     status: int = 200, *, stall_at: int = -1, stall_s: float = 0.0, mute_after: int = 1 << 60
 ) -> Iterator[int]:
-    """Its port. It stands still for ``stall_s`` before one answer, and says nothing more after
-    ``mute_after``.
+    """Start such a server and yield its port.
+
+    It pauses for ``stall_s`` before one answer, and sends nothing more after ``mute_after``.
     """
     answer = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (status, len(BODY), BODY)
     answered = 0

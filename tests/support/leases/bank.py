@@ -1,7 +1,7 @@
-"""The bank of leases in Python: what ``lua/sync.lua`` must do, for simulations of thousands of
-histories.
+"""Model the bank of leases in Python, for simulations of thousands of histories.
 
-``test_lease_bank.py`` holds it equal to the Lua on a real server. It shares no code with it.
+``test_redis_bank.py`` holds it equal to ``lua/sync.lua`` on a real server. It shares no code with
+it.
 """
 
 from copy import deepcopy
@@ -19,7 +19,7 @@ FOREVER = 1 << 52
 
 @dataclass
 class Entry:
-    """What the bank knows of a holder."""
+    """The bank's entry of a holder."""
 
     granted: int
     spent: int
@@ -32,7 +32,7 @@ class Entry:
 
     @property
     def left(self) -> int:
-        """What it may still spend."""
+        """Return what the holder may still spend."""
         return self.granted - self.spent if self.alive else 0
 
 
@@ -61,7 +61,7 @@ class State:
 
     @property
     def free(self) -> int:
-        """How much more could lie in the bank."""
+        """Return how much more the bank could hold."""
         return self.burst - self.outstanding - self.balance
 
     @property

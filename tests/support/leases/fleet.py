@@ -22,7 +22,7 @@ Admission = tuple[int, int, int]
 
 @dataclass
 class Outcome:
-    """What a fleet did."""
+    """The outcome of a fleet's run."""
 
     admissions: list[Admission]
     verdicts: dict[str, int]
@@ -120,7 +120,7 @@ class Fleet:
 
 
 def worst(admissions: list[Admission], limit: int) -> int:
-    """The most tokens by which any window certainly took more than was issued in it.
+    """Return the most tokens by which any window certainly took more than was issued in it.
 
     A claim happened between its two times; so a window begins with the earliest start of what lies
     in it.

@@ -1,5 +1,4 @@
-"""One host without HTTP: a native arena in a file, worker processes that admit on it, and the lease
-task of its agent.
+"""Run one host without HTTP: an arena in a file, workers that admit on it, the agent's lease task.
 
 ``python -m tests.support.leases.host '<Plan as JSON>'`` runs until its standard input closes.
 """
@@ -26,7 +25,7 @@ from tests.support.leases.worker import IDENTITY, PEPPER, SECRET, Plan
 
 
 def create(plan: Plan) -> Arena:
-    """An arena of one org, team and key; the limits are the key's."""
+    """Make an arena of one org, team and key; the limits are the key's."""
     folder = Path(plan.folder)
     arena = Arena.create(str(folder / "arena.new"), 64, IDENTITY)
     arena.clustered = True
@@ -51,7 +50,7 @@ def create(plan: Plan) -> Arena:
 
 
 async def serve(plan: Plan, arena: Arena) -> dict[str, float]:
-    """The agent, until standard input closes."""
+    """Run the agent until standard input closes; return its counters."""
     terms = Terms()
     stopping = asyncio.Event()
     client = connect(plan.url)

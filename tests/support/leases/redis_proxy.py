@@ -1,5 +1,4 @@
-"""A wire to Redis on which things go wrong: replies get lost or come late, and calls are said
-twice.
+"""Proxy calls to Redis with faults: replies get lost or come late, and calls are repeated.
 
 It runs in a thread of its own. Requests and replies are passed whole, as the client wrote them.
 """

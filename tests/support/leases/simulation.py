@@ -1,8 +1,7 @@
-"""Hosts and a bank of leases on a simulated network and clock: one seed, one history, the very code
-that runs for real.
+"""Simulate hosts and a bank of leases on a simulated network and clock: one seed, one history.
 
-Only the arena's words and the bank are models; the bank's is held equal to the Lua. Times are
-microseconds.
+The hosts run the product's code. Only the arena's words and the bank are models; the bank's is held
+equal to the Lua. Times are microseconds.
 """
 
 import heapq
@@ -44,7 +43,7 @@ class Faults:
 
 @dataclass
 class Load:
-    """What clients do: one bucket, so many requests a second in all, unevenly over the hosts."""
+    """The load of clients: one bucket, so many requests a second, unevenly over the hosts."""
 
     limit: int = 6_000
     burst: int = 60
@@ -91,7 +90,7 @@ class Host:
         return (self.epoch or 0) if young or self.epoch == self.world.first_epoch else 0
 
     def take_over(self) -> None:
-        """A new agent finds the words as the old one left them."""
+        """Replace the agent: the new one finds the words as the old one left them."""
         self.holder = None
         self.clock = BankClock()
         if self.words.until_us:

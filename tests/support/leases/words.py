@@ -1,6 +1,4 @@
-"""The lease words of one limit at one host, as the native arena has them, on a clock that the
-simulation moves.
-"""
+"""Model the lease words of one limit at one host, on a clock that the simulation moves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ class Words:
 
     @property
     def unspent(self) -> int:
-        """What requests could claim now."""
+        """Return what requests could claim now."""
         return max(0, self.granted - self.claimed) if self.clock() < self.until_us else 0
 
     def grant(
@@ -62,7 +60,7 @@ class Words:
         self.deny_until = until_us
 
     def claim(self, tokens: int) -> bool | None:
-        """True: admitted; False: refused; None: the agent must ask the bank first."""
+        """Return True if admitted, False if refused, None if the agent must ask the bank first."""
         if tokens <= self.unspent:
             self.claimed += tokens
             return True

@@ -1,5 +1,4 @@
-"""A worker of a host without HTTP: Poisson arrivals on the host's arena, each waiting for a lease
-as the gateway does.
+"""Run a worker of a host without HTTP: Poisson arrivals, each waiting for a lease as the gateway.
 
 ``python -m tests.support.leases.worker '<Plan as JSON>' <number>``. It leaves boot times before and
 after each admission.
@@ -26,7 +25,7 @@ PAUSES = (0.001, 0.001, 0.002, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What one host does. ``rate``: requests a second and worker."""
+    """The settings of one host. ``rate``: requests a second and worker."""
 
     folder: str
     url: str

@@ -1,5 +1,6 @@
-"""The registry's script in Python, for simulated time. ``tests/integration/test_registry.py`` finds
-both equal.
+"""Model the registry's script in Python, for simulated time.
+
+``tests/integration/test_registry.py`` holds both equal.
 """
 
 from copy import deepcopy
@@ -42,7 +43,7 @@ class Model:
         self.hosts = {}
 
     def promoted(self, run: str) -> "Model":
-        """A copy of this data set on another server."""
+        """Return a copy of this data set on another server."""
         other = deepcopy(self)
         other.run = run
         return other

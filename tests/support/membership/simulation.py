@@ -1,8 +1,7 @@
-"""A simulated fleet: hosts, waiters and a Redis that forgets, freezes and fails over; messages are
-lost, doubled, late.
+"""Simulate a fleet: hosts, waiters and a Redis that forgets, freezes and fails over.
 
-One seed is one history. The promise that is checked: after a waiter was told that all hosts applied
-a change, no host admits against it.
+Messages are lost, doubled or late. One seed is one history. The promise that is checked: after a
+waiter was told that all hosts applied a change, no host admits against it.
 """
 
 import heapq
@@ -59,8 +58,9 @@ class Sim:
     def ask(
         self, who: object, what: tuple[object, ...], answered: Callable[[RegistryView], None]
     ) -> None:
-        """A script call over a bad network: it may arrive late, twice or never, and so may its
-        answer.
+        """Call a script over a bad network.
+
+        The call may arrive late, twice or never, and so may its answer.
         """
         fresh = f"e{next(self.numbers)}"
         for _ in range(1 + (self.rng.random() < 0.05)):
@@ -88,7 +88,7 @@ class Sim:
         )
 
     def replicate(self) -> None:
-        """What a replica has is a little old."""
+        """Copy the data set to the replica, which is a little old."""
         self.replica = self.redis.promoted("none")
         self.at(self.rng.randrange(6 * SECOND), self.replicate)
 
@@ -149,7 +149,7 @@ class SimHost:
             self.sim.ask(self, what, lambda look: self.told(ask, look, sent))
 
     def told(self, ask: LeaseRequest, look: RegistryView, sent: int) -> None:
-        """An answer; it is read when the host is awake."""
+        """Receive an answer, which is read when the host is awake."""
         if self.dead:
             return
         if self.sim.now < self.asleep:
@@ -170,7 +170,7 @@ class SimHost:
             self.sim.at(self.sim.rng.randrange(100_000), lambda: self.follow_up(begun, seen))
 
     def follow_up(self, begun: int, seen: int) -> None:
-        """What was read is applied a little later."""
+        """Apply what was read, a little later."""
         if self.sim.now < self.asleep:
             self.sim.at(self.asleep - self.sim.now, lambda: self.follow_up(begun, seen))
             return

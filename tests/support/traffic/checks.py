@@ -105,7 +105,7 @@ def _price(play: Play) -> ModelPrice:
 
 
 def _check_upstream(driver: str, expect: Expect, play: Play) -> None:
-    """What reached the provider: nothing of a refused call, and no credential of ours."""
+    """Check what reached the provider: nothing of a refused call, and no credential of ours."""
     if driver in WRAPPED:
         return  # the app judges it itself
     heard = play.stage.heard

@@ -16,7 +16,7 @@ _TIMEOUT_S: Final = 15.0
 
 @dataclass
 class Got:
-    """What a client got. Header names are in lower case."""
+    """The answer that a client got. Header names are in lower case."""
 
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)

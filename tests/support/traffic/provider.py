@@ -31,7 +31,7 @@ class Heard:
 
 @dataclass
 class Stage:
-    """What client and provider of one model know of each other."""
+    """The state that client and provider of one model share."""
 
     heard: list[Heard] = field(default_factory=list)
     seen: threading.Event = field(default_factory=threading.Event)

@@ -37,7 +37,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the provider answers."""
+    """The provider's answer."""
 
     headers: dict[str, str] = {}
     status: int = 200
@@ -65,7 +65,7 @@ class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the client sends, where it is not a plain call."""
+    """The client's request, where it is not a plain call."""
 
     method: str = "POST"
     target: str = ""
@@ -80,7 +80,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What becomes of a call. No ``tokens``: it leaves no row."""
+    """The expected outcome of a call. No ``tokens``: it leaves no row."""
 
     tokens: tuple[int, int, int] | None = None
     usage: dict[str, int] = {}
@@ -150,7 +150,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def choices(self) -> tuple[bool, ...]:
-        """Whether a client may ask for the usage of a stream: each way is a play."""
+        """Return the ways to ask for the usage of a stream; each is a play."""
         edits = self.path in _STREAM_OPTIONS and bool(self.asks_usage(asked=True))
         return (False, True) if edits and not self.request.send else (False,)
 

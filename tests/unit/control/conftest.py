@@ -36,7 +36,7 @@ BLANK: Mapping[str, str] = {
 
 
 class Answer(NamedTuple):
-    """What came back; names of headers are lower case."""
+    """An answer; names of headers are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -126,7 +126,7 @@ def plane(context: Context) -> Plane:  # noqa: F811 - the fixture
 
 
 async def person(context: Context, role: Role, org: int, email: str = "") -> Person:  # noqa: F811
-    """A fresh person of this role, who has signed in."""
+    """Make a user of this role, who has signed in."""
     local = Actor(org=org, role=Role.OWNER, name="test", operator=True)
     email = email or f"{role.name.lower()}{ids.new_id()}@example.org"
     made = await add_member(
@@ -144,11 +144,11 @@ async def person(context: Context, role: Role, org: int, email: str = "") -> Per
 
 @pytest.fixture
 async def ada(context: Context, owner: Actor) -> Person:  # noqa: F811
-    """An owner of the first org."""
+    """Make an owner of the first org."""
     return await person(context, Role.OWNER, owner.org)
 
 
 @pytest.fixture
 async def eve(context: Context) -> Person:  # noqa: F811
-    """The owner of another org."""
+    """Make the owner of another org."""
     return await person(context, Role.OWNER, await bootstrap.add_org(context, "Other"))

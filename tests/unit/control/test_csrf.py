@@ -1,4 +1,4 @@
-"""Where a change comes from, and the headers of every answer."""
+"""Test where a change may come from, and the headers of every answer."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.unit.control.conftest import Person, Plane
 
 @post("/", request_max_body_size=MAX_BODY)
 async def nothing() -> None:
-    """A route, for Litestar asks it how long a body may be."""
+    """Stand for a route, since Litestar asks it how long a body may be."""
 
 
 def request(body: bytes = b"", headers: dict[str, str] | None = None) -> Request[Any, Any, Any]:

@@ -1,5 +1,6 @@
-"""The table of routes: nothing else is served, and each page asks what the table says, of every
-role and org.
+"""Test the table of routes: nothing else is served, and each page asks for its access.
+
+That holds for every role and org.
 """
 
 from typing import Any

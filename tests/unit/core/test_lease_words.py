@@ -1,7 +1,7 @@
-"""A host that may only spend what it was granted: the native words, at every level, with a clock
-that stands still.
+"""Test a host that may only spend what it was granted, with a clock that stands still.
 
-The rules of one machine are in ``test_gates``; the reference gate knows no leases.
+The native words are tried at every level. The rules of one machine are in ``test_gates``; the
+reference gate knows no leases.
 """
 
 from typing import Any
@@ -47,7 +47,10 @@ class World:
         )
 
     def admit(self, tokens: int = 10) -> Any:
-        """A ticket for ``tokens`` of output, at a thousand nano-USD each, or the refusal."""
+        """Admit ``tokens`` of output, at a thousand nano-USD each.
+
+        Return the ticket or the refusal.
+        """
         return self.gate.admit(self.key, "m", 0, 0, 0, tokens, 1, False)
 
     def code(self, tokens: int = 10) -> int:

@@ -1,6 +1,7 @@
-"""Four hosts of two workers on the native words, and a bank of thirty lines: what all of them admit
-together keeps I-WINDOW, whatever the order of requests, settlements, reports and ends of leases.
-The bank of the product has tests of its own.
+"""Test four hosts of two workers on the native words, and a bank of thirty lines.
+
+What all of them admit together keeps I-WINDOW, whatever the order of requests, settlements, reports
+and ends of leases. The bank of the product has tests of its own.
 """
 
 import random
@@ -22,9 +23,7 @@ TTL_US = 400_000
 
 
 class Bank:
-    """One bucket of ``limit`` a minute: what it has left, and what hosts were granted and have not
-    told as claimed.
-    """
+    """One bucket of ``limit`` a minute: what is left, and what hosts hold that is not reported."""
 
     def __init__(self, limit: int, now_us: int) -> None:
         self.limit = limit
@@ -60,8 +59,9 @@ class Bank:
 
 
 class Host:
-    """An arena, two workers, and an agent that tells what was claimed one tick ago with what was
-    returned until now.
+    """An arena, two workers, and an agent.
+
+    The agent reports what was claimed one tick ago with what was returned until now.
     """
 
     def __init__(self, number: int, clock: Any, **limits: Any) -> None:

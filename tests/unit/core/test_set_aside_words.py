@@ -1,4 +1,4 @@
-"""What the arena and the journal do with a policy, a price or a row that cannot be held."""
+"""Test a policy, a price or a row that arena or journal cannot hold."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ from tests.support.world import World
 
 @pytest.fixture
 async def arena(tmp_path: Path) -> AsyncIterator[Path]:
-    """The file of an arena whose one server is this process."""
+    """Make the file of an arena whose one server is this process."""
     world = await World.make(tmp_path / "data")
     await attach.attach(world.settings, world.store)
     note = DataDir(world.settings.data_dir).note()
@@ -28,7 +28,7 @@ async def arena(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 def end() -> None:
-    """What the end of this process would give back."""
+    """Release what the end of this process would release."""
     for shares in attach._serving.values():
         for share in shares:
             share.release()

@@ -192,7 +192,7 @@ async def test_what_is_no_model_call_goes_elsewhere() -> None:
 
 
 async def native_calls(handle: Any, wire: Wire) -> list[str]:
-    """The methods of worker and exchange that answering one request calls, in their order."""
+    """List the methods of worker and exchange that one request calls, in order."""
     called: list[str] = []
 
     def note(_: Any, event: str, function: Any) -> None:

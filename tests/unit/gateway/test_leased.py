@@ -1,6 +1,4 @@
-"""The driver of a host that shares limits with others: it calls the agent and waits, or says at
-once that it cannot.
-"""
+"""Test the driver of a host that shares limits: it calls the agent and waits, or refuses."""
 
 from nemorouter.upstream.base import Answer, Request
 from tests.support.wires import KEY, Wire, driver, gate

@@ -1,6 +1,4 @@
-"""What the limiter reads of a body is what any parser reads; whatever may be read in two ways is
-refused.
-"""
+"""Test that the limiter reads a body as any parser does, and refuses what is ambiguous."""
 
 import json
 from typing import Any

@@ -1,5 +1,6 @@
-"""Recorded exchanges: head, body and answer in, bytes and row out. ``cargo test`` replays the same
-file through the exchange alone; here every driver does.
+"""Replay recorded exchanges: head, body and answer in, bytes and row out.
+
+``cargo test`` replays the file through the exchange alone; here every driver does.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ Vector = dict[str, Any]
 
 
 def world(vector: Vector, *, wrapped: bool) -> tuple[Any, _core.Worker]:
-    """A gate with a clock that stands still, and a worker with the vector's settings."""
+    """Make a gate with a clock that stands still, and a worker with the vector's settings."""
     one = gate(clock=_core.ManualClock(), **vector["key"])
     worker = _core.Worker(
         one,
@@ -197,7 +198,7 @@ async def _unexpected(*_: object) -> None:
 
 
 def app_of(answer: dict[str, Any]) -> Any:
-    """An app that answers as the vector says, for both interfaces."""
+    """Make an app that answers as the vector says, for both interfaces."""
     pieces = [piece.encode() for piece in answer.get("chunks", [answer.get("body", "")])]
 
     class App:
@@ -249,7 +250,7 @@ async def test_every_driver_does_the_same(vector: Vector, driver: str, wrapped: 
 
 
 def told(found: Any) -> dict[str, Any]:
-    """An answer as vectors tell it: the request's id is not theirs."""
+    """Return an answer as vectors write it, without the request's id."""
     status, headers, body = found
     identity = dict(headers)["x-nemo-request-id"][4:]
     text = body.decode().replace(identity, "ID")

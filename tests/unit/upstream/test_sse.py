@@ -1,5 +1,7 @@
-"""Streams passing by: the same events whatever the chunks, the last usage found, the usage chunks
-kept back, the last one marked. Every shape of ``tests/data/traffic`` is replayed in Rust.
+"""Test streams passing by: the events do not depend on the chunks, the last usage is found.
+
+Usage chunks are kept back, and the last one is marked. Every shape of ``tests/data/traffic`` is
+replayed in Rust.
 """
 
 from itertools import pairwise
@@ -76,7 +78,7 @@ COUNTS = (
 
 
 def members(*each: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """An object with some of these members; at times no object."""
+    """Draw an object with some of these members; at times no object."""
     all_of = {name: values for some in each for name, values in some.items()}
     return (
         st.fixed_dictionaries({}, optional=all_of) | st.none() | st.sampled_from([5, "x", [], [{}]])

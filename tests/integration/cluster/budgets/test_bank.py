@@ -50,8 +50,9 @@ async def world(any_store: str, tmp_path: Path) -> AsyncIterator[World]:
 
 @dataclass
 class Host:
-    """What one host holds, as its arena would: it commits within ``held``, and forgets nothing but
-    on purpose.
+    """What one host holds, as its arena would.
+
+    It commits within ``held``, and forgets nothing but on purpose.
     """
 
     store: Store
@@ -71,7 +72,7 @@ class Host:
         return answer
 
     def spend(self, nano: int) -> bool:
-        """A request that is admitted, if it fits."""
+        """Admit a request if it fits; return whether it did."""
         if self.committed + nano > self.held:
             return False
         self.committed += nano
@@ -82,7 +83,7 @@ class Host:
         self.held = min(self.held, max(self.committed, 0))
 
     async def drain(self, nano: int) -> None:
-        """What was committed reaches the ledger."""
+        """Bring what was committed into the ledger."""
         seq = next(_seqs)
         row = a_row(seq, journal_id=self.store.host, at=self.day * DAY_MS + 5, cost=nano)
         await record(self.store, [row])
@@ -268,9 +269,7 @@ async def test_a_host_counts_its_own_rows(hosts: list[Host]) -> None:
 
 
 async def _live(host: Host, random: random.Random, steps: int, within: Any) -> None:
-    """A host's life, with answers that get lost, returns, reboots, and rows that reach the ledger
-    late.
-    """
+    """Live as a host: lost replies, returns, reboots, and rows that reach the ledger late."""
     for _ in range(steps):
         match random.choice(("ask", "ask", "ask", "lose", "return", "drain", "reboot", "refund")):
             case "ask":

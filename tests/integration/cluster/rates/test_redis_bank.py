@@ -1,5 +1,6 @@
-"""The bank's Lua on a real server equals its model, in every answer and every field, and never
-holds more than fits.
+"""Test that the bank's Lua on a real server equals its model, in every answer and field.
+
+It never holds more than fits.
 """
 
 from collections.abc import Iterator

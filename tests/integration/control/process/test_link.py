@@ -1,5 +1,6 @@
-"""The way between a worker and the control plane's process: whole answers, streams, long paths, and
-ends half-way.
+"""Test the way between a worker and the control process.
+
+It carries whole answers, streams, long paths, and ends half-way.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from nemorouter.control.process.link import AsgiApp, BrokenLinkError, Message
 
 
 class Scope:
-    """What Granian hands over."""
+    """The head of a request, as Granian passes it."""
 
     method = "POST"
     scheme = "http"

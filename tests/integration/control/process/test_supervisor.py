@@ -1,6 +1,4 @@
-"""The control plane's own process: model calls never wait for it, it is polite, and what happens if
-it dies.
-"""
+"""Test the control process: model calls never wait for it, and it is started again."""
 
 import os
 import re
@@ -43,7 +41,7 @@ def processes(server: Server) -> list[int]:
 
 
 def control(server: Server) -> int:
-    """It, after a page was asked for."""
+    """Return the control process, after a page was asked for."""
     until(lambda: get(server, "/login").status == 200)
     (found,) = processes(server)
     return found
@@ -90,8 +88,9 @@ def test_passwords_are_hashed_there_and_at_the_lowest_priority(server: Server) -
 
 
 def test_workers_are_prompt(server: Server) -> None:
-    """Their threads have a short time slice where Linux knows it, and their table of files need not
-    grow.
+    """Require a short time slice of workers' threads, and a table of files that need not grow.
+
+    The slice is short where Linux knows it.
     """
     tables: list[int] = []
     slices: list[list[int]] = []

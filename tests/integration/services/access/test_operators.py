@@ -26,7 +26,7 @@ from tests.support.installation import scalar
 
 
 async def signed(context: Context, email: str, org: int, role: str = "owner") -> Actor:
-    """A person of an org, as their browser's session makes them known."""
+    """Make a user of an org, as a browser's session makes the user known."""
     local = Actor(org=org, role=Role.OWNER, name="test")
     made = await add_member(context, local, NewMember(name=email, email=email, role=role))
     return await again(context, ids.from_text("user", made.id), org)

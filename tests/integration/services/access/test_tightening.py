@@ -66,7 +66,7 @@ TIGHTER: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def bound(context: Context, owner: Actor, member: Actor) -> str:
-    """A member's key that an admin bound in every way."""
+    """Make a member's key that an admin bound in every way."""
     new = NewKey(name="bound", user=member.name, **fields(**BOUND))
     return (await keys.create(context, owner, new)).view.id
 

@@ -1,6 +1,4 @@
-"""Budget alerts: 50, 80 and 100 %, once in each window, to whom the budget belongs, and told in the
-log.
-"""
+"""Test budget alerts: 50, 80 and 100 %, once in each window, reported in the log."""
 
 import pytest
 import structlog
@@ -26,7 +24,7 @@ DAY_ONE = 1_800_000_000_000
 
 @pytest.fixture
 async def key(context: Context, member: Actor) -> str:
-    """A member's key with a daily budget of one dollar."""
+    """Make a member's key with a daily budget of one dollar."""
     new = keys.NewKey(name="spender", budget=NewBudget(max_spend="1", duration="daily"))
     return (await keys.create(context, member, new)).view.id
 

@@ -1,6 +1,4 @@
-"""Deliveries to a receiver that fails: when they are tried again, by a clock that the test moves,
-and when no more.
-"""
+"""Test deliveries to a receiver that fails, by a clock that the test moves."""
 
 import threading
 from typing import Any
@@ -27,7 +25,7 @@ NOON = 1_800_000_000_000
 
 @pytest.fixture
 def context(context: Context) -> Context:
-    """An installation that allows a receiver on this machine."""
+    """Make an installation that allows a receiver on this machine."""
     settings = type(context.settings)(
         data_dir=context.settings.data_dir, webhook_private_addresses=True
     )

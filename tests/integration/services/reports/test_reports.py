@@ -27,8 +27,9 @@ AT = now_ms() - 1000
 
 @pytest.fixture
 async def used(context: Context, owner: Actor, member: Actor) -> list[int]:
-    """Seven requests by two keys: one of the owner's, one of the member's; the fourth without a
-    price.
+    """Make seven requests by two keys, one of the owner's and one of the member's.
+
+    The fourth is without a price.
     """
     made = [await keys.create(context, who, keys.NewKey(name=who.name)) for who in (owner, member)]
     key_ids = [ids.from_text("key", one.view.id) for one in made]

@@ -35,7 +35,7 @@ FULL = keys.NewKey(
 
 
 async def newest(context: Context) -> Policy:
-    """The policy of the last change."""
+    """Return the policy of the last change."""
     async with context.store.read() as connection:
         seq = await policies.change_seq(connection)
         (change,) = await policies.changes_since(connection, seq - 1)

@@ -18,7 +18,7 @@ from tests.support.sql import sql
 
 
 async def gate_of(context: Context) -> Gate:
-    """A worker of this host."""
+    """Make the gate of a worker of this host."""
     arena = await attach.attach(context.settings, context.store)
     journal = await attach.new_journal(context.settings, ["echo"])
     return Gate(arena, journal, load_peppers(context.settings.pepper_path))

@@ -1,6 +1,4 @@
-"""No host admits against a change that all apply, whatever happens to Redis, network and hosts; see
-``play``.
-"""
+"""Test that no host admits against a change that all applied, whatever happens; see ``play``."""
 
 from typing import Any
 
@@ -41,7 +39,7 @@ def test_no_host_admits_against_what_all_applied(seeds: range) -> None:
 
 
 def forget_nothing(patch: pytest.MonkeyPatch) -> None:
-    """A watcher that does not notice that the data set is another one."""
+    """Break a watcher: it does not notice that the data set is another one."""
 
     def note(self: Any, look: RegistryView, told_us: int) -> None:
         self._epoch = look.epoch
@@ -68,7 +66,7 @@ def register_without_the_store(patch: pytest.MonkeyPatch) -> None:
 
 
 def count_from_the_answer(patch: pytest.MonkeyPatch) -> None:
-    """A host that counts its lease from when it heard of it."""
+    """Break a host: it counts its lease from the answer."""
     plain = HostLease.answered
 
     def answered(
@@ -84,7 +82,7 @@ def bury_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def ignore_the_run(patch: pytest.MonkeyPatch) -> None:
-    """A registry that does not see that a replica was promoted."""
+    """Break a registry: it does not notice that a replica was promoted."""
     plain = registry_model.Model.promoted
 
     def promoted(self: registry_model.Model, run: str) -> registry_model.Model:
@@ -96,7 +94,7 @@ def ignore_the_run(patch: pytest.MonkeyPatch) -> None:
 
 
 def ignore_the_fence(patch: pytest.MonkeyPatch) -> None:
-    """A waiter that buries whoever is late, though it still gets renewals."""
+    """Break a waiter: it evicts a host that is late, though the host still gets renewals."""
 
     def over(self: Silence, host: Host, asked_us: int) -> bool:
         return asked_us - self._since > hosts.SILENCE_US

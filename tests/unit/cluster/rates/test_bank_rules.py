@@ -1,6 +1,4 @@
-"""The rules of the bank that random histories seldom need, one by one, on the model that equals the
-Lua.
-"""
+"""Test rules of the bank that random histories seldom need, on the model that equals the Lua."""
 
 from typing import Any
 

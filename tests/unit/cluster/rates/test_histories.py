@@ -1,5 +1,6 @@
-"""Thousands of histories of hosts and bank, judged by the one promise of a limit. A failure prints
-its seed.
+"""Test thousands of histories of hosts and bank by the one promise of a limit.
+
+A failure prints its seed.
 """
 
 import os

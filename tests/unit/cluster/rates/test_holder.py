@@ -1,6 +1,4 @@
-"""What a host says of one lease, and what it makes of the answer, step by step on a clock that is
-moved.
-"""
+"""Test what a host reports of one lease, and how it applies the replies, step by step."""
 
 from typing import Any
 
@@ -150,7 +148,7 @@ def test_a_refund_between_two_looks_is_told_with_the_next_question(
     plain = Words.lease
 
     def lease(self: Words, index: int, resource: int) -> Words:
-        """A look that a refund follows at once."""
+        """Return a look that a refund follows at once."""
         seen = Words(**vars(plain(self, index, resource)))
         self.returned += 1
         return seen

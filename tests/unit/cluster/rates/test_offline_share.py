@@ -1,5 +1,6 @@
-"""A host without the bank: what it lends itself, and what it owes afterwards. Time is moved,
-nothing sleeps.
+"""Test what a host lends itself without the bank, and what it owes afterwards.
+
+Time is moved, nothing sleeps.
 """
 
 from random import Random
@@ -85,9 +86,7 @@ def test_who_is_refused_is_told_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_hosts_without_a_bank_keep_the_limit_and_owe_it_what_they_spent(seed: int) -> None:
-    """Four hosts with a quarter each: exact in every window, those across the return of the bank
-    too.
-    """
+    """Run four hosts with a quarter each: exact in every window, also across the bank's return."""
     random = Random(seed)
     events = list[Event]()
     bank = Bank(TERMS.ttl, 50)

@@ -20,7 +20,7 @@ PASSWORD = "correct horse battery"
 
 
 def fields(page: str, action: str) -> dict[str, str]:
-    """The hidden fields of a form, as a browser without scripts would send them."""
+    """Return the hidden fields of a form, as a browser without scripts sends them."""
     form = re.search(
         rf'<form[^>]*action="[^"]*{re.escape(action)}"[^>]*>(.*?)</form>', page, re.DOTALL
     )
@@ -146,5 +146,5 @@ async def test_an_admin_takes_over_no_owner(context: Context, ada: Person, eve: 
 
 
 def _home(who: Person) -> str:
-    """The address that redirects use: the org by its name."""
+    """Return the address that redirects use: the org by its name."""
     return "/acme" if who.actor.name else who.org

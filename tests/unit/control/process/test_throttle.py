@@ -10,7 +10,7 @@ from nemorouter.control.process.throttle import Throttle
 
 
 class Timers:
-    """What the loop was asked to call later; ``pass_on`` calls the earliest."""
+    """Calls that the loop was asked to make later; ``pass_on`` makes the earliest."""
 
     def __init__(self) -> None:
         self._due: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []

@@ -1,4 +1,4 @@
-"""What people type: exact money, bounded limits, clean names, and a reason for every refusal."""
+"""Test what users type: exact money, bounded limits, clean names, and a reason for each refusal."""
 
 from collections.abc import Callable
 from typing import Any

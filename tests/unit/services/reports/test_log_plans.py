@@ -1,5 +1,6 @@
-"""Every way to read SQLite's request log follows an order that is there, without statistics: no row
-more is read.
+"""Test that every way to read SQLite's request log follows an order that is there.
+
+No row more is read, also without statistics.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ _BY_KEY = "USING INDEX ix_requests_key_id_at_ms_boot_seq (key_id=?"
 
 
 async def _plans(context: Context, read: Callable[[], Awaitable[object]]) -> list[str]:
-    """How SQLite looks into the log for whatever ``read`` asks."""
+    """Return SQLite's plans for the queries that ``read`` makes."""
     asked: list[tuple[str, Any]] = []
 
     def hear(_connection: Any, _cursor: Any, statement: str, values: Any, *_: object) -> None:
