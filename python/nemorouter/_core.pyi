@@ -779,7 +779,7 @@ class Exchange:
 
     @property
     def counted(self) -> bool:
-        """True if the head does not tell the length of the body."""
+        """True if the body is to be counted as it comes: it is large, or of unknown length."""
 
     @property
     def body(self) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from nemorouter import log
 from nemorouter._core import Gate, Guard, Routes, Worker
 from nemorouter.arena import attach
+from nemorouter.bodies import Bodies
 from nemorouter.control.process.bridge import Control
 from nemorouter.datadir.paths import DataDir
 from nemorouter.datadir.secrets import load_peppers
@@ -61,6 +62,7 @@ class App:
         self._answer: Any = not_ready
         self._open = AsyncExitStack()
         self._gate: Gate | None = None
+        self._bodies: list[Bodies] = []
 
     def __rsgi__(self, scope: Scope, connection: Connection) -> Coroutine[Any, Any, None]:
         answer: Coroutine[Any, Any, None] = self._answer(scope, connection)
@@ -93,17 +95,20 @@ class App:
         self._gate = gate
         durable = settings.durability == "commit"
         worker = new_worker(gate, settings, routes.table, echo=routes.echo)
+        calls, forms = Bodies.of_calls(settings), Bodies.of_forms(settings)
+        self._bodies = [calls, forms]
         router = Router(
             worker,
             Models(worker, gate, routes, _priced(store)),
             StatusPages(gate, DataDir(settings.data_dir)),
-            Control(settings, store),
+            Control(settings, store, forms),
         )
         driver = Driver(
             worker,
             Forwarder(routes.upstreams, durable=durable),
             router,
             max_body=settings.max_body_bytes,
+            bodies=calls,
             wake=wake_agent(settings, self._open),
             durable=durable,
         )
@@ -113,6 +118,11 @@ class App:
         """Count the model calls of this worker that are admitted and not settled."""
         counters = {} if self._gate is None else self._gate.journal.counters()
         return counters.get("admitted", 0) - counters.get("settled", 0)
+
+    def close_bodies(self) -> None:
+        """Give the bodies that are not whole yet a last second."""
+        for bodies in self._bodies:
+            bodies.close()
 
     async def stop(self) -> None:
         """Refuse what comes now, and close everything in reverse order."""

@@ -7,6 +7,8 @@ NemoError
 │   ├── ForbiddenError
 │   └── ConflictError
 ├── BusyError            too many at once, or too soon after a failure: try again later
+├── BodyTimeoutError     a request's body came too slowly
+├── BrokenBodyError      a request's body broke off
 ├── StoreError           the store cannot be read or written
 │   ├── ContentionError  two writers met; trying again will do
 │   └── StoreAwayError   the store does not answer; it may come back
@@ -55,6 +57,14 @@ class BusyError(NemoError):
         super().__init__(message)
         self.retry_s = retry_s
         self.throttled = throttled
+
+
+class BodyTimeoutError(NemoError):
+    """Report a request whose body came too slowly, or had to make room for others."""
+
+
+class BrokenBodyError(NemoError):
+    """Report a request whose body broke off before its end."""
 
 
 class StoreError(NemoError):
@@ -127,6 +137,8 @@ class Code(IntEnum):
     # Of the gate:
     RPD_LIMIT_EXCEEDED = 29
     TPD_LIMIT_EXCEEDED = 30
+    # Decided outside the gate:
+    REQUEST_TIMEOUT = 31
 
 
 class Problem(NamedTuple):
@@ -223,5 +235,8 @@ CATALOGUE: dict[Code, Problem] = {
     ),
     Code.UPSTREAM_TIMEOUT: Problem(
         504, "upstream_error", "upstream_timeout", "The upstream did not answer in time."
+    ),
+    Code.REQUEST_TIMEOUT: Problem(
+        408, "invalid_request_error", "request_timeout", "The body did not arrive in time."
     ),
 }

@@ -11,6 +11,7 @@ from typing import Any
 from nemorouter import log
 from nemorouter._core import Guard, Resource, Routes
 from nemorouter.app import explained, new_worker, open_gate, wake_agent
+from nemorouter.bodies import Bodies
 from nemorouter.errors import ConfigurationError
 from nemorouter.gateway import asgi
 from nemorouter.gateway.driver import Driver
@@ -108,6 +109,7 @@ class NemoAuth:
             serve,
             _unguarded,
             max_body=settings.max_body_bytes,
+            bodies=Bodies.of_calls(settings),
             wake=wake_agent(settings, self._open),
             durable=durable,
             wrapped=True,

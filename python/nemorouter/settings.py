@@ -50,6 +50,9 @@ _RANGES: Final = {
     "log_retention_days": (1, 36_500),
     "shutdown_timeout": (1, 3_600),
     "max_body_bytes": (1024, 1 << 30),
+    "body_timeout": (1, 3_600),
+    "body_min_rate": (1, 1 << 30),
+    "body_memory": (1 << 20, 1 << 40),
     "max_header_bytes": (1024, 1 << 20),
     "upstream_connect_timeout": (0.001, 86_400),
     "upstream_first_byte_timeout": (0.001, 86_400),
@@ -103,6 +106,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_timeout: float = 30.0  # that requests in flight have from SIGTERM on
     max_body_bytes: int = 20 * 1024 * 1024
     max_header_bytes: int = 16 * 1024
+    body_timeout: float = 20.0  # until a request's body is there,
+    body_min_rate: int = 16 * 1024  # and one second more for each so many bytes of it
+    body_memory: int = 512 * 1024 * 1024  # that unfinished bodies of model calls take, a worker
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 60.0
     upstream_total_timeout: float = 600.0

@@ -7,6 +7,7 @@ import msgspec
 
 from nemorouter import _core
 from nemorouter._core import Resource
+from nemorouter.bodies import Bodies
 from nemorouter.gateway.driver import Driver, Serve
 from nemorouter.gateway.forward import Forwarder
 from nemorouter.gateway.wire import Connection, HeaderList, Scope, Transport
@@ -135,7 +136,13 @@ def driver(
         max_headers=1000,
         ietf=ietf,
     )
-    return Driver(worker, serve or Forwarder([upstream]), _others, max_body=1000, wake=wake)
+    serve = serve or Forwarder([upstream])
+    return Driver(worker, serve, _others, max_body=1000, bodies=bodies(), wake=wake)
+
+
+def bodies(timeout_s: float = 20.0, most: int = 1_000) -> Bodies:
+    """Make bounds of bodies."""
+    return Bodies(timeout_s=timeout_s, min_rate=1 << 14, most=most, most_bytes=1 << 20)
 
 
 async def _others(resource: Resource | None, scope: Scope, connection: Connection) -> None:

@@ -20,7 +20,10 @@ SESSION: Final = "session"
 API: Final = "/api/v1"
 
 MAX_BODY: Final = 1 << 20
-"""Bytes that the body of a request may have, whatever the route."""
+"""Bytes that the body of a request of the management API may have."""
+
+MAX_FORM: Final = 200_000
+"""Bytes that a form may have: anybody may send one."""
 
 _API: Final[dict[str, str]] = {
     "GET /openapi.json": PUBLIC,

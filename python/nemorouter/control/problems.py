@@ -7,6 +7,7 @@ from litestar.exceptions import HTTPException
 
 from nemorouter.control import policy
 from nemorouter.errors import (
+    BodyTimeoutError,
     BusyError,
     ConflictError,
     ForbiddenError,
@@ -86,6 +87,10 @@ def _other(error: Exception) -> ErrorBody:
             return ErrorBody(415, "invalid_request_error", "unsupported_media_type", text)
         case BusyError(throttled=True):
             return ErrorBody(429, "rate_limit_error", "too_many_attempts", str(error))
+        case BodyTimeoutError():
+            return ErrorBody(
+                408, "invalid_request_error", "request_timeout", "The body did not arrive in time."
+            )
         case BusyError():
             return ErrorBody(503, "server_error", "overloaded", str(error))
         case StoreError():
@@ -109,6 +114,8 @@ def headers(error: Exception, found: ErrorBody, path: str) -> dict[str, str]:
         extra["www-authenticate"] = 'Bearer realm="nemorouter"' + (
             ', error="invalid_token"' if error.sent else ""
         )
+    elif isinstance(error, BodyTimeoutError):
+        extra["connection"] = "close"
     elif found.status == 405:
         extra["allow"] = ", ".join(policy.allowed(path))
     return extra

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from nemorouter._core import Exchange, Resource, Wait, Worker
-from nemorouter.errors import Code
+from nemorouter.bodies import Bodies
+from nemorouter.errors import BodyTimeoutError, Code
 from nemorouter.gateway.wire import ClientGoneError, Connection, Scope, is_asgi
 from nemorouter.log import get_logger
-from nemorouter.rsgi import read_body
 
 _log = get_logger(__name__)
 _RECORD_S: Final = 30.0
@@ -38,7 +38,8 @@ class Driver:
 
     ``serve`` answers what is admitted, ``others`` what needs no admission. ``wake`` calls the agent
     of a host that shares limits with others; it must not block. With ``durable`` the end of an
-    answer waits until its row is on disk. ``wrapped``: a wrapped app answers.
+    answer waits until its row is on disk. ``wrapped``: a wrapped app answers. ``bodies`` bounds
+    what is read.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Driver:
         others: Others,
         *,
         max_body: int,
+        bodies: Bodies,
         wake: Callable[[], None] = lambda: None,
         durable: bool = False,
         wrapped: bool = False,
@@ -57,6 +59,7 @@ class Driver:
         self._serve = serve
         self._others = others
         self._max_body = max_body
+        self._bodies = bodies
         self._wake = wake
         self._durable = durable
         self._wrapped = wrapped
@@ -73,11 +76,12 @@ class Driver:
                 exchange = opened
                 body = None
                 if exchange.wants_body:
-                    counted = exchange.counted and not is_asgi(scope)
-                    most = self._max_body
-                    coming = read_body(scope, connection, most) if counted else connection()
                     reading = True
-                    body = await coming
+                    if exchange.counted:
+                        rsgi = None if is_asgi(scope) else scope
+                        body = await self._bodies.counted(connection, self._max_body, rsgi)
+                    else:
+                        body = await self._bodies.whole(connection)
                     reading = False
                 step = exchange.admit(body)
                 while type(step) is Wait:
@@ -100,9 +104,11 @@ class Driver:
                 exchange.end(GONE)  # the server stops
             raise
         except Exception as error:
-            if reading:  # the body broke off
-                answer = self._worker.refuse(Code.INVALID_REQUEST, _CUT, asgi=is_asgi(scope))
-                connection.response_bytes(*answer)
+            if reading:  # the body came too slowly, or broke off
+                late = isinstance(error, BodyTimeoutError)
+                code, told = (Code.REQUEST_TIMEOUT, None) if late else (Code.INVALID_REQUEST, _CUT)
+                answer = self._worker.refuse(code, told, asgi=is_asgi(scope))
+                connection.response_bytes(*closing(answer, asgi=is_asgi(scope)))
             elif isinstance(error, ClientGoneError):
                 if exchange is not None:
                     exchange.end(GONE)
@@ -128,6 +134,13 @@ class Driver:
         if not isinstance(last, tuple):
             raise ConnectionAbortedError(identity)
         connection.response_bytes(*last)
+
+
+def closing(answer: Any, *, asgi: bool) -> Any:  # noqa: ANN401 - an answer in either form
+    """Add ``connection: close`` to an answer after which the rest of a body is not read."""
+    status, headers, body = answer
+    close = (b"connection", b"close") if asgi else ("connection", "close")
+    return status, [*headers, close], body
 
 
 async def recorded(exchange: Exchange) -> None:

@@ -152,6 +152,7 @@ class ForkedApp(App):
             loop.cancel_start()
             return
         loop.call_later(left_s - min(_SETTLE_S, left_s / 4), self._cut, loop)
+        self.close_bodies()
         if first:
             loop.finish()
 

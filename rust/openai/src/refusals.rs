@@ -48,6 +48,7 @@ pub enum Code {
     LeaseWanted = 28,
     RpdLimitExceeded = 29,
     TpdLimitExceeded = 30,
+    RequestTimeout = 31,
 }
 
 /// One row of the catalogue.
@@ -88,7 +89,7 @@ const fn not_ready(of: Code) -> Row {
 }
 
 /// Every refusal, in the order of its number.
-pub const CATALOGUE: [Row; 30] = [
+pub const CATALOGUE: [Row; 31] = [
     row(
         Code::MissingApiKey,
         401,
@@ -197,6 +198,7 @@ pub const CATALOGUE: [Row; 30] = [
         "tpd_limit_exceeded",
         "Rate limit reached: tokens per day.",
     ),
+    row(Code::RequestTimeout, 408, INVALID, "request_timeout", "The body did not arrive in time."),
 ];
 
 /// The default bodies, in the order of the catalogue.

@@ -22,6 +22,9 @@ use crate::{
     request::{Request, bytes},
 };
 
+/// A body of at most these bytes is read in one piece: it is there at once, or never.
+const SMALL_BODY: u64 = 64 << 10;
+
 /// How a server wants headers: as str, or (ASGI) as bytes.
 #[derive(Clone, Copy)]
 pub struct Form {
@@ -211,7 +214,7 @@ impl Exchange {
 
     #[getter]
     fn counted(&self) -> bool {
-        self.inner.announced().is_none()
+        self.inner.announced().is_none_or(|bytes| bytes > SMALL_BODY)
     }
 
     #[getter]

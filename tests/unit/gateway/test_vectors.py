@@ -25,7 +25,7 @@ from nemorouter.upstream.base import (
     UpstreamFailedError,
     UpstreamTimeoutError,
 )
-from tests.support.wires import gate
+from tests.support.wires import bodies, gate
 
 VECTORS = msgspec.json.decode((Path(__file__).parents[2] / "data" / "exchanges.json").read_bytes())
 ROW = [
@@ -154,7 +154,9 @@ class Rsgi:
 
 async def rsgi(vector: Vector, worker: _core.Worker, serve: Any, *, wrapped: bool) -> Any:
     wire: Any = Rsgi(vector)
-    await Driver(worker, serve, _unexpected, max_body=MOST, wrapped=wrapped)(wire, wire)
+    await Driver(worker, serve, _unexpected, max_body=MOST, bodies=bodies(), wrapped=wrapped)(
+        wire, wire
+    )
     return wire.status, wire.answer_headers, wire.answer
 
 
@@ -183,7 +185,9 @@ async def asgi(vector: Vector, worker: _core.Worker, serve: Any, *, wrapped: boo
         sent.append(message)
 
     request = AsgiRequest(scope, receive, send, MOST)
-    await Driver(worker, serve, _unexpected, max_body=MOST, wrapped=wrapped)(scope, request)
+    await Driver(worker, serve, _unexpected, max_body=MOST, bodies=bodies(), wrapped=wrapped)(
+        scope, request
+    )
     await request.flush()
     start, *pieces = sent
     length = b"content-length"

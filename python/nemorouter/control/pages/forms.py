@@ -8,6 +8,7 @@ from litestar import Request
 from litestar.exceptions import ClientException
 
 from nemorouter import ids
+from nemorouter.control import policy
 from nemorouter.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from nemorouter.services.budgets.budgets import NewBudget
 from nemorouter.services.fields import values
@@ -16,7 +17,6 @@ from nemorouter.services.fields.views import ScopeView
 from nemorouter.types import RATES
 
 MAX_FIELDS: Final = 200
-MAX_BODY: Final = 200_000
 DURATIONS: Final = [
     ("monthly", "Monthly"),
     ("weekly", "Weekly"),
@@ -89,7 +89,7 @@ def spoken(error: RefusedError) -> str:
 async def read(request: Request[Any, Any, Any]) -> Form:
     """Read the urlencoded body of a form. ClientException: the body is no form."""
     body = await request.body()
-    if len(body) > MAX_BODY:
+    if len(body) > policy.MAX_FORM:
         raise ClientException("The form is too large.", status_code=413)
     try:
         pairs = parse_qsl(

@@ -6,29 +6,23 @@ meanwhile.
 """
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
+from nemorouter._core import problem
+from nemorouter.bodies import Bodies
 from nemorouter.control import policy
 from nemorouter.control.process import link
 from nemorouter.control.process.link import AsgiApp, Message
 from nemorouter.control.process.throttle import Throttle
 from nemorouter.datadir.paths import DataDir
-from nemorouter.errors import StoreError
-from nemorouter.rsgi import read_body
+from nemorouter.errors import BodyTimeoutError, BrokenBodyError, BusyError, Code, StoreError
 from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 
 _JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
-_CUT: Final = (
-    b'{"error":{"message":"The body is not complete.",'
-    b'"type":"invalid_request_error","code":"invalid_request"}}'
-)
-_TOO_LARGE: Final = (
-    b'{"error":{"message":"The body is too large.","type":"invalid_request_error",'
-    b'"code":"request_too_large"}}'
-)
-
+_CLOSE: Final = (*_JSON, ("connection", "close"))
 _GONE: Final = (
     b'{"error":{"message":"This process ended before it had answered. '
     b'Look whether the change took effect.",'
@@ -37,14 +31,24 @@ _GONE: Final = (
 _AWAY: Final = (
     b'{"error":{"message":"The store does not answer.","type":"server_error","code":"not_ready"}}'
 )
+_BUSY: Final = (
+    b'{"error":{"message":"Too many requests at once. Retry.","type":"server_error",'
+    b'"code":"overloaded"}}'
+)
+_CUT: Final = "The body is not complete."
+
+
+class _TooLargeError(Exception):
+    """Report a body that is larger than the control plane takes."""
 
 
 class Control:
     """Answers what the gateway does not; callable as the gateway's own parts are."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, bodies: Bodies) -> None:
         self._settings = settings
         self._store = store
+        self._bodies = bodies
         self._socket = DataDir(settings.data_dir).control_socket
         self._app: AsgiApp | None = None
         self._making = asyncio.Lock()
@@ -54,22 +58,21 @@ class Control:
         """Answer one request."""
         raw = getattr(connection, "raw", None)
         if raw is not None:
-            await (self._app or await self._make())(*raw)
-            return
-        await self._pace()
-        try:
-            body = await read_body(scope, connection, policy.MAX_BODY)
-        except EOFError:
-            connection.response_bytes(400, [*_JSON, ("connection", "close")], _CUT)
-            return
-        await self._pace()
-        if len(body) > policy.MAX_BODY:
-            connection.response_bytes(413, [*_JSON, ("connection", "close")], _TOO_LARGE)
+            asgi, receive, send = raw
+            await (self._app or await self._make())(asgi, self._bodies.receiving(receive), send)
             return
         answer = _Answer(connection)
         try:
-            if not await link.relay(self._socket, asgi_scope(scope), body, answer.send):
-                await serve(self._app or await self._make(), scope, body, answer)
+            await self._pace()
+            await self._relay(scope, connection, answer)
+        except BusyError:
+            connection.response_bytes(503, [*_CLOSE, ("retry-after", "1")], _BUSY)
+        except BodyTimeoutError:
+            _refuse(connection, Code.REQUEST_TIMEOUT)
+        except BrokenBodyError:
+            _refuse(connection, Code.INVALID_REQUEST, _CUT)
+        except _TooLargeError:
+            _refuse(connection, Code.REQUEST_TOO_LARGE)
         except link.BrokenLinkError as error:
             if error.begun:
                 raise
@@ -78,6 +81,26 @@ class Control:
             connection.response_bytes(503, [*_JSON, ("retry-after", "1")], _AWAY)
         finally:
             answer.close()
+
+    async def _relay(self, scope: Any, connection: Any, answer: "_Answer") -> None:  # noqa: ANN401 - RSGI's objects
+        """Let the control plane's process answer, or the app of this one where there is none."""
+        read = partial(self._read, scope, connection)
+        if not scope.path.startswith(policy.API):
+            whole = await read()  # anybody may send it, and a process that waits for it costs more
+            read = partial(_given, whole)
+        if not await link.relay(self._socket, asgi_scope(scope), read, answer.send):
+            await serve(self._app or await self._make(), scope, read, answer)
+
+    async def _read(self, scope: Any, connection: Any) -> bytes:  # noqa: ANN401 - RSGI's objects
+        most = policy.MAX_BODY if scope.path.startswith(policy.API) else policy.MAX_FORM
+        announced = scope.headers.get("content-length") or "0"
+        if announced.isdecimal() and int(announced) > most:
+            raise _TooLargeError
+        body = await self._bodies.counted(connection, most, scope)
+        if len(body) > most:
+            raise _TooLargeError
+        await self._pace()
+        return body
 
     async def _make(self) -> AsgiApp:
         async with self._making:
@@ -95,8 +118,18 @@ def _build(context: Context, settings: Settings) -> AsgiApp:
     return app
 
 
-async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> None:  # noqa: ANN401 - RSGI's scope
-    """One RSGI request through an ASGI app of this process."""
+def _refuse(connection: Any, code: Code, message: str | None = None) -> None:  # noqa: ANN401 - RSGI's
+    """Answer by the catalogue, and close: the rest of the body is not read."""
+    status, _, body = problem(code, message)
+    connection.response_bytes(status, list(_CLOSE), body)
+
+
+async def _given(body: bytes) -> bytes:
+    return body
+
+
+async def serve(app: AsgiApp, scope: Any, read: link.Read, answer: "_Answer") -> None:  # noqa: ANN401 - RSGI's scope
+    """Answer one RSGI request by an ASGI app of this process."""
     given = False
 
     async def receive() -> Message:
@@ -105,7 +138,7 @@ async def serve(app: AsgiApp, scope: Any, body: bytes, answer: "_Answer") -> Non
             await answer.done.wait()
             return {"type": "http.disconnect"}
         given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": await read(), "more_body": False}
 
     await app(asgi_scope(scope), receive, answer.send)
 

@@ -26,7 +26,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class LinkRequest(msgspec.Struct, frozen=True, array_like=True):
-    """A request with its whole body."""
+    """A request without its body, which is sent when the app wants it."""
 
     method: str
     scheme: str
@@ -35,11 +35,13 @@ class LinkRequest(msgspec.Struct, frozen=True, array_like=True):
     http_version: str
     client: tuple[str, int]
     headers: Headers
-    body: bytes
 
 
 class ResponsePart(msgspec.Struct, frozen=True, array_like=True):
-    """A piece of the answer; the first one tells ``status`` and ``headers``."""
+    """A piece of the answer; the first one tells ``status`` and ``headers``.
+
+    A part of the status ``WANT_BODY`` comes before the answer: the app reads the body.
+    """
 
     status: int
     headers: Headers
@@ -47,8 +49,13 @@ class ResponsePart(msgspec.Struct, frozen=True, array_like=True):
     more: bool
 
 
+WANT_BODY: Final = 0
+Read = Callable[[], Awaitable[bytes]]
+"""Reads the body of a request."""
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _asked: Final = msgspec.msgpack.Decoder(LinkRequest).decode
+_body: Final = msgspec.msgpack.Decoder(bytes).decode
 _told: Final = msgspec.msgpack.Decoder(ResponsePart).decode
 
 
@@ -63,10 +70,11 @@ class BrokenLinkError(ConnectionError):
         self.begun = begun
 
 
-async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
+async def relay(path: Path, scope: Message, read: Read, send: Send) -> bool:
     """Relay a request to the process at ``path``. False: no process listens, and nothing was sent.
 
-    BrokenLinkError: the process ended before its answer was whole.
+    The body is read when the process wants it, which is after it knows who asks; an error of
+    ``read`` is passed on. BrokenLinkError: the process ended before its answer was whole.
     """
     begun = False
     try:
@@ -76,10 +84,13 @@ async def relay(path: Path, scope: Message, body: bytes, send: Send) -> bool:
     except OSError as error:
         raise BrokenLinkError(begun=False) from error
     try:
-        writer.write(_framed(_ask(scope, body)))
+        writer.write(_framed(_ask(scope)))
         more = True
         while more:
             part = _told(await _frame(reader))
+            if part.status == WANT_BODY:
+                writer.write(_framed(await read()))
+                continue
             if not begun:
                 await send(
                     {"type": "http.response.start", "status": part.status, "headers": part.headers}
@@ -101,7 +112,7 @@ async def answer(app: AsgiApp, reader: asyncio.StreamReader, writer: asyncio.Str
     """
     try:
         ask = _asked(await _frame(reader))
-        await app(_scope(ask), _receiver(ask, reader), _sender(writer))
+        await app(_scope(ask), _receiver(reader, writer), _sender(writer))
     except (ConnectionError, asyncio.IncompleteReadError):
         pass  # the client, or its worker, is gone
     finally:
@@ -127,7 +138,9 @@ def inherited(descriptor: int) -> socket.socket:
     return made
 
 
-def _receiver(ask: LinkRequest, reader: asyncio.StreamReader) -> Callable[[], Awaitable[Message]]:
+def _receiver(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Callable[[], Awaitable[Message]]:
     given = False
 
     async def receive() -> Message:
@@ -136,7 +149,8 @@ def _receiver(ask: LinkRequest, reader: asyncio.StreamReader) -> Callable[[], Aw
             await reader.read()
             return {"type": "http.disconnect"}
         given = True
-        return {"type": "http.request", "body": ask.body, "more_body": False}
+        writer.write(_framed(ResponsePart(WANT_BODY, [], b"", more=True)))
+        return {"type": "http.request", "body": _body(await _frame(reader)), "more_body": False}
 
     return receive
 
@@ -164,7 +178,7 @@ def _sender(writer: asyncio.StreamWriter) -> Send:
     return send
 
 
-def _ask(scope: Message, body: bytes) -> LinkRequest:
+def _ask(scope: Message) -> LinkRequest:
     return LinkRequest(
         scope["method"],
         scope["scheme"],
@@ -173,7 +187,6 @@ def _ask(scope: Message, body: bytes) -> LinkRequest:
         scope["http_version"],
         scope["client"],
         scope["headers"],
-        body,
     )
 
 
@@ -219,7 +232,7 @@ class _short:  # noqa: N801 - reads as a phrase
             os.close(self._folder)
 
 
-def _framed(value: LinkRequest | ResponsePart) -> bytes:
+def _framed(value: LinkRequest | ResponsePart | bytes) -> bytes:
     data = _encode(value)
     return len(data).to_bytes(4, "big") + data
 

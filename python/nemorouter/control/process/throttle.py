@@ -7,6 +7,10 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from nemorouter.errors import BusyError
+
+MOST: Final = 2_048
+"""Requests that wait for their turn at once."""
 _APART_S: Final = 0.001
 """Admitted requests take a part of it, so that a worker's loop keeps time for model calls."""
 
@@ -25,11 +29,13 @@ class Throttle:
         self._next: asyncio.TimerHandle | None = None
 
     async def __call__(self) -> None:
-        """Wait for one's turn."""
+        """Wait for one's turn. BusyError: too many wait."""
         loop = asyncio.get_running_loop()
         if self._next is None:
             self._next = loop.call_later(_APART_S, self._let, loop)
             return
+        if len(self._waiting) >= MOST:
+            raise BusyError("Too many requests at once.", retry_s=1)
         turn = loop.create_future()
         self._waiting.append(turn)
         await turn

@@ -16,6 +16,7 @@ import pytest
 from nemorouter.control.process import link
 from nemorouter.control.process.bridge import asgi_scope
 from nemorouter.control.process.link import AsgiApp, BrokenLinkError, Message
+from nemorouter.errors import BodyTimeoutError
 
 
 class Scope:
@@ -44,7 +45,10 @@ async def ask(path: Path, body: bytes = b"") -> tuple[bool, list[Message]]:
     async def send(message: Message) -> None:
         got.append(message)
 
-    return await link.relay(path, asgi_scope(Scope()), body, send), got
+    async def read() -> bytes:
+        return body
+
+    return await link.relay(path, asgi_scope(Scope()), read, send), got
 
 
 async def test_a_request_and_its_answer_cross_as_they_are(tmp_path: Path) -> None:
@@ -150,3 +154,44 @@ async def test_a_deep_folder_and_only_for_this_user(tmp_path: Path) -> None:
         found, got = await ask(deep)
     assert found
     assert got[0]["status"] == 204
+
+
+async def test_a_body_that_nobody_wants_is_not_read(tmp_path: Path) -> None:
+    """Row P10 of the attacks: bodies were read before it was known who sends them."""
+
+    async def app(_: Message, __: object, send: link.Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def read() -> bytes:
+        raise AssertionError("it was read")
+
+    got: list[Message] = []
+
+    async def send(message: Message) -> None:
+        got.append(message)
+
+    async with served(tmp_path / "s", app):
+        assert await link.relay(tmp_path / "s", asgi_scope(Scope()), read, send)
+    assert got[0]["status"] == 401
+
+
+async def test_a_body_that_cannot_be_read_ends_the_request(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def app(_: Message, receive: Callable[[], Awaitable[Message]], __: link.Send) -> None:
+        try:
+            await receive()
+        finally:
+            ended.set()
+
+    async def read() -> bytes:
+        raise BodyTimeoutError
+
+    async def send(_: Message) -> None:
+        raise AssertionError("there is no answer")
+
+    async with served(tmp_path / "s", app):
+        with pytest.raises(BodyTimeoutError):
+            await link.relay(tmp_path / "s", asgi_scope(Scope()), read, send)
+        await asyncio.wait_for(ended.wait(), 5)
