@@ -90,7 +90,7 @@ def test_a_body_with_the_least_rate_may_take_long(loop: Clock) -> None:
 
 
 def test_the_oldest_makes_room(loop: Clock) -> None:
-    """Who sends a body with its head is served, however many send none."""
+    """A body that comes with its head is read, however many others do not come."""
 
     async def work() -> None:
         bodies = bounds(most=4)
