@@ -95,7 +95,8 @@ class App:
         self._gate = gate
         durable = settings.durability == "commit"
         worker = new_worker(gate, settings, routes.table, echo=routes.echo)
-        calls, forms = Bodies.of_calls(settings), Bodies.of_forms(settings)
+        calls = Bodies.of_calls(settings)
+        forms = Bodies.of_forms(settings)
         self._bodies = [calls, forms]
         router = Router(
             worker,

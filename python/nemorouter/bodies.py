@@ -106,7 +106,8 @@ class Bodies:
         BodyTimeoutError: it came too slowly, or had to make room. BrokenBodyError: it broke off.
         """
         task, reading = self._begin()
-        chunks, empty = [], 0
+        chunks = []
+        empty = 0
         try:
             async for chunk in incoming:
                 empty = 0 if chunk else empty + 1
@@ -129,7 +130,8 @@ class Bodies:
         The wrapped ``receive`` raises BodyTimeoutError.
         """
         begun = asyncio.get_running_loop().time()
-        held, more = 0, True
+        held = 0
+        more = True
 
         async def bounded() -> Message:
             nonlocal held, more
@@ -164,7 +166,8 @@ class Bodies:
         assert task is not None  # noqa: S101 - a coroutine that is awaited runs in a task
         if len(self._open) >= self._most:
             self._cut_oldest()
-        reading = self._open[task] = _Reading(loop.time() if begun is None else begun)
+        reading = _Reading(loop.time() if begun is None else begun)
+        self._open[task] = reading
         if not self._ticking:
             self._ticking = True
             loop.call_later(_TICK_S, self._tick, loop)

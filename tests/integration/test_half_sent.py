@@ -101,7 +101,7 @@ def test_others_are_served_and_the_stop_is_short(host: Host) -> None:
 
 @pytest.mark.campaign
 def test_ten_thousand_half_sent_logins(host: Host) -> None:
-    """Send 10,300 of them, and then 500 bodies of a megabyte less one byte; prints what it measured."""
+    """Send 10,300 of them, then 500 bodies of nearly a megabyte; print what others waited."""
     crowd(host, 10_300, body_timeout=20.0)
     memory(host)
 
