@@ -124,23 +124,25 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         address: impl FnOnce() -> S,
         endpoint: u8,
     ) -> std::result::Result<u32, Code> {
+        let reuses = self.arena().reuses();
         let record = self.arena().record(index).ok_or(Code::KeyUnknown)?;
         let view = record.view().ok_or(Code::NotReady)?;
         let owner =
             |index: u32| self.arena().record(index).map_or(Standing::NOBODY, Record::standing);
         let [team, user, org] = view.owners().map(owner);
-        self.standings([view.standing, team, user, org])
+        self.standings(reuses, [view.standing, team, user, org])
             .check_key(address, endpoint)
             .map(|()| index)
             .inspect_err(|code| self.count_refusal_of(record, *code))
     }
 
-    fn standings(&self, scopes: [Standing; SCOPES]) -> Standings<'_> {
-        Standings { scopes, arena: self.arena(), clock: &self.clock }
+    fn standings(&self, reuses: u64, scopes: [Standing; SCOPES]) -> Standings<'_> {
+        Standings { scopes, arena: self.arena(), reuses, clock: &self.clock }
     }
 
     fn check_model(
         &self,
+        reuses: u64,
         scopes: &[Option<Level<'_>>; SCOPES],
         model: &ModelName,
     ) -> std::result::Result<(), Code> {
@@ -150,7 +152,7 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         let standing = |level: &Option<Level>| {
             level.as_ref().map_or(Standing::NOBODY, |level| level.view.standing)
         };
-        self.standings(scopes.each_ref().map(standing)).check_model(model)
+        self.standings(reuses, scopes.each_ref().map(standing)).check_model(model)
     }
 
     fn count_refusal_of(&self, record: Record, code: Code) {
@@ -173,10 +175,15 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     fn try_admit(&self, request: &Request) -> std::result::Result<u64, Refusal> {
         let refuse = |code| Refusal::new(code, request.index);
         for _ in 0..TRIES {
+            let reuses = self.arena().reuses();
             let Some(scopes) = self.scopes(request.index) else {
                 continue;
             };
-            self.check_model(&scopes, &request.model).map_err(refuse)?;
+            match self.check_model(reuses, &scopes, &request.model) {
+                Ok(()) => {}
+                Err(Code::NotReady) => continue,
+                Err(code) => return Err(refuse(code)),
+            }
             let Some(known) = self.arena().price(&request.model) else {
                 continue;
             };
@@ -288,7 +295,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     /// Check that the key is live, and that its own and its owners' lists allow the model.
     #[must_use]
     pub fn may_use(&self, index: u32, model: &ModelName) -> bool {
-        self.scopes(index).is_some_and(|scopes| self.check_model(&scopes, model).is_ok())
+        let reuses = self.arena().reuses();
+        self.scopes(index).is_some_and(|scopes| self.check_model(reuses, &scopes, model).is_ok())
     }
 
     /// Return the tightest limits of requests and of tokens among a key's levels, as of now.

@@ -46,4 +46,4 @@ pub use values::{clock, error};
 
 /// Version of the arena's and the journal's layout, and the number of rates that records and slots
 /// have words for. A file of another layout is refused, never guessed at.
-pub const LAYOUT: u64 = 5 << 8 | quota::RATE_COUNT as u64;
+pub const LAYOUT: u64 = 6 << 8 | quota::RATE_COUNT as u64;

@@ -12,6 +12,7 @@ use crate::{
 
 /// The fields of `nemorouter.types.Policy`.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct Policy {
     pub kind: u8,
     pub id: u64,

@@ -11,6 +11,8 @@ pub struct Standings<'a> {
     /// [`Standing::NOBODY`] for an owner that the key does not have.
     pub scopes: [Standing; SCOPES],
     pub arena: &'a Arena,
+    /// [`Arena::reuses`] before the scopes were read.
+    pub reuses: u64,
     pub clock: &'a Clock,
 }
 
@@ -26,7 +28,9 @@ impl<'a> Standings<'a> {
         if self.scopes.iter().any(|scope| scope.has_ips()) {
             let address = address();
             let allows = |scope: &Standing| self.list(scope).allows_address(address.as_ref());
-            if !self.scopes.iter().filter(|scope| scope.has_ips()).all(allows) {
+            let allowed = self.scopes.iter().filter(|scope| scope.has_ips()).all(allows);
+            self.check_lists()?;
+            if !allowed {
                 return Err(Code::KeyWrongIp);
             }
         }
@@ -41,8 +45,19 @@ impl<'a> Standings<'a> {
     /// Check that the key is live and may use a model.
     pub fn check_model(&self, model: &ModelName) -> Result<(), Code> {
         self.check_live()?;
+        if !self.scopes.iter().any(|scope| scope.has_models()) {
+            return Ok(());
+        }
         let allows = |scope: &Standing| !scope.has_models() || self.list(scope).allows_model(model);
-        if self.scopes.iter().all(allows) { Ok(()) } else { Err(Code::ModelNotAllowed) }
+        let allowed = self.scopes.iter().all(allows);
+        self.check_lists()?;
+        if allowed { Ok(()) } else { Err(Code::ModelNotAllowed) }
+    }
+
+    /// Check that the lists that were read are those of the scopes: a policy that was replaced
+    /// meanwhile may have left its room to another.
+    fn check_lists(&self) -> Result<(), Code> {
+        if self.arena.is_unused_since(self.reuses) { Ok(()) } else { Err(Code::NotReady) }
     }
 
     /// Check status and expiry of the key, then of its owners.

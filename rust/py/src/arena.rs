@@ -204,19 +204,24 @@ impl Arena {
     }
 
     fn identity(&self, index: u32) -> PyResult<Identity> {
+        let reuses = self.0.reuses();
         let record = self.0.record(index).ok_or_else(|| no_scope(index))?;
         let view = record.view().ok_or_else(busy)?;
         let id_of =
             |index: u32| self.0.record(index).map_or(0, nemorouter_core::record::Record::id);
         let last4 = record.last4();
         let len = last4.iter().position(|b| *b == 0).unwrap_or(4);
+        let name = self.0.block(view.standing.heap()).name();
+        if !self.0.is_unused_since(reuses) {
+            return Err(busy());
+        }
         Ok(Identity {
             kind: view.kind.map_or(0, |kind| kind as u8),
             id: record.id(),
             org: id_of(view.org),
             team: id_of(view.team),
             user: id_of(view.user),
-            name: self.0.block(view.standing.heap()).name(),
+            name,
             last4: String::from_utf8_lossy(&last4[..len]).into_owned(),
             status: view.standing.status(),
         })

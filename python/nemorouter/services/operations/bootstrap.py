@@ -14,7 +14,6 @@ from nemorouter.services.fields import values
 from nemorouter.services.fields.views import ScopeView
 from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope
-from nemorouter.services.scopes.places import take_place
 from nemorouter.services.scopes.scope import taken
 from nemorouter.services.scopes.teams import insert_team
 from nemorouter.services.scopes.users import NewMember, insert_member
@@ -138,7 +137,6 @@ async def _insert_org(unit: UnitOfWork, name: str) -> ScopeView:
     row = {"id": unit.actor.org, "name": values.name(name, "org"), "created_ms": unit.now_ms}
     with taken(Kind.ORG):
         await unit.connection.execute(insert(orgs).values(**row))
-    await take_place(unit)
     await unit.bump_version(Kind.ORG, unit.actor.org)
     await unit.record("org.created", text_id(Kind.ORG, unit.actor.org), None, {"name": row["name"]})
     return await insert_team(unit, NewScope(name=DEFAULT_TEAM))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 
 from nemorouter import ids
 from nemorouter.datadir.secrets import hash_key
@@ -21,7 +21,6 @@ from nemorouter.services.fields import values
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
 from nemorouter.services.fields.views import KeyView, view, views
 from nemorouter.services.scopes.limits import NewScope, ScopePatch, columns
-from nemorouter.services.scopes.places import require_own_place, take_place
 from nemorouter.services.scopes.tightening import require_tighter
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
@@ -31,6 +30,8 @@ from nemorouter.store.schema import keys
 from nemorouter.types import RATE_FIELDS, Kind, Status
 
 _PREFIX: Final = "sk-nemo-"
+KEYS_A_PERSON: Final = 1_000
+"""Keys that a member may make for themselves, revoked ones included."""
 _ALPHABET: Final = string.ascii_letters + string.digits
 _LENGTH: Final = 20
 _LAST: Final = 4
@@ -213,11 +214,22 @@ async def revoke(context: Context, actor: Actor, reference: str) -> KeyView:
         return found
 
 
+async def _require_own_place(unit: UnitOfWork) -> None:
+    """Raise a ConflictError if a member has made as many keys as one person may."""
+    if unit.visibility is not Visibility.OWN:
+        return
+    query = select(func.count()).where(keys.c.user_id == unit.actor.user)
+    if (await unit.connection.execute(query)).scalar_one() >= KEYS_A_PERSON:
+        raise ConflictError(
+            f"You have made {KEYS_A_PERSON:,} keys, the most that a member may. "
+            "Ask an admin for others."
+        )
+
+
 async def _insert(
     unit: UnitOfWork, row: dict[str, Any], budget: budgets.NewBudget | None
 ) -> IssuedKey:
-    await require_own_place(unit)
-    await take_place(unit)
+    await _require_own_place(unit)
     pepper_id, pepper = unit.context.peppers[0]
     secret = _PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
     row |= {

@@ -15,7 +15,6 @@ from nemorouter.services.budgets import budgets
 from nemorouter.services.fields.page import Page, checked, cursor_id, page
 from nemorouter.services.fields.views import ScopeView, view, views
 from nemorouter.services.scopes.limits import ScopePatch, columns
-from nemorouter.services.scopes.places import take_place
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import DEFAULT_TEAM, TABLES, find, text_id
@@ -112,7 +111,6 @@ async def insert_scope(
     role: Role | None = None,
 ) -> Any:  # noqa: ANN401
     """Insert a team or user within an open transaction, with its budget and membership."""
-    await take_place(unit)
     with taken(kind):
         await unit.connection.execute(insert(TABLES[kind]).values(**row))
     if role is not None:

@@ -17,6 +17,7 @@ from nemorouter.services.transaction.apply import apply
 from nemorouter.services.transaction.clock import now_ms
 from nemorouter.services.transaction.context import Context
 from nemorouter.services.transaction.lookup import TABLES
+from nemorouter.services.transaction.places import take_places
 from nemorouter.store.schema import PRICE_CHANGE, audit, changes, meta, prices
 from nemorouter.types import Kind
 
@@ -41,7 +42,11 @@ class UnitOfWork:
         self.recorded: tuple[int, bytes] | None = None  # number and hash of the newest event
 
     async def bump_version(self, kind: Kind, id: int) -> None:
-        """Draw the number of a change of this scope's policy, which becomes the row's version."""
+        """Draw the number of a change of this scope's policy, which becomes the row's version.
+
+        The first one is kept for good. ConflictError: the arena has no room for the scope.
+        """
+        await take_places(self.connection, self.context.settings, kind, id)
         seq = await self._next_change()
         await self.connection.execute(insert(changes).values(seq=seq, kind=int(kind), id=id))
         table = TABLES[kind]

@@ -53,5 +53,6 @@ def limits_() -> list[SchemaItem]:
         text_("allowed_models", default="[]"),  # JSON
         big_("version", zero=True),
         big_("first_version", zero=True),
+        big_("places", zero=True),
         big_("created_ms", zero=True),
     ]

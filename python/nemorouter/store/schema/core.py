@@ -43,7 +43,7 @@ orgs = Table(
     id_(),
     text_("name"),
     *limits_(),
-    big_("scopes", zero=True),  # the org, its teams, people and keys that were ever made
+    big_("places_taken", zero=True),  # by the org, its teams, people and keys, all ever made
     UniqueConstraint("name"),
 )
 

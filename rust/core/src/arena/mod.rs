@@ -9,8 +9,11 @@ use std::{
     sync::{Mutex, PoisonError, RwLock},
 };
 
+mod blocks;
 mod cluster;
 mod write;
+
+use blocks::Gaps;
 
 pub use cluster::LeaseView;
 
@@ -20,7 +23,7 @@ use crate::{
     clock::Clock,
     demand,
     error::{Error, Result},
-    heap::Stored,
+    heap::BLOCK_WORDS_MAX,
     levels::{Leased, Level, Local},
     map::Map,
     model::ModelName,
@@ -38,8 +41,10 @@ use crate::{
 
 const MAGIC: u64 = u64::from_le_bytes(*b"NEMOARNA");
 const HEADER_WORDS: usize = 512;
-/// Heap words a scope may use on average.
-const HEAP_PER_SCOPE: usize = 8;
+/// Heap words for each place of the capacity. The control plane lets a scope take a place for each
+/// eight words of its block, so that half of the heap is always free: a block is written before the
+/// one that it replaces is given up, and gaps do not always fit.
+const HEAP_PER_PLACE: usize = 16;
 /// Records and heap are allocated in steps of a megabyte.
 const STEP_WORDS: usize = 1 << 17;
 
@@ -57,6 +62,8 @@ const H_HEAP_ROOM: usize = 13;
 /// A line of their own: every request looks at them.
 const H_CLUSTERED: usize = 16;
 const H_ADMIT_UNTIL: usize = 17;
+/// See [`Arena::reuses`].
+const H_REUSES: usize = 18;
 
 /// What a scope has left, at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +98,7 @@ impl Plan {
             return Err(Error::Value(format!("a capacity of {capacity} scopes is not possible")));
         }
         let table_words = table::words_for(capacity);
-        let heap_words = (capacity * HEAP_PER_SCOPE).max(8_192);
+        let heap_words = capacity * HEAP_PER_PLACE + 2 * BLOCK_WORDS_MAX;
         let demand = (HEADER_WORDS + price::WORDS).next_multiple_of(HEADER_WORDS);
         let table = (demand + demand::WORDS).next_multiple_of(HEADER_WORDS);
         let heap = table + table_words;
@@ -115,7 +122,7 @@ pub struct Arena {
     map: Map,
     plan: Plan,
     path: Option<PathBuf>,
-    writer: Mutex<()>,
+    writer: Mutex<Gaps>,
     clock: RwLock<Clock>,
     /// Whether hosts share limits, as the header says; a copy that every request reads.
     clustered: AtomicU64,
@@ -182,7 +189,7 @@ impl Arena {
             map,
             plan,
             path,
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
             clock: RwLock::new(Clock::System),
             clustered,
         }
@@ -246,14 +253,6 @@ impl Arena {
     pub fn record(&self, index: u32) -> Option<Record<'_>> {
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
         (index < self.scopes()).then(|| Record(&records[index as usize]))
-    }
-
-    /// Return the blocks of a scope: name, models, addresses.
-    #[must_use]
-    pub fn block(&self, heap: (u32, u32)) -> Stored<'_> {
-        let all = &self.map.words()[self.plan.heap..self.plan.heap + self.plan.heap_words];
-        let (first, len) = (heap.0 as usize, heap.1 as usize);
-        Stored(all.get(first..first.saturating_add(len)).unwrap_or_default())
     }
 
     fn table(&self) -> &[AtomicU64] {

@@ -3,7 +3,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::{Arena, H_HEAP, H_HEAP_ROOM, H_PRICES, H_RECORD_ROOM, H_SCOPES, STEP_WORDS};
+use super::{Arena, H_PRICES, H_RECORD_ROOM, H_SCOPES, STEP_WORDS, blocks::Gaps};
 use crate::{
     bucket,
     calendar::Tag,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Arena {
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, Gaps> {
         // A panic while writing leaves an odd record, which the next write of it mends.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,7 +60,7 @@ impl Arena {
 
     /// Write a policy if it is newer than the record's. Returns the scope's index.
     pub fn put(&self, policy: &Policy) -> Result<u32> {
-        let _guard = self.lock();
+        let gaps = &mut *self.lock();
         let digest = policy.table_digest()?;
         let view = View {
             kind: Some(policy.kind()?),
@@ -76,8 +76,8 @@ impl Arena {
         let block = policy.block()?.encode()?;
         let image = PolicyImage { version: policy.version, last4: policy.last4(), view };
         match self.find(&digest.into()) {
-            Some(index) => self.replace(index, image, &block).map(|()| index),
-            None => self.insert(&digest, policy.id, image, &block),
+            Some(index) => self.replace(gaps, index, image, &block).map(|()| index),
+            None => self.insert(gaps, &digest, policy.id, image, &block),
         }
     }
 
@@ -92,6 +92,7 @@ impl Arena {
 
     fn insert(
         &self,
+        gaps: &mut Gaps,
         digest: &[u8; 32],
         id: u64,
         mut image: PolicyImage,
@@ -109,7 +110,7 @@ impl Arena {
             (index + 1) * RECORD_WORDS,
             self.plan.capacity * RECORD_WORDS,
         )?;
-        image.view.standing = image.view.standing.with_heap(self.store_block(block)?);
+        image.view.standing = image.view.standing.with_heap(self.store_block(gaps, block)?);
         let records = self.map.words()[self.plan.records..].as_chunks::<RECORD_WORDS>().0;
         let record = Record(&records[index]);
         let _ = record.begin_write();
@@ -130,7 +131,13 @@ impl Arena {
         Ok(index as u32)
     }
 
-    fn replace(&self, index: u32, mut image: PolicyImage, block: &[u64]) -> Result<()> {
+    fn replace(
+        &self,
+        gaps: &mut Gaps,
+        index: u32,
+        mut image: PolicyImage,
+        block: &[u64],
+    ) -> Result<()> {
         let Some(record) = self.record(index) else {
             return Ok(());
         };
@@ -140,7 +147,7 @@ impl Arena {
         }
         let heap = match old {
             Some(View { standing, .. }) if self.holds(standing.heap(), block) => standing.heap(),
-            _ => self.store_block(block)?,
+            _ => self.store_block(gaps, block)?,
         };
         image.view.standing = image.view.standing.with_heap(heap);
         let torn = record.begin_write();
@@ -205,30 +212,14 @@ impl Arena {
         record.money().store(FREEZE | Money::new(tag, 0).0, Ordering::Release);
     }
 
-    fn holds(&self, heap: (u32, u32), block: &[u64]) -> bool {
-        let stored = self.block(heap).0;
-        stored.len() == block.len()
-            && stored.iter().zip(block).all(|(a, b)| a.load(Ordering::Relaxed) == *b)
-    }
-
-    fn store_block(&self, block: &[u64]) -> Result<(u32, u32)> {
-        let first = self.get(H_HEAP) as usize;
-        if first + block.len() > self.plan.heap_words {
-            return Err(Error::Full(
-                "the arena's room for names and allow-lists is full; a restart packs it, a larger capacity widens it"
-                    .to_owned(),
-            ));
-        }
-        self.room(H_HEAP_ROOM, self.plan.heap, first + block.len(), self.plan.heap_words)?;
-        for (at, word) in (self.plan.heap + first..).zip(block) {
-            self.set(at, *word);
-        }
-        self.set(H_HEAP, (first + block.len()) as u64);
-        Ok((first as u32, block.len() as u32))
-    }
-
     /// Allocate room for the first `words` of a part that grows.
-    fn room(&self, counter: usize, part: usize, words: usize, most: usize) -> Result<()> {
+    pub(super) fn room(
+        &self,
+        counter: usize,
+        part: usize,
+        words: usize,
+        most: usize,
+    ) -> Result<()> {
         let have = self.get(counter) as usize;
         if words <= have {
             return Ok(());

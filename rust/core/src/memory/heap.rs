@@ -16,6 +16,10 @@ use crate::{
 const NAME_BYTES_MAX: usize = 1_000;
 const LIST_MAX: usize = 1_000;
 
+/// The words of the longest block.
+pub const BLOCK_WORDS_MAX: usize =
+    1 + NAME_BYTES_MAX.div_ceil(8) + LIST_MAX * (1 + MODEL_BYTES.div_ceil(8)) + LIST_MAX * 3;
+
 /// A block of addresses; v4 lies in v6 as `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {

@@ -15,7 +15,7 @@ from nemorouter.services.budgets import prices
 from nemorouter.services.operations import bootstrap, hosts, peppers
 from nemorouter.services.reports import audit
 from nemorouter.services.reports.audit import AuditFilter
-from nemorouter.services.scopes import keys, places
+from nemorouter.services.scopes import keys
 from nemorouter.services.scopes.limits import NewScope
 from nemorouter.services.scopes.scope import show_scope
 from nemorouter.services.scopes.teams import create_team
@@ -217,22 +217,22 @@ async def test_one_org_cannot_fill_the_installation(
         create_team(context, neighbour, NewScope(name="t")),
         add_member(context, neighbour, NewMember(name="p", email="p@example.org")),
     ):
-        with pytest.raises(ConflictError, match="its share"):
+        with pytest.raises(ConflictError, match="share of this installation"):
             await call
     await keys.revoke(context, neighbour, "k3")
-    with pytest.raises(ConflictError, match="its share"):
+    with pytest.raises(ConflictError, match="share of this installation"):
         await keys.create(context, neighbour, keys.NewKey(name="k"))
     await keys.create(context, owner, keys.NewKey(name="k"))
-    assert await scalar(context, f"SELECT scopes FROM orgs WHERE id = {neighbour.org}") == 20
+    assert await scalar(context, f"SELECT places_taken FROM orgs WHERE id = {neighbour.org}") == 20
 
 
 async def test_one_org_alone_may_take_all(context: Context, owner: Actor) -> None:
     context = small(context, capacity=16)
     for number in range(13):
         await keys.create(context, owner, keys.NewKey(name=f"k{number}"))
-    with pytest.raises(ConflictError, match="all it has room for"):
+    with pytest.raises(ConflictError, match="installation has room for"):
         await keys.create(context, owner, keys.NewKey(name="k"))
-    with pytest.raises(ConflictError, match="all it has room for"):
+    with pytest.raises(ConflictError, match="installation has room for"):
         await bootstrap.add_org(context, "Other")
 
 
@@ -246,7 +246,7 @@ async def test_the_operator_says_how_much_an_org_may_take(context: Context, owne
 async def test_a_member_makes_so_many_keys_and_no_more(
     context: Context, owner: Actor, member: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "KEYS_A_PERSON", 2)
+    monkeypatch.setattr(keys, "KEYS_A_PERSON", 2)
     for name in ("a", "b"):
         await keys.create(context, member, keys.NewKey(name=name))
     await keys.revoke(context, member, "a")
@@ -256,8 +256,33 @@ async def test_a_member_makes_so_many_keys_and_no_more(
 
 
 async def test_what_was_refused_takes_no_place(context: Context, owner: Actor) -> None:
-    before = await scalar(context, "SELECT sum(scopes) FROM orgs")
+    before = await scalar(context, "SELECT sum(places_taken) FROM orgs")
     with pytest.raises(ConflictError):
         await create_team(context, owner, NewScope(name="Default"))
-    assert await scalar(context, "SELECT sum(scopes) FROM orgs") == before == 3
+    assert await scalar(context, "SELECT sum(places_taken) FROM orgs") == before == 3
     assert (await show_scope(context, owner, Kind.TEAM, "Default")).name == "Default"
+
+
+async def test_long_lists_take_more_places_of_the_own_org_alone(
+    context: Context, owner: Actor, neighbour: Actor
+) -> None:
+    """Any admin filled the room for lists for all; a list that is changed back gives its places."""
+    context = small(context, capacity=1_000, org_capacity=500)
+    key = (await keys.create(context, neighbour, keys.NewKey(name="k"))).view.id
+    query = f"SELECT places_taken FROM orgs WHERE id = {neighbour.org}"
+    before = await scalar(context, query)
+    models = tuple(f"{number:0120}" for number in range(200))
+    more = tuple(f"{number:0120}" for number in range(260))
+    await keys.patch(context, neighbour, key, keys.KeyPatch(allowed_models=models))
+    assert await scalar(context, query) == int(str(before)) + 400
+    with pytest.raises(ConflictError, match="share of this installation"):
+        await keys.create(context, neighbour, keys.NewKey(name="l", allowed_models=models))
+    with pytest.raises(ConflictError, match="share of this installation"):
+        await keys.patch(context, neighbour, key, keys.KeyPatch(allowed_models=more))
+    await keys.patch(context, neighbour, key, keys.KeyPatch(name="renamed"))
+    await keys.create(context, owner, keys.NewKey(name="mine"))
+    for _ in range(3):
+        await keys.patch(context, neighbour, key, keys.KeyPatch(allowed_models=models[:-1]))
+        await keys.patch(context, neighbour, key, keys.KeyPatch(allowed_models=models))
+    await keys.patch(context, neighbour, key, keys.KeyPatch(allowed_models=()))
+    assert await scalar(context, query) == before

@@ -51,7 +51,7 @@ async def test_what_cannot_be_applied_is_said(tmp_path: Path) -> None:
     for n in range(13):
         await keys.create(context, owner, keys.NewKey(name=f"k{n}"))
     async with context.store.begin() as connection:
-        await sql(connection, "UPDATE orgs SET scopes = 0")  # another process did not count
+        await sql(connection, "UPDATE orgs SET places_taken = 0")  # another process did not count
     try:
         with pytest.raises(StoreError, match=r"key_[0-9a-z]* is set aside, for the arena holds 16"):
             await keys.create(context, owner, keys.NewKey(name="one more"))

@@ -31,7 +31,8 @@ def upgrade() -> None:
 
 def _make_scopes() -> None:
     _table("meta", _text("key"), _text("value"), key=["key"])
-    _table("orgs", _id(), _text("name"), *_limits(), _big("scopes", default="0"), unique=["name"])
+    counted = _big("places_taken", default="0")
+    _table("orgs", _id(), _text("name"), *_limits(), counted, unique=["name"])
     _table(
         "teams",
         _id(),
@@ -362,7 +363,7 @@ def _limits() -> list[sa.Column[Any]]:
         _small("status", default="1"),
         *(_big(name, null=True) for name in ("rpm", "rpm_burst", "tpm", "tpm_burst")),
         _text("allowed_models", default="[]"),
-        *(_big(name, default="0") for name in ("version", "first_version", "created_ms")),
+        *(_big(name, default="0") for name in ("version", "first_version", "places", "created_ms")),
     ]
 
 
