@@ -21,7 +21,7 @@ class ArenaNote(msgspec.Struct, frozen=True):
     boot: str
     path: str
     identity: str  # 64 hex
-    host: int  # random, 63 bits: who this host is among several; as old as the arena
+    arena_epoch: int  # random, 63 bits, drawn with the arena: the host's key in the registry
     install: str = ""  # of the store
 
 

@@ -60,7 +60,7 @@ class Sqlite:
 
     def _migrate(self, work: Callable[[Connection], None]) -> None:
         with _lock(self.path):
-            _claim(self.path)
+            _create(self.path)
             engine = create_engine(
                 URL.create("sqlite", database=self.place),
                 connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
@@ -240,7 +240,7 @@ def _lock(path: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _claim(path: Path) -> None:
+def _create(path: Path) -> None:
     """Make the file, readable by its owner only, and mark it as ours before it has a table."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

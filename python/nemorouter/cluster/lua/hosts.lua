@@ -1,9 +1,9 @@
--- The registry of hosts: who may admit, and up to which change each of them applies. One hash; every call is one step.
+-- The registry of hosts: which hosts may admit, and up to which change each has applied all. One hash; one step a call.
 --
 -- KEYS[1] the hash    ARGV[1] channel of hints    ARGV[2] a fresh number    ARGV[3] what to do    ARGV[4...] with what
 -- A field "h:<id>" is a host: its name, `applied` (changes up to it are applied), `n` (rises with each renewal granted),
--- `fence` (without this change none is), `token`, `seen` (for display only) and what it says of itself.
--- No step decides by Redis's clock: a lease is over when somebody saw for long enough that `n` stood still.
+-- `fence` (without this change none is), `token`, `seen` (for display only) and `about`, its own description.
+-- No step decides by Redis's clock: a lease is over when a watcher saw for long enough that `n` stood still.
 
 local hash, channel = KEYS[1], ARGV[1]
 
@@ -35,7 +35,7 @@ end
 local verdict = ''
 local act = {}
 
--- From now on the host is listed: no change is applied by all without its word. It may not admit yet.
+-- List the host: from now on every change waits for it. It may not admit yet.
 -- `token` is drawn anew for each registration, so that a call that comes late or twice cannot pass for another.
 function act.register(id, token, applied, name, about)
   local entry = host(id) or { applied = 0, n = now, fence = 0, seen = 0 }
@@ -62,7 +62,7 @@ function act.renew(id, token, applied, name, about)
   return verdict
 end
 
--- From now on a host that comes new gets no lease without this change, nor do those named get a renewal.
+-- Announce a change: a new host gets no lease without it from now on, and the hosts named get no renewal.
 function act.announce(sequence, loud, ...)
   sequence = tonumber(sequence)
   if sequence > number('announced') then
@@ -102,7 +102,7 @@ function act.leave(id)
   return ''
 end
 
--- How long a change took until all applied: a histogram and the sum, for whoever shows it.
+-- Count how long a change took until all hosts had applied it: a histogram and the sum, for display.
 function act.done(bound, micros)
   redis.call('HINCRBY', hash, 'd:' .. bound, 1)
   redis.call('HINCRBY', hash, 'd:sum', micros)
@@ -111,7 +111,7 @@ end
 
 verdict = act[ARGV[3]](unpack(ARGV, 4))
 
--- Each host renews every second, and must not pay for all the others then.
+-- Each host renews every second, so a renewal must not cost more when there are more hosts.
 local brief = ARGV[3] == 'renew' or ARGV[3] == 'register'
 local fields = brief and {} or redis.call('HGETALL', hash)
 local reply = { verdict, epoch, number('mature'), number('announced'), now, {}, {} }

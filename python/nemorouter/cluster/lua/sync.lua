@@ -119,7 +119,7 @@ local function relimit(bucket, ask)
   end
 end
 
--- Room only shrinks while nobody calls, so it is smallest now; `last` is when somebody called last.
+-- Room only shrinks between two calls, so it is smallest now; `last` is the time of the last call.
 local function measure(bucket, last)
   local room = bucket.z - bucket.o - bucket.b
   if now >= bucket.mt + SLOT then
@@ -171,7 +171,7 @@ local function expire(key, bucket)
   return true
 end
 
--- Believe what the holder says of itself: a grant that never arrived, or was given back, is credited; one that we
+-- Trust the holder's report: a grant that never arrived, or was given back, is credited; one that the bank
 -- forgot, or that was overdrawn, becomes debt. A dead holder's tokens stay void: the bucket has been refilled since.
 local function reconcile(bucket, holder, ask)
   if holder.alive then

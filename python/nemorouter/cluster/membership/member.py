@@ -26,10 +26,10 @@ from nemorouter.store.policies import change_seq
 _RENEW_S: Final = RENEW_US / 1_000_000
 # A call that takes longer is given up: the lease must be renewed over a new connection in time.
 _ANSWER_S: Final = 1.5
-_DISCONNECTED_US: Final = (
-    LEASE_US // 2
-)  # without a word from Redis for so long, the store must tell who lives
-_BLIND_US: Final = LEASE_US // 2  # who could not read the store for so long does not register
+# Without an answer of Redis for so long, this host writes its heartbeats into the store.
+_DISCONNECTED_US: Final = LEASE_US // 2
+# A host that could not read the store for so long does not register.
+_BLIND_US: Final = LEASE_US // 2
 _WATCH_S: Final = 3.0  # how often it looks at the others
 _SOON_S: Final = 0.05  # after a refusal, and after an error
 _RESTORED: Final = (
@@ -65,7 +65,7 @@ class Membership:
         note = data.note()
         if note is None:
             raise ConfigurationError(f"The arena of {data.root} is gone. Restart all servers.")
-        self.id = note.host
+        self.id = note.arena_epoch
         self.name = socket.gethostname()
         self.lease = HostLease()
         self.look: RegistryView | None = None
