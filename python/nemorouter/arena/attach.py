@@ -90,7 +90,7 @@ async def join(settings: Settings) -> Arena | None:
             return None
         for _ in range(
             _LOOKS
-        ):  # who looks whether somebody serves holds the lock for an instant, too
+        ):  # a process that checks whether one serves holds the lock for an instant, too
             if not _is_served(data):
                 return None
             await asyncio.sleep(_LOOK_S)

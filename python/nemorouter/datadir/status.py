@@ -66,7 +66,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
     heartbeat_us: int
     renewed_us: int  # when the newest renewal was granted; 0 = none yet
     hosts: int  # how many are registered
-    announced: int  # newest change that somebody waited for
+    announced: int  # newest change that the registry announced
     applied: int  # changes up to here are applied by this host
     reason: str = ""  # why it has no lease, if so
     disconnected: bool = False  # without Redis: it serves an offline share of the limits

@@ -40,7 +40,7 @@ _RETAIN_MORE_S: Final = 0.050
 _BEAT_S: Final = 1.0  # how often the others are told
 _FRESH_MS: Final = 5_000  # a drainer whose last good turn is longer ago is not well
 _RETAIN_S: Final = 60.0
-_REFRESH_S: Final = 600.0  # how often words that nobody came to are brought up to date
+_REFRESH_S: Final = 600.0  # how often the words of idle scopes are brought up to date
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _REPEAT_S: Final = 60.0  # the same error is logged this often
 
@@ -175,7 +175,7 @@ class Drainer:
                 if moved:
                     self._stopping.wait(
                         busy_s
-                    )  # it blocks the loop, which is nobody else's, and costs a tenth
+                    )  # it blocks this thread's own loop, and costs a tenth
                 else:
                     self._doze(drain, idle_s)
             if self._stopping.is_set():

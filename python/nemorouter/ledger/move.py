@@ -33,7 +33,7 @@ _DEFERRED_EVERY_S: Final = 0.25
 _FROZEN_EVERY_S: Final = 5.0
 _CHANGES_EVERY_S: Final = 1.0
 _QUIET_EVERY_S: Final = (
-    5.0  # where the store's change stamp says that nobody wrote since the last look but one
+    5.0  # where the store's change stamp has not changed since the last look but one
 )
 _CHANGES_APART_S: Final = 0.2  # while the store is written to: services need the lock more
 _RETRY_EVERY_S: Final = 20.0  # what the arena cannot hold: only a removed price makes room for some
@@ -204,7 +204,7 @@ class Drain:
             await self._look_for_changes(now)
         if (
             self._arena.applied != self._applied
-        ):  # whoever applied it: a budget's duration may have changed
+        ):  # also by another process: a budget's duration may have changed
             self._applied = self._arena.applied
             self._look_at_frozen = 0.0
 

@@ -166,7 +166,7 @@ class ForkedApp(App):
     def _cancel(self, loop: Loop) -> None:
         """Cancel what runs, again and again: a task may wait once more before it ends."""
         loop.cancel_requests()
-        gc.collect()  # Granian ends an answer when nobody holds it, and what was raised holds it
+        gc.collect()  # Granian ends an answer when nothing refers to it; an exception refers to it
         loop.call_later(_AGAIN_S, self._cancel, loop)
 
 

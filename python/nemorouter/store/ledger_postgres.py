@@ -174,7 +174,7 @@ class Ledger:
         if self._unsure is not None and self._unsure[0] == done:
             refusal_counts = refusal_counts[
                 len(self._unsure[1]) :
-            ]  # they were committed, and nobody told
+            ]  # they were committed, and the answer was lost
         number = secrets.randbits(62)
         await connection.execute(_COUNTED, self._host, number)
         self._unsure = number, refusal_counts

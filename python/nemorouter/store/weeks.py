@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 WEEK_MS: Final = 7 * 86_400_000
 _PREFIX: Final = "requests_week_"
-_LOCK: Final = 0x4E45_4D4F_0003  # of those who make or drop a week
+_LOCK: Final = 0x4E45_4D4F_0003  # of processes that make or drop a week
 _NAMES: Final = (
     "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = 'requests'::regclass"

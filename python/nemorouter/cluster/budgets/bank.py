@@ -90,7 +90,7 @@ class BudgetReply(NamedTuple):
     """
 
     granted: int | None
-    left: int = 0  # of the cap, given to nobody
+    left: int = 0  # of the cap, granted to no host
     excess: int = (
         0  # grants exceed the cap (it was lowered): withdraw what is unspent, and come again
     )
@@ -120,7 +120,7 @@ def decide(ask: BudgetRequest, books: Books) -> BudgetReply:
     need = max(0, ask.committed + ask.need - base)
     more = (
         need if need <= room else 0
-    )  # else hosts would keep crumbs from each other that serve nobody
+    )  # else hosts would keep amounts from each other that serve no request
     more += min(ask.like, (room - more) // (_SHARES * (books.hosts + 1)))
     return BudgetReply(base + more, room - more, 0, short=need > room)
 

@@ -124,7 +124,7 @@ class Money:
         for index in indices:
             lease = self._lease(index)
             if lease is None or lease.limit is None:
-                continue  # not counted yet, or no budget any more: who waits asks again
+                continue  # not counted yet, or no budget any more: requests that wait ask again
             who = self._arena.identity(index)
             needs = demands.get(index, [])
             known = self._known.setdefault(index, _Known(lease.claimed, 0, boot_us()))

@@ -43,7 +43,7 @@ class RegistryView(NamedTuple):
 
     verdict: str
     epoch: str
-    mature: bool  # whoever held a lease before this epoch holds it no more, or is registered
+    mature: bool  # each host that held a lease before this epoch has lost it, or is registered
     announced: int
     now_us: int  # Redis's clock
     hosts: tuple[Host, ...]
@@ -144,7 +144,7 @@ class HostLease:
         self.until_us = 0  # may admit until then
         self.reason = "it has not registered yet"
         self._token = ""  # of the registration
-        self._known_until = 0  # until then nobody can have evicted it
+        self._known_until = 0  # until then no other host can have evicted it
         self._registered_us = 0
         self._fresh = False  # the store must be read first, from after the registration
 

@@ -86,7 +86,7 @@ class Membership:
         self._caught_us = 0  # when the newest reading of the store began that went well
         self._hint = asyncio.Event()
         self._told = asyncio.Event()
-        self._announced = 0  # a change that somebody committed, as the registry said
+        self._announced = 0  # the newest change that the registry announced
         self._left = False
         self._logged: dict[str, tuple[str, float]] = {}
 

@@ -75,7 +75,9 @@ class Leases:
     def demand(self, index: int, rate: int, need: int) -> None:
         """Ask for tokens: a request of ``need`` did not fit; 0: the lease is nearly used up."""
         if self._offline is not None:
-            with suppress(RuntimeError):  # its policy is being written: who waits asks again
+            with suppress(
+                RuntimeError
+            ):  # its policy is being written: requests that wait ask again
                 self._offline.serve(index, rate, need, boot_us())
             return
         lease = (index, rate)
@@ -112,7 +114,7 @@ class Leases:
             try:
                 self._turn()
             except Exception as error:
-                # The next turn may do better. A lease that nobody renews runs out by itself.
+                # The next turn may do better. A lease that is not renewed runs out by itself.
                 self._report(error)
             await self._pause()
         await self._finish()

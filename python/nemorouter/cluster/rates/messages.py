@@ -76,7 +76,7 @@ class RateReply(msgspec.Struct, frozen=True):
     epoch: int
     place: int
     balance: int  # negative while in debt
-    wait: int  # until ``need`` is there if nobody else takes any; -1 = never
+    wait: int  # until ``need`` is there if no other host takes any; -1 = never
     pressed: bool  # another holder was starved lately
     chunk: int  # what may lie at one holder unasked
     others: int  # what other holders may still spend

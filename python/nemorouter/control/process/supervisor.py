@@ -130,7 +130,7 @@ async def _serve(settings: Settings, descriptor: int, ending: Ending) -> None:
         app = by_method(reading, create_control(await Context.attach(store, settings), settings))
         running: set[asyncio.Task[None]] = set()
         listener = link.inherited(descriptor)
-        _give_way()  # not before: somebody waits for the start
+        _give_way()  # not before: a request waits for the start
         server = await asyncio.start_unix_server(
             partial(_answer, app, running), sock=listener, backlog=link.BACKLOG
         )

@@ -44,7 +44,7 @@ class _AsgiAnswer:
         self._receive = receive
         self._send = send
         self._durable = durable
-        self._replayed = exchange.body is None  # then nobody has read the body
+        self._replayed = exchange.body is None  # then the body was not read
         self._start: Message | None = None
         self._gone = False
         self._begun = False

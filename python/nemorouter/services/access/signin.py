@@ -47,7 +47,7 @@ async def sign_in(context: Context, email: str, password: str, source_ip: str) -
         right = await passwords.verify_password(password, row.password_hash if row else None)
     except BusyError:
         async with context.store.begin() as connection:
-            await throttle.forgive(connection, subjects)  # nobody judged it
+            await throttle.forgive(connection, subjects)  # the attempt was not judged
         raise
     if not right or row is None:
         _log.warning("sign_in_failed", source_ip=source_ip)

@@ -21,9 +21,7 @@ from nemorouter.services.transaction.context import Context
 from nemorouter.settings import Settings
 
 _PAUSE_S: Final = 1.0
-_QUIET_S: Final = (
-    5.0  # where nobody writes to the store, only what is to be posted again can be due
-)
+_QUIET_S: Final = 5.0  # where the store does not change, only what is to be posted again can be due
 _SHARE: Final = 20  # it rests so many times as long as it worked
 _RETRY_S: Final = 10.0
 
