@@ -101,6 +101,7 @@ fn request(index: u32) -> Request {
         endpoint: 0,
         upstream: 0,
         prompt_bytes: 200,
+        stored_input: 0,
         max_tokens: Some(100),
         choices: 1,
         stream: false,

@@ -600,13 +600,16 @@ class Gate:
         max_tokens: int,
         choices: int,
         stream: bool,
+        stored_input: int = 0,
     ) -> int | Refusal:
         """Reserve one request, ceil(prompt_bytes / 4) + choices * max_tokens tokens and their price
         at every level, or nothing.
 
         ``max_tokens`` -1: the model's default; embeddings and moderations reserve the prompt only;
-        images ``choices`` request prices. Reads the status again: a key revoked since ``identify``
-        is refused. The ticket (>= 0) must be settled once.
+        images ``choices`` request prices,
+        and tokens where output has a price. ``stored_input``: tokens that the provider may add to
+        the prompt, for which money alone is reserved. Reads the status again: a key revoked since
+        ``identify`` is refused. The ticket (>= 0) must be settled once.
         """
 
     def settle(

@@ -139,6 +139,7 @@ class Code(IntEnum):
     TPD_LIMIT_EXCEEDED = 30
     # Decided outside the gate:
     REQUEST_TIMEOUT = 31
+    BACKGROUND_NOT_SUPPORTED = 32
 
 
 class Problem(NamedTuple):
@@ -238,5 +239,11 @@ CATALOGUE: dict[Code, Problem] = {
     ),
     Code.REQUEST_TIMEOUT: Problem(
         408, "invalid_request_error", "request_timeout", "The body did not arrive in time."
+    ),
+    Code.BACKGROUND_NOT_SUPPORTED: Problem(
+        400,
+        "invalid_request_error",
+        "background_not_supported",
+        "Work in the background cannot be settled, and a budget or a limit of tokens applies.",
     ),
 }

@@ -54,10 +54,12 @@ def test_credentials_and_cookies_do_not_cross(contract: Contract) -> None:
         "content-type",
         "content-length",
         "accept",
+        "accept-encoding",
         "user-agent",
         "openai-beta",
     }
     assert seen.headers["openai-beta"] == "b=1"
+    assert seen.headers["accept-encoding"] == "identity"
     names = {name for name, _ in answer.headers}
     assert not names & {
         "set-cookie",

@@ -54,11 +54,16 @@ CASES = [
         answer_headers={"x-should-retry": "false"},
     ),
     Case(Code.INVALID_JSON, body=b"{"),
+    Case(
+        Code.BACKGROUND_NOT_SUPPORTED,
+        body={"model": GPT, "input": "x", "background": True},
+        path="/v1/responses",
+    ),
     Case(Code.MISSING_MODEL, body={"messages": []}),
     Case(
         Code.INVALID_REQUEST,
         body=chat(GPT, max_tokens=-1),
-        message="max_tokens: expected a whole number from 0 to 10000000.",
+        message="max_tokens: expected a whole number from 1 to 10000000.",
     ),
     Case(Code.MODEL_NOT_FOUND, body=chat("nobody-serves-this")),
     Case(Code.UNKNOWN_URL, path="/v1/nothing"),

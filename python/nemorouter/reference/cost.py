@@ -23,11 +23,17 @@ def reserved_tokens(
 ) -> tuple[int, int]:
     """Upper estimates of the input and output tokens of a request."""
     tokens_in = min(TOKENS_MAX, (prompt_bytes + 3) // 4)
-    if endpoint not in _WRITES_TOKENS:
+    pictures = endpoint == Endpoint.IMAGES_GENERATIONS and _is_dear(price)
+    if endpoint not in _WRITES_TOKENS and not pictures:
         return tokens_in, 0
     if max_tokens < 0:
         max_tokens = DEFAULT_MAX_OUTPUT if price is None else price.max_output
     return tokens_in, min(TOKENS_MAX, choices * max_tokens)
+
+
+def _is_dear(price: ModelPrice | None) -> bool:
+    """Return whether output has a known price."""
+    return price is not None and price.input is not None and price.output > 0
 
 
 def units(endpoint: int, choices: int) -> int:

@@ -74,6 +74,7 @@ class Gate:
         max_tokens: int,
         choices: int,
         stream: bool,
+        stored_input: int = 0,
     ) -> int | Refusal:
         """Reserve a request, its tokens and their price at every level, or nothing.
 
@@ -93,7 +94,8 @@ class Gate:
                 price, endpoint, prompt_bytes, max_tokens, choices
             )
             unit_count = units(endpoint, choices)
-            nano = 0 if known is None else cost(known, tokens_in, 0, tokens_out, unit_count)
+            most_in = min(TOKENS_MAX, tokens_in + stored_input)
+            nano = 0 if known is None else cost(known, most_in, 0, tokens_out, unit_count)
             at_ms, windows = verdict.book(key, wall_ms)
             charges = verdict.rate_charges(key, tokens_in + tokens_out, boot_us)
             if isinstance(charges, Refusal):

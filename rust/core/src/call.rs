@@ -29,6 +29,9 @@ pub struct Request {
     pub endpoint: u8,
     pub upstream: u8,
     pub prompt_bytes: u64,
+    /// Tokens of input that the provider may add to the prompt: money is reserved for them, while
+    /// token limits are charged with them once they are known.
+    pub stored_input: u64,
     /// `None`: the model's default.
     pub max_tokens: Option<u64>,
     pub choices: u64,
@@ -62,16 +65,20 @@ pub struct Size {
 pub fn size(request: &Request, known: Known) -> Size {
     let input = estimate(request.prompt_bytes);
     let max = request.max_tokens.unwrap_or(known.max_output);
-    let generates = endpoint::GENERATES_TEXT.contains(&request.endpoint);
+    // Pictures that are priced by the token produce as many tokens as the model produces at most.
+    let pictures =
+        request.endpoint == endpoint::IMAGES && known.price.is_some_and(|price| price.output > 0);
+    let generates = pictures || endpoint::GENERATES_TEXT.contains(&request.endpoint);
     let output = if generates { max.saturating_mul(request.choices).min(TOKENS_MAX) } else { 0 };
     let units = if request.endpoint == endpoint::IMAGES {
         request.choices.min(u64::from(u32::MAX)) as u32
     } else {
         1
     };
+    let most_input = input.saturating_add(request.stored_input).min(TOKENS_MAX);
     let nano = known
         .price
-        .map_or(0, |price| price.cost(input, 0, output, u64::from(units)))
+        .map_or(0, |price| price.cost(most_input, 0, output, u64::from(units)))
         .min(AMOUNT_MAX);
     Size {
         input,

@@ -35,6 +35,17 @@ pub struct BudgetWindow {
     pub end_day: u64,
 }
 
+/// What bounds a key or one of its owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A budget.
+    pub money: bool,
+    /// A limit that counts tokens.
+    pub tokens: bool,
+    /// A list of models.
+    pub models: bool,
+}
+
 /// The decision over an arena and a journal.
 pub struct Gate<A, J> {
     arena: A,
@@ -297,6 +308,20 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
     pub fn may_use(&self, index: u32, model: &ModelName) -> bool {
         let reuses = self.arena().reuses();
         self.scopes(index).is_some_and(|scopes| self.check_model(reuses, &scopes, model).is_ok())
+    }
+
+    /// Return what bounds a key and its owners. All of it while one of them is being written.
+    #[must_use]
+    pub fn bounds(&self, index: u32) -> Bounds {
+        let Some(scopes) = self.scopes(index) else {
+            return Bounds { money: true, tokens: true, models: true };
+        };
+        let levels = Levels { scopes, now_us: 0 };
+        Bounds {
+            money: levels.any_cap(),
+            tokens: levels.any_token_limit(),
+            models: levels.any_models(),
+        }
     }
 
     /// Return the tightest limits of requests and of tokens among a key's levels, as of now.

@@ -251,6 +251,7 @@ fn request() -> Request {
         endpoint: 0,
         upstream: 0,
         prompt_bytes: 0,
+        stored_input: 0,
         max_tokens: None,
         choices: 1,
         stream: false,

@@ -97,6 +97,7 @@ impl World {
             endpoint: 0,
             upstream: 0,
             prompt_bytes: 0,
+            stored_input: 0,
             max_tokens: None,
             choices: 1,
             stream: false,

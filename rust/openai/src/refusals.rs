@@ -49,6 +49,7 @@ pub enum Code {
     RpdLimitExceeded = 29,
     TpdLimitExceeded = 30,
     RequestTimeout = 31,
+    BackgroundNotSupported = 32,
 }
 
 /// One row of the catalogue.
@@ -89,7 +90,7 @@ const fn not_ready(of: Code) -> Row {
 }
 
 /// Every refusal, in the order of its number.
-pub const CATALOGUE: [Row; 31] = [
+pub const CATALOGUE: [Row; 32] = [
     row(
         Code::MissingApiKey,
         401,
@@ -199,6 +200,13 @@ pub const CATALOGUE: [Row; 31] = [
         "Rate limit reached: tokens per day.",
     ),
     row(Code::RequestTimeout, 408, INVALID, "request_timeout", "The body did not arrive in time."),
+    row(
+        Code::BackgroundNotSupported,
+        400,
+        INVALID,
+        "background_not_supported",
+        "Work in the background cannot be settled, and a budget or a limit of tokens applies.",
+    ),
 ];
 
 /// The default bodies, in the order of the catalogue.

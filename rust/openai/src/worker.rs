@@ -222,8 +222,8 @@ impl Worker {
         Answer { status: code.row().status, headers, body }
     }
 
-    /// What the gate refused.
-    pub(crate) fn refused(&self, refusal: &Refusal, started_us: u64) -> Answer {
+    /// Answer what the gate refused; `why` says why a budget needed so much.
+    pub(crate) fn refused(&self, refusal: &Refusal, why: Option<&str>, started_us: u64) -> Answer {
         let code = Code::from(refusal.code);
         let window = (code == Code::BudgetExceeded).then(|| self.gate.budget_window(refusal));
         let mut headers = code.headers();
@@ -232,7 +232,11 @@ impl Worker {
             rates(&mut headers, self.gate.tightest(refusal.index), self.ietf);
         }
         self.sign(&mut headers, code, started_us);
-        let body = code.body(message(refusal, window.flatten()).as_deref());
+        let mut told = message(refusal, window.flatten());
+        if let (Code::BudgetExceeded, Some(told), Some(why)) = (code, &mut told, why) {
+            told.push_str(why);
+        }
+        let body = code.body(told.as_deref());
         Answer { status: code.row().status, headers, body }
     }
 

@@ -33,7 +33,9 @@ struct Shape {
 fn is_plain(shape: &toml::Table) -> bool {
     let Some(answer) = shape.get("answer").and_then(toml::Value::as_table) else { return false };
     let steps = answer.get("send").and_then(toml::Value::as_array).into_iter().flatten();
-    let kind = answer["headers"].get("content-type").and_then(toml::Value::as_str).unwrap_or("");
+    let headers = answer.get("headers").and_then(toml::Value::as_table);
+    let kind = headers.and_then(|headers| headers.get("content-type"));
+    let kind = kind.and_then(toml::Value::as_str).unwrap_or("");
     !["request", "key", "price"].iter().any(|name| shape.contains_key(*name))
         && answer.keys().all(|name| name == "headers" || name == "send")
         && steps.into_iter().all(|step| step.get("cut").is_none())

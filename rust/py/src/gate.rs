@@ -108,6 +108,7 @@ impl Gate {
 
     // The request's own parts, each a plain int or str: a struct would cost an object a request.
     #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (index, model, endpoint, upstream, prompt_bytes, max_tokens, choices, stream, stored_input = 0))]
     fn admit<'py>(
         &self,
         py: Python<'py>,
@@ -119,6 +120,7 @@ impl Gate {
         max_tokens: i64,
         choices: u64,
         stream: bool,
+        stored_input: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let Some(model) = ModelName::new(model) else {
             return Err(PyValueError::new_err("a model's name has 1 to 120 bytes and no NUL"));
@@ -130,6 +132,7 @@ impl Gate {
             endpoint,
             upstream,
             prompt_bytes,
+            stored_input,
             max_tokens,
             choices,
             stream,

@@ -13,16 +13,28 @@ from nemorouter._core import CREDENTIAL_HEADERS
 from tests.support.traffic.shapes import Sent, Step, coded, of_model
 
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
+_PATIENCE_S: Final = 10.0
+_LOOK_S: Final = 0.01
 
 
 class BrokenOffError(Exception):
     """The app breaks its answer off."""
 
 
-def _answer(body: bytes) -> Sent:
-    answer = of_model(msgspec.json.decode(body)["model"]).answer
+def _answer(body: bytes) -> tuple[str, Sent]:
+    model = msgspec.json.decode(body)["model"]
+    answer = of_model(model).answer
     assert answer is not None
-    return answer
+    return model, answer
+
+
+async def _wait(model: str, step: Step) -> None:
+    """Wait until the test tells that what the step waits for has happened."""
+    told = Settings.load().data_dir.parent / f"{model}.{step.wait}"
+    async with asyncio.timeout(_PATIENCE_S):
+        while step.wait and not told.exists():
+            await asyncio.sleep(_LOOK_S)
+    await asyncio.sleep(step.pause)
 
 
 def _headers(answer: Sent) -> list[tuple[str, str]]:
@@ -44,6 +56,16 @@ def _has_end(answer: Sent) -> bool:
     return any(step.leave or step.cut for step in answer.send)
 
 
+async def _whole_body(receive: Any) -> bytes:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
 async def _asgi(scope: Any, receive: Any, send: Any) -> None:
     """Answer over ASGI."""
     if scope["type"] != "http":
@@ -52,17 +74,16 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 404, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         return
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    body = await _whole_body(receive)
     names = {name.decode() for name, _ in scope["headers"]}
-    answer = _answer(body) if not names & _CREDENTIALS else Sent(status=500)
+    model, answer = _answer(body)
+    if names & _CREDENTIALS:
+        answer = Sent(status=500)
     pairs = [(name.encode(), value.encode()) for name, value in _headers(answer)]
     await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
     if answer.coding or not (answer.events or _has_end(answer)):
+        for step in answer.send:
+            await _wait(model, step)
         await send({"type": "http.response.body", "body": _whole(answer)})
         return
     for step in answer.send:
@@ -70,7 +91,7 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
             return
-        await asyncio.sleep(step.pause)
+        await _wait(model, step)
         await send({"type": "http.response.body", "body": _text(step), "more_body": True})
         if step.cut:
             raise BrokenOffError
@@ -86,8 +107,12 @@ class _Rsgi:
             return
         body = await protocol()
         names = set(scope.headers.keys())
-        answer = _answer(body) if not names & _CREDENTIALS else Sent(status=500)
+        model, answer = _answer(body)
+        if names & _CREDENTIALS:
+            answer = Sent(status=500)
         if answer.coding or not (answer.events or _has_end(answer)):
+            for step in answer.send:
+                await _wait(model, step)
             protocol.response_bytes(answer.status, _headers(answer), _whole(answer))
             return
         transport = protocol.response_stream(answer.status, _headers(answer))
@@ -95,7 +120,7 @@ class _Rsgi:
             if step.leave:
                 await protocol.client_disconnect()
                 return
-            await asyncio.sleep(step.pause)
+            await _wait(model, step)
             await transport.send_bytes(_text(step))
             if step.cut:
                 raise BrokenOffError

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from nemorouter.reference.cost import cost
 from nemorouter.types import ModelPrice, Outcome
 from tests.support.traffic.client import Got
@@ -14,24 +16,23 @@ _USD = 10**9
 def check(driver: str, play: Play) -> None:
     """AssertionError: the play went in another way than its shape expects."""
     expect = play.shape.expected(driver)
-    refused = 0
+    answers = play.answers
     if expect.admitted is not None:
-        refused = _check_refusals(expect, play)
+        answers = _admitted(expect, play)
+        expect = msgspec.structs.replace(expect, code="")
     _check_rows(driver, expect, play)
-    for got in play.answers:
-        if refused and got.status != _status(driver, expect, play):
-            continue
+    for got in answers:
         _check_answer(driver, expect, play, got)
     _check_upstream(driver, expect, play)
     assert play.committed == play.spent, "the budget's word is not the sum of the rows"
 
 
-def _check_refusals(expect: Expect, play: Play) -> int:
-    """Count the calls that were refused; all others are admitted."""
-    assert expect.admitted is not None
-    refused = [got for got in play.answers if got.status in (402, 429)]
-    assert len(play.answers) - len(refused) == expect.admitted
-    return len(refused)
+def _admitted(expect: Expect, play: Play) -> list[Got]:
+    """Return the answers of admitted calls, after a look at the refusals of the others."""
+    admitted = [got for got in play.answers if got.status not in (402, 429)]
+    assert len(admitted) == expect.admitted, f"{len(admitted)} were admitted"
+    assert {got.error["code"] for got in play.answers if got not in admitted} == {expect.code}
+    return admitted
 
 
 def _status(driver: str, expect: Expect, play: Play) -> int:

@@ -34,10 +34,16 @@ class Stage:
     """The state that client and provider of one model share."""
 
     heard: list[Heard] = field(default_factory=list)
+    answered: int = 0
     seen: threading.Event = field(default_factory=threading.Event)
     """The client has all that was sent before."""
     others: threading.Event = field(default_factory=threading.Event)
     """All calls that were not admitted have their answers."""
+
+    def look(self, calls: int) -> None:
+        """Notice that all of the calls are either answered or at the provider."""
+        if self.answered + len(self.heard) >= calls:
+            self.others.set()
 
 
 class Provider:
@@ -79,8 +85,10 @@ class Provider:
                 while line := stream.readline():
                     heard = _hear(line, stream)
                     stage = self.stages[heard.body["model"]]
+                    shape = of_model(heard.body["model"])
                     stage.heard.append(heard)
-                    answer = of_model(heard.body["model"]).answer
+                    stage.look(shape.request.at_once)
+                    answer = shape.answer
                     if answer is None or not Answering(client, stage, answer).run():
                         return
             except OSError:

@@ -139,13 +139,21 @@ class Stand:
         awaited = len(_before_wait(shape)) if waits else 0
 
         def seen(got: bytes) -> None:
-            if len(got) >= awaited:
+            if waits and len(got) >= awaited and not play.stage.seen.is_set():
                 play.stage.seen.set()
+                self._tell(play, "seen")
 
         got = talk(self._server.port, pieces, split=asked.split, until=shown, seen=seen)
         play.answers.append(got)
-        if len(play.answers) + len(play.stage.heard) >= asked.at_once:
-            play.stage.others.set()
+        play.stage.answered = len(play.answers)
+        play.stage.look(asked.at_once)
+        admitted = shape.expect.admitted
+        if admitted is not None and len(play.answers) >= asked.at_once - admitted:
+            self._tell(play, "others")
+
+    def _tell(self, play: Play, what: str) -> None:
+        """Tell an app in the server's process what happened here."""
+        (self._host.folder / f"{play.model}.{what}").touch()
 
     def _collect(self, plays: list[Play]) -> None:
         """Find each play's rows, once they are all in the log."""

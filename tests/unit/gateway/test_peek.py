@@ -46,7 +46,7 @@ def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int, int]:
         (CHAT, {"max_tokens": 5}, 5, 1),
         (CHAT, {"max_completion_tokens": 7, "n": 3}, 7, 3),
         (CHAT, {"max_completion_tokens": 7, "max_tokens": 9}, 9, 1),
-        (CHAT, {"max_completion_tokens": None, "max_tokens": 0, "n": None}, 0, 1),
+        (CHAT, {"max_completion_tokens": None, "max_tokens": 1, "n": None}, 1, 1),
         (COMPLETIONS, {"prompt": "a", "max_tokens": 5, "n": 2, "best_of": 4}, 5, 4),
         (COMPLETIONS, {"prompt": ["a", "b"], "n": 2}, -1, 4),
         (COMPLETIONS, {"prompt": [1, 2, 3]}, -1, 1),
@@ -123,7 +123,7 @@ def test_whatever_stands_beside_is_passed_over(others: dict[str, Any], escaped: 
 
 
 @given(
-    st.dictionaries(st.sampled_from(["temperature", "user", "max_tokens"]), st.integers(0, 9)),
+    st.dictionaries(st.sampled_from(["temperature", "user", "max_tokens"]), st.integers(1, 9)),
     st.none()
     | st.dictionaries(st.sampled_from(["include_usage", "other"]), st.booleans())
     | st.just("absent"),

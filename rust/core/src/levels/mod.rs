@@ -74,6 +74,19 @@ impl<'a> Levels<'a> {
         self.each().any(|(_, level)| level.view.cap != NONE)
     }
 
+    /// Check whether a limit of any scope counts tokens.
+    #[must_use]
+    pub fn any_token_limit(&self) -> bool {
+        let tokens = |view: &View| view.limits.limited().and(RateSet::TOKENS);
+        self.each().any(|(_, level)| tokens(&level.view).into_iter().next().is_some())
+    }
+
+    /// Check whether any scope has a list of models.
+    #[must_use]
+    pub fn any_models(&self) -> bool {
+        self.each().any(|(_, level)| level.view.standing.has_models())
+    }
+
     /// Return the windows in which the request is booked: those of now, or of the start of a later
     /// window that a word is in already. One time decides all windows of a row.
     #[must_use]

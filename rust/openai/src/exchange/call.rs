@@ -22,10 +22,12 @@ pub(super) struct Call {
     /// Nano-USD, once it is known.
     pub cost: Option<u64>,
     pub source: Option<Source>,
+    /// The provider works on after its answer: without a usage, the reservation is charged.
+    background: bool,
 }
 
 impl Call {
-    pub fn new(ticket: u64) -> Self {
+    pub fn new(ticket: u64, background: bool) -> Self {
         Self {
             ticket,
             status: 0,
@@ -36,6 +38,7 @@ impl Call {
             ended: false,
             cost: None,
             source: None,
+            background,
         }
     }
 
@@ -56,8 +59,15 @@ impl Call {
             return Ok(());
         }
         self.ended = true;
-        let reserved = || worker.gate.reserved(self.ticket).map_or(0, |(input, _)| input);
-        let ((input, cached, output), source) = self.told.charge(outcome, reserved);
+        let reserved = || worker.gate.reserved(self.ticket).unwrap_or_default();
+        let unknown = self.background && self.told.usage.is_none();
+        let ((input, cached, output), source) = match outcome {
+            Outcome::Ok | Outcome::ClientGone if unknown => {
+                let (input, output) = reserved();
+                ((input, 0, output), Source::Reserved)
+            }
+            _ => self.told.charge(outcome, || reserved().0),
+        };
         self.source = Some(source);
         let used = Used {
             input,

@@ -34,6 +34,12 @@ use crate::{
 /// recounted within a drainer's tick.
 const PAUSES_MS: [u16; 13] = [1, 1, 2, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256];
 
+/// Tokens of input that are reserved where the provider adds input that it keeps: as many as the
+/// largest window of a model holds.
+const STORED_INPUT: u64 = 1_000_000;
+const STORED_WHY: &str = " The request refers to input that the provider keeps or fetches, for \
+                          which 1000000 tokens are reserved.";
+
 /// What a driver does next.
 pub enum Step {
     /// Send this.
@@ -119,7 +125,24 @@ impl Exchange {
             let message = no_such_model(&self.seen.model);
             return self.refuse(Code::ModelNotFound, Some(&message));
         }
+        if let Some(refusal) = self.unbounded() {
+            return refusal;
+        }
         self.admit(body)
+    }
+
+    /// Refuse what no reservation bounds, where something is to be kept within bounds.
+    fn unbounded(&self) -> Option<Step> {
+        if !self.seen.background && self.seen.other_model.is_none() {
+            return None;
+        }
+        let bounds = self.worker.gate.bounds(self.index);
+        if self.seen.background && (bounds.money || bounds.tokens) {
+            return Some(self.refuse(Code::BackgroundNotSupported, None));
+        }
+        let name = self.seen.other_model.filter(|_| bounds.money || bounds.models)?;
+        let told = format!("{name}: not where a budget or a list of models applies.");
+        Some(self.refuse(Code::InvalidRequest, Some(&told)))
     }
 
     /// Admit the request, for the first time or once more; its body is what [`body`](Self::body)
@@ -133,7 +156,8 @@ impl Exchange {
             model,
             endpoint: self.endpoint,
             upstream: self.route,
-            prompt_bytes: body.len() as u64,
+            prompt_bytes: self.seen.prompt_bytes,
+            stored_input: if self.seen.stored { STORED_INPUT } else { 0 },
             max_tokens: self.seen.output,
             choices: self.seen.choices,
             stream: self.seen.stream,
@@ -141,7 +165,7 @@ impl Exchange {
         match self.worker.gate.admit(&request) {
             Err(refusal) => self.refused(&refusal),
             Ok(ticket) => {
-                self.call = Some(Call::new(ticket));
+                self.call = Some(Call::new(ticket, self.seen.background));
                 self.echoed(body).map_or_else(
                     || Step::Call {
                         body: self.seen.usage_edit.as_ref().map(|edit| edit.apply(body)),
@@ -161,7 +185,8 @@ impl Exchange {
             self.tries += 1;
             return Step::Wait { ms: *ms, bell: refusal.code == verdict::Code::LeaseWanted };
         }
-        Step::Whole(self.worker.refused(refusal, self.started_us))
+        let why = self.seen.stored.then_some(STORED_WHY);
+        Step::Whole(self.worker.refused(refusal, why, self.started_us))
     }
 
     fn refuse(&self, code: Code, message: Option<&str>) -> Step {

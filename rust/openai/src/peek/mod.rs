@@ -3,11 +3,16 @@
 //! The limiter and the upstream must see the same values, so a field that is given twice, in
 //! whatever spelling, is a fault.
 
+mod fields;
+mod media;
 mod name;
 mod walk;
 
 use std::ops::{Range, RangeInclusive};
 
+use fields::{Field, Member, NAMES};
+use media::Media;
+pub use media::{PICTURE_TOKENS, SOUND_TOKENS};
 use name::is_printable;
 use serde_json::value::RawValue;
 use walk::members;
@@ -15,7 +20,7 @@ use walk::members;
 use nemorouter_core::model::MODEL_BYTES;
 
 /// Tokens that a field may ask for.
-const TOKENS: RangeInclusive<u64> = 0..=10_000_000;
+const TOKENS: RangeInclusive<u64> = 1..=10_000_000;
 /// Answers or images in one request.
 const CHOICES: RangeInclusive<u64> = 1..=128;
 /// Arrays and objects inside of each other.
@@ -35,6 +40,14 @@ pub struct Seen {
     pub output: Option<u64>,
     /// How many answers, or images, are asked for.
     pub choices: u64,
+    /// Bytes of the prompt; a picture or a recording has four for each token that it counts as.
+    pub prompt_bytes: u64,
+    /// The provider adds input that it keeps, whose size the body does not tell.
+    pub stored: bool,
+    /// The provider works on after its answer.
+    pub background: bool,
+    /// A field by which the provider may take another model.
+    pub other_model: Option<&'static str>,
 }
 
 /// A piece of text that takes the place of some bytes of a body.
@@ -65,112 +78,105 @@ pub enum Fault {
     Field(String),
 }
 
-/// Fields that some endpoint looks at.
-#[derive(Clone, Copy)]
-enum Field {
-    Model,
-    Stream,
-    StreamOptions,
-    MaxTokens,
-    MaxCompletionTokens,
-    MaxOutputTokens,
-    N,
-    BestOf,
-    Prompt,
-}
-
-/// Their names, in the order of [`Field`].
-const NAMES: [&str; 9] = [
-    "model",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "n",
-    "best_of",
-    "prompt",
-];
-
-impl Field {
-    /// The field of that name, if the endpoint (a number of `types.Endpoint`) looks at it.
-    fn of(name: &str, endpoint: u8) -> Option<Self> {
-        let (field, endpoints): (Self, &[u8]) = match name {
-            "model" => (Self::Model, &[0, 1, 2, 3, 4, 5]),
-            "stream" => (Self::Stream, &[0, 1, 2, 3, 4, 5]),
-            "stream_options" => (Self::StreamOptions, &[0, 1]),
-            "max_tokens" => (Self::MaxTokens, &[0, 1]),
-            "max_completion_tokens" => (Self::MaxCompletionTokens, &[0]),
-            "max_output_tokens" => (Self::MaxOutputTokens, &[2]),
-            "n" => (Self::N, &[0, 1, 4]),
-            "best_of" => (Self::BestOf, &[1]),
-            "prompt" => (Self::Prompt, &[1]),
-            _ => return None,
-        };
-        endpoints.contains(&endpoint).then_some(field)
-    }
-}
-
 /// The fields of a body for an endpoint.
 pub fn peek(body: &[u8], endpoint: u8) -> Result<Seen, Fault> {
     let text = std::str::from_utf8(body).map_err(|_| Fault::Json)?;
     if is_deep(body) {
         return Err(Fault::Depth);
     }
-    let mut seen = Seen { choices: 1, ..Seen::default() };
-    let [mut n, mut best_of] = [1, 1];
-    let mut prompts = 1;
-    let mut asked = Asked::Nothing;
-    let mut given = 0_u16;
+    let mut fields = Fields::new(text);
     members(
         text,
-        |name| Field::of(name, endpoint),
-        |field, raw| {
-            let name = NAMES[field as usize];
-            once(name, given >> field as u16 & 1 == 1)?;
-            given |= 1 << field as u16;
-            if raw == "null" {
-                if matches!(field, Field::StreamOptions) {
-                    asked = Asked::Instead(place(text, raw), ONLY_USAGE);
-                }
-                return Ok(());
+        |name| Member::of(name, endpoint),
+        |member, raw| match member {
+            Member::Field(field) => fields.take(field, raw),
+            Member::Folded(field) => {
+                let name = NAMES[field as usize];
+                Err(Fault::Field(format!("{name}: the field is given in another spelling.")))
             }
-            match field {
-                Field::Model if !raw.starts_with('"') => return Err(expected(name, "a string")),
-                Field::Model => seen.model = serde_json::from_str(raw).map_err(|_| Fault::Json)?,
-                Field::Stream => seen.stream = boolean(name, raw)?,
-                Field::StreamOptions => asked = include_usage(text, raw)?,
-                Field::MaxTokens | Field::MaxCompletionTokens | Field::MaxOutputTokens => {
-                    seen.output = seen.output.max(Some(number(name, raw, TOKENS)?));
-                }
-                Field::N => n = number(name, raw, CHOICES)?,
-                Field::BestOf => best_of = number(name, raw, CHOICES)?,
-                Field::Prompt => prompts = count_prompts(raw)?,
-            }
-            Ok(())
         },
     )?;
-    if seen.model.is_empty() {
-        return Err(Fault::Model);
+    fields.seen(endpoint)
+}
+
+/// The fields that were met so far.
+struct Fields<'a> {
+    text: &'a str,
+    seen: Seen,
+    n: u64,
+    best_of: u64,
+    prompts: u64,
+    asked: Asked,
+    media: Media,
+    /// A bit for each field that was given.
+    given: u32,
+}
+
+impl<'a> Fields<'a> {
+    fn new(text: &'a str) -> Self {
+        let (n, best_of, prompts) = (1, 1, 1);
+        let (asked, media) = (Asked::Nothing, Media::default());
+        Self { text, seen: Seen::default(), n, best_of, prompts, asked, media, given: 0 }
     }
-    if seen.model.len() > MODEL_BYTES {
-        return Err(Fault::Field(format!("model: at most {MODEL_BYTES} bytes.")));
-    }
-    seen.choices = n.max(best_of) * prompts;
-    if !is_printable(&seen.model) {
-        return Err(Fault::Field("model: no control characters.".to_owned()));
-    }
-    if seen.stream && Field::of("stream_options", endpoint).is_some() {
-        seen.usage_edit = match asked {
-            Asked::Usage => None,
-            Asked::Instead(at, text) => Some(Edit { at, text }),
-            Asked::Nothing => {
-                let start = text.find('{').map_or(0, |at| at + 1);
-                Some(Edit { at: start..start, text: WITH_USAGE })
+
+    fn take(&mut self, field: Field, raw: &str) -> Result<(), Fault> {
+        let name = NAMES[field as usize];
+        once(name, self.given >> field as u32 & 1 == 1)?;
+        self.given |= 1 << field as u32;
+        if raw == "null" {
+            if matches!(field, Field::StreamOptions) {
+                self.asked = Asked::Instead(place(self.text, raw), ONLY_USAGE);
             }
-        };
+            return Ok(());
+        }
+        let seen = &mut self.seen;
+        match field {
+            Field::Model if !raw.starts_with('"') => return Err(expected(name, "a string")),
+            Field::Model => seen.model = serde_json::from_str(raw).map_err(|_| Fault::Json)?,
+            Field::Stream => seen.stream = boolean(name, raw)?,
+            Field::StreamOptions => self.asked = include_usage(self.text, raw)?,
+            Field::MaxTokens | Field::MaxCompletionTokens | Field::MaxOutputTokens => {
+                seen.output = seen.output.max(Some(number(name, raw, TOKENS)?));
+            }
+            Field::N => self.n = number(name, raw, CHOICES)?,
+            Field::BestOf => self.best_of = number(name, raw, CHOICES)?,
+            Field::Prompt => self.prompts = count_prompts(raw)?,
+            Field::Messages | Field::Input => self.media = Media::of(raw),
+            Field::Background => seen.background = boolean(name, raw)?,
+            Field::PreviousResponseId | Field::Conversation | Field::StoredPrompt => {
+                seen.stored = true;
+            }
+            Field::Models | Field::Fallbacks | Field::Route => seen.other_model = Some(name),
+        }
+        Ok(())
     }
-    Ok(seen)
+
+    fn seen(self, endpoint: u8) -> Result<Seen, Fault> {
+        let Self { text, mut seen, media, .. } = self;
+        if seen.model.is_empty() {
+            return Err(Fault::Model);
+        }
+        if seen.model.len() > MODEL_BYTES {
+            return Err(Fault::Field(format!("model: at most {MODEL_BYTES} bytes.")));
+        }
+        if !is_printable(&seen.model) {
+            return Err(Fault::Field("model: no control characters.".to_owned()));
+        }
+        seen.choices = self.n.max(self.best_of) * self.prompts;
+        seen.stored |= media.stored;
+        seen.prompt_bytes = text.len() as u64 - media.bytes + 4 * media.tokens;
+        if seen.stream && Field::of("stream_options", endpoint).is_some() {
+            seen.usage_edit = match self.asked {
+                Asked::Usage => None,
+                Asked::Instead(at, text) => Some(Edit { at, text }),
+                Asked::Nothing => {
+                    let start = text.find('{').map_or(0, |at| at + 1);
+                    Some(Edit { at: start..start, text: WITH_USAGE })
+                }
+            };
+        }
+        Ok(seen)
+    }
 }
 
 /// What a body's stream options say of the usage chunk.
@@ -308,7 +314,14 @@ mod tests {
         let seen = peek(body, 0).expect("a body");
         assert_eq!(
             seen,
-            Seen { model: "m".into(), stream: true, usage_edit: None, output: Some(7), choices: 3 }
+            Seen {
+                model: "m".into(),
+                stream: true,
+                output: Some(7),
+                choices: 3,
+                prompt_bytes: body.len() as u64,
+                ..Seen::default()
+            }
         );
         assert_eq!(peek(body, 3).expect("a body").output, None);
         assert_eq!(peek(body, 1).expect("a body").output, Some(5));
@@ -415,11 +428,11 @@ mod tests {
         );
         assert_eq!(
             field(r#"{"model":"m","max_tokens":-1}"#, 0),
-            "max_tokens: expected a whole number from 0 to 10000000."
+            "max_tokens: expected a whole number from 1 to 10000000."
         );
         assert_eq!(
             field(r#"{"model":"m","max_tokens":"9"}"#, 0),
-            "max_tokens: expected a whole number from 0 to 10000000."
+            "max_tokens: expected a whole number from 1 to 10000000."
         );
         assert_eq!(field(r#"{"model":"m","stream":"true"}"#, 0), "stream: expected true or false.");
         assert_eq!(field("[1]", 0), "The body is not usable: expected an object.");

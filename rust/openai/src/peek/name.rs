@@ -12,6 +12,17 @@ pub(super) fn is_printable(name: &str) -> bool {
     })
 }
 
+/// True if two names are one to a reader that ignores case; `known` is lower case. The Kelvin sign
+/// and the long s fold to ASCII letters.
+pub(super) fn same_folded(name: &str, known: &str) -> bool {
+    let folded = name.chars().map(|c| match c {
+        '\u{212a}' => 'k',
+        '\u{17f}' => 's',
+        _ => c.to_ascii_lowercase(),
+    });
+    folded.eq(known.chars())
+}
+
 /// Characters of Unicode's categories Cf, Co and Zs above U+00AD, and noncharacters at the end of
 /// the basic plane.
 const FORMAT: [RangeInclusive<char>; 21] = [
@@ -41,6 +52,14 @@ const FORMAT: [RangeInclusive<char>; 21] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_differ_by_case_are_one() {
+        for name in ["Max_Tokens", "MAX_TOKENS", "max_to\u{212a}en\u{17f}", "max_tokens"] {
+            assert!(same_folded(name, "max_tokens"), "{name}");
+        }
+        assert!(!same_folded("max_token", "max_tokens") && !same_folded("maxtokens", "max_tokens"));
+    }
 
     #[test]
     fn a_models_name_is_printable() {
