@@ -30,10 +30,6 @@ RUST_FUNCTION = re.compile(
     r"(?:.*[;}]$|(?s:.*?)^(?P=indent)(?:\}|\).*;)$)",
     re.MULTILINE,
 )
-NATIVE_STUB = pytest.param(
-    PACKAGE / "_core.pyi",
-    marks=pytest.mark.xfail(strict=True, reason="the stub of the native module is to be split"),
-)
 
 LATE = {
     "app": {"cluster.wake": "one machine loads nothing of the cluster"},
@@ -124,7 +120,7 @@ def test_nothing_inside_imports_from_the_root() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*SOURCES, *RUST, *(NATIVE_STUB if path.name == "_core.pyi" else path for path in STUBS)],
+    [*SOURCES, *RUST, *STUBS],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_files_can_be_held_in_the_head(path: Path) -> None:
@@ -313,7 +309,7 @@ def test_no_test_imports_from_another() -> None:
 def test_a_class_name_has_one_meaning() -> None:
     """Mirrors of the native module in ``reference`` are the same things, and excepted."""
     homes: dict[str, set[str]] = {}
-    for path in [*PACKAGE.rglob("*.py"), PACKAGE / "_core.pyi"]:
+    for path in [*PACKAGE.rglob("*.py"), *STUBS]:
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         if module.startswith("reference."):
             continue
