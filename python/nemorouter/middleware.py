@@ -43,7 +43,7 @@ class NemoAuth:
             raise ConfigurationError(f"paths: {error}.") from error
         self._open = AsyncExitStack()
         self._driver: Driver | None = None
-        self._told = False
+        self._reported = False
 
     async def __call__(self, scope: asgi.AsgiScope, receive: asgi.Receive, send: asgi.Send) -> None:
         """ASGI 3."""
@@ -124,8 +124,8 @@ class NemoAuth:
         if self._driver is not None:
             await self._driver(scope, connection)
             return
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             _log.error(
                 "nemoauth_not_started",
                 cause="The server sent no lifespan startup event: it runs with its lifespan off, "

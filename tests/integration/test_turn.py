@@ -107,7 +107,7 @@ def _say_that_somebody_drains(data: DataDir) -> None:
     status = DrainerStatus(
         boot=boot_id(),
         pid=os.getpid(),
-        told_us=time.monotonic_ns() // 1000,
+        reported_us=time.monotonic_ns() // 1000,
         turn_s=0,
         heartbeat_ms=0,
         commit_ms=0,

@@ -258,7 +258,7 @@ async def _rebuild(
         )
     with lock:
         old = data.note()
-        await _bury(store, data)
+        await _recover_dead_journals(store, data)
         begun = time.monotonic()
         arena, path = await build(settings, data, store, identity)
         data.write_note(path, identity, install)
@@ -273,7 +273,7 @@ async def _rebuild(
     return arena
 
 
-async def _bury(store: Store, data: DataDir) -> None:
+async def _recover_dead_journals(store: Store, data: DataDir) -> None:
     """Move the rows of dead workers into the store.
 
     Their slots name places of an arena that is gone.

@@ -47,7 +47,7 @@ def bench(
     if json:
         print_json(result)
     else:
-        _tell(result)
+        _report(result)
     return None
 
 
@@ -73,7 +73,7 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
         yield say
 
 
-def _tell(result: "Result") -> None:
+def _report(result: "Result") -> None:
     machine = result.machine
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     print_line(

@@ -31,7 +31,7 @@ from nemorouter.settings import Settings
 from nemorouter.store.engine import Store
 from nemorouter.types import MONEY
 
-_TELL_S: Final = 1.0
+_REPORT_S: Final = 1.0
 _AGAIN_S: Final = 1.0
 
 _log = get_logger(__name__)
@@ -109,7 +109,7 @@ class Agent:
                 group.create_task(leases.run(stopping))
                 group.create_task(money.run(stopping))
                 group.create_task(listen(self._arena, self._data.agent_socket, take, stopping))
-                await self._tell_until_the_end(member, counters)
+                await self._report_until_the_end(member, counters)
                 stopping.set()
             if self._leave:
                 await member.leave()
@@ -133,7 +133,7 @@ class Agent:
         }
         return msgspec.json.encode(about).decode()
 
-    async def _tell_until_the_end(
+    async def _report_until_the_end(
         self, member: Membership, counters: Callable[[], dict[str, float]]
     ) -> None:
         while not self._stopping.is_set():
@@ -155,7 +155,7 @@ class Agent:
                 replace_file(self._data.agent_file, msgspec.json.encode(status))
             except OSError as error:  # a full disk: it is only shown
                 _log.warning("agent_status_not_written", reason=str(error))
-            await self._pause(_TELL_S)
+            await self._pause(_REPORT_S)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but wake when the end is near."""

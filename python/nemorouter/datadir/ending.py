@@ -38,19 +38,19 @@ class Ending:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self._limit_s = limit_s
-        self._told = watch_for_end(masters, limit_s, ORPHAN_S)
+        self._signals = watch_for_end(masters, limit_s, ORPHAN_S)
 
     def wait(self) -> None:
         """Block the calling thread until the end is requested."""
-        select.select([self._told], [], [])
+        select.select([self._signals], [], [])
 
     def listen(self, loop: asyncio.AbstractEventLoop, begin: Callable[[float], None]) -> None:
         """Call ``begin`` in ``loop`` with the seconds that are left.
 
         It is called once for SIGTERM, and once for the end of a master.
         """
-        loop.add_reader(self._told, self._read, begin)
+        loop.add_reader(self._signals, self._read, begin)
 
     def _read(self, begin: Callable[[float], None]) -> None:
-        for cause in os.read(self._told, 2):
+        for cause in os.read(self._signals, 2):
             begin(self._limit_s if cause == _ASKED[0] else ORPHAN_S)

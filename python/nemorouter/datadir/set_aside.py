@@ -83,7 +83,7 @@ def update(
         return
     known = {item.name: item for item in kept.items}
     items = _dated(added, known)
-    _tell(queue, [item for item in items if item.name not in known])
+    _report(queue, [item for item in items if item.name not in known])
     names = {*gone, *(item.name for item in items)}
     items = [item for item in kept.items if item.name not in names] + items
     if items != kept.items:
@@ -93,7 +93,7 @@ def update(
 def replace(data: DataDir, queue: Queue, items: Sequence[Item]) -> None:
     """Set aside these items and no others."""
     known = {item.name: item for item in read(data, queue).items}
-    _tell(queue, items)
+    _report(queue, items)
     _write(data, queue, SetAside(_dated(items, known)))
 
 
@@ -108,7 +108,7 @@ def _dated(items: Sequence[Item], known: Mapping[str, Item]) -> list[Item]:
     return found
 
 
-def _tell(queue: Queue, items: Sequence[Item]) -> None:
+def _report(queue: Queue, items: Sequence[Item]) -> None:
     if items:
         first = items[0]
         _log.error(

@@ -34,11 +34,11 @@ then the drainer tells an error.
 
 
 class DrainerStatus(msgspec.Struct, frozen=True):
-    """The drainer's report of itself. Times are Unix milliseconds, but for ``told_us``."""
+    """The drainer's report of itself. Times are Unix milliseconds, but for ``reported_us``."""
 
     boot: str
     pid: int
-    told_us: int  # when this was told, by ``time.monotonic``; each second while the process lives
+    reported_us: int  # when, by ``time.monotonic``; each second while the process lives
     turn_s: float  # how long it had then been since the last turn that went well
     heartbeat_ms: int  # last turn that went well; 0 = none yet
     commit_ms: int  # last transaction that held rows; 0 = none yet
@@ -48,7 +48,7 @@ class DrainerStatus(msgspec.Struct, frozen=True):
 
     def silent_s(self) -> float:
         """Return the seconds since the process last reported that it lives."""
-        return time.monotonic() - self.told_us / 1_000_000
+        return time.monotonic() - self.reported_us / 1_000_000
 
     def drains(self) -> bool:
         """Return whether the process moves rows, or tries to, as one that waits for the store does.

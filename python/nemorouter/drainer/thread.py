@@ -65,9 +65,9 @@ class Drainer:
         self._commit_ms = 0
         self._heartbeat_ms = 0
         self._error = ""
-        self._told = False  # since this one began to drain
+        self._reported = False  # since this one began to drain
         self._turned = 0.0  # when the last turn went well, or the first began
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
         self._look_for_dedicated = 0.0
         self._failures = 0
         self._logged: tuple[str, float] = ("", 0.0)
@@ -143,7 +143,7 @@ class Drainer:
         """
         busy_s, idle_s = _PAUSES_S[self._settings.durability]
         self._turned = time.monotonic()
-        self._told = False
+        self._reported = False
         arena = await attach.join(self._settings)
         store = (
             Store.open_lazily(self._settings)
@@ -180,7 +180,7 @@ class Drainer:
                     self._doze(drain, idle_s)
             if self._stopping.is_set():
                 self._went_well(await drain.last_turn())
-                self._tell(drain)
+                self._report(drain)
         finally:
             over.set()
             if agent is not None:
@@ -232,11 +232,11 @@ class Drainer:
         except (NemoError, OSError) as error:
             self._failed(error)
             self._error = str(error)
-            self._tell(drain)
+            self._report(drain)
             return None
         self._went_well(moved)
-        if not self._told:
-            self._tell(drain)
+        if not self._reported:
+            self._report(drain)
         return moved
 
     def _went_well(self, moved: int) -> None:
@@ -251,15 +251,15 @@ class Drainer:
     def _keep_telling(self, drain: Drain, over: threading.Event) -> None:
         """Say each second that this process lives, also while a turn waits for the store."""
         while not over.wait(_BEAT_S):
-            self._tell(drain)
+            self._report(drain)
 
-    def _tell(self, drain: Drain) -> None:
-        self._told = True
-        with self._telling, suppress(OSError):  # a full disk: the store says so too
+    def _report(self, drain: Drain) -> None:
+        self._reported = True
+        with self._reporting, suppress(OSError):  # a full disk: the store says so too
             status = DrainerStatus(
                 boot=boot_id(),
                 pid=os.getpid(),
-                told_us=time.monotonic_ns() // 1000,
+                reported_us=time.monotonic_ns() // 1000,
                 turn_s=time.monotonic() - self._turned,
                 heartbeat_ms=self._heartbeat_ms,
                 commit_ms=self._commit_ms,

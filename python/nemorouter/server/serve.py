@@ -63,7 +63,7 @@ def run(settings: Settings) -> None:
     except OSError as error:
         sys.exit(f"nemorouter: {system_reason(error)}")
     os.environ.update(settings.to_env())
-    _tell(settings, key, setup_token)
+    _report(settings, key, setup_token)
     server = Master(
         DataDir(settings.data_dir),
         "nemorouter.server.worker:worker",
@@ -189,7 +189,7 @@ def _connections() -> int:
     return max(128, min(CONNECTIONS, soft // 2))
 
 
-def _tell(settings: Settings, key: str | None, setup_token: str | None) -> None:
+def _report(settings: Settings, key: str | None, setup_token: str | None) -> None:
     """Print where the server is, and on the first run a command that works when it is pasted."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{settings.port}"

@@ -85,7 +85,7 @@ class Membership:
         self._read_us = boot_us()  # the store could be read then: the arena was just made from it
         self._caught_us = 0  # when the newest reading of the store began that went well
         self._hint = asyncio.Event()
-        self._told = asyncio.Event()
+        self._renew_now = asyncio.Event()
         self._announced = 0  # the newest change that the registry announced
         self._left = False
         self._logged: dict[str, tuple[str, float]] = {}
@@ -143,7 +143,7 @@ class Membership:
         await self._apply(newest)
         self._caught_us = begun
         self._read_us = begun
-        self._told.set()
+        self._renew_now.set()
 
     async def _apply(self, newest: int) -> None:
         async with self._following:
@@ -196,8 +196,8 @@ class Membership:
             if look.announced > self.applied:
                 self._hint.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), wait)
-        self._told.clear()
+            await asyncio.wait_for(self._renew_now.wait(), wait)
+        self._renew_now.clear()
 
     async def _watch(self) -> None:
         """Evict hosts that were silent for long enough.

@@ -161,7 +161,7 @@ async def forget(context: Context, actor: Actor, reference: str) -> str:
             "Use the id."
         )
     async with _registry(context) as registry:
-        await _bury(registry, found[0])
+        await _evict(registry, found[0])
     await bank.forget(context.store, ids.from_text("host", found[0].id))
     async with change(context, actor, "host.forget") as unit:
         await unit.record("host.forgotten", found[0].id, {"name": found[0].name}, org=INSTALLATION)
@@ -181,7 +181,7 @@ async def reset(context: Context, actor: Actor) -> None:
         await unit.record("hosts.reset", "hosts", org=INSTALLATION)
 
 
-async def _bury(registry: "Registry", view: HostView) -> None:
+async def _evict(registry: "Registry", view: HostView) -> None:
     """Wait until the lease of every host of this data directory is over."""
     # Only here, so that one machine loads nothing of the cluster.
     from nemorouter.cluster.membership.hosts import SILENCE_US, Silence

@@ -16,7 +16,7 @@ from nemorouter.services.scopes import keys
 from nemorouter.services.transaction.context import Context
 
 _BY_TIME = "USING PRIMARY KEY (org_id=?"
-_BY_KEY = "USING INDEX ix_requests_key_id_at_ms_boot_seq (key_id=?"
+_BY_KEY = "USING INDEX ix_requests_key_id_at_ms_journal_id_seq (key_id=?"
 
 
 async def _plans(context: Context, read: Callable[[], Awaitable[object]]) -> list[str]:

@@ -158,6 +158,8 @@ def _make_log() -> None:
     # PostgreSQL keeps the request log in one table a week, so that old weeks are dropped whole;
     # then the time must be part of the key. SQLite keeps it in the order in which it is read.
     partitioned = op.get_bind().dialect.name == "postgresql"
+    row = ["journal_id", "seq"]
+    by_time = [["key_id", "at_ms"], ["org_id", "at_ms"]]
     _table(
         "requests",
         *(_big(name) for name in ("journal_id", "seq", "at_ms")),
@@ -169,12 +171,8 @@ def _make_log() -> None:
         _big("reserved_nano"),
         _big("latency_us"),
         _big("ttft_us", null=True),
-        key=["journal_id", "seq", "at_ms"]
-        if partitioned
-        else ["org_id", "at_ms", "journal_id", "seq"],
-        indexes=[["key_id", "at_ms"], ["org_id", "at_ms"]]
-        if partitioned
-        else [["key_id", "at_ms", "journal_id", "seq"]],
+        key=[*row, "at_ms"] if partitioned else ["org_id", "at_ms", *row],
+        indexes=by_time if partitioned else [["key_id", "at_ms", *row]],
         sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (at_ms)",
     )
