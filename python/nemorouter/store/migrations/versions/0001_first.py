@@ -11,8 +11,6 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 SUMS = ("requests", "input_tokens", "cached_tokens", "output_tokens", "cost_nano", "unknown_cost")
