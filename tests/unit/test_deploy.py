@@ -3,6 +3,7 @@
 They parse, name settings that are there, and agree.
 """
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,31 @@ def test_the_image_installs_only_files_that_the_lock_files_know() -> None:
     assert len(installs) == 3
     for line in installs:
         assert "--require-hashes -r" in line or line.split()[-1] == "/wheels/*.whl", line
+
+
+def test_the_gateways_believe_the_balancer_alone() -> None:
+    """Row P13 of the attacks: a subnet of everybody's was trusted, and clients' headers kept."""
+    made = compose()
+    address = made["services"]["balancer"]["networks"]["default"]["ipv4_address"]
+    (pool,) = made["networks"]["default"]["ipam"]["config"]
+    subnet = ipaddress.ip_network(pool["subnet"])
+    assert ipaddress.ip_address(address) in subnet
+    assert ipaddress.ip_address(address) not in ipaddress.ip_network(pool["ip_range"]), (
+        "another container could get it"
+    )
+    for name, service in made["services"].items():
+        if name.startswith("gateway-"):
+            assert service["environment"]["NEMOROUTER_TRUSTED_PROXIES"] == f"{address}/32"
+        elif name != "balancer":
+            assert "networks" not in service
+
+
+def test_balancers_drop_what_clients_say_of_their_address() -> None:
+    haproxy = (ROOT / "deploy" / "haproxy.cfg").read_text("utf-8")
+    frontend = haproxy[haproxy.index("frontend ") : haproxy.index("backend ")]
+    rules = re.findall(r"http-request (\S+) X-Forwarded-For", frontend)
+    assert rules == ["del-header", "set-header"]
+    assert "option forwardfor" not in haproxy
+    assert "option http-buffer-request" in haproxy
+    nginx = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
+    assert re.findall(r"X-Forwarded-For (\S+);", nginx) == ["$remote_addr"]

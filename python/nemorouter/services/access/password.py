@@ -6,9 +6,12 @@ from requests.
 
 import asyncio
 import os
+import string
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
+from importlib.resources import files
 from typing import Final, TypeVar
 
 from argon2 import PasswordHasher, Type
@@ -19,6 +22,8 @@ from nemorouter.errors import BusyError, RefusedError
 SHORTEST: Final = 8
 LONGEST: Final = 1024
 _QUEUE: Final = 256
+_FEWEST: Final = 4
+_NO_LETTERS: Final = string.digits + string.punctuation + " "
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 # Of a random password that nobody knows: what unknown people are compared with, so that they take
 # as long as others.
@@ -72,7 +77,29 @@ def checked(password: str, field: str = "password") -> str:
         raise RefusedError(
             "The password holds characters that are not text.", field=field
         ) from None
+    if is_common(password):
+        raise RefusedError(
+            "The password is one of the first that somebody would try. Choose another, such as "
+            "four words at random.",
+            field=field,
+        )
     return password
+
+
+def is_common(password: str) -> bool:
+    """Return true for a frequent password, also in capitals and between digits or signs.
+
+    So is one of fewer than four different characters.
+    """
+    folded = password.casefold().strip()
+    stem = folded.strip(_NO_LETTERS)
+    return len(set(folded)) < _FEWEST or bool({folded, stem} & _common())
+
+
+@cache
+def _common() -> frozenset[str]:
+    text = files("nemorouter.services.access").joinpath("common_passwords.txt").read_text("ascii")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
 def _matches(password: str, stored: str) -> bool:

@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from nemorouter.errors import BusyError
+from nemorouter.errors import BusyError, RefusedError
 from nemorouter.services.access import password
+from nemorouter.services.access.password import checked
 
 
 async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +37,31 @@ async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None
     gate.set()
     assert await asyncio.gather(*waiting) == [True] * (password._QUEUE - 1) + [False]
     assert most == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password",
+        "PassWord",
+        "Password123!",
+        "12345678",
+        "qwertyuiop",
+        "iloveyou2026",
+        "!dragon!!",
+        "aaaaaaaaaa",
+        "abcabcabcabc",
+        " password ",
+    ],
+)
+def test_a_common_password_is_refused(text: str) -> None:
+    """Row P25 of the attacks: an owner's password was "password"."""
+    with pytest.raises(RefusedError, match="first that somebody would try"):
+        checked(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["correct horse battery", "a long password", "Tr0ub4dor&3x", "żółta łódź"]
+)
+def test_another_password_is_taken(text: str) -> None:
+    assert checked(text) == text
