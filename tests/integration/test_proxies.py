@@ -59,7 +59,8 @@ def _listens(port: int) -> bool:
 def test_nginx_tells_the_true_address(tmp_path: Path) -> None:
     """Row P13 of the attacks: clients chose the address that ``allowed_ips`` looks at."""
     host = Host(tmp_path, {"trusted_proxies": ("127.0.0.1/32",)})
-    ours, theirs = host.key(allowed_ips=("127.0.0.1",)), host.key(allowed_ips=("203.0.113.7",))
+    ours = host.key(allowed_ips=("127.0.0.1",))
+    theirs = host.key(allowed_ips=("203.0.113.7",))
     with host.serve() as server, nginx(tmp_path, server) as proxy:
         for forged in (
             (),
