@@ -37,6 +37,7 @@ _WORDS: Final = {
     "no": False,
     "off": False,
 }
+_PUBLIC_URL: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _RANGES: Final = {
     "port": (1, 65_535),
     "workers": (1, 1024),
@@ -112,6 +113,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 60.0
     upstream_total_timeout: float = 600.0
+    public_url: str | None = (
+        None  # where browsers reach this server, such as https://llm.example.com
+    )
     trusted_proxies: tuple[str, ...] = ()  # CIDR blocks whose X-Forwarded-For is believed
     ietf_rate_limit_headers: bool = False
     webhook_private_addresses: bool = (
@@ -322,6 +326,8 @@ def _check(settings: Settings) -> None:
 
 
 def _check_urls(settings: Settings) -> None:
+    if settings.public_url is not None and not _PUBLIC_URL.fullmatch(settings.public_url):
+        raise ConfigurationError("public_url must be http(s)://host[:port], without a path.")
     if not settings.database_url.startswith(("sqlite:///", "postgresql://")):
         raise ConfigurationError("database_url must start with sqlite:/// or postgresql://.")
     if settings.redis_url is not None and not re.match(

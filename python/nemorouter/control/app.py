@@ -10,7 +10,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.response import Redirect
 
-from nemorouter.control import api, pages, policy, problems
+from nemorouter.control import api, auth, pages, policy, problems
 from nemorouter.control.guards import guard
 from nemorouter.control.problems import NotSignedInError
 from nemorouter.services.transaction.context import Context
@@ -40,8 +40,9 @@ _HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 class _SafetyHeaders:
     """Puts the headers of safety on every answer, whoever made it."""
 
-    def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI app
+    def __init__(self, app: Any, settings: Settings) -> None:  # noqa: ANN401 - an ASGI app
         self._app = app
+        self._settings = settings
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:  # noqa: ANN401 - ASGI
         async def sending(message: Message) -> None:
@@ -51,7 +52,7 @@ class _SafetyHeaders:
                 extra = [header for header in HEADERS if header[0] not in names]
                 if b"cache-control" not in names:
                     extra.append(_NO_STORE)
-                if scope["scheme"] == "https":
+                if auth.speaks_https(scope, self._settings):
                     extra.append(_HSTS)
                 message["headers"] = [*given, *extra]
             await send(message)
@@ -61,7 +62,7 @@ class _SafetyHeaders:
 
 def create_control(context: Context, settings: Settings) -> Any:  # noqa: ANN401 - an ASGI app
     """Make the control plane of one worker, on a store that is open."""
-    return _SafetyHeaders(litestar(context, settings))
+    return _SafetyHeaders(litestar(context, settings), settings)
 
 
 def litestar(context: Context, settings: Settings) -> Litestar:

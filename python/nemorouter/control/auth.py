@@ -3,6 +3,7 @@
 The guard of every route does this once a request.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from litestar.response import Response
 from nemorouter._core import Proxies
 from nemorouter.control.problems import NotSignedInError
 from nemorouter.errors import RefusedError
+from nemorouter.log import get_logger
 from nemorouter.roles import Actor
 from nemorouter.services.access import sessions
 from nemorouter.services.access.sessions import Signed
@@ -22,8 +24,10 @@ from nemorouter.settings import Settings
 SECURE_COOKIE: Final = "__Host-nemo"
 LOCAL_COOKIE: Final = "nemo_session"
 _KEY: Final = "nemorouter.signed"
+_OF_PROXIES: Final = ("x-forwarded-proto", "x-forwarded-for", "forwarded")
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
+_log: Final = get_logger(__name__)
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -93,12 +97,46 @@ def sign_out(connection: AnyConnection, response: Response[Any]) -> None:
 
 def is_secure(connection: AnyConnection) -> bool:
     """Return true if the browser speaks HTTPS, to this server or to a trusted proxy."""
-    if connection.scope["scheme"] == "https":
+    return speaks_https(connection.scope, _settings(connection))
+
+
+def speaks_https(scope: Mapping[str, Any], settings: Settings) -> bool:
+    """Return true if a request came over HTTPS, to this server or to a trusted proxy."""
+    if scope["scheme"] == "https":
         return True
+    said = [value for name, value in scope["headers"] if name == b"x-forwarded-proto"]
+    return [value.lower() for value in said] == [b"https"] and _from_proxy(scope, settings)
+
+
+def base_url(connection: AnyConnection) -> str:
+    """Return the URL by which browsers reach the server: ``public_url``, or what this one called.
+
+    It ends without a slash.
+    """
+    settings = _settings(connection)
+    if settings.public_url is not None:
+        return settings.public_url
+    scheme = "https" if is_secure(connection) else "http"
+    return f"{scheme}://{connection.headers.get('host', 'localhost')}"
+
+
+def proxy_hint(connection: AnyConnection) -> str:
+    """Return a sentence if a proxy speaks for the browser and is not trusted, which is logged."""
+    given = any(name in connection.headers for name in _OF_PROXIES)
+    client = connection.scope["client"]
+    if not given or client is None or _from_proxy(connection.scope, _settings(connection)):
+        return ""
+    _warn_of_proxy(client[0])
     return (
-        _from_proxy(connection)
-        and connection.headers.get("x-forwarded-proto", "").lower() == "https"
+        f" A proxy at {client[0]} sends X-Forwarded headers, which are not believed: name it in "
+        "trusted_proxies."
     )
+
+
+@lru_cache(64)
+def _warn_of_proxy(peer: str) -> None:
+    """Log, once a peer, that a proxy is not trusted."""
+    _log.warning("untrusted_proxy", peer=peer, remedy="name it in trusted_proxies")
 
 
 def require_safe_transport(connection: AnyConnection) -> None:
@@ -109,6 +147,7 @@ def require_safe_transport(connection: AnyConnection) -> None:
     if not is_secure(connection) and host.strip("[]").lower() not in _LOCAL:
         raise RefusedError(
             "Signing in needs HTTPS, except on this machine (localhost). Put a TLS proxy in front."
+            + proxy_hint(connection)
         )
 
 
@@ -122,7 +161,7 @@ def source_ip(connection: AnyConnection) -> str:
     client = connection.scope["client"]
     peer = client[0] if client is not None else ""
     hops = connection.headers.getall("x-forwarded-for", [])
-    return _proxies(connection).source(peer, hops) or ""
+    return _parsed(_settings(connection).trusted_proxies).source(peer, hops) or ""
 
 
 def _cookie(connection: AnyConnection, value: str, seconds: int) -> Cookie:
@@ -142,13 +181,9 @@ def _settings(connection: AnyConnection) -> Settings:
     return context_of(connection).settings
 
 
-def _from_proxy(connection: AnyConnection) -> bool:
-    client = connection.scope["client"]
-    return client is not None and client[0] in _proxies(connection)
-
-
-def _proxies(connection: AnyConnection) -> Proxies:
-    return _parsed(_settings(connection).trusted_proxies)
+def _from_proxy(scope: Mapping[str, Any], settings: Settings) -> bool:
+    client = scope["client"]
+    return client is not None and client[0] in _parsed(settings.trusted_proxies)
 
 
 @lru_cache(1)

@@ -115,8 +115,7 @@ def key_path(frame: Frame) -> Callable[[keys.IssuedKey], str]:
 
 def reveal(request: AnyRequest, frame: Frame, made: keys.IssuedKey) -> Response[str]:
     """Show the one page that holds a full key."""
-    scheme = "https" if auth.is_secure(request) else "http"
-    base = f"{scheme}://{request.headers.get('host', 'localhost')}/v1"
+    base = f"{auth.base_url(request)}/v1"
     return frame.page(
         "key_created.html", key=made.view, secret=made.key, snippets=snippets(base, made.key)
     )

@@ -52,7 +52,7 @@ async def invite(request: AnyRequest, org: FromPath[str]) -> Response[str] | Red
         return await _list(frame, form, error)
     if isinstance(made, Redirect):
         return made
-    link = f"{_site(request)}/invitations/accept?token={made.token}"
+    link = f"{auth.base_url(request)}/invitations/accept?token={made.token}"
     return frame.page("invited.html", invitation=made.view, link=link)
 
 
@@ -116,7 +116,7 @@ async def reset_password(
             f"Send it to {made.email}. It works once, for a day; "
             "until then their old password works."
         ),
-        secret=f"{_site(request)}/reset?token={made.token}",
+        secret=f"{auth.base_url(request)}/reset?token={made.token}",
         back=f"{frame.path}/people/members/{one.id}",
         back_name=one.name,
     )
@@ -211,12 +211,6 @@ async def _member(
         durations=forms.DURATIONS,
         **(forms.again(form, error) if form is not None and error is not None else {"form": start}),
     )
-
-
-def _site(request: AnyRequest) -> str:
-    """Return the address of the server as the browser calls it."""
-    scheme = "https" if auth.is_secure(request) else "http"
-    return f"{scheme}://{request.headers.get('host', 'localhost')}"
 
 
 def _roles(frame: Frame) -> list[tuple[str, str]]:
