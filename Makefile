@@ -53,6 +53,13 @@ test-loom: ## All interleavings of the lock-free words, up to three forced switc
 traffic: build ## Each shape of tests/data/traffic on each driver; prints a table (half a minute)
 	$(BIN)/python -m tests.support.traffic.table
 
+.PHONY: fuzz
+fuzz: build ## Seeded mutations (not guided by coverage) of what reads foreign bytes, then the JSON readers of others (FUZZ_SECONDS=6 a target, FUZZ_SEED=1)
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),6) FUZZ_SEED=$(or $(FUZZ_SEED),1) CARGO_PROFILE_RELEASE_LTO=off \
+		CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo test --locked --release -p nemorouter-openai \
+		--test mutations -- --nocapture --test-threads 2
+	$(BIN)/python -m tests.support.traffic.readers --seed $(or $(FUZZ_SEED),1)
+
 .PHONY: check
 check: build ## Formatters, linters, types, stub, imports, documents
 	$(BIN)/ruff format --check .

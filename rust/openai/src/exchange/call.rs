@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// An admitted request.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a call, each of its own")]
 pub(super) struct Call {
     pub ticket: u64,
     pub status: u16,
