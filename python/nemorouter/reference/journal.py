@@ -10,9 +10,14 @@ from threading import Lock
 from nemorouter.errors import Code
 from nemorouter.reference.slot import Slot, State
 from nemorouter.reference.values import Row
-from nemorouter.types import Outcome
+from nemorouter.types import RATES, Outcome
 
-GATE_CODES = tuple(code for code in Code if code <= Code.NOT_READY or code >= Code.LEASE_WANTED)
+_OF_RATES = {Code[rate.code.upper()] for rate in RATES}
+GATE_CODES = tuple(
+    code
+    for code in Code
+    if code <= Code.NOT_READY or code == Code.LEASE_WANTED or code in _OF_RATES
+)
 
 
 class Journal:
