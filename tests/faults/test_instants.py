@@ -30,7 +30,7 @@ index = gate.identify('Bearer ' + sys.argv[2], '127.0.0.1', 0)
 print('ready', flush=True)
 sys.stdin.buffer.read(1)
 ticket = gate.admit(index, 'm', 0, 0, 40, 0, 1, False)
-gate.settle(ticket, 7, 0, 0, 200, 1, 1, -1)
+gate.settle(ticket, 7, 0, 0, 200, 1, 1, None)
 print('done', flush=True)
 sys.stdin.buffer.read(1)
 """

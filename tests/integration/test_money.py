@@ -133,7 +133,7 @@ class Turning:
     def settle(self, which: int = -1) -> None:
         gate, ticket = self.tickets.pop(which)
         reserved, _ = gate.reserved(ticket)
-        gate.settle(ticket, self.rng.randint(0, reserved), 0, 0, 200, 1, 1, -1)
+        gate.settle(ticket, self.rng.randint(0, reserved), 0, 0, 200, 1, 1, None)
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, id=str(seed)) for seed in range(5)])

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from nemorouter.errors import TicketError
 from nemorouter.reference import hash_key
 from nemorouter.types import RATES, Duration, Endpoint, Kind, ModelPrice, Outcome, Policy, Status
 from tests.support.pair import PEPPERS, SLOTS, START_MS, Pair
@@ -211,7 +212,7 @@ class Histories(RuleBasedStateMachine):
         model=models,
         endpoint=st.sampled_from(Endpoint),
         prompt_bytes=st.integers(0, 400),
-        max_tokens=st.sampled_from([-1, 0, 1, 10, 500]),
+        max_tokens=st.sampled_from([None, 0, 1, 10, 500]),
         choices=st.integers(1, 3),
         stream=st.booleans(),
         absurd=st.sampled_from([1] * 30 + [1 << 40]),
@@ -222,7 +223,7 @@ class Histories(RuleBasedStateMachine):
         model: str,
         endpoint: int,
         prompt_bytes: int,
-        max_tokens: int,
+        max_tokens: int | None,
         choices: int,
         stream: bool,
         absurd: int,
@@ -242,21 +243,20 @@ class Histories(RuleBasedStateMachine):
         cached=st.integers(0, 60),
         output=st.integers(0, 40) | st.just(10_000),
         outcome=st.sampled_from(Outcome),
-        ttft=st.sampled_from([-1, 0, 250_000]),
+        ttft=st.sampled_from([None, 0, 250_000]),
     )
     def settle(
-        self, ticket: int, input: int, cached: int, output: int, outcome: int, ttft: int
+        self, ticket: int, input: int, cached: int, output: int, outcome: int, ttft: int | None
     ) -> int:
-        assert (
-            self.pair.settle(ticket, input, cached, output, 200, int(outcome), 1234, ttft)
-            is not None
-        )
+        usage = (input, cached, output, 200, int(outcome), 1234, ttft)
+        assert not isinstance(self.pair.settle(ticket, *usage), TicketError)
         return ticket
 
     @rule(ticket=ended)
     def settle_again(self, ticket: int) -> None:
         before = self.pair.meters()
-        assert self.pair.settle(ticket, 9, 0, 9, 200, int(Outcome.OK), 1, -1) is None
+        again = self.pair.settle(ticket, 9, 0, 9, 200, int(Outcome.OK), 1, None)
+        assert isinstance(again, TicketError)
         assert self.pair.meters() == before
 
     @rule()

@@ -55,7 +55,7 @@ class Host:
         return self.gate.admit(self.key, "m", CHAT, 0, 0, tokens, 1, False)
 
     def settle(self, ticket: int, tokens: int) -> None:
-        self.gate.settle(ticket, 0, 0, tokens, 200, int(Outcome.OK), 0, -1)
+        self.gate.settle(ticket, 0, 0, tokens, 200, int(Outcome.OK), 0, None)
 
 
 def unit_us(rate: Rate, limit: int) -> int:

@@ -30,7 +30,7 @@ gate = Gate(arena, journal, load_peppers(s.pepper_path))
 index = gate.identify('Bearer ' + sys.argv[2], '127.0.0.1', 0)
 ended, opened = int(sys.argv[3]), int(sys.argv[4])
 for _ in range(ended):
-    gate.settle(gate.admit(index, 'm', 0, 0, 40, 0, 1, False), 7, 0, 0, 200, 1, 1, -1)
+    gate.settle(gate.admit(index, 'm', 0, 0, 40, 0, 1, False), 7, 0, 0, 200, 1, 1, None)
 for _ in range(opened):
     gate.admit(index, 'm', 0, 0, 40, 0, 1, False)
 os._exit(9)
@@ -67,7 +67,7 @@ class Desk:
         return ticket
 
     def settle(self, ticket: int) -> None:
-        assert self.gate.settle(ticket, 7, 0, 0, 200, 1, 100, -1) == 7
+        assert self.gate.settle(ticket, 7, 0, 0, 200, 1, 100, None) == 7
 
     def ask(self, times: int = 1) -> None:
         for _ in range(times):

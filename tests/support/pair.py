@@ -81,15 +81,20 @@ class Pair:
         )
         return refusal
 
-    def settle(self, ticket: int, *usage: int) -> int | None:
-        """Return the cost, or None for a TicketError of both."""
+    def settle(self, ticket: int, *usage: int | None) -> int | TicketError | None:
+        """Return the cost (None = no price), or the TicketError that both gates raise."""
+        errors: list[TicketError] = []
         answers: list[int | None] = []
         for (*_, gate), number in zip(self.sides, (ticket, self._numbers[ticket]), strict=True):
             try:
                 answers.append(gate.settle(number, *usage))
-            except TicketError:
-                answers.append(None)
-        return self._same("settle", *answers)  # type: ignore[no-any-return]
+            except TicketError as error:
+                errors.append(error)
+        assert len(errors) in (0, len(self.sides)), errors
+        if errors:
+            return errors[0]
+        cost: int | None = self._same("settle", *answers)
+        return cost
 
     def drain(self, limit: int) -> list[tuple[Any, ...]]:
         """Rows without slot, journal_id and seq, which are each side's own; freed on both."""

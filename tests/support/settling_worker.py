@@ -42,7 +42,7 @@ def main(root: str, acknowledgements: str, seed: str, *keys: str) -> None:
             ticket = open_tickets.pop(rng.randrange(len(open_tickets)))
             request = gate.request_id(ticket)
             cost = gate.settle(
-                ticket, rng.randint(0, gate.reserved(ticket)[0]), 0, 0, 200, 1, 1, -1
+                ticket, rng.randint(0, gate.reserved(ticket)[0]), 0, 0, 200, 1, 1, None
             )
             # The page cache keeps it, as it keeps the slot: from here on the client has its answer.
             os.write(told, (ACK % (int(request[4:20], 16), int(request[20:], 16), cost)).encode())

@@ -82,16 +82,16 @@ class Calls:
         answer, given, made = answered if answered is not None else (b"{}", 0, 0)
         latency_us = gate.now_us() - started_us
         usage = given, 0, made
-        cost = gate.settle(verdict, *usage, 200, Outcome.OK, latency_us, -1)
+        cost = gate.settle(verdict, *usage, 200, Outcome.OK, latency_us, None)
         headers = [*gate.rate_headers(index), _JSON, *self._ours(identity, started_us)]
-        if cost >= 0:
+        if cost is not None:
             headers.append(("x-nemo-request-cost", f"{cost // NANO}.{cost % NANO:09d}"))
         connection.response_bytes(200, headers, answer)
 
     def _refused(self, code: Code, started_us: int, rates: HeaderList) -> Whole:
         row = CATALOGUE[code]
         body = {"error": {"message": row.message, "type": row.type, "code": row.code}}
-        ours = self._ours(self._gate.request_id(-1), started_us)
+        ours = self._ours(self._gate.request_id(None), started_us)
         return row.status, [_JSON, *rates, *ours], msgspec.json.encode(body)
 
     def _ours(self, identity: str, started_us: int) -> HeaderList:

@@ -47,14 +47,14 @@ class Gate:
         endpoint: int,
         upstream: int,
         prompt_bytes: int,
-        max_tokens: int,
+        max_tokens: int | None,
         choices: int,
         stream: bool,
         stored_input: int = 0,
     ) -> int | Refusal:
         """Reserve one request, its tokens and their price at every level, or nothing.
 
-        Tokens are ceil(prompt_bytes / 4) + choices * max_tokens; ``max_tokens`` -1 stands for the
+        Tokens are ceil(prompt_bytes / 4) + choices * max_tokens; ``max_tokens`` None stands for the
         model's default. Embeddings and moderations reserve the prompt only; images ``choices``
         request prices, and tokens where output has a price. ``stored_input`` counts tokens that the
         provider may add to the prompt, for which money alone is reserved. Reads the status again: a
@@ -70,14 +70,14 @@ class Gate:
         status: int,
         outcome: int,
         latency_us: int,
-        ttft_us: int,
-    ) -> int:
+        ttft_us: int | None,
+    ) -> int | None:
         """End a ticket with the upstream's true usage; return its cost in nano-USD.
 
-        -1: the model has no price. Outcome OK, or any token: charged by tokens plus the request
+        None: the model has no price. Outcome OK, or any token: charged by tokens plus the request
         price (for images: once per choice). Otherwise nothing was produced: tokens and money go
-        back whole, the request stays counted. ``ttft_us`` -1: no token was seen. TicketError: ended
-        before, or never existed; nothing changes.
+        back whole, the request stays counted. ``ttft_us`` None: no token was seen. TicketError:
+        ended before, or never existed; nothing changes.
         """
 
     def may_use(self, index: int, model: str) -> bool:
@@ -89,10 +89,10 @@ class Gate:
         A resource without any limit is left out.
         """
 
-    def request_id(self, ticket: int) -> str:
+    def request_id(self, ticket: int | None) -> str:
         """Return ``req_`` + 32 hex digits: journal id and number of the ticket.
 
-        -1 stands for a request that has no ticket: a fresh number is drawn.
+        None stands for a request that has no ticket: a fresh number is drawn.
         """
 
     def recorded(self, ticket: int) -> bool:
@@ -113,8 +113,8 @@ class Peek:
     @property
     def stream(self) -> bool: ...
     @property
-    def output(self) -> int:
-        """The most tokens a choice may produce, as the client says; -1 = it does not say."""
+    def output(self) -> int | None:
+        """The most tokens a choice may produce, as the client says; None = it does not say."""
 
     @property
     def choices(self) -> int:

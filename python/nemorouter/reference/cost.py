@@ -19,14 +19,14 @@ _WRITES_TOKENS = frozenset({Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, End
 
 
 def reserved_tokens(
-    price: ModelPrice | None, endpoint: int, prompt_bytes: int, max_tokens: int, choices: int
+    price: ModelPrice | None, endpoint: int, prompt_bytes: int, max_tokens: int | None, choices: int
 ) -> tuple[int, int]:
     """Upper estimates of the input and output tokens of a request."""
     tokens_in = min(TOKENS_MAX, (prompt_bytes + 3) // 4)
     pictures = endpoint == Endpoint.IMAGES_GENERATIONS and _is_dear(price)
     if endpoint not in _WRITES_TOKENS and not pictures:
         return tokens_in, 0
-    if max_tokens < 0:
+    if max_tokens is None:
         max_tokens = DEFAULT_MAX_OUTPUT if price is None else price.max_output
     return tokens_in, min(TOKENS_MAX, choices * max_tokens)
 

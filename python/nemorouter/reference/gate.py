@@ -71,7 +71,7 @@ class Gate:
         endpoint: int,
         upstream: int,
         prompt_bytes: int,
-        max_tokens: int,
+        max_tokens: int | None,
         choices: int,
         stream: bool,
         stored_input: int = 0,
@@ -142,11 +142,11 @@ class Gate:
         status: int,
         outcome: int,
         latency_us: int,
-        ttft_us: int,
-    ) -> int:
+        ttft_us: int | None,
+    ) -> int | None:
         """End a ticket with the upstream's true usage; return its cost in nano-USD.
 
-        -1: the model has no price.
+        None: the model has no price.
         """
         with self._lock:
             slot = self._open_slot(ticket)
@@ -158,7 +158,7 @@ class Gate:
             slot.status = status
             slot.outcome = outcome
             slot.latency_us = latency_us
-            slot.ttft_us = None if ttft_us < 0 else ttft_us
+            slot.ttft_us = ttft_us
             if slot.price is not None:
                 produced = outcome == Outcome.OK or input or output
                 slot.cost = (
@@ -166,7 +166,7 @@ class Gate:
                 )
             _correct(slot, self._read_clocks()[0])
             self.journal.counts["settled"] += 1
-            return -1 if slot.cost is None else slot.cost
+            return slot.cost
 
     def may_use(self, index: int, model: str) -> bool:
         """Check that the key is live, and that its own and its owners' lists allow ``model``."""
@@ -183,9 +183,9 @@ class Gate:
             scopes = self.arena.records[index].payers
             return rate_headers([scope.buckets for scope in scopes], boot_us)
 
-    def request_id(self, ticket: int) -> str:
+    def request_id(self, ticket: int | None) -> str:
         """``req_`` + 32 hex digits: journal_id and seq of the ticket, or a fresh number for -1."""
-        if ticket < 0:
+        if ticket is None:
             with self._lock:
                 ticket = self.journal.next_seq()
         return f"req_{self.journal.journal_id:016x}{ticket:016x}"

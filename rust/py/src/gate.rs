@@ -117,7 +117,7 @@ impl Gate {
         endpoint: u8,
         upstream: u8,
         prompt_bytes: u64,
-        max_tokens: i64,
+        max_tokens: Option<u64>,
         choices: u64,
         stream: bool,
         stored_input: u64,
@@ -125,7 +125,6 @@ impl Gate {
         let Some(model) = ModelName::new(model) else {
             return Err(PyValueError::new_err("a model's name has 1 to 120 bytes and no NUL"));
         };
-        let max_tokens = u64::try_from(max_tokens).ok();
         let request = gate::Request {
             index,
             model,
@@ -144,6 +143,7 @@ impl Gate {
     }
 
     #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (ticket, input, cached, output, status, outcome, latency_us, ttft_us))]
     pub fn settle(
         &self,
         ticket: i64,
@@ -153,14 +153,13 @@ impl Gate {
         status: u16,
         outcome: u8,
         latency_us: u64,
-        ttft_us: i64,
-    ) -> PyResult<i64> {
-        let ttft_us = u64::try_from(ttft_us).unwrap_or(NONE);
+        ttft_us: Option<u64>,
+    ) -> PyResult<Option<u64>> {
+        let ttft_us = ttft_us.unwrap_or(NONE);
         let usage = gate::Usage { input, cached, output, status, outcome, latency_us, ttft_us };
         // What is no ticket at all is a ticket that never existed.
         let ticket = u64::try_from(ticket).unwrap_or(u64::MAX);
-        let cost = self.inner.settle(ticket, &usage).map_err(raise)?;
-        Ok(cost.map_or(-1, u64::cast_signed))
+        self.inner.settle(ticket, &usage).map_err(raise)
     }
 
     fn may_use(&self, index: u32, model: &str) -> bool {
@@ -174,9 +173,10 @@ impl Gate {
         PyList::new(py, pairs)
     }
 
-    fn request_id<'py>(&self, py: Python<'py>, ticket: i64) -> Bound<'py, PyString> {
-        let stray = |_| self.inner.journal().next_request_number();
-        self.identity(py, u64::try_from(ticket).map_or_else(stray, |ticket| ticket >> 16))
+    #[pyo3(signature = (ticket))]
+    fn request_id<'py>(&self, py: Python<'py>, ticket: Option<u64>) -> Bound<'py, PyString> {
+        let fresh = || self.inner.journal().next_request_number();
+        self.identity(py, ticket.map_or_else(fresh, |ticket| ticket >> 16))
     }
 
     fn recorded(&self, ticket: u64) -> bool {

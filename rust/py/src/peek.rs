@@ -24,8 +24,8 @@ impl Peek {
     }
 
     #[getter]
-    fn output(&self) -> i64 {
-        self.seen.output.map_or(-1, u64::cast_signed)
+    fn output(&self) -> Option<u64> {
+        self.seen.output
     }
 
     #[getter]
@@ -33,14 +33,14 @@ impl Peek {
         self.seen.choices
     }
 
-    /// The body that asks for a usage chunk; `None` where the stream ends with one.
+    /// Return the body that asks for a usage chunk; `None` where the stream ends with one.
     fn with_usage<'py>(&self, body: &Bound<'py, PyBytes>) -> Option<Bound<'py, PyBytes>> {
         let edit = self.seen.usage_edit.as_ref()?;
         Some(PyBytes::new(body.py(), &edit.apply(body.as_bytes())))
     }
 }
 
-/// A `Peek`, or the code and message of what is wrong with the body.
+/// Make a `Peek`, or the code and message of what is wrong with the body.
 #[pyfunction]
 pub fn peek<'py>(
     py: Python<'py>,

@@ -187,7 +187,7 @@ async def test_dead_journals_are_in_the_ledger_before_a_new_arena(world: World) 
         "journal = asyncio.run(attach.new_journal(s, ['echo']))\n"
         "gate = Gate(arena, journal, load_peppers(s.pepper_path))\n"
         "index = gate.identify('Bearer ' + sys.argv[1], '127.0.0.1', 0)\n"
-        "gate.settle(gate.admit(index, 'm', 0, 0, 4, 0, 1, False), 7, 0, 0, 200, 1, 1, -1)\n"
+        "gate.settle(gate.admit(index, 'm', 0, 0, 4, 0, 1, False), 7, 0, 0, 200, 1, 1, None)\n"
         "gate.admit(index, 'm', 0, 0, 40, 0, 1, False)\nos._exit(9)\n"
     )
     done = await asyncio.to_thread(

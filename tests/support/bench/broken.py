@@ -27,7 +27,7 @@ class Gate(reference.Gate):
         return answer if isinstance(answer, int) else 1
 
     def settle(self, *arguments: Any) -> int:
-        return super().settle(*arguments) + 1
+        return (super().settle(*arguments) or 0) + 1
 
     def reserved(self, ticket: int) -> tuple[int, int]:
         return (0, 0)

@@ -103,7 +103,7 @@ class Worker:
         after = boot_us()
         if isinstance(verdict, int):
             self.events.extend((before, after, 1))
-            self.gate.settle(verdict, 0, 0, self.plan.tokens, 200, Outcome.OK, 1000, -1)
+            self.gate.settle(verdict, 0, 0, self.plan.tokens, 200, Outcome.OK, 1000, None)
             self.count("admitted")
         elif verdict.code == Code.LEASE_WANTED and attempt < len(PAUSES):
             self.bell()

@@ -63,11 +63,13 @@ class World:
         found: int = self.gate.identify(value, ip, endpoint)
         return found
 
-    def admit(self, model: str = "m", tokens: int = 10, endpoint: int = 0, choices: int = 1) -> Any:
+    def admit(
+        self, model: str = "m", tokens: int | None = 10, endpoint: int = 0, choices: int = 1
+    ) -> Any:
         return self.gate.admit(self.key, model, endpoint, 0, 0, tokens, choices, False)
 
-    def settle(self, ticket: int, tokens: int = 10, outcome: Outcome = Outcome.OK) -> int:
-        cost: int = self.gate.settle(ticket, 0, 0, tokens, 200, outcome, 1000, -1)
+    def settle(self, ticket: int, tokens: int = 10, outcome: Outcome = Outcome.OK) -> int | None:
+        cost: int | None = self.gate.settle(ticket, 0, 0, tokens, 200, outcome, 1000, None)
         return cost
 
 
@@ -212,7 +214,7 @@ def test_model_lists(world: World, kind: Kind) -> None:
 )
 def test_an_unpriced_model_cannot_be_budgeted(world: World, kind: Kind) -> None:
     ticket = world.admit("unpriced")
-    assert world.settle(ticket) == -1
+    assert world.settle(ticket) is None
     assert world.journal.rows()[0].cost_nano is None
     world.put(kind, cap=NANO)
     assert world.admit("unpriced").code == Code.MODEL_PRICE_UNKNOWN
@@ -262,13 +264,13 @@ def test_what_was_produced_is_charged(
 
 def test_images_are_charged_by_the_piece(world: World) -> None:
     world.arena.put_price(ModelPrice(model="image", version=1, input=0, request=40_000))
-    ticket = world.admit("image", -1, Endpoint.IMAGES_GENERATIONS, choices=3)
+    ticket = world.admit("image", None, Endpoint.IMAGES_GENERATIONS, choices=3)
     assert world.gate.reserved(ticket) == (0, 0)
     assert world.arena.meters(world.key).committed == 120_000
     assert world.settle(ticket, 0) == 120_000
     assert (
         world.settle(
-            world.admit("image", -1, Endpoint.IMAGES_GENERATIONS), 0, Outcome.UPSTREAM_ERROR
+            world.admit("image", None, Endpoint.IMAGES_GENERATIONS), 0, Outcome.UPSTREAM_ERROR
         )
         == 0
     )
@@ -364,6 +366,6 @@ def test_bad_policies_are_refused(world: World, policy: Policy) -> None:
 
 
 def test_request_ids_are_distinct(world: World) -> None:
-    ids = {world.gate.request_id(ticket) for ticket in (world.admit(), world.admit(), -1, -1)}
+    ids = {world.gate.request_id(ticket) for ticket in (world.admit(), world.admit(), None, None)}
     assert len(ids) == 4
     assert all(len(each) == 36 and each.startswith("req_") for each in ids)

@@ -58,7 +58,7 @@ class World:
         return 0 if isinstance(verdict, int) else verdict.code
 
     def settle(self, ticket: int, tokens: int) -> None:
-        self.gate.settle(ticket, 0, 0, tokens, 200, Outcome.OK, 1000, -1)
+        self.gate.settle(ticket, 0, 0, tokens, 200, Outcome.OK, 1000, None)
 
     def left(self, index: int, resource: int) -> int:
         lease = self.arena.lease(index, resource)

@@ -93,7 +93,7 @@ class Host:
     def settle(self, used: int) -> None:
         if self.open:
             gate, ticket = self.open.pop(0)
-            gate.settle(ticket, 0, 0, used, 200, Outcome.OK, 1, -1)
+            gate.settle(ticket, 0, 0, used, 200, Outcome.OK, 1, None)
             gate.journal.free([row.slot for row in gate.journal.rows()])
 
     def tick(

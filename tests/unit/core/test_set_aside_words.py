@@ -73,7 +73,7 @@ def test_a_row_that_the_ledger_cannot_hold_is_told_apart(tmp_path: Path, word: i
     for _ in range(2):
         ticket = gate.admit(key, "m", 0, 0, 4, 1, 1, False)
         assert isinstance(ticket, int)
-        gate.settle(ticket, 1, 0, 1, 200, 1, 1, -1)
+        gate.settle(ticket, 1, 0, 1, 200, 1, 1, None)
     (path,) = tmp_path.glob("*.journal")
     _write(path, _slot(path, 0) + word, 1 << 63)
     assert [row.slot for row in journal.rows()] == [1]

@@ -33,8 +33,8 @@ def peek(body: bytes, endpoint: int) -> Peek:
     return seen
 
 
-def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int, int]:
-    """Model, tokens of output and choices."""
+def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int | None, int]:
+    """Return the model, tokens of output and choices."""
     seen = peek(msgspec.json.encode({"model": "m", **fields}), endpoint)
     return seen.model, seen.output, seen.choices
 
@@ -42,19 +42,19 @@ def read(endpoint: Endpoint = CHAT, **fields: Any) -> tuple[str, int, int]:
 @pytest.mark.parametrize(
     ("endpoint", "fields", "output", "choices"),
     [
-        (CHAT, {}, -1, 1),
+        (CHAT, {}, None, 1),
         (CHAT, {"max_tokens": 5}, 5, 1),
         (CHAT, {"max_completion_tokens": 7, "n": 3}, 7, 3),
         (CHAT, {"max_completion_tokens": 7, "max_tokens": 9}, 9, 1),
         (CHAT, {"max_completion_tokens": None, "max_tokens": 1, "n": None}, 1, 1),
         (COMPLETIONS, {"prompt": "a", "max_tokens": 5, "n": 2, "best_of": 4}, 5, 4),
-        (COMPLETIONS, {"prompt": ["a", "b"], "n": 2}, -1, 4),
-        (COMPLETIONS, {"prompt": [1, 2, 3]}, -1, 1),
-        (COMPLETIONS, {"prompt": [[1, 2], [3]]}, -1, 2),
-        (COMPLETIONS, {"prompt": []}, -1, 1),
+        (COMPLETIONS, {"prompt": ["a", "b"], "n": 2}, None, 4),
+        (COMPLETIONS, {"prompt": [1, 2, 3]}, None, 1),
+        (COMPLETIONS, {"prompt": [[1, 2], [3]]}, None, 2),
+        (COMPLETIONS, {"prompt": []}, None, 1),
         (RESPONSES, {"max_output_tokens": 5, "max_tokens": 9}, 5, 1),
-        (Endpoint.EMBEDDINGS, {"max_tokens": "not looked at"}, -1, 1),
-        (Endpoint.IMAGES_GENERATIONS, {"n": 4}, -1, 4),
+        (Endpoint.EMBEDDINGS, {"max_tokens": "not looked at"}, None, 1),
+        (Endpoint.IMAGES_GENERATIONS, {"n": 4}, None, 4),
     ],
 )
 def test_limits(endpoint: Endpoint, fields: dict[str, Any], output: int, choices: int) -> None:
@@ -97,7 +97,7 @@ def test_no_two_readings(members: list[tuple[str, str]]) -> None:
     for field in ("model", "max_tokens", "n", "stream"):
         assert sum(name == field for name, _ in pairs) <= 1
     assert seen.model == told["model"]
-    assert seen.output == told.get("max_tokens", -1)
+    assert seen.output == told.get("max_tokens")
     assert seen.choices == told.get("n", 1)
     assert seen.stream is told.get("stream", False)
 
