@@ -22,6 +22,7 @@ from nemorouter.errors import NemoError, StoreError, system_reason
 from nemorouter.gateway import asgi
 from nemorouter.gateway.driver import Driver
 from nemorouter.gateway.forward import Forwarder
+from nemorouter.gateway.host import has_one_host, refuse_host
 from nemorouter.gateway.models import Known, Models
 from nemorouter.gateway.router import Router, not_ready
 from nemorouter.gateway.status import StatusPages
@@ -65,8 +66,9 @@ class App:
         self._bodies: list[Bodies] = []
 
     def __rsgi__(self, scope: Scope, connection: Connection) -> Coroutine[Any, Any, None]:
-        answer: Coroutine[Any, Any, None] = self._answer(scope, connection)
-        return answer
+        answer = self._answer if has_one_host(scope) else refuse_host
+        answering: Coroutine[Any, Any, None] = answer(scope, connection)
+        return answering
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         with explained():
@@ -79,7 +81,7 @@ class App:
         """ASGI 3."""
         if scope["type"] == "http":
             request = asgi.AsgiRequest(scope, receive, send, self._settings.max_body_bytes)
-            await self._answer(scope, request)
+            await (self._answer if has_one_host(scope) else refuse_host)(scope, request)
             await request.flush()
         elif scope["type"] == "lifespan":
             await asgi.lifespan(receive, send, self.start, self.stop)

@@ -15,6 +15,7 @@ from nemorouter.bodies import Bodies
 from nemorouter.errors import ConfigurationError
 from nemorouter.gateway import asgi
 from nemorouter.gateway.driver import Driver
+from nemorouter.gateway.host import has_one_host, refuse_host
 from nemorouter.gateway.router import not_ready
 from nemorouter.gateway.wire import Connection, Scope
 from nemorouter.gateway.wrapped.asgi import WrappedAsgi
@@ -121,6 +122,9 @@ class NemoAuth:
         await self._open.aclose()
 
     async def _answer(self, scope: Any, connection: Connection) -> None:  # noqa: ANN401 - either server's
+        if not has_one_host(scope):
+            await refuse_host(scope, connection)
+            return
         if self._driver is not None:
             await self._driver(scope, connection)
             return
