@@ -76,6 +76,7 @@ CASES = [
     Case(Code.UPSTREAM_TIMEOUT, "plain", chat("fake-wait")),
 ]
 ELSEWHERE = {
+    Code.REQUEST_TIMEOUT: "integration/test_half_sent.py",
     Code.OVERLOADED: "test_streams.py",
     Code.NOT_READY: "unit/gateway/test_router.py",
     Code.INTERNAL_ERROR: "unit/gateway/test_driver.py",
