@@ -36,6 +36,8 @@ def _keys(host: Host) -> dict[str, str]:
         "plain": host.key("plain"),
         "rpm": host.key("rpm", rpm=1),
         "tpm": host.key("tpm", tpm=100),
+        "rpd": host.key("rpd", rpd=0),
+        "tpd": host.key("tpd", tpd=100),
         "budget": host.key("budget", budget=NewBudget(max_spend="0.0001", duration="total")),
         "zero": host.key("zero", rpm=0),
         "models": host.key("models", allowed_models=("gpt-4*",)),

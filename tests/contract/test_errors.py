@@ -45,6 +45,8 @@ CASES = [
     Case(Code.MODEL_PRICE_UNKNOWN, "good", chat("fake-ok")),
     Case(Code.RATE_LIMIT_EXCEEDED, "zero", answer_headers={"x-should-retry": "false"}),
     Case(Code.TPM_LIMIT_EXCEEDED, "tpm", HUGE, answer_headers={"x-should-retry": "false"}),
+    Case(Code.RPD_LIMIT_EXCEEDED, "rpd", answer_headers={"x-should-retry": "false"}),
+    Case(Code.TPD_LIMIT_EXCEEDED, "tpd", HUGE, answer_headers={"x-should-retry": "false"}),
     Case(
         Code.BUDGET_EXCEEDED,
         "budget",
@@ -78,6 +80,7 @@ CASES = [
 ELSEWHERE = {
     Code.REQUEST_TIMEOUT: "integration/test_half_sent.py",
     Code.OVERLOADED: "test_streams.py",
+    Code.REQUEST_TIMEOUT: "test_half_sent.py",
     Code.NOT_READY: "unit/gateway/test_router.py",
     Code.INTERNAL_ERROR: "unit/gateway/test_driver.py",
     Code.LEASE_WANTED: "unit/gateway/test_leased.py",
