@@ -243,8 +243,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         Ok(seq << 16 | at as u64)
     }
 
-    /// End a ticket with its true usage. Returns its cost in nano-USD, `None` where the model has no
-    /// price.
+    /// End a ticket with its true usage. Returns its cost in nano-USD, `None` where the model has
+    /// no price.
     pub fn settle(&self, ticket: u64, usage: &Usage) -> Result<Option<u64>> {
         let (seq, at) = (ticket >> 16, (ticket & 0xffff) as usize);
         let slot =
@@ -337,7 +337,8 @@ impl<A: AsRef<Arena>, J: AsRef<Journal>> Gate<A, J> {
         })
     }
 
-    /// Check that the ticket's row is in the ledger: the drainer frees a slot only after its commit.
+    /// Check that the ticket's row is in the ledger: the drainer frees a slot only after its
+    /// commit.
     #[must_use]
     pub fn recorded(&self, ticket: u64) -> bool {
         let head = self.tickets().slot((ticket & 0xffff) as usize).map(Slot::head);

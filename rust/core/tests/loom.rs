@@ -166,8 +166,8 @@ fn a_refusal_leaves_nothing_taken() {
     });
 }
 
-/// I-ALL: of two requests for the last request of a minute one is admitted. The other was refused by
-/// a later limit or found the word taken, and gives back exactly what it took.
+/// I-ALL: of two requests for the last request of a minute one is admitted. The other was refused
+/// by a later limit or found the word taken, and gives back exactly what it took.
 #[test]
 fn the_last_request_of_a_minute_is_given_once() {
     loom::model(|| {
@@ -181,7 +181,8 @@ fn the_last_request_of_a_minute_is_given_once() {
     });
 }
 
-/// I-ALL: RPM is taken first and the budget last, so what the budget refuses goes back to both rates.
+/// I-ALL: RPM is taken first and the budget last, so what the budget refuses goes back to both
+/// rates.
 #[test]
 fn a_refused_budget_gives_back_every_rate() {
     loom::model(|| {

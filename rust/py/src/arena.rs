@@ -259,8 +259,8 @@ impl Arena {
         journals: Vec<PyRef<'_, Journal>>,
     ) -> bool {
         let journals: Vec<_> = journals.iter().map(|journal| journal.0.clone()).collect();
-        // Without the GIL: the scan visits every slot of the host, and a settlement may have to pass
-        // meanwhile.
+        // Without the GIL: the scan visits every slot of the host, and a settlement may have to
+        // pass meanwhile.
         py.detach(|| {
             self.0.recount(
                 index,

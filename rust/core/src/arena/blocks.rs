@@ -1,8 +1,8 @@
 //! Room for blocks: the names and allow-lists of scopes.
 //!
 //! New blocks are written one behind the other. When the heap has no room left, a block is written
-//! where replaced ones lay, so that changing a list again and again takes no room for good. A thread
-//! may still read a replaced block, as part of a policy that it read before; it notices by
+//! where replaced ones lay, so that changing a list again and again takes no room for good. A
+//! thread may still read a replaced block, as part of a policy that it read before; it notices by
 //! [`Arena::reuses`], which a writer raises before it writes there. Live blocks never move, so a
 //! writer that dies leaves every scope whole.
 
@@ -42,7 +42,8 @@ impl Arena {
     /// Check that no room was used again since `reuses`.
     #[must_use]
     pub fn is_unused_since(&self, reuses: u64) -> bool {
-        // Partner of the release fence in `reuse`: who read a word of a new block, reads a new count.
+        // Partner of the release fence in `reuse`: who read a word of a new block, reads a new
+        // count.
         fence(Ordering::Acquire);
         self.word(H_REUSES).load(Ordering::Relaxed) == reuses
     }

@@ -1,6 +1,6 @@
 //! Leases of limits that many hosts share, as a [`Meter`]: [`crate::lease`] for rates, and the
-//! granted amount for a cap. What does not fit is asked of the bank, unless the bank has just denied
-//! it.
+//! granted amount for a cap. What does not fit is asked of the bank, unless the bank has just
+//! denied it.
 
 use super::{Level, Levels, Meter, Metered, reserve::Seen};
 use crate::{

@@ -55,8 +55,8 @@ pub trait Meter: Copy {
     /// Give back in full what [`Self::take`] took from `look`.
     fn undo(self, metered: Metered, look: Self::Look, n: u64, now_us: impl Fn() -> u64);
 
-    /// Return the microseconds until nothing that is known stands against `n` tokens; `None` if they
-    /// can never fit.
+    /// Return the microseconds until nothing that is known stands against `n` tokens; `None` if
+    /// they can never fit.
     fn wait(self, metered: Metered, n: u64, now_us: u64) -> Option<u64>;
 
     /// Give back `n` tokens of a settled request.
@@ -71,8 +71,8 @@ pub trait Meter: Copy {
     /// Return the nano-USD up to which the budget of a level may be committed in the window `tag`.
     fn cap(self, level: &Level, tag: Tag) -> u64;
 
-    /// Decide whether more of a budget is to be asked for, when `used` and `nano` together are above
-    /// [`Self::cap`]. `Some`: no; the budget is exceeded, and this much is used.
+    /// Decide whether more of a budget is to be asked for, when `used` and `nano` together are
+    /// above [`Self::cap`]. `Some`: no; the budget is exceeded, and this much is used.
     fn exceeded(self, level: &Level, tag: Tag, used: u64, nano: u64, now_us: u64) -> Option<u64>;
 
     /// Check, after everything was taken, that all of it could still be taken.

@@ -1,9 +1,9 @@
 //! All levels or none: key, team, user and org give what a request costs, or nothing is taken.
 //!
-//! Words are taken in one fixed order and given back when a later one lacks room, so nothing is ever
-//! over-admitted; a plain look at all of them first keeps refusals from touching any. What a word
-//! says is up to its [`Meter`]: a bucket of this host ([`Local`]), or a lease of a limit that many
-//! hosts share ([`Leased`]). [`reserve`] is the one algorithm over both.
+//! Words are taken in one fixed order and given back when a later one lacks room, so nothing is
+//! ever over-admitted; a plain look at all of them first keeps refusals from touching any. What a
+//! word says is up to its [`Meter`]: a bucket of this host ([`Local`]), or a lease of a limit that
+//! many hosts share ([`Leased`]). [`reserve`] is the one algorithm over both.
 
 mod leased;
 mod meter;
@@ -115,8 +115,8 @@ impl<'a> Levels<'a> {
         self.scopes[0].as_ref().map_or(0, |level| level.index)
     }
 
-    /// Return the bucket of a resource with the least remaining, of all levels and rates that have a
-    /// limit.
+    /// Return the bucket of a resource with the least remaining, of all levels and rates that have
+    /// a limit.
     #[must_use]
     pub fn tightest(&self, counts: Counts, meter: impl Meter) -> Option<Tightest> {
         let counting = match counts {

@@ -227,8 +227,8 @@ impl Reservation<'_> {
         Ok(())
     }
 
-    /// Give back in full. A frozen money word is left alone: its recount waits until this slot is no
-    /// longer an intent, and then does not count it.
+    /// Give back in full. A frozen money word is left alone: its recount waits until this slot is
+    /// no longer an intent, and then does not count it.
     fn undo<M: Meter>(
         &self,
         meter: M,

@@ -25,7 +25,8 @@ const LINE: usize = 8;
 const SEQ: usize = 0;
 const DIGEST: usize = 1; // to 4
 const OWNERS: usize = 5; // team index << 32 | user index
-const FACTS: usize = 6; // org index << 32 | endpoints << 16 | duration << 12 | kind << 8 | flags | status
+// org index << 32 | endpoints << 16 | duration << 12 | kind << 8 | flags | status
+const FACTS: usize = 6;
 const EXPIRY: usize = 7;
 const CAP: usize = 8;
 const HEAP: usize = 9; // first word << 32 | words
@@ -202,8 +203,9 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Read status, expiry, endpoints and lists alone, without the sequence. While a policy is being
-    /// written, one word may be old and another new; an admission reads the whole [`View`] later.
+    /// Read status, expiry, endpoints and lists alone, without the sequence. While a policy is
+    /// being written, one word may be old and another new; an admission reads the whole [`View`]
+    /// later.
     #[must_use]
     pub fn standing(self) -> Standing {
         Standing {
@@ -213,8 +215,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Read the quota of a rate alone, for debt: while it is being written, this may be the old one,
-    /// the new one, or the limit of one with the burst of the other.
+    /// Read the quota of a rate alone, for debt: while it is being written, this may be the old
+    /// one, the new one, or the limit of one with the burst of the other.
     #[must_use]
     pub fn quota(self, rate: usize) -> Quota {
         RATES[rate].quota(self.limit(rate))

@@ -2,8 +2,10 @@
 //! the row is in the ledger.
 //!
 //! ```text
-//! Free ── claim ──▶ Intent ── admitted ──▶ Admitted ── close ──▶ Closing ── settled ──▶ Settled ──▶ Applied ── free ──▶ Free
-//!                     └──── refused ────▶ Free                                            └──▶ Deferred ──▶ Applied
+//! Free ── claim ──▶ Intent ── admitted ──▶ Admitted ── close ──▶ Closing ── settled ──▶ Settled
+//!                     └──── refused ────▶ Free
+//! Settled ──┬──▶ Applied ── free ──▶ Free
+//!           └──▶ Deferred ── finish_deferred ──▶ Applied
 //! ```
 //!
 //! *Settled* is the moment that counts: from then on the row is true whatever dies. *Applied* says
@@ -142,8 +144,8 @@ impl Meta {
     }
 }
 
-/// The rate limits that count tokens and were charged: a bit for each scope and rate. A limit that a
-/// policy gained or lost since the admission is left alone at the settlement.
+/// The rate limits that count tokens and were charged: a bit for each scope and rate. A limit that
+/// a policy gained or lost since the admission is left alone at the settlement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charged(u64);
 

@@ -1,21 +1,22 @@
 //! A token bucket in one word, exact for every limit, with refund and debt.
 //!
-//! The bucket counts in *units*; `period / 2^grain` units are one token (see [`Quota::grain`]). With
-//! a limit of `L` tokens a period, `t · L / 2^grain` units have been issued by the microsecond `t`.
-//! The word holds `C`, the units ever claimed. A request of `n` tokens fits if `C + n ≤ ⌊E⌋ + B`,
-//! and then `C := C + n`. A bucket with `C ≤ ⌊E⌋` is full: a request of `n ≤ B` fits, and then
+//! The bucket counts in *units*; `period / 2^grain` units are one token (see [`Quota::grain`]).
+//! With a limit of `L` tokens a period, `t · L / 2^grain` units have been issued by the microsecond
+//! `t`. The word holds `C`, the units ever claimed. A request of `n` tokens fits if
+//! `C + n ≤ ⌊E⌋ + B`, and then `C := C + n`. A bucket with `C ≤ ⌊E⌋` is full: a request of `n ≤ B`
+//! fits, and then
 //! `C := ⌈E⌉ + n`.
 //!
-//! In any window `(s, t]` the admitted cost is at most `B + L · (t - s) / period`, exactly. Take the
-//! last request that met a full bucket: from there on `C` rose from `⌈E⌉` to at most `⌊E(t)⌋ + B`.
-//! If none did, then before the first request `C > ⌊E(s)⌋`, so `C ≥ E(s)`, and again `C` ends at
-//! most at `⌊E(t)⌋ + B`. For limits a minute the grain is 0 and nothing is ever rounded. For longer
-//! periods `E` lies between two units part of the time, and a bucket is up to one unit (a ten
-//! millionth of a token) behind; it never gives too much.
+//! In any window `(s, t]` the admitted cost is at most `B + L · (t - s) / period`, exactly. Take
+//! the last request that met a full bucket: from there on `C` rose from `⌈E⌉` to at most
+//! `⌊E(t)⌋ + B`. If none did, then before the first request `C > ⌊E(s)⌋`, so `C ≥ E(s)`, and again
+//! `C` ends at most at `⌊E(t)⌋ + B`. For limits a minute the grain is 0 and nothing is ever
+//! rounded. For longer periods `E` lies between two units part of the time, and a bucket is up to
+//! one unit (a ten millionth of a token) behind; it never gives too much.
 //!
 //! Both counters run on a ring of 63 bits; only their distance is looked at, as a signed number. A
-//! bucket that nobody came to for longer than half a turn (76 minutes at the largest limit, years at
-//! common ones) would look indebted: [`settle_down`] brings it back before.
+//! bucket that nobody came to for longer than half a turn (76 minutes at the largest limit, years
+//! at common ones) would look indebted: [`settle_down`] brings it back before.
 //!
 //! Bit 0 of the word flips whenever the rate changes, so that a swap computed under the old rate
 //! cannot succeed by chance.
@@ -33,8 +34,8 @@ const USED_MAX: i64 = 1 << 61;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed(u64);
 
-/// Units issued since the epoch of the clock: a place on the ring, and what is beyond it in parts of
-/// a unit, `2^grain` to the unit.
+/// Units issued since the epoch of the clock: a place on the ring, and what is beyond it in parts
+/// of a unit, `2^grain` to the unit.
 #[derive(Clone, Copy)]
 struct Issued {
     place: u64,
@@ -145,7 +146,8 @@ impl Quota {
         self.time_of(missing)
     }
 
-    /// Return the microseconds in which `n` tokens are issued; a limit of zero issues none and has 0.
+    /// Return the microseconds in which `n` tokens are issued; a limit of zero issues none and has
+    /// 0.
     #[must_use]
     pub fn time_of(self, n: u64) -> u64 {
         if self.tokens == 0 { 0 } else { self.time_for(self.units(n), 0) }
@@ -196,8 +198,8 @@ pub fn look(word: &AtomicU64) -> u64 {
 }
 
 /// Take `n` tokens or none, starting from the word as `seen`. `current` says whether the policy
-/// that `quota` was read from still stands; it is asked after each load of the word, since a word of
-/// the new rate is only seen after the policy's sequence went odd. [`Deny::Retry`]: it does not.
+/// that `quota` was read from still stands; it is asked after each load of the word, since a word
+/// of the new rate is only seen after the policy's sequence went odd. [`Deny::Retry`]: it does not.
 pub fn take(
     word: &AtomicU64,
     mut seen: u64,
@@ -218,14 +220,14 @@ pub fn take(
     }
 }
 
-/// Give back `n` tokens that were taken. A bucket that was refilled meanwhile is simply full: a late
-/// refund never overfills it.
+/// Give back `n` tokens that were taken. A bucket that was refilled meanwhile is simply full: a
+/// late refund never overfills it.
 pub fn give(word: &AtomicU64, quota: Quota, n: u64) {
     update(word, |seen| Claimed::from(seen).plus(-quota.units(n)).word(seen));
 }
 
-/// Take `n` tokens unconditionally: what was produced beyond the reservation becomes debt. Debt that
-/// the ring cannot hold is cut off.
+/// Take `n` tokens unconditionally: what was produced beyond the reservation becomes debt. Debt
+/// that the ring cannot hold is cut off.
 pub fn owe(word: &AtomicU64, quota: Quota, n: u64, now_us: u64) {
     update(word, |seen| {
         let claimed = Claimed::from(seen);

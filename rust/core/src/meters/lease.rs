@@ -1,5 +1,5 @@
-//! A rate limit that many hosts share: this host may claim up to what the bank granted it, until the
-//! grant runs out.
+//! A rate limit that many hosts share: this host may claim up to what the bank granted it, until
+//! the grant runs out.
 //!
 //! A rate lease is three counts of tokens since the arena was made, none of which ever falls:
 //! *granted* (raised by the host's agent alone), *claimed* (by admissions, debt and withdrawals)
@@ -177,8 +177,8 @@ impl Lease<'_> {
         }
     }
 
-    /// Return what a burst could have now at most: the host's part and the bank's. Negative while in
-    /// debt.
+    /// Return what a burst could have now at most: the host's part and the bank's. Negative while
+    /// in debt.
     #[must_use]
     pub fn remaining(self, quota: Quota, now_us: u64) -> i64 {
         let seen = self.look();

@@ -45,10 +45,10 @@ pub fn roll_over(granted: &AtomicU64, now: Tag) {
 
 /// Lower a grant by what is not committed, at most by `most` (the agent). Returns by how much.
 ///
-/// Two words meet here. A withdrawal lowers the grant and then reads what is committed; an admission
-/// commits and then reads the grant ([`confirm`]). With a full fence between the two steps on both
-/// sides, at least one sees the other: then the admission rolls back, or the withdrawal takes less,
-/// or both. Never neither.
+/// Two words meet here. A withdrawal lowers the grant and then reads what is committed; an
+/// admission commits and then reads the grant ([`confirm`]). With a full fence between the two
+/// steps on both sides, at least one sees the other: then the admission rolls back, or the
+/// withdrawal takes less, or both. Never neither.
 #[must_use]
 pub fn withdraw(granted: &AtomicU64, word: &AtomicU64, most: u64) -> u64 {
     let before = Money(granted.load(Ordering::Relaxed));

@@ -4,8 +4,8 @@
 //! 1. Set the freeze bit. A swap of the word came either before it, and then its slot's state is
 //!    seen, or it fails.
 //! 2. Wait until no slot is in transition: an *intent* may have been taken or not, a *settled* slot
-//!    may be reconciled or not. Neither waits for the recount: an admission rolls back, a settlement
-//!    becomes *deferred*.
+//!    may be reconciled or not. Neither waits for the recount: an admission rolls back, a
+//!    settlement becomes *deferred*.
 //! 3. word := ledger of the window + slots of the window (reserved while open, cost once settled),
 //!    in one swap that also thaws.
 //!
@@ -81,8 +81,8 @@ pub fn recount<'a>(
             break;
         }
     }
-    // After a change of the duration or policy, or a window that ended before the freeze, the sum is
-    // of the wrong window.
+    // After a change of the duration or policy, or a window that ended before the freeze, the sum
+    // is of the wrong window.
     let right = record.view().is_some_and(|view| {
         view.duration == window.duration
             && Window::of(record, view.duration, window.first_day() * DAY_MS) == window
@@ -92,8 +92,9 @@ pub fn recount<'a>(
         // Thaw only what was frozen here.
         _ => (before, false),
     };
-    // A swap that fails met a policy writer, which froze the word for a reason of its own: leave it.
-    // Release: partner of `money::commit` and `money::reconcile`, which then see the slots' new tags.
+    // A swap that fails met a policy writer, which froze the word for a reason of its own: leave
+    // it. Release: partner of `money::commit` and `money::reconcile`, which then see the slots' new
+    // tags.
     record.money().compare_exchange(frozen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         && done
 }
@@ -147,7 +148,8 @@ mod tests {
     const DAY: u64 = 20_454;
     const TODAY: Window = Window { duration: Duration::Daily, ordinal: DAY };
 
-    /// A scope with a budget of a day, of which the word says 55, and a slot that reserved 30 of it.
+    /// A scope with a budget of a day, of which the word says 55, and a slot that reserved 30 of
+    /// it.
     struct World {
         record: [AtomicU64; RECORD_WORDS],
         slot: [AtomicU64; SLOT_WORDS],

@@ -96,8 +96,8 @@ impl Rate {
     }
 }
 
-/// A rate limit as a policy states it: tokens a period, and how many at once. A token is one request
-/// where the limit counts requests. [`NONE`] as `tokens` = no limit.
+/// A rate limit as a policy states it: tokens a period, and how many at once. A token is one
+/// request where the limit counts requests. [`NONE`] as `tokens` = no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub tokens: u64,

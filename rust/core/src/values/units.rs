@@ -24,8 +24,8 @@ pub struct Price {
 }
 
 impl Price {
-    /// Compute the cost in nano-USD, rounded up to the next whole nano-dollar. `cached` is the part of `input`
-    /// that was read from a cache.
+    /// Compute the cost in nano-USD, rounded up to the next whole nano-dollar. `cached` is the part
+    /// of `input` that was read from a cache.
     #[must_use]
     pub fn cost(&self, input: u64, cached: u64, output: u64, units: u64) -> u64 {
         let cached = cached.min(input);

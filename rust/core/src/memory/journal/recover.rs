@@ -1,5 +1,5 @@
-//! What the drainer does to a journal beside reading it: it ends what a dead worker left, and tickets
-//! whose settlement met a frozen money word.
+//! What the drainer does to a journal beside reading it: it ends what a dead worker left, and
+//! tickets whose settlement met a frozen money word.
 
 use std::{collections::HashSet, fs::TryLockError, sync::PoisonError};
 
