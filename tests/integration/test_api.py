@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from nemorouter.roles import Role
+from nemorouter.types import RATES
 from tests.support.api import Api, management_key
 from tests.support.servers import Host, Server, chat, until
 
 KEY_FIELDS = [
-    *("id", "name", "alias", "team_id", "user_id", "status", "rpm", "tpm", "budget", "spend"),
+    *("id", "name", "alias", "team_id", "user_id", "status"),
+    *(rate.name for rate in RATES),
+    *("budget", "spend"),
     *("allowed_models", "allowed_endpoints", "allowed_ips"),
     *("expires_at", "created_at", "last_used_at", "revoked_at"),
 ]
