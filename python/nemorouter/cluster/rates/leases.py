@@ -122,7 +122,7 @@ class Leases:
     async def _pause(self) -> None:
         """Wait for demand or the next look; only for one tick while all calls are under way."""
         left = self._terms.tick
-        may_call = self._may_call()
+        may_call = self._begun and self._may_call()
         if self._agenda and may_call:
             left = min(left, max(1_000, self._agenda[0][0] - boot_us()))
         self._awake.clear()

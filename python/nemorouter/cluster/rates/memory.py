@@ -13,6 +13,7 @@ from typing import Final
 
 from nemorouter.cluster.rates.messages import TAGS, BucketAddress
 from nemorouter.errors import StoreError
+from nemorouter.log import get_logger
 from nemorouter.store.engine import Store
 from nemorouter.store.epochs import note_first_epochs
 from nemorouter.store.policies import change_seq, first_versions
@@ -21,6 +22,7 @@ from nemorouter.types import Kind
 _STORE_S: Final = 0.25
 """The time for which a call to the bank may wait for the store, in seconds."""
 
+_log = get_logger(__name__)
 _Scope = tuple[Kind, int]
 
 
@@ -77,7 +79,8 @@ class BankMemory:
         try:
             async with asyncio.timeout(_STORE_S), self._store.read() as connection:
                 found = await first_versions(connection, unknown)
-        except (StoreError, TimeoutError):
+        except (StoreError, TimeoutError) as error:
+            _log.warning("scopes_not_dated", reason=f"{type(error).__name__}: {error}")
             found = {}
         if change == self._change:  # and no epoch was noted meanwhile
             self._young |= {scope: found.get(scope, 0) > change for scope in unknown}

@@ -2,11 +2,8 @@
 
 from tests.support.installation import (  # noqa: F401 - fixtures
     context,
-    member,
-    neighbour,
     owner,
     postgres_template,
     settings,
-    stranger,
     template,
 )
