@@ -50,6 +50,17 @@ async def test_a_link_that_was_made_before_a_promotion_takes_over_nobody(
         await invitations.accept(context, made.token, "Eve", PASSWORD, "")
 
 
+async def test_a_link_that_was_made_before_its_person_was_added_takes_over_nobody(
+    context: Context, owner: Actor, admin: Actor
+) -> None:
+    made = await invitations.create(context, admin, NewInvitation(email="b@acme.test"))
+    await add_member(context, owner, NewMember(name="B", email="b@acme.test", role="owner"))
+    with pytest.raises(NotFoundError):
+        await invitations.accept(context, made.token, "Eve", PASSWORD, "")
+    shown = await show_scope(context, owner, Kind.USER, "b@acme.test")
+    assert (shown.role, shown.name, shown.signs_in) == ("owner", "B", False)
+
+
 async def test_an_operator_without_a_password_is_invited_by_operators_alone(
     context: Context, owner: Actor, admin: Actor
 ) -> None:
